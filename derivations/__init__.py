@@ -1,0 +1,44 @@
+"""Derivations: every statement of the theory as a small sympy module that can be followed line by line on paper.
+
+Each module states its theorem in the docstring, yields the proof in `derivation()` step by step,
+and returns the residuals of all steps in `check()`: they must be exactly 0. `WRONG` lists false
+variants of its claims, as keyword arguments of both; `check` must reject them. `python -m
+derivations` runs all, `python -m derivations NAME` prints one. Only sympy is needed.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from types import ModuleType
+
+NAMES = (
+    "closure",
+    "reduction",
+    "conservation",
+    "positivity",
+    "mirror",
+    "lyapunov",
+    "common_imbalance",
+    "geometric_mean",
+    "loss_bound",
+    "ray",
+    "time_bounds",
+    "linearization",
+    "critical_points",
+    "alignment",
+    "depth",
+    "squared_loss",
+)
+
+
+def load(name: str) -> ModuleType:
+    """Return the module of one derivation.
+
+    Raises
+    ------
+    ValueError
+        If there is no derivation of this name.
+    """
+    if name not in NAMES:
+        raise ValueError(f"no derivation is called {name!r}; choose from {', '.join(NAMES)}")
+    return import_module(f"{__name__}.{name}")

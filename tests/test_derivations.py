@@ -1,0 +1,270 @@
+"""The derivations prove what they state, reject false claims, and are independent of ceflow."""
+
+import ast
+import subprocess
+import sys
+from itertools import islice
+from pathlib import Path
+
+import pytest
+import sympy as sp
+
+import derivations
+from derivations import __main__ as cli
+from derivations import _proof, _schemes, _sums
+
+ROOM = Path(derivations.__file__).parent
+VARIANTS = [(name, variant) for name in derivations.NAMES for variant in derivations.load(name).WRONG]
+
+
+@pytest.mark.parametrize("name", derivations.NAMES)
+def test_every_residual_is_exactly_zero(name):
+    residuals = derivations.load(name).check()
+    assert residuals
+    assert all(residual == 0 for residual in residuals)
+    assert not any(sp.sympify(residual).has(sp.Float) for residual in residuals)
+
+
+@pytest.mark.parametrize("name", derivations.NAMES)
+def test_every_step_checks_something_and_shows_no_float(name):
+    module = derivations.load(name)
+    for step in islice(module.derivation(), 8):  # the general steps; the long rest repeats over schemes
+        assert step.residuals, step.says
+        assert step.how in {_proof.IDENTITY, _proof.TERMS, _proof.RATIONAL}
+        assert step.scope and step.says.rstrip(")").endswith((".", ":"))
+        assert step.shows is None or not step.shows.has(sp.Float)
+
+
+@pytest.mark.parametrize(("name", "variant"), VARIANTS)
+def test_check_rejects_a_false_claim(name, variant):
+    # the derivation stops being run at the first step that fails; check lists the same residuals
+    module = derivations.load(name)
+    failed = next((step for step in module.derivation(**module.WRONG[variant]) if not step.holds), None)
+    assert failed is not None
+    assert any(residual != 0 for residual in failed.residuals)
+
+
+@pytest.mark.parametrize(
+    ("name", "variant"),
+    [(n, v) for n, v in VARIANTS if n in {"lyapunov", "positivity", "geometric_mean", "ray", "depth", "conservation"}],
+)
+def test_check_returns_the_nonzero_residuals(name, variant):
+    module = derivations.load(name)
+    assert any(residual != 0 for residual in module.check(**module.WRONG[variant]))
+
+
+def test_every_module_has_a_theorem_a_source_and_a_false_variant():
+    listed = set(derivations.NAMES)
+    assert {p.stem for p in ROOM.glob("*.py") if not p.stem.startswith("_")} == listed
+    for name in derivations.NAMES:
+        module = derivations.load(name)
+        assert "Theorem" in module.__doc__ and "Source:" in module.__doc__
+        assert module.WRONG
+
+
+def test_unknown_derivation_is_named():
+    with pytest.raises(ValueError, match="no derivation is called 'nope'"):
+        derivations.load("nope")
+
+
+def test_derivations_import_nothing_from_ceflow():
+    allowed = sys.stdlib_module_names | {"sympy"}
+    for path in ROOM.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                roots = [alias.name.split(".")[0] for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                roots = [] if node.level else [node.module.split(".")[0]]
+            else:
+                continue
+            assert set(roots) <= allowed, f"{path.name} imports {roots}"
+
+
+def test_ceflow_is_not_loaded_by_the_derivations():
+    code = (
+        "import sys, derivations; [derivations.load(n) for n in derivations.NAMES]; import derivations.__main__;"
+        "sys.exit(any(m.split('.')[0] in {'ceflow', 'numpy', 'scipy'} for m in sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOM.parent, check=False).returncode == 0
+
+
+# the shared machinery: what decides that a residual is zero must not decide so wrongly
+
+
+def test_the_normal_form_uses_the_axioms_and_nothing_else():
+    g = _sums.Generic()
+    i, j = g.i, g.j
+    assert g.vanish(g.sum(lambda a: g.m(a)) - (g.K - 1)) == 0
+    assert g.vanish(g.sum(lambda a: g.m(a)) - g.K) != 0
+    assert g.vanish(g.sum(lambda a: g.P(i, a)) + 1) == 0
+    assert g.vanish(g.sum(lambda a: g.P(a, j)) + 1) != 0  # columns of P have no such sum
+    assert g.vanish(g.sum(lambda a: g.m(a) * g.s(a) ** 2) - g.sbar * g.sum(lambda a: g.m(a) * g.s(a))) != 0
+    rows = g.sum(lambda a: g.P(i, a) * g.P(g.l, a) / g.k(a))
+    assert g.vanish(rows + 1 - g.K * sp.KroneckerDelta(i, g.l) / g.m(i)) == 0
+    assert g.vanish(rows + 1) != 0
+
+
+def test_the_normal_form_exchanges_sums_and_keeps_squares_apart():
+    g = _sums.Generic()
+    x = sp.IndexedBase("x")
+    double = sp.Sum(x[g.i] * x[g.j], (g.i, 1, g.D), (g.j, 1, g.D))
+    square = sp.Sum(x[g.i], (g.i, 1, g.D)) ** 2
+    assert g.vanish(double - square) == 0
+    assert g.vanish(sp.Sum(x[g.i] ** 2, (g.i, 1, g.D)) - square) != 0
+    y = sp.IndexedBase("y")
+    over = ((g.i, 1, g.D), (g.j, 1, g.D))
+    assert g.vanish(sp.Sum(y[g.i, g.j] * x[g.i], *over) - sp.Sum(y[g.j, g.i] * x[g.j], *over)) == 0
+    assert g.vanish(sp.Sum(y[g.i, g.j] * x[g.i], *over) - sp.Sum(y[g.i, g.j] * x[g.j], *over)) != 0
+
+
+@pytest.mark.parametrize(
+    "scheme",
+    [_schemes.hadamard(4), _schemes.cyclic(5), _schemes.cyclic(6), _schemes.hamming(2, 3), _schemes.johnson(5, 2)],
+    ids=lambda scheme: scheme.name,
+)
+def test_the_axioms_hold_on_schemes(scheme):
+    """Every rewriting rule of the normal form, evaluated on a scheme."""
+    g, model = _sums.Generic(), _schemes.Model(scheme)
+    D = scheme.D
+    values = {"m": model.m, "k": model.k, "P": model.P, "s": model.s}
+
+    def read(expr, names):
+        expr = sp.sympify(expr).xreplace({**names, g.K: model.K, g.sbar: model.sbar})
+        return expr.replace(
+            lambda e: isinstance(e, sp.Indexed), lambda e: values[str(e.base)](*(int(n) for n in e.indices))
+        )
+
+    for summed, monomial, value in g.axioms:
+        for b in range(1, D + 1):
+            for c in range(1, D + 1):
+                if b == c and sp.KroneckerDelta(_sums.other, _sums.third) in sp.sympify(value).atoms(sp.KroneckerDelta):
+                    expected = model.K / model.m(b) - 1
+                else:
+                    expected = read(value, {_sums.other: sp.Integer(b), _sums.third: sp.Integer(c)})
+                total = sum(
+                    read(monomial, {summed: sp.Integer(a), _sums.other: sp.Integer(b), _sums.third: sp.Integer(c)})
+                    for a in range(1, D + 1)
+                )
+                assert sp.expand(total - expected) == 0
+
+
+def test_signs_are_read_off_only_where_they_are_manifest():
+    x, y = sp.symbols("x y", real=True)
+    p = sp.Symbol("p", positive=True)
+    u = sp.Symbol("u", nonnegative=True)
+    manifest = _proof.manifestly_nonnegative
+    assert manifest(p * (x - y) ** 2 * sp.exp(x))
+    assert manifest(sp.Integral(u * sp.exp(u * x), (u, 0, 1)))
+    assert not manifest(sp.Integral(u * sp.exp(u * x), (u, 1, 0)))
+    for doubtful in (x, x * y, -(x**2), x**3, p - x**2, sp.Symbol("z") ** 2, sp.Integral(x * u, (u, 0, 1))):
+        assert not manifest(doubtful)
+
+
+def test_a_term_of_unclear_sign_is_a_residual():
+    x, y = sp.symbols("x y", real=True)
+    step = _proof.nonnegative("A product.", x * y, x * y, "test")
+    assert not step.holds and step.residuals == (0, x * y)
+
+
+def test_a_step_without_residuals_proves_nothing():
+    assert not _proof.Step("Nothing.", None, (), _proof.IDENTITY, "test").holds
+
+
+def test_floating_point_is_refused():
+    with pytest.raises(ValueError, match="floating point"):
+        _proof.vanish(sp.Symbol("x") * sp.Float(1))
+
+
+def test_vanish_is_not_fooled():
+    x, y = sp.symbols("x y", positive=True)
+    assert _proof.vanish(sp.exp(x + y) - sp.exp(x) * sp.exp(y)) == 0
+    assert _proof.vanish(sp.exp(x) - 1 - x) != 0
+    assert _proof.vanish((x**2 - y**2) / (x - y) - x - y) == 0
+    assert _proof.vanish(sp.sqrt(5) ** 2 - 5 + sp.Rational(1, 10**40)) != 0
+
+
+# the command line
+
+
+def test_the_table_is_printed_and_the_exit_code_is_0(monkeypatch, capsys):
+    monkeypatch.setattr(cli, "NAMES", ("conservation", "positivity", "geometric_mean"))
+    assert cli.main(["-j", "1"]) == 0
+    out = capsys.readouterr().out
+    assert "3 of 3 proved" in out and "FAILED" not in out
+    assert "every symmetric scheme, symbolic K" in out and _proof.TERMS in out
+    assert all(len(line) <= cli.WIDTH for line in out.splitlines())
+
+
+def test_the_table_is_the_same_with_processes(monkeypatch, capsys):
+    monkeypatch.setattr(cli, "NAMES", ("conservation", "positivity"))
+    assert cli.main(["-j", "2"]) == 0
+    assert "2 of 2 proved" in capsys.readouterr().out
+
+
+def test_one_failure_gives_exit_code_1(monkeypatch, capsys):
+    module = derivations.load("ray")
+    true = module.derivation
+    monkeypatch.setattr(module, "derivation", lambda: true(extra=1))
+    monkeypatch.setattr(cli, "NAMES", ("ray", "conservation"))
+    assert cli.main(["-j", "1"]) == 1
+    out = capsys.readouterr().out
+    assert "FAILED" in out and "1 of 2 proved" in out and "fails: Balanced" in out
+
+
+def test_a_derivation_that_breaks_is_a_failure(monkeypatch, capsys):
+    def broken():
+        raise ZeroDivisionError("in a proof")
+        yield
+
+    monkeypatch.setattr(derivations.load("ray"), "derivation", broken)
+    monkeypatch.setattr(cli, "NAMES", ("ray",))
+    assert cli.main(["-j", "1"]) == 1
+    assert "ZeroDivisionError: in a proof" in capsys.readouterr().out
+
+
+def test_one_derivation_is_printed(capsys):
+    assert cli.main(["lyapunov"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("The Lyapunov function of balanced flow")
+    assert "  1. " in out and "λ[i]" in out and out.rstrip().endswith("Proved.")
+    assert all(len(line) <= 100 for line in out.splitlines() if "↪" not in line)
+
+
+def test_one_derivation_is_printed_in_latex(capsys):
+    assert cli.main(["geometric_mean", "--latex"]) == 0
+    assert r"\sum_{i=1}^{D}" in capsys.readouterr().out
+
+
+def test_a_false_variant_is_not_proved(capsys):
+    assert cli.main(["geometric_mean", "--wrong", "K instead of K/(K - 1)"]) == 1
+    out = capsys.readouterr().out
+    assert "NOT proved." in out and "are NOT 0" in out
+
+
+def test_the_list_names_all(capsys):
+    assert cli.main(["--list"]) == 0
+    out = capsys.readouterr().out
+    assert all(name in out for name in derivations.NAMES)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nope"], "no derivation is called 'nope'"),
+        (["ray", "--wrong", "nope"], "has no variant 'nope'"),
+        (["--latex"], "need the NAME"),
+        (["-j", "0"], "not a positive number"),
+    ],
+)
+def test_wrong_usage_gives_exit_code_2(arguments, message, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(arguments)
+    assert stopped.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_help_teaches(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["--help"])
+    assert stopped.value.code == 0
+    assert "python -m derivations lyapunov" in capsys.readouterr().out
