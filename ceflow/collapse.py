@@ -1,0 +1,170 @@
+"""Neural-collapse measures of a state, on plain arrays.
+
+NC1 to NC4 are those of Papyan, Han & Donoho, *Prevalence of neural collapse during the terminal phase of deep
+learning training* (PNAS 117, 2020, arXiv:2008.08186). With class means ``mu_c`` and their mean ``mu_G``, the
+centred class means are ``M = [mu_c - mu_G]``, shape (d, K). A simplex equiangular tight frame (ETF) has the Gram
+matrix ``M^T M`` proportional to ``I - 11^T/K``. Measures are computed from sums and differences of the entries:
+below about 1e-15 they are rounding.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import entr
+
+from ceflow.lyapunov import checked_array
+
+LIMIT = 1e150  # of entries: logits do not overflow
+
+
+class Measures(NamedTuple):
+    """Neural-collapse measures, each of the batch's shape (...); NaN where a zero matrix leaves one undefined.
+
+    Attributes
+    ----------
+    nc1 : array
+        Within-class variability ``tr(S_W S_B^+) / K``, S_W and S_B the covariances within and between classes. With one
+        sample a class it is 0 by construction: unconstrained features have no variability to lose.
+    nc2 : array
+        Distance to the simplex ETF, ``|M^T M / |M^T M| - (I - 11^T/K) / sqrt(K-1)|`` (Frobenius norms).
+    equinorm : array
+        Part of NC2: standard deviation of the norms of the centred class means over their mean.
+    equiangularity : array
+        Part of NC2: standard deviation of the cosines between them.
+    maximal_angle : array
+        Part of NC2: mean of ``|cos + 1/(K-1)|``; no larger angle is possible for all pairs at once.
+    nc3 : array
+        Self-duality, ``|W^T / |W| - M / |M||``.
+    nc4 : array
+        Share of the samples for which the classifier's decision is not the nearest class mean.
+    alignment : array
+        Cosine between W and the transposed class means, not centred; 1 if one is a positive multiple of the other.
+    effective_rank : array
+        Exponential of the entropy of the singular values of the class means' logits, normalized to sum 1 (Roy &
+        Vetterli, EUSIPCO 2007); K - 1 at collapse.
+    etf_distance : array
+        ``|Z / |Z| - (I - 11^T/K) / sqrt(K-1)|``, Z the logits of the class means with the mean of each column taken
+        off, which the softmax does not see.
+    margin : array
+        Smallest margin of a sample, the right logit less the largest wrong one.
+    """
+
+    nc1: NDArray[np.float64]
+    nc2: NDArray[np.float64]
+    equinorm: NDArray[np.float64]
+    equiangularity: NDArray[np.float64]
+    maximal_angle: NDArray[np.float64]
+    nc3: NDArray[np.float64]
+    nc4: NDArray[np.float64]
+    alignment: NDArray[np.float64]
+    effective_rank: NDArray[np.float64]
+    etf_distance: NDArray[np.float64]
+    margin: NDArray[np.float64]
+
+
+def measures(W: ArrayLike, H: ArrayLike, labels: ArrayLike | None = None) -> Measures:
+    """Neural-collapse measures of classifier and features; nc1 to nc4, and all that is part of them, are 0 at collapse.
+
+    Parameters
+    ----------
+    W : (..., K, d) array
+        Classifier, K >= 2.
+    H : (..., d, n) array
+        Features, a column for each sample, with the leading axes of W.
+    labels : (n,) array of integers, optional
+        The class 0..K-1 of each column of H; every class must occur. Left out, n = K and column c belongs to class c.
+
+    Returns
+    -------
+    Measures
+
+    Raises
+    ------
+    TypeError, ValueError
+        If W and H are not real arrays of such shapes with entries up to 1e150, or labels are not as described.
+
+    Notes
+    -----
+    Class means have equal weight in mu_G and S_B, whatever the number of their samples. Where logits or distances
+    tie, the lowest class counts for `nc4`.
+    """
+    W, H = (checked_array(name, values, -LIMIT, LIMIT) for name, values in (("W", W), ("H", H)))
+    if W.ndim < 2 or H.ndim < 2 or W.shape[-2] < 2 or (*W.shape[:-2], W.shape[-1]) != H.shape[:-1] or 0 in W.shape:
+        raise ValueError(f"W must be (..., K, d) with K >= 2, d >= 1 and H (..., d, n), got {W.shape} and {H.shape}")
+    classes = W.shape[-2]
+    labels = _checked_labels(labels, classes, H.shape[-1])
+    W, scale_W = _scaled(W)
+    H, scale_H = _scaled(H)
+    one_hot = labels[:, None] == np.arange(classes)
+
+    means = H @ (one_hot / one_hot.sum(axis=0))
+    centre = means.mean(axis=-1, keepdims=True)
+    M = means - centre
+    norms = np.linalg.norm(M, axis=-2)
+    gram = _t(M) @ M
+    between = np.linalg.pinv(M, rcond=8 * max(M.shape[-2:]) * np.finfo(float).eps)
+    within = (between @ (H - means[..., labels])) ** 2  # S_B = M M^T / K, so that S_B^+ = K between^T between
+    logits = W @ H
+    right = np.where(one_hot.T, logits, 0.0).sum(axis=-2)
+    wrong = np.where(one_hot.T, -np.inf, logits).max(axis=-2)
+    nearest = (_t(M) @ (H - centre) - norms[..., None] ** 2 / 2).argmax(axis=-2)
+    logits_of_means = W @ means
+    singular_values = np.linalg.svd(logits_of_means, compute_uv=False)
+    etf = (np.eye(classes) - 1.0 / classes) / math.sqrt(classes - 1.0)
+
+    with np.errstate(invalid="ignore"):  # 0/0 of zero matrices
+        cosines = (gram / (norms[..., :, None] * norms[..., None, :]))[..., ~np.eye(classes, dtype=bool)]
+        shares = singular_values / singular_values.sum(axis=-1, keepdims=True)
+        return Measures(
+            nc1=np.where(norms.any(axis=-1), within.sum(axis=-2).mean(axis=-1), np.nan)[()],
+            nc2=_norm(_unit(gram) - etf),
+            equinorm=norms.std(axis=-1) / norms.mean(axis=-1),
+            equiangularity=cosines.std(axis=-1),
+            maximal_angle=np.abs(cosines + 1.0 / (classes - 1.0)).mean(axis=-1),
+            nc3=_norm(_t(_unit(W)) - _unit(M)),
+            nc4=(logits.argmax(axis=-2) != nearest).mean(axis=-1),
+            alignment=(_t(_unit(W)) * _unit(means)).sum(axis=(-2, -1)),
+            effective_rank=np.exp(entr(shares).sum(axis=-1)),
+            etf_distance=_norm(_unit(logits_of_means - logits_of_means.mean(axis=-2, keepdims=True)) - etf),
+            margin=(right - wrong).min(axis=-1) * scale_W * scale_H,
+        )
+
+
+def _checked_labels(labels: ArrayLike | None, classes: int, samples: int) -> NDArray[np.int64]:
+    if labels is None:
+        if samples != classes:
+            raise ValueError(
+                f"labels must be given unless H has one column for each of the {classes} classes, got {samples}"
+            )
+        return np.arange(classes)
+    labels = np.asarray(labels)
+    if labels.dtype.kind not in "iu":
+        raise TypeError(f"labels must be integers, got dtype {labels.dtype}")
+    if labels.shape != (samples,):
+        raise ValueError(f"labels must have shape ({samples},), one for each column of H, got {labels.shape}")
+    if not np.array_equal(np.unique(labels), np.arange(classes)):
+        raise ValueError(f"labels must be from 0 to {classes - 1} and all occur, got {np.unique(labels)}")
+    return labels.astype(np.int64)
+
+
+def _t(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    return matrix.swapaxes(-1, -2)
+
+
+def _scaled(matrix: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The matrix over its largest entry, so that no square overflows, and that entry (1 for a zero matrix)."""
+    largest = np.abs(matrix).max(axis=(-2, -1))
+    largest = np.where(largest > 0, largest, 1.0)
+    return matrix / largest[..., None, None], largest
+
+
+def _norm(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.linalg.norm(matrix, axis=(-2, -1))
+
+
+def _unit(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    return matrix / _norm(matrix)[..., None, None]

@@ -1,0 +1,260 @@
+"""Lyapunov functions of neural collapse: how unequal the singular values are, and how fast that decays.
+
+Balanced layers, and layers of one common imbalance ``c = |a_i^2 - b_i^2|``, follow a mirror flow with the potential
+
+    psi(s) = (s/2) asinh(2s/c) - sqrt(4s^2 + c^2)/4,    2 psi'(s) = asinh(2s/c) = log(e(s) / (c/2)),
+
+``e(s) = s + hypot(s, c/2)``. Everything here is written with ``rho_i = e(s_i) / e(s_bar) - 1``, in which the Bregman
+divergence of psi, and the two terms of its decay, are sums of non-negative numbers that keep all their digits at
+collapse. Balanced layers are the case c = 0, where rho_i is the relative deviation from the mean, ``s_i / s_bar - 1``.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ceflow.losses import log_odds_of_error
+from ceflow.schemes import Scheme
+
+LIMIT = 1e300  # of all numbers that come in: sums of a few of them do not overflow
+
+# exp(x) - 1 - x as a power series, to rounding for |x| <= 1
+_SERIES = np.array([0.0, 0.0] + [1.0 / math.factorial(n) for n in range(2, 20)])
+
+
+def lyapunov(scheme: Scheme, singular_values: ArrayLike) -> NDArray[np.float64]:
+    """Lyapunov function V of balanced flow: the log of the arithmetic over the geometric mean of the singular values.
+
+    ``V = (1/(K-1)) sum_i m_i (r_i - log(1 + r_i))`` with ``r_i = s_i / s_bar - 1``: a sum of non-negative terms, each
+    accurate to its last digits.
+
+    Parameters
+    ----------
+    scheme : Scheme
+    singular_values : (..., D) array
+        One for each mode, at most 1e300 in size.
+
+    Returns
+    -------
+    (...) array
+        V >= 0, and 0 only if all singular values agree: neural collapse. NaN where one of them is not positive.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If singular_values is not a real array of that shape and range.
+
+    Notes
+    -----
+    arXiv:2512.04006 for Hadamard schemes; [ceflow] for all others.
+    """
+    return 2.0 / (scheme.classes - 1) * common_imbalance(scheme, singular_values, 0.0)
+
+
+def dissipation(scheme: Scheme, singular_values: ArrayLike, reduction: str = "mean") -> NDArray[np.float64]:
+    """Rate of change dV/dt of `lyapunov` along the balanced flow.
+
+    ``dV/dt = -(2K / ((K-1) s_bar)) sum_j k_j p_j (z_j - z_bar)``, z_bar the mean of the logits of the wrong classes.
+    With ``delta_j = z_j - z_bar`` and p_bar the probability that belongs to z_bar, the sum is that of the non-negative
+    numbers ``k_j p_bar (exp(delta_j) - 1) delta_j``.
+
+    Parameters
+    ----------
+    scheme, singular_values
+        As for `lyapunov`.
+    reduction : {"mean", "sum"}
+        Unit of time: with "mean", the gradient of the loss averaged over the K classes, all rates are K times smaller.
+
+    Returns
+    -------
+    (...) array
+        dV/dt <= 0. NaN where a singular value is not positive. See `log_dissipation` for times beyond 1e308.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for `lyapunov`, and if the reduction is unknown.
+
+    Notes
+    -----
+    arXiv:2512.04006 for Hadamard schemes; [ceflow] for all others.
+    """
+    return -np.exp(log_dissipation(scheme, singular_values, reduction))
+
+
+def log_dissipation(scheme: Scheme, singular_values: ArrayLike, reduction: str = "mean") -> NDArray[np.float64]:
+    """``log(-dV/dt)``, see `dissipation`: finite where dV/dt itself underflows, -inf at collapse."""
+    unit = log_time_unit(scheme.classes, reduction)
+    return _log_decay(scheme, singular_values, 0.0) + (math.log(2.0) - math.log(scheme.classes - 1) - unit)
+
+
+def common_imbalance(scheme: Scheme, singular_values: ArrayLike, imbalance: float) -> NDArray[np.float64]:
+    """Lyapunov function V_c of layers that share one imbalance ``c = |a_i^2 - b_i^2|`` [ceflow].
+
+    The Bregman divergence of the mean from the singular values, over the mean:
+    ``V_c = (1/s_bar) sum_i m_i (psi(s_bar) - psi(s_i) - psi'(s_i) (s_bar - s_i))``, psi as above. It is computed as
+    ``sum_i m_i ((rho_i - log(1 + rho_i)) / 2 + (c/2)^2 rho_i^2 / (4 e(s_i) s_bar))``.
+
+    Parameters
+    ----------
+    scheme, singular_values
+        As for `lyapunov`; the singular values may have any sign.
+    imbalance : float
+        c >= 0, the same for all modes: with one c for each mode neither V nor V_c is monotone.
+
+    Returns
+    -------
+    (...) array
+        V_c >= 0, and 0 only at neural collapse; ``V_0 = (K-1) V / 2``. It never increases while s_bar > 0, and
+        s_bar > 0 lasts once reached. NaN where s_bar <= 0 and, if c = 0, where a singular value is not positive.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for `lyapunov`, and unless c is a number from 0 to 1e300.
+    """
+    terms = _terms(scheme, singular_values, imbalance)
+    divergences = excess(-terms.growth) / 2 + terms.curvatures
+    return np.where(terms.defined, divergences @ scheme.multiplicities[1:], np.nan)[()]
+
+
+def common_imbalance_dissipation(
+    scheme: Scheme, singular_values: ArrayLike, imbalance: float, reduction: str = "mean"
+) -> NDArray[np.float64]:
+    """Rate of change ``dV_c/dt`` of `common_imbalance` along the flow of layers of that imbalance [ceflow].
+
+    ``dV_c/dt = -(K / s_bar) sum_j k_j p_j (z_j - z_bar)
+    - (1 / (2 s_bar^2)) ds_bar/dt sum_i m_i (hypot(s_i, c/2) - hypot(s_bar, c/2))``:
+    two terms of one sign, by Chebyshev's sum inequality and by Jensen's. Parameters and errors are those of
+    `common_imbalance` and `dissipation`.
+
+    Returns
+    -------
+    (...) array
+        ``dV_c/dt <= 0``; NaN where V_c is.
+    """
+    unit = log_time_unit(scheme.classes, reduction)
+    return -np.exp(_log_decay(scheme, singular_values, imbalance) - unit)
+
+
+def excess(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """``exp(-x) - 1 + x`` >= 0 to full relative accuracy; ``r - log(1 + r)`` is ``excess(-log(1 + r))``."""
+    return np.where(np.abs(x) < 1.0, np.polynomial.polynomial.polyval(-x, _SERIES), x + np.expm1(-x))
+
+
+def log_growth(
+    s: NDArray[np.float64], start: NDArray[np.float64], difference: NDArray[np.float64], half: float
+) -> NDArray[np.float64]:
+    """``log(e(s) / e(start))`` to full relative accuracy, where ``e(s) = s + hypot(s, half)``; ``start >= 0``.
+
+    This is ``asinh(s/half) - asinh(start/half)``, and ``log(s/start)`` if half = 0: twice the integral of the force
+    that takes a mode of imbalance ``2 half`` from start to s. The difference s - start is asked for because callers
+    may know it better than its rounded ends tell.
+    """
+    size, size_of_start = np.hypot(s, half), np.hypot(start, half)
+    root, root_of_start = np.sqrt(np.abs(s) + size), np.sqrt(start + size_of_start)
+    root = np.where(s >= 0, root, half / root)  # of e(s): quotients of roots neither overflow nor underflow
+    with np.errstate(over="ignore"):
+        ratio = difference / (start + size_of_start) * (1.0 + (s + start) / (size + size_of_start))
+    near = np.abs(ratio) < 0.5
+    return np.where(near, np.log1p(np.where(near, ratio, 0.0)), 2.0 * np.log(root / root_of_start))
+
+
+def log_time_unit(classes: int, reduction: str) -> float:
+    """Log of time over the time of reduction "sum": 0, or log K for "mean"; a ValueError for anything else."""
+    if reduction not in ("mean", "sum"):
+        raise ValueError(f'reduction must be "mean" or "sum", got {reduction!r}')
+    return math.log(classes) if reduction == "mean" else 0.0
+
+
+def checked_array(name: str, values: ArrayLike, low: float = -LIMIT, high: float = LIMIT) -> NDArray[np.float64]:
+    """The values as float64, if they are real numbers from low to high; else a TypeError or a ValueError."""
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise ValueError(f"{name} must be an array, got a nested sequence that is none: {error}") from None
+    if array.dtype.kind not in "iuf":
+        raise TypeError(f"{name} must be real, got dtype {array.dtype}")
+    inside = (array >= low) & (array <= high)
+    if not inside.all():
+        raise ValueError(f"{name} must be from {low:g} to {high:g}, got {array[~inside][0]}")
+    return array.astype(np.float64)
+
+
+def checked_modes(
+    scheme: Scheme, name: str, values: ArrayLike, low: float = -LIMIT, high: float = LIMIT
+) -> NDArray[np.float64]:
+    """As `checked_array`, for an array of shape (..., D)."""
+    array = checked_array(name, values, low, high)
+    if array.ndim == 0 or array.shape[-1] != scheme.modes:
+        raise ValueError(f"{name} must have shape (..., {scheme.modes}) for {scheme.name}, got {array.shape}")
+    return array
+
+
+def mean_singular_value(scheme: Scheme, s: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean over the K - 1 eigenvectors, shape (...): exact where all modes agree."""
+    smallest = s.min(axis=-1, keepdims=True)
+    return smallest[..., 0] + (s - smallest) @ (scheme.multiplicities[1:] / (scheme.classes - 1))
+
+
+class _Terms(NamedTuple):
+    defined: NDArray[np.bool_]  # (...)
+    mean: NDArray[np.float64]  # (..., 1), s_bar, and 1 where V_c is not defined
+    deviations: NDArray[np.float64]  # (..., D), s_i - s_bar
+    growth: NDArray[np.float64]  # (..., D), log(1 + rho_i)
+    curvatures: NDArray[np.float64]  # (..., D), (c/2)^2 rho_i^2 / (4 e(s_i) s_bar)
+
+
+def _terms(scheme: Scheme, singular_values: ArrayLike, imbalance: float) -> _Terms:
+    s = checked_modes(scheme, "singular_values", singular_values)
+    half = 0.5 * checked_imbalance(imbalance)
+    mean = mean_singular_value(scheme, s)
+    defined = (mean > 0) & ((half > 0) | (s > 0).all(axis=-1))
+    mean = np.where(defined, mean, 1.0)[..., None]
+    s = np.where(defined[..., None], s, 1.0)
+    deviations = s - mean
+    deviations -= mean_singular_value(scheme, deviations)[..., None]  # the rounding error of the mean
+    growth = log_growth(s, mean, deviations, half)
+    above = np.abs(s) + np.hypot(s, half)
+    below = half * (half / above)
+    rho = np.expm1(growth)
+    curvatures = (np.where(s >= 0, below, above) * rho) * (rho / (4.0 * mean))
+    return _Terms(defined, mean, deviations, growth, curvatures)
+
+
+def checked_imbalance(imbalance: float) -> float:
+    """A number from 0 to 1e300 as float."""
+    array = checked_array("imbalance", imbalance, 0.0)
+    if array.ndim > 0:
+        raise ValueError(f"imbalance must be one number, the same for all modes, got shape {array.shape}")
+    return float(array)
+
+
+def _log_decay(scheme: Scheme, singular_values: ArrayLike, imbalance: float) -> NDArray[np.float64]:
+    """``log(-dV_c/dt)`` in the time of reduction "sum".
+
+    With all probabilities divided by the largest one, so that nothing underflows that matters. The Jensen gap of a
+    mode, ``hypot(s_i, c/2)`` above its tangent at s_bar, is ``2 s_bar e(s_bar) / hypot(s_bar, c/2)`` times its
+    curvature term.
+    """
+    terms = _terms(scheme, singular_values, imbalance)
+    multiplicities, valencies, half = scheme.multiplicities[1:], scheme.valencies[1:], 0.5 * float(imbalance)
+    mean = terms.mean[..., 0]
+    spread = scheme.margins(terms.deviations / terms.mean)  # (z_bar - z_j) / s_bar
+    margins = terms.mean * (1.0 + spread)
+    lowered = np.minimum(margins, terms.mean)
+    smallest = lowered.min(axis=-1, keepdims=True)
+    excesses = np.abs(spread) * -np.expm1(-terms.mean * np.abs(spread)) * np.exp(smallest - lowered)
+    chebyshev = scheme.classes * (excesses @ valencies)
+    size = np.hypot(mean, half)
+    speeds = np.hypot(terms.mean + terms.deviations, half) * scheme.forces(valencies * np.exp(smallest - margins))
+    growth_of_mean = 2.0 * (speeds @ (multiplicities / (scheme.classes - 1)))
+    jensen = (terms.curvatures @ multiplicities) * (mean + size) / size * growth_of_mean / mean
+    log_probability = -smallest[..., 0] - np.logaddexp(0.0, log_odds_of_error(margins, valencies))
+    with np.errstate(divide="ignore"):
+        log_decay = log_probability + np.log(chebyshev + jensen)
+    return np.where(terms.defined, log_decay, np.nan)[()]

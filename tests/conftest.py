@@ -1,0 +1,19 @@
+"""What must be settled before anything of numba or matplotlib is imported."""
+
+import hashlib
+import os
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def _sources() -> str:
+    """Hash of the package: numba does not notice changes of functions that are called from other files."""
+    digest = hashlib.sha256()
+    for path in sorted((ROOT / "ceflow").rglob("*.py")):
+        digest.update(str(path.relative_to(ROOT)).encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:16]
+
+
+os.environ["NUMBA_CACHE_DIR"] = str(ROOT / ".numba_cache" / _sources())
+os.environ["MPLBACKEND"] = "Agg"
