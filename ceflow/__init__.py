@@ -1,0 +1,44 @@
+"""ceflow: cross-entropy gradient flow on unconstrained features models, exactly where symmetry allows it."""
+
+from . import collapse, lyapunov, theory
+from .compare import Comparison, compare
+from .integrate import collapsed, integrate, load
+from .matrix import MatrixFlow, random_init
+from .schemes import Scheme, complete, cyclic, from_relations, hadamard, hamming, johnson
+from .spectral import SpectralFlow
+from .trajectory import Trajectory
+from .walsh import walsh_hadamard
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Comparison",
+    "MatrixFlow",
+    "Scheme",
+    "SpectralFlow",
+    "Trajectory",
+    "collapse",
+    "collapsed",
+    "compare",
+    "complete",
+    "cyclic",
+    "from_relations",
+    "hadamard",
+    "hamming",
+    "integrate",
+    "johnson",
+    "load",
+    "lyapunov",
+    "plot",
+    "random_init",
+    "theory",
+    "walsh_hadamard",
+]
+
+
+def __getattr__(name: str):
+    if name == "plot":  # matplotlib is slow to import and not every run draws
+        import importlib
+
+        return importlib.import_module(".plot", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,101 @@
+"""Reduced against full: how far apart two runs of the same start are, over time."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from .trajectory import MatrixTrajectory, SpectralTrajectory
+
+
+class Comparison:
+    """The difference of a reduced and a full run at common times.
+
+    Attributes
+    ----------
+    log_t : (n,) array
+    error : (n,) array
+        ``|Z_reduced - Z_full|_F / |Z_full|_F``.
+    off_diagonal : (n,) array
+        How far the full run is from the scheme, ``flow.project(W, H)[1]``.
+    singular_value_error : (n,) array
+        Largest difference of the sorted singular values of Z, relative to the largest one.
+    loss_error : (n,) array
+        Relative difference of the losses.
+    reduced, full : Trajectory
+        Both runs at these times.
+    """
+
+    def __init__(self, reduced: SpectralTrajectory, full: MatrixTrajectory) -> None:
+        self.reduced, self.full = reduced, full
+        self.log_t = full.log_t
+        scheme, project = reduced.flow.scheme, reduced.flow.project
+        basis, columns = scheme.basis()[:, 1:], scheme.columns[1:] - 1
+        Z = full.logits
+        values = reduced.singular_values[:, columns]
+        difference = (basis * values[:, None, :]) @ basis.T - Z
+        size = np.linalg.norm(Z, axis=(1, 2))
+        self.error = np.linalg.norm(difference, axis=(1, 2)) / np.where(size > 0.0, size, 1.0)
+        self.off_diagonal = np.array([project(W, H)[1] for W, H in zip(full.W, full.H, strict=True)])
+        ordered = np.sort(np.abs(np.pad(values, ((0, 0), (0, 1)))), axis=1)[:, ::-1]
+        top = full.singular_values[:, :1]
+        self.singular_value_error = np.max(
+            np.abs(ordered - full.singular_values) / np.where(top > 0.0, top, 1.0), axis=1
+        )
+        self.loss_error = np.abs(np.expm1(reduced.log_loss - full.log_loss))
+
+    @property
+    def t(self) -> np.ndarray:
+        """(n,) times; inf where they leave float64."""
+        return self.full.t
+
+    @property
+    def max_error(self) -> float:
+        """The largest `error`."""
+        return float(self.error.max())
+
+    def __repr__(self) -> str:
+        return (
+            f"<Comparison of {self.reduced.flow.scheme.name} with the full flow at {len(self.log_t)} times to "
+            f"t = 1e{self.log_t[-1] / math.log(10):.4g}: max_error = {self.max_error:.2e}>"
+        )
+
+    def plot(self, ax=None):
+        """The errors over time; see `ceflow.plot.comparison`."""
+        from . import plot
+
+        return plot.comparison(self, ax=ax)
+
+
+def compare(reduced: SpectralTrajectory, full: MatrixTrajectory) -> Comparison:
+    """Compare a reduced run with a full-matrix run of the same start.
+
+    The times are the rows of the full run that the reduced run reaches too; there the reduced run is sampled by its
+    dense output.
+
+    Parameters
+    ----------
+    reduced : Trajectory of a SpectralFlow
+    full : Trajectory of a MatrixFlow
+
+    Raises
+    ------
+    TypeError
+        If a trajectory is of the wrong kind.
+    ValueError
+        If classes or units of time differ, the reduced run has no dense output, or no time is common.
+    """
+    if not isinstance(reduced, SpectralTrajectory) or not isinstance(full, MatrixTrajectory):
+        raise TypeError(
+            "compare takes a trajectory of a SpectralFlow and one of a MatrixFlow, got "
+            f"{type(reduced).__name__} and {type(full).__name__}"
+        )
+    if reduced.flow.scheme.classes != full.start.shape[1]:
+        raise ValueError(f"the runs have {reduced.flow.scheme.classes} and {full.start.shape[1]} classes")
+    if reduced.flow.reduction != full.flow.reduction:
+        raise ValueError(f"the runs have reductions {reduced.flow.reduction!r} and {full.flow.reduction!r}")
+    common = full[np.flatnonzero(full.log_t <= reduced.log_t_end)]
+    if not len(common):
+        raise ValueError("the runs have no time in common")
+    return Comparison(reduced.at(log_t=common.log_t), common)

@@ -1,0 +1,119 @@
+"""The clock: time as an output of the path.
+
+The flow is autonomous, so the path is integrated in a clock tau in which the state moves at unit speed; time follows as
+``t = integral of exp(phi) dtau`` with ``phi = log(dt/dtau)``. [ceflow] Within one step phi may rise by hundreds, but
+it is a smooth function of tau. It is interpolated by a polynomial, and the exponential of that polynomial is
+integrated to full precision, in the log domain: no regimes, no overflow, and only the interpolation makes an error,
+of which the decay of the Chebyshev coefficients tells.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+
+# phi is sampled at the Chebyshev-Lobatto points of a step, both ends included.
+SAMPLES = 9
+POINTS = 0.5 * (1.0 - np.cos(np.pi * np.arange(SAMPLES) / (SAMPLES - 1)))
+TO_CHEBYSHEV = np.linalg.inv(np.polynomial.chebyshev.chebvander(2.0 * POINTS - 1.0, SAMPLES - 1))
+
+_GAUSS_X, _GAUSS_W = np.polynomial.legendre.leggauss(10)
+_GAUSS_X, _GAUSS_W = 0.5 * (_GAUSS_X + 1.0), 0.5 * _GAUSS_W
+_PANEL_RANGE = 3.0  # over which ten Gauss points integrate an exponential to rounding
+_MOST_PANELS = 1000
+_NEGLIGIBLE = 45.0  # exp(-45) is below rounding
+
+
+@njit(cache=True)
+def chebyshev_value(c: np.ndarray, x: float) -> float:
+    """Chebyshev series c at x in [0, 1] (Clenshaw)."""
+    u = 4.0 * x - 2.0
+    b1 = b2 = 0.0
+    for k in range(c.size - 1, 0, -1):
+        b1, b2 = c[k] + u * b1 - b2, b1
+    return c[0] + 0.5 * u * b1 - b2
+
+
+@njit(cache=True)
+def log_integral(c: np.ndarray, end: float) -> float:
+    """``log integral_0^end exp(p(x)) dx`` for the Chebyshev series p on [0, 1], to rounding.
+
+    Panels are halved until p varies little on them; those that cannot contribute are dropped. The right one goes
+    first, because that is where the largest values are.
+    """
+    lefts, rights = np.empty(64), np.empty(64)
+    lefts[0], rights[0] = 0.0, end
+    values = np.empty(_GAUSS_X.size)
+    depth = 1
+    top = -np.inf
+    total = 0.0
+    panels = 0
+    while depth > 0:
+        depth -= 1
+        panels += 1
+        left, right = lefts[depth], rights[depth]
+        first, last = chebyshev_value(c, left), chebyshev_value(c, right)  # the largest value may sit at an end
+        low, high = min(first, last), max(first, last)
+        for i in range(values.size):
+            values[i] = chebyshev_value(c, left + (right - left) * _GAUSS_X[i])
+            low, high = min(low, values[i]), max(high, values[i])
+        if not (high - low < np.inf) or panels > _MOST_PANELS:
+            return np.nan  # p is beyond what floating point resolves
+        if high > top:
+            total *= math.exp(top - high)
+            top = high
+        elif high < top - _NEGLIGIBLE:
+            continue
+        if high - low > _PANEL_RANGE and depth < 62:
+            middle = 0.5 * (left + right)
+            lefts[depth], rights[depth] = left, middle
+            lefts[depth + 1], rights[depth + 1] = middle, right
+            depth += 2
+            continue
+        for i in range(values.size):
+            total += (right - left) * _GAUSS_W[i] * math.exp(values[i] - top)
+    return top + math.log(total) if total > 0.0 else np.nan
+
+
+@njit(cache=True)
+def log_sum(x: float, y: float) -> float:
+    """``log(exp(x) + exp(y))``."""
+    high, low = max(x, y), min(x, y)
+    return high if low == -np.inf else high + math.log1p(math.exp(low - high))
+
+
+@njit(cache=True)
+def interpolation_error(c: np.ndarray) -> float:
+    """Estimated error of the interpolated phi: the last coefficients, times the rate at which they decay.
+
+    Infinite where the series has not begun to converge: then nothing that is derived from it can be trusted.
+    """
+    last = max(abs(c[-1]), 0.1 * abs(c[-2]))
+    error = last * min(1.0, max(0.03, last / (abs(c[-3]) + 1e-300)))
+    return error if error <= 1e-3 * (1.0 + abs(c[1])) else np.inf
+
+
+@njit(cache=True)
+def locate(c: np.ndarray, log_start: float, log_step: float, target: float) -> float:
+    """Where in a step, x in [0, 1], the time reaches ``exp(target)``: Newton's method, kept within a bracket.
+
+    ``t(x) = exp(log_start) + exp(log_step) * integral_0^x exp(p)``.
+    """
+    low, high, x = 0.0, 1.0, 1.0
+    for _ in range(200):
+        log_t = log_sum(log_start, log_step + log_integral(c, x))
+        if log_t > target:
+            high = x
+        else:
+            low = x
+        slope = math.exp(min(log_step + chebyshev_value(c, x) - log_t, 700.0))
+        new = x - (log_t - target) / slope if slope > 0.0 else low
+        if not (low < new < high):
+            # a target many e-folds below is found by halving the exponent of x, not x
+            new = 0.5 * (low + high) if low > 0.0 else max(0.5 * high, 0.0) if high > 1e-3 else high * 1e-3
+        if abs(new - x) <= 2e-16 * x or high - low <= 2e-16 * high:
+            return new
+        x = new
+    return x

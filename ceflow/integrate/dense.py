@@ -1,0 +1,82 @@
+"""The path of a run, kept so that any moment of it can be had again.
+
+Only the states between the steps are kept. A moment within a step is found by redoing that one step, so a path costs
+one state a step, however fine it is sampled later.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..spectral import SpectralSystem
+from .stepper import STAGES, sample, sample_compiled
+
+
+class Workspace:
+    """Arrays that the stepper works in."""
+
+    def __init__(self, system, n: int) -> None:
+        self.k = system.allocate(STAGES, n)
+        self.new, self.probe, self.scratch, self.zero = (system.allocate(n) for _ in range(4))
+
+
+class Steps:
+    """A stretch of the path that was integrated.
+
+    Attributes
+    ----------
+    y : (n + 1, N) array of states at the knots
+    h : (n,) array of step sizes in the clock
+    log_t : (n + 1,) array of log times at the knots
+    """
+
+    kind = "steps"
+
+    def __init__(self, mover, y: np.ndarray, h: np.ndarray, log_t: np.ndarray) -> None:
+        self.mover, self.y, self.h, self.log_t = mover, y, h, log_t
+
+    def sample(self, log_t: np.ndarray) -> np.ndarray:
+        """States (m, N) at the given log times, each within the stretch."""
+        out = np.empty((len(log_t), self.y.shape[1]))
+        step = np.searchsorted(self.log_t, log_t, side="right") - 1
+        exact = self.log_t[step] == log_t
+        out[exact] = self.y[step[exact]]
+        if exact.all():
+            return out
+        system = self.mover()  # scratch space of its own: sampling from several threads is safe
+        work = Workspace(system, self.y.shape[1])
+        call = sample_compiled if isinstance(system, SpectralSystem) else sample
+        for i in np.unique(step[~exact]):
+            rows = np.flatnonzero((step == i) & ~exact)
+            found = system.allocate(len(rows), self.y.shape[1])
+            call(
+                system,
+                self.y[i],
+                work.k,
+                work.new,
+                work.probe,
+                work.scratch,
+                self.h[i],
+                self.log_t[i],
+                log_t[rows],
+                found,
+            )
+            out[rows] = found
+        return out
+
+
+class Path:
+    """The stretches of a run, one after another: integrated, or followed in closed form."""
+
+    def __init__(self, stretches: list) -> None:
+        self.stretches = stretches
+
+    def sample(self, log_t: np.ndarray) -> np.ndarray:
+        """States (m, N) at the log times (m,), -inf for t = 0."""
+        log_t = np.atleast_1d(np.asarray(log_t, float))
+        begins = np.array([np.ravel(stretch.log_t)[0] for stretch in self.stretches])
+        which = np.maximum(np.searchsorted(begins, log_t, side="right") - 1, 0)
+        out = np.empty((len(log_t), self.stretches[0].y.shape[-1]))
+        for i in np.unique(which):
+            out[which == i] = self.stretches[i].sample(log_t[which == i])
+        return out

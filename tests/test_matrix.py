@@ -1,0 +1,160 @@
+"""The full flow, and reduced against full."""
+
+import math
+
+import mpmath
+import numpy as np
+import pytest
+from scipy.integrate import solve_ivp
+
+import ceflow as cf
+from ceflow.losses import full_residual
+
+
+def start_of(scheme, kind, seed=1):
+    rng = np.random.default_rng(seed)
+    if kind == "balanced":
+        return 1e-3 * rng.uniform(0.1, 1.0, scheme.modes)
+    return 1e-2 * rng.uniform([[0.1], [-0.5]], 1.0, (2, scheme.modes))
+
+
+@pytest.mark.parametrize("kind", ["balanced", "unbalanced"])
+@pytest.mark.parametrize(
+    "scheme", [cf.hadamard(8), cf.cyclic(9), cf.johnson(5, 2), cf.hamming(2, 3)], ids=lambda s: s.name
+)
+def test_reduced_and_full_agree_to_1e6(scheme, kind):
+    flow = cf.SpectralFlow(scheme)
+    s0 = start_of(scheme, kind)
+    reduced = cf.integrate(flow, s0, 1e6, rtol=1e-10)
+    full = cf.integrate(cf.MatrixFlow(), flow.lift(s0, width=scheme.classes + 3, rng=5), 1e6, rtol=1e-10)
+    comparison = cf.compare(reduced, full)
+    assert reduced.success and full.success
+    assert comparison.max_error <= 1e-7
+    assert comparison.off_diagonal.max() < 1e-10 and comparison.singular_value_error.max() <= 1e-7
+    assert comparison.loss_error.max() <= 1e-7
+    assert full.margin[-1] > 5.0 and full.t[-1] == pytest.approx(1e6)
+
+
+def test_against_the_plain_equations():
+    W, H = cf.random_init(classes=5, width=3, scale=1.0, rng=2)
+
+    def velocity(_, y):
+        W, H = y[:15].reshape(5, 3), y[15:].reshape(3, 5)
+        P = np.exp(W @ H)
+        G = np.eye(5) - P / P.sum(axis=0)
+        return np.concatenate([(G @ H.T).ravel(), (W.T @ G).ravel()])
+
+    t = np.array([0.1, 1.0, 5.0, 20.0])
+    exact = solve_ivp(
+        velocity, (0, 20), np.concatenate([W.ravel(), H.ravel()]), method="DOP853", rtol=1e-13, atol=1e-14, t_eval=t
+    ).y.T
+    run = cf.integrate(cf.MatrixFlow(reduction="sum"), (W, H), t_eval=t, rtol=1e-10)
+    np.testing.assert_allclose(run.W.reshape(4, -1), exact[:, :15], atol=1e-8)
+    np.testing.assert_allclose(run.H.reshape(4, -1), exact[:, 15:], atol=1e-8)
+    drift = run.conserved - (W.T @ W - H @ H.T)
+    assert np.abs(drift).max() < 1e-8
+
+
+def test_residual_is_free_of_cancellation():
+    rng = np.random.default_rng(0)
+    for scale, shift in ((1.0, 0.0), (5.0, 40.0), (50.0, 800.0), (1e3, 0.0), (1.0, -900.0)):
+        Z = scale * rng.standard_normal((4, 4)) + shift * np.eye(4)
+        G, log_scale = full_residual(Z)
+        with mpmath.workdps(700):
+            E = [[mpmath.exp(mpmath.mpf(z)) for z in row] for row in Z]
+            for c in range(4):
+                total = sum(E[j][c] for j in range(4))
+                for j in range(4):
+                    exact = (total - E[c][c]) / total if j == c else -E[j][c] / total
+                    scaled = float(exact * mpmath.exp(-mpmath.mpf(log_scale)))
+                    assert G[j, c] == pytest.approx(scaled, rel=1e-11, abs=1e-300)
+        assert np.abs(G - np.diag(np.diag(G))).max() == pytest.approx(1.0)
+
+
+def test_huge_times_and_narrow_widths():
+    W, H = cf.random_init(classes=4, width=1, scale=0.1, rng=0)
+    narrow = cf.integrate(cf.MatrixFlow(), (W, H), 1e4, rtol=1e-8)
+    assert narrow.success
+    scheme = cf.hadamard(4)
+    s0 = np.array([1e-3, 2e-3, 5e-4])
+    full = cf.integrate(cf.MatrixFlow(), cf.SpectralFlow(scheme).lift(s0, width=3), log_t_end=1000.0, rtol=1e-9)
+    reduced = cf.integrate(cf.SpectralFlow(scheme), s0, log_t_end=1000.0, rtol=1e-9)
+    assert full.success and cf.compare(reduced, full).max_error < 1e-7
+    np.testing.assert_allclose(full.log_loss, reduced.at(log_t=full.log_t).log_loss, rtol=1e-7, atol=1e-7)
+    assert full.log_loss[-1] == pytest.approx(-1000.0, abs=10.0)
+
+
+def test_the_origin_is_at_rest():
+    run = cf.integrate(cf.MatrixFlow(), (np.zeros((3, 2)), np.zeros((2, 3))), 1e9)
+    assert run.success and "rest" in run.message
+    still = cf.integrate(cf.MatrixFlow(), (np.zeros((3, 2)), np.ones((2, 3))), 1e9)  # W = 0, G H^T = 0
+    assert still.success and "rest" in still.message and np.all(still.H == 1.0)
+
+
+def test_lift_and_project_are_inverse():
+    for scheme in (cf.hadamard(8), cf.cyclic(6), cf.johnson(5, 2)):
+        flow = cf.SpectralFlow(scheme)
+        layers = np.random.default_rng(0).uniform(0.1, 1.0, (2, scheme.modes)) * [[1.0], [-1.0]]
+        W, H = flow.lift(layers, width=scheme.classes + 5, rng=1)
+        back, far = flow.project(W, H)
+        np.testing.assert_allclose(back[0] * back[1], layers[0] * layers[1], rtol=1e-12)
+        np.testing.assert_allclose(np.abs(back), np.abs(layers), rtol=1e-12)
+        assert far < 1e-13
+        expected = np.sort(
+            np.append(np.repeat(np.abs(layers[0] * layers[1]), scheme.multiplicities[1:].astype(int)), 0.0)
+        )
+        np.testing.assert_allclose(np.sort(np.linalg.svd(W @ H, compute_uv=False)), expected, atol=1e-13)
+        assert flow.project(W + 0.1, H)[1] > 1e-3
+        assert flow.project(W, np.roll(H, 1, axis=0))[1] > 1e-3
+    with pytest.raises(ValueError, match="width must be at least"):
+        flow.lift(np.ones(2), width=3)
+
+
+def test_random_init_is_seeded_and_scaled():
+    W, H = cf.random_init(classes=50, width=400, scale=1e-3, rng=3)
+    assert W.shape == (50, 400) and H.shape == (400, 50)
+    assert np.linalg.norm(W, axis=1).mean() == pytest.approx(1e-3, rel=0.05)
+    np.testing.assert_array_equal(W, cf.random_init(classes=50, width=400, scale=1e-3, rng=3)[0])
+
+
+def test_collapse_along_a_run():
+    scheme = cf.hadamard(4)
+    W, H = cf.SpectralFlow(scheme).lift(np.array([1e-2, 2e-2, 1.5e-2]), width=6)
+    run = cf.integrate(cf.MatrixFlow(), (W, H), 1e30)
+    measures = run.collapse
+    assert (
+        measures.nc2[-1] < 1e-2 < measures.nc2[0]
+        and measures.nc3[-1] < 1e-7
+        and math.isclose(measures.alignment[-1], 1.0)
+    )
+    top = run.singular_values[:, :3]
+    np.testing.assert_allclose(run.lyapunov, np.log(top.mean(axis=1)) - np.log(top).mean(axis=1), atol=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "match"),
+    [
+        (lambda: cf.integrate(cf.MatrixFlow(), (np.ones((3, 2)), np.ones((3, 2))), 1.0), ValueError, "W must be"),
+        (lambda: cf.integrate(cf.MatrixFlow(), np.ones(3), 1.0), TypeError, "pair"),
+        (lambda: cf.integrate(cf.MatrixFlow(), (np.full((3, 2), np.nan), np.ones((2, 3))), 1.0), ValueError, "finite"),
+        (lambda: cf.MatrixFlow(backend="jax"), ValueError, "backend must be one of"),
+        (lambda: cf.random_init(classes=1, width=3), ValueError, "classes must be at least 2"),
+        (lambda: cf.random_init(classes=3, width=3, scale=0.0), ValueError, "scale"),
+        (lambda: cf.random_init(classes=3.0, width=3), TypeError, "classes must be an integer"),
+    ],
+)
+def test_bad_input(call, error, match):
+    with pytest.raises(error, match=match):
+        call()
+
+
+def test_compare_refuses_what_does_not_belong_together():
+    flow = cf.SpectralFlow(cf.hadamard(4))
+    reduced = cf.integrate(flow, np.ones(3), 1.0)
+    full = cf.integrate(cf.MatrixFlow(), flow.lift(np.ones(3)), 1.0)
+    with pytest.raises(TypeError, match="SpectralFlow"):
+        cf.compare(full, reduced)
+    with pytest.raises(ValueError, match="classes"):
+        cf.compare(cf.integrate(cf.SpectralFlow(cf.hadamard(8)), np.ones(7), 1.0), full)
+    with pytest.raises(ValueError, match="reductions"):
+        cf.compare(cf.integrate(cf.SpectralFlow(cf.hadamard(4), reduction="sum"), np.ones(3), 1.0), full)
