@@ -1,0 +1,185 @@
+"""The command: what it prints and writes, and how it ends."""
+
+import math
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import ceflow as cf
+from ceflow import cli
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def command(capsys, tmp_path, monkeypatch):
+    """Runs the command in an empty directory; returns exit code, output, error output."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments):
+        try:
+            code = cli.main(arguments)
+        except SystemExit as leave:
+            code = leave.code
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+def test_run_without_arguments(command, tmp_path):
+    code, out, err = command("run")
+    assert code == 0 and err == ""
+    assert "hadamard(16)" in out and "t = 1e30" in out and out.count("PASS") == 7 and "FAIL" not in out
+    assert max(map(len, out.splitlines())) <= 80 and "\033" not in out
+    assert (tmp_path / "ceflow-run" / "run.png").read_bytes().startswith(b"\x89PNG")
+    run = cf.load(tmp_path / "ceflow-run" / "run.npz")
+    assert run.success and run.t[-1] == pytest.approx(1e30, rel=1e-12) and run.flow.scheme == cf.hadamard(16)
+    last = re.search(r"^ +1e30 (.*)$", out, re.MULTILINE)[1].split()
+    values = run.singular_values[-1]
+    expected = values.min(), values.mean(), values.max(), run.loss[-1], run.lyapunov[-1], run.accuracy_gap[-1]
+    np.testing.assert_allclose([float(number) for number in last], expected, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "--t-end 1e1000 -K 8",
+        "-K 4 --t-end 1e200",
+        "-K 4 --t-end 1e100 --rtol 1e-6",
+        "--scheme cyclic -K 7 --seed 3",
+        "--scheme complete -K 2",
+        "--scheme hamming:2,3 --classes 9",
+        "--scheme johnson:5,2",
+        "-K 256 --t-end 1e20",
+        "-K 4 --scale 1e-12",
+        "-K 4 --scale 1000 --t-end 1e500",
+        "-K 4 --t-end 0.001",
+    ],
+)
+def test_runs_of_all_kinds(command, tmp_path, arguments):
+    code, out, err = command("run", "--no-plot", "--out", "here", *arguments.split())
+    assert (code, err) == (0, ""), out
+    assert max(map(len, out.splitlines())) <= 80
+    assert [path.name for path in tmp_path.iterdir()] == ["here"]
+    assert [path.name for path in (tmp_path / "here").iterdir()] == ["run.npz"]
+    assert ("Not compared" in out) == ("256" in arguments)
+
+
+def test_seeds_make_the_same_run_again(command):
+    tables = [command("run", "--no-plot", "--seed", seed, "-K", "4")[1].partition("PASS")[0] for seed in "122"]
+    assert tables[1] == tables[2] != tables[0]
+
+
+@pytest.mark.parametrize("arguments", ["", "--scheme johnson:5,2 --width 12", "--scheme cyclic -K 5 --width 4"])
+def test_compare(command, tmp_path, arguments):
+    code, out, err = command("compare", *arguments.split())
+    assert (code, err) == (0, "") and out.count("PASS") == 3
+    assert max(map(len, out.splitlines())) <= 80
+    assert {path.name for path in (tmp_path / "ceflow-compare").iterdir()} == {"reduced.npz", "full.npz", "compare.png"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("run -K 12", "K must be a power of two"),
+        ("run -K x", "invalid int value"),
+        ("run --scheme star", "--scheme must be hadamard"),
+        ("run --scheme hamming:3", "takes two integers"),
+        ("run --scheme hamming:3,4 -K 10", "has 64 classes, got --classes 10"),
+        ("run --scheme johnson:5,9", "k must be at most"),
+        ("run --t-end -1", "must be a positive number"),
+        ("run --t-end soon", "must be a positive number"),
+        ("run --t-end inf", "must be a positive number"),
+        ("run --t-end 1e999999999", "log_t_end must be between"),
+        ("run --rtol 2", "rtol must be between"),
+        ("run --rtol nan", "rtol must be between"),
+        ("run --scale 0", "--scale must be between"),
+        ("run --scale nan", "--scale must be between"),
+        ("run --seed -1", "--seed must not be negative"),
+        ("compare --width 3", "width must be at least"),
+        ("run --out occupied/here", "occupied"),
+        ("run --nonsense", "unrecognized arguments"),
+        ("jump", "invalid choice"),
+    ],
+)
+def test_bad_arguments_end_with_2_and_one_line(command, tmp_path, arguments, message):
+    (tmp_path / "occupied").touch()
+    code, _, err = command(*arguments.split())
+    assert code == 2 and message in err.splitlines()[-1] and "Traceback" not in err
+    assert not (tmp_path / "ceflow-run" / "run.npz").exists()
+
+
+def test_a_failed_check_ends_with_1(command, monkeypatch):
+    monkeypatch.setattr(cli, "SLACK", 1e-9)
+    code, out, _ = command("compare", "-K", "4", "--no-plot")
+    assert code == 1 and "FAIL  error at most" in out and "Some checks FAILED." in out
+    code, out, _ = command("run", "-K", "4", "--no-plot")
+    assert code == 1 and "FAIL  agrees with the full flow" in out
+
+
+def test_a_run_that_ends_early_fails_and_is_kept(command, monkeypatch, tmp_path):
+    integrate = cf.integrate
+    monkeypatch.setattr(cf, "integrate", lambda *a, **k: integrate(*a, **k | {"max_steps": 20}))
+    code, out, _ = command("run", "-K", "4")
+    assert code == 1 and "FAIL  reached the end" in out and "gave up after max_steps = 20" in out
+    assert max(map(len, out.splitlines())) <= 80
+    assert not cf.load(tmp_path / "ceflow-run" / "run.npz").success
+
+
+def test_the_geometric_mean_identity_finds_wrong_times():
+    flow = cf.SpectralFlow(cf.hadamard(4))
+    run = cf.integrate(flow, np.array([1e-3, 2e-3, 3e-3]), t_end=1e9)
+    assert cli._geometric_mean_error(run, run.log_t[1:]) < 1e-9
+    rows, at = run.log_t[1:-1], run.at
+    # the same singular values, at times that are wrong by 1e-6
+    run.at = lambda t=None, *, log_t=None: at(t) if log_t is None else at(log_t=log_t + 1e-6)
+    assert cli._geometric_mean_error(run, rows) > 1e-6
+
+
+def test_colour_only_on_a_terminal(command, monkeypatch):
+    monkeypatch.setattr(cli.sys.stdout, "isatty", lambda: True, raising=False)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert "\033[32mPASS" in command("run", "-K", "4", "--no-plot")[1]
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\033" not in command("run", "-K", "4", "--no-plot")[1]
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("run", "--help"), ("compare", "--help")])
+def test_help_teaches(command, arguments):
+    code, out, _ = command(*arguments)
+    assert code == 0 and "ceflow" in out and max(map(len, out.splitlines())) <= 80
+    assert len(arguments) == 1 or "examples:" in out
+
+
+def test_no_command_shows_help_and_version_is_told(command):
+    assert command()[0] == 2
+    assert command("--version")[1] == f"ceflow {cf.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("log_t", "text"),
+    [(-math.inf, "0"), (0.0, "1"), (math.log(250.0), "2.5e2"), (30 * math.log(10), "1e30"), (math.log(1e-3), "1e-3"),
+     (2500 * math.log(10), "1e2500"), (math.log(9.999), "1e1"), (math.log(7.0), "7")],
+)  # fmt: skip
+def test_times_in_words(log_t, text):
+    assert cli._time(log_t) == text
+
+
+def test_module_runs():
+    done = subprocess.run([sys.executable, "-m", "ceflow", "--version"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.startswith("ceflow ")
+
+
+def test_example_of_the_readme_runs(tmp_path, monkeypatch, capsys):
+    import matplotlib.pyplot as plt
+
+    monkeypatch.chdir(tmp_path)
+    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    exec(compile(example, "README.md", "exec"), {})
+    plt.close("all")
+    assert "max_error" in capsys.readouterr().out and (tmp_path / "run.png").exists()
