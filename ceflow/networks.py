@@ -48,14 +48,17 @@ def constants(start: np.ndarray) -> np.ndarray:
 def singular_values(constants: np.ndarray, y: np.ndarray, out: np.ndarray) -> None:
     """Singular values of Z = W H at the coordinates y = Lambda (kernel).
 
-    Written as ``s0 exp(-2y) + growing * 2 sinh(2y)``: no cancellation while a0 and b0 have the same sign, none for a
-    fading mode, and only the true zero crossing where the signs differ.
+    Balanced modes grow or fade exponentially. The others are ``s0 exp(-2y) + growing * 2 sinh(2y)``: no cancellation
+    while a0 and b0 have the same sign, and only the true zero crossing where the signs differ.
     """
     for i in range(y.size):
-        rise = math.expm1(2.0 * y[i])
-        out[i] = constants[0, i] / (1.0 + rise)
-        if constants[1, i] > 0.0:
-            out[i] += constants[1, i] * (rise + rise / (1.0 + rise))
+        if constants[2, i] == 0.0:
+            out[i] = constants[0, i] * math.exp(2.0 * y[i])
+        elif constants[1, i] == 0.0:
+            out[i] = constants[0, i] * math.exp(-2.0 * y[i])
+        else:
+            rise = math.expm1(2.0 * y[i])
+            out[i] = constants[0, i] / (1.0 + rise) + constants[1, i] * (rise + rise / (1.0 + rise))
 
 
 @njit(cache=True)

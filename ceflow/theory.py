@@ -71,18 +71,19 @@ def ray_time(
     -----
     The balanced ray is that of arXiv:2512.04006, the unbalanced one [ceflow].
     """
-    slow, log_fast, unit = _ray_time_parts(s, s0, classes, imbalance, reduction)
+    s, scaled, unit = _scaled_ray_time(s, s0, classes, imbalance, reduction)
     with np.errstate(over="ignore"):
-        return (slow * math.exp(unit) + np.exp(log_fast + unit))[()]
+        root = np.exp(0.5 * s)  # e^s may overflow where t does not
+        return (root * (scaled * math.exp(unit)) * root)[()]
 
 
 def ray_log_time(
     s: ArrayLike, s0: ArrayLike, classes: int, *, imbalance: float = 0.0, reduction: str = "mean"
 ) -> NDArray[np.float64]:
     """Logarithm of `ray_time`, finite for all s > s0 and -inf for s = s0."""
-    slow, log_fast, unit = _ray_time_parts(s, s0, classes, imbalance, reduction)
+    s, scaled, unit = _scaled_ray_time(s, s0, classes, imbalance, reduction)
     with np.errstate(divide="ignore"):
-        return (np.logaddexp(np.log(slow), log_fast) + unit)[()]
+        return (s + np.log(scaled) + unit)[()]
 
 
 def ray_singular_value(
@@ -336,20 +337,19 @@ def _check_order(name: str, high: NDArray[np.float64], low_name: str, low: NDArr
         )
 
 
-def _ray_time_parts(
+def _scaled_ray_time(
     s: ArrayLike, s0: ArrayLike, classes: int, imbalance: float, reduction: str
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
+    """s, the time times ``e^-s`` and the logarithm of its unit, from unchecked arguments."""
     unit = log_time_unit(checked_classes(classes), reduction)
     imbalance = checked_imbalance(imbalance)
     s, s0 = checked_array("s", s), _checked_start(s0, imbalance)
     _check_order("s", s, "s0", s0)
-    return *_ray_time(s, s0, classes, 0.5 * imbalance), unit
+    return s, _ray_time(s, s0, classes, 0.5 * imbalance), unit
 
 
-def _ray_time(
-    s: NDArray[np.float64], s0: NDArray[np.float64], classes: int, half: float
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The time is ``slow + exp(log_fast)`` with "sum", ``half = c/2``.
+def _ray_time(s: NDArray[np.float64], s0: NDArray[np.float64], classes: int, half: float) -> NDArray[np.float64]:
+    """The time with "sum", times ``e^-s``, which keeps it from overflow; ``half = c/2``.
 
     ``dt = (1 + (e^x - 1) / K) dx / (2 hypot(x, half))``. The 1 gives log_growth / 2. The rest is integrated by
     Gauss's rule: below x = 1 over log_growth, in which the integrand falls off like ``e^-v`` from the top; above,
@@ -359,12 +359,11 @@ def _ray_time(
     top, bottom = np.minimum(s, 1.0), np.minimum(s0, 1.0)
     span = np.minimum(log_growth(top, bottom, top - bottom, half), NEGLIGIBLE)
     below_one = span * (np.expm1(_advance(top[..., None], -span[..., None] * _NODES, half)) @ _WEIGHTS)
-    width = np.maximum(s - np.maximum(np.maximum(s0, 1.0), s - NEGLIGIBLE), 0.0)
+    width = np.clip(s - np.maximum(s0, 1.0), 0.0, NEGLIGIBLE)
     down = width[..., None] * _NODES
     x = s[..., None] - down
     above_one = width * ((np.exp(-down) * -np.expm1(-x) / np.hypot(x, half)) @ _WEIGHTS)
-    with np.errstate(divide="ignore"):
-        return 0.5 * growth + below_one / (2 * classes), s + np.log(above_one) - math.log(2 * classes)
+    return 0.5 * growth * np.exp(-s) + (below_one * np.exp(-s) + above_one) / (2 * classes)
 
 
 def _advance(s: NDArray[np.float64], growth: NDArray[np.float64], half: float) -> NDArray[np.float64]:
@@ -377,10 +376,8 @@ def _ray_singular_value(
     log_t: NDArray[np.float64], s0: NDArray[np.float64], classes: int, half: float
 ) -> NDArray[np.float64]:
     def log_time(s: NDArray[np.float64], growth: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
-        slow, log_fast = _ray_time(s, s0, classes, half)
-        value = np.logaddexp(np.log(slow), log_fast)
-        log_slope = np.log(growth) + np.logaddexp(s, math.log(classes - 1)) - math.log(2 * classes) - value
-        return value, np.exp(log_slope)
+        scaled = _ray_time(s, s0, classes, half)
+        return s + np.log(scaled), growth / scaled * (1.0 + (classes - 1) * np.exp(-s)) / (2 * classes)
 
     return _solve(log_time, log_t, s0, classes, half)
 

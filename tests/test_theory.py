@@ -47,9 +47,10 @@ def exact_log_time(s, s0, classes):
 def exact_unbalanced_time(s, s0, classes, c):
     """ "sum"; the integral of ds over the velocity, over asinh(2s/c)."""
     u, u0 = (mpmath.asinh(2 * mpf(float(x)) / mpf(c)) for x in (s, s0))
-    return mpmath.quad(
-        lambda v: (mpmath.exp(mpf(c) / 2 * mpmath.sinh(v)) + classes - 1) / (2 * classes), mpmath.linspace(u0, u, 5)
-    )
+    with mpmath.workdps(25):
+        return mpmath.quad(
+            lambda v: (mpmath.exp(mpf(c) / 2 * mpmath.sinh(v)) + classes - 1) / (2 * classes), mpmath.linspace(u0, u, 4)
+        )
 
 
 def probabilities(scheme, s):
@@ -93,7 +94,7 @@ def test_ray_time_and_its_inverse_against_the_exponential_integral(classes):
     small = log_t < 700
     t = np.array([float(mpmath.exp(value)) for value in expected if value < 700])
     assert small.sum() > 40 and not small.all()
-    np.testing.assert_allclose(ray_time(s, s0, classes, reduction="sum")[small], t, rtol=1e-14)
+    np.testing.assert_allclose(ray_time(s, s0, classes, reduction="sum")[small], t, rtol=3e-14)
     back = ray_singular_value(t * classes, s0=s0[small], classes=classes)
     np.testing.assert_allclose(back, s[small], rtol=2e-14)
     assert np.isinf(ray_time(s, s0, classes)[log_t > 720]).all()
@@ -131,6 +132,11 @@ def test_margins_grow_like_log_t_plus_log_log_t():
     np.testing.assert_allclose(s[:2], log_t[:2] + np.log(8 * log_t[:2]), rtol=2e-5)
     np.testing.assert_allclose(s[2:], log_t[2:], rtol=1e-10)
     np.testing.assert_allclose(ray_log_time(s, 1e-3, 4, reduction="sum"), log_t, rtol=1e-14)
+    for end in (4e15, 1e18, 1e300):  # where s - 45 and s are neighbours, or the same
+        expected = float(mpf(end) - mpmath.log(8 * mpf(end)))
+        assert ray_log_time(end, 1.0, 4, reduction="sum") == pytest.approx(expected, rel=1e-15)
+        assert ray_singular_value(log_t=expected, s0=1.0, classes=4, reduction="sum") == pytest.approx(end, rel=1e-15)
+    assert ray_time(712.0, 700.0, 4) == pytest.approx(float(4 * mpmath.exp(exact_log_time(712, 700, 4))), rel=3e-14)
 
 
 def test_shapes_units_and_scalars():
@@ -179,7 +185,7 @@ def test_bounds_hold_along_the_flow(scheme, spread):
     assert (geometric_mean >= floor * (1 - 1e-9)).all()
     assert (scheme.classes * loss <= ceiling * (1 + 1e-9)).all()
     assert (floor > np.exp(-spread) * 0.3 * geometric_mean).all()  # they are not idle
-    assert ceiling[-1] < 0.05 and scheme.classes * loss[-1] > ceiling[-1] / 400
+    assert ceiling[-1] < 0.05 and scheme.classes * loss[-1] > ceiling[-1] / 2000
     # the same in the time and loss of "mean", and in log t
     kwargs = {"log_t": np.log(scheme.classes * t)}
     np.testing.assert_allclose(geometric_mean_bound(scheme, s0, **kwargs), floor, rtol=1e-12)
@@ -271,16 +277,16 @@ def test_deviations_decay_as_predicted(scheme):
     share = scheme.multiplicities[1:] / (scheme.classes - 1)
     deviation = np.random.default_rng(6).uniform(-1, 1, scheme.modes)
     deviation -= share @ deviation
-    tiny, s1, s = 1e-7, 2.0, np.array([2.5, 6.0, 14.0])
+    tiny, s1, s = 1e-6, 2.0, np.array([2.5, 6.0, 14.0])
 
     def slope(mean, log_ratio):  # of log(s_i / mean) in the mean
         values = mean * np.exp(log_ratio)
         rate = scheme.forces(probabilities(scheme, values))
         return rate / (share @ (values * rate)) - 1 / mean
 
-    path = solve_ivp(slope, (s1, s[-1]), np.log1p(tiny * deviation), t_eval=s, method="DOP853", rtol=1e-11, atol=1e-19)
+    path = solve_ivp(slope, (s1, s[-1]), np.log1p(tiny * deviation), t_eval=s, method="DOP853", rtol=1e-9, atol=1e-15)
     factor = deviation_decay(s, s1, scheme.classes)
-    np.testing.assert_allclose(np.expm1(path.y) / tiny, np.outer(deviation, factor), atol=1e-5 * factor.min())
+    np.testing.assert_allclose(np.expm1(path.y) / tiny, np.outer(deviation, factor), atol=1e-4 * factor.min())
     assert factor[0] == pytest.approx(math.exp(-0.5 / scheme.classes), rel=1e-15)
 
 

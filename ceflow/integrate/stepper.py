@@ -82,14 +82,14 @@ def _combine(system, y, h, w, k, n, out):
 @njit(cache=True, fastmath={"contract"})
 def _combine_arrays(y, h, w, k, n, out):
     for start in range(0, y.size, 1024):  # blocks that stay in the first-level cache
-        stop = min(start + 1024, y.size)
-        for i in range(start, stop):
-            out[i] = y[i]
+        block = out[start : start + 1024]
+        block[:] = y[start : start + 1024]
         for j in range(n):
             weight = h * w[j]
             if weight != 0.0:
-                for i in range(start, stop):
-                    out[i] += weight * k[j, i]
+                stage = k[j, start : start + 1024]
+                for i in range(block.size):
+                    block[i] += weight * stage[i]
 
 
 @register_jitable
