@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import entr
 
-from ceflow.lyapunov import checked_array
+from ._checks import checked_array
 
 LIMIT = 1e150  # of entries: logits do not overflow
 

@@ -17,10 +17,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ceflow.losses import log_odds_of_error
-from ceflow.schemes import Scheme
-
-LIMIT = 1e300  # of all numbers that come in: sums of a few of them do not overflow
+from ._checks import LIMIT, checked_array, log_time_unit
+from .losses import log_odds_of_error
+from .schemes import Scheme
 
 # exp(x) - 1 - x as a power series, to rounding for |x| <= 1
 _SERIES = np.array([0.0, 0.0] + [1.0 / math.factorial(n) for n in range(2, 20)])
@@ -162,27 +161,6 @@ def log_growth(
         ratio = difference / (start + size_of_start) * (1.0 + (s + start) / (size + size_of_start))
     near = np.abs(ratio) < 0.5
     return np.where(near, np.log1p(np.where(near, ratio, 0.0)), 2.0 * np.log(root / root_of_start))
-
-
-def log_time_unit(classes: int, reduction: str) -> float:
-    """Log of time over the time of reduction "sum": 0, or log K for "mean"; a ValueError for anything else."""
-    if reduction not in ("mean", "sum"):
-        raise ValueError(f'reduction must be "mean" or "sum", got {reduction!r}')
-    return math.log(classes) if reduction == "mean" else 0.0
-
-
-def checked_array(name: str, values: ArrayLike, low: float = -LIMIT, high: float = LIMIT) -> NDArray[np.float64]:
-    """The values as float64, if they are real numbers from low to high; else a TypeError or a ValueError."""
-    try:
-        array = np.asarray(values)
-    except ValueError as error:
-        raise ValueError(f"{name} must be an array, got a nested sequence that is none: {error}") from None
-    if array.dtype.kind not in "iuf":
-        raise TypeError(f"{name} must be real, got dtype {array.dtype}")
-    inside = (array >= low) & (array <= high)
-    if not inside.all():
-        raise ValueError(f"{name} must be from {low:g} to {high:g}, got {array[~inside][0]}")
-    return array.astype(np.float64)
 
 
 def checked_modes(

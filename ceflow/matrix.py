@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from ._checks import log_time_unit
 from .losses import full_residual
 from .spectral import Rest, check_matrices, check_options
 
@@ -100,7 +101,7 @@ class MatrixFlow:
         if not np.any(y):
             return Rest(y, log_t)
         _, classes, width = start.shape
-        return MatrixSystem(classes, width, math.log(classes) if self.reduction == "mean" else 0.0)
+        return MatrixSystem(classes, width, log_time_unit(classes, self.reduction))
 
 
 def random_init(

@@ -9,11 +9,10 @@ import numpy as np
 from numba import njit
 
 from . import networks, theory
+from ._checks import checked_array, log_time_unit
 from .losses import LOSSES, residual
 from .networks import FADED, singular_value_slope, singular_values
 from .schemes import Scheme, gap_transform
-
-REDUCTIONS = ("mean", "sum")
 
 
 @njit(cache=True)
@@ -220,15 +219,13 @@ class SpectralFlow:
 
     def start(self, start: np.ndarray) -> np.ndarray:
         """Checks where a run starts: singular values (D,), balanced, or layers (2, D)."""
-        values = np.array(_real(start, "s0"), order="C")
+        values = np.ascontiguousarray(checked_array("s0", start))
         modes = self.scheme.modes
         if values.shape not in ((modes,), (2, modes)):
             raise ValueError(
                 f"s0 must have shape ({modes},), singular values, or (2, {modes}), layers, for {self.scheme.name}; "
                 f"got {values.shape}"
             )
-        if not np.all(np.isfinite(values)):
-            raise ValueError("s0 must be finite, got NaN or infinity")
         size = np.abs(values)
         limits = (1e-150, 1e150) if values.ndim == 2 else (1e-300, 1e300)
         if np.any((size > 0) & ((size < limits[0]) | (size > limits[1]))):
@@ -264,7 +261,7 @@ class SpectralFlow:
             inverse_count=1.0 / int(active.sum()),
             to_margins=to_margins,
             to_forces=to_forces,
-            log_unit=math.log(self.scheme.classes) if self.reduction == "mean" else 0.0,
+            log_unit=log_time_unit(self.scheme.classes, self.reduction),
             closes=closes,
             s=np.empty(modes),
             margins=np.empty(modes),
@@ -346,27 +343,14 @@ def check_options(loss: str, reduction: str) -> None:
     """The options that every flow has."""
     if loss not in LOSSES:
         raise ValueError(f"loss must be one of {', '.join(LOSSES)}, got {loss!r}")
-    if reduction not in REDUCTIONS:
-        raise ValueError(f'reduction must be "mean" or "sum", got {reduction!r}')
+    log_time_unit(2, reduction)
 
 
 def check_matrices(W: np.ndarray, H: np.ndarray, classes: int | None = None) -> tuple[np.ndarray, np.ndarray]:
     """A classifier W (K, d) and features H (d, K) that fit together, as float64."""
-    W, H = _real(W, "W"), _real(H, "H")
+    W, H = checked_array("W", W, -1e150, 1e150), checked_array("H", H, -1e150, 1e150)
     if W.ndim != 2 or H.ndim != 2 or W.shape != H.shape[::-1] or W.shape[0] < 2 or W.shape[1] < 1:
         raise ValueError(f"W must be (K, d) and H (d, K) with K >= 2 and d >= 1, got {W.shape} and {H.shape}")
     if classes is not None and W.shape[0] != classes:
         raise ValueError(f"W must have K = {classes} rows, got {W.shape[0]}")
-    if not (np.all(np.isfinite(W)) and np.all(np.isfinite(H))):
-        raise ValueError("W and H must be finite, got NaN or infinity")
     return W, H
-
-
-def _real(values: np.ndarray, name: str) -> np.ndarray:
-    try:
-        array = np.asarray(values)
-        if array.dtype.kind not in "fiu":
-            raise TypeError(f"dtype {array.dtype}")
-        return np.ascontiguousarray(array, dtype=float)
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"{name} must be an array of real numbers, got {type(values).__name__} ({error})") from None

@@ -18,18 +18,10 @@ from numbers import Integral
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ceflow.losses import cross_entropy
-from ceflow.lyapunov import (
-    checked_array,
-    checked_imbalance,
-    checked_modes,
-    excess,
-    log_growth,
-    log_time_unit,
-    lyapunov,
-    mean_singular_value,
-)
-from ceflow.schemes import Scheme
+from ._checks import checked_array, log_time_unit
+from .losses import cross_entropy
+from .lyapunov import checked_imbalance, checked_modes, excess, log_growth, lyapunov, mean_singular_value
+from .schemes import Scheme
 
 SMALLEST = 1e-300  # of numbers that must be positive
 NEGLIGIBLE = 45.0  # exp(-45) is below rounding

@@ -56,7 +56,7 @@ def integrate(
     until: Callable[[Trajectory], np.ndarray] | None = None,
     rtol: float = 1e-9,
     atol: float = 0.0,
-    max_steps: int = 100_000,
+    max_steps: int = 1_000_000,
     dense_output: bool = True,
     closed_form: bool = True,
     progress: bool = False,

@@ -1,0 +1,31 @@
+"""Checks at the door that several rooms share."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+LIMIT = 1e300  # of all numbers that come in: sums of a few of them do not overflow
+
+
+def checked_array(name: str, values: ArrayLike, low: float = -LIMIT, high: float = LIMIT) -> NDArray[np.float64]:
+    """The values as float64, if they are real numbers from low to high; else a TypeError or a ValueError."""
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise ValueError(f"{name} must be an array, got a nested sequence that is none: {error}") from None
+    if array.dtype.kind not in "iuf":
+        raise TypeError(f"{name} must be real, got dtype {array.dtype}")
+    inside = (array >= low) & (array <= high)
+    if not inside.all():
+        raise ValueError(f"{name} must be from {low:g} to {high:g}, got {array[~inside][0]}")
+    return array.astype(np.float64)
+
+
+def log_time_unit(classes: int, reduction: str) -> float:
+    """Log of time over the time of reduction "sum": 0, or log K for "mean"; a ValueError for anything else."""
+    if reduction not in ("mean", "sum"):
+        raise ValueError(f'reduction must be "mean" or "sum", got {reduction!r}')
+    return math.log(classes) if reduction == "mean" else 0.0
