@@ -12,7 +12,7 @@ import math
 
 import numpy as np
 from numba import njit
-from scipy.special import expit, logsumexp
+from scipy.special import expit, log_expit, logsumexp
 
 LOSSES = ("cross_entropy",)
 
@@ -49,6 +49,11 @@ def log_cross_entropy(log_odds: np.ndarray) -> np.ndarray:
 def accuracy_gap(log_odds: np.ndarray) -> np.ndarray:
     """``1 - p_0``, the probability given to the wrong classes, accurate however small."""
     return expit(log_odds)
+
+
+def log_accuracy_gap(log_odds: np.ndarray) -> np.ndarray:
+    """Logarithm of `accuracy_gap`, which does not underflow."""
+    return log_expit(log_odds)
 
 
 @njit(cache=True)

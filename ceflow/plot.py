@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.ticker import FuncFormatter, MaxNLocator
-from scipy.special import logsumexp
 
 from .lyapunov import log_dissipation
 from .theory import loss_log_bound
@@ -98,14 +97,13 @@ def loss(traj: Trajectory, ax: Axes | None = None) -> Axes:
     """
     dense = _sampled(traj)
     ax, x = _axes(ax), _log10_t(dense)
-    unit = math.log10(dense._samples) if dense.flow.reduction == "sum" else 0.0
-    loss_of = _log10(dense.loss, dense, unit)
+    loss_of = dense.log_loss / LN10
     if isinstance(dense, SpectralTrajectory) and dense.start.ndim == 1 and dense.start.min() > 0.0:
         bound = loss_log_bound(dense.flow.scheme, dense.start, log_t=dense.log_t, reduction=dense.flow.reduction) / LN10
         useful = np.where(bound <= loss_of[0] + 0.5, bound, np.nan)  # before, it says nothing
         ax.plot(x, useful, color=GREY, lw=1.4, ls=":", label="upper bound of the loss")
     ax.plot(x, loss_of, color=BLUE, lw=2.0, label="loss")
-    ax.plot(x, _log10(dense.accuracy_gap, dense, 0.0), color=ORANGE, lw=1.6, ls="--", label="accuracy gap $1 - p_0$")
+    ax.plot(x, dense.log_accuracy_gap / LN10, color=ORANGE, lw=1.6, ls="--", label="accuracy gap $1 - p_0$")
     _powers(ax.yaxis)
     return _finish(ax, dense, f"loss ({dense.flow.reduction} over classes)")
 
@@ -312,13 +310,6 @@ def _short(number: float) -> str:
 
 def _log10_t(traj: Trajectory) -> np.ndarray:
     return traj.log_t / LN10
-
-
-def _log10(values: np.ndarray, traj: Trajectory, unit: float) -> np.ndarray:
-    """log10 of a loss or accuracy gap; where it leaves float64, that of the odds of error, which it then equals."""
-    odds = traj._log_odds if traj._log_odds.ndim == 1 else logsumexp(traj._log_odds, axis=-1) - math.log(traj._samples)
-    with np.errstate(divide="ignore"):
-        return np.where(values > 1e-290, np.log10(values), odds / LN10 + unit)
 
 
 def _finite(values: np.ndarray) -> np.ndarray:

@@ -179,24 +179,33 @@ class Trajectory:
         raise NotImplementedError
 
     @property
-    def loss(self) -> np.ndarray:
-        """(n,) cross-entropy, a mean or a sum over classes as the flow's `reduction` says; accurate however small."""
-        losses_of_classes = losses.cross_entropy(self._log_odds)
-        mean = losses_of_classes if losses_of_classes.ndim == 1 else losses_of_classes.mean(axis=-1)
-        return mean if self.flow.reduction == "mean" else self._samples * mean
-
-    @property
     def log_loss(self) -> np.ndarray:
         """(n,) natural logarithm of the loss, also where that leaves float64 (at times beyond 1e308)."""
-        log_losses = losses.log_cross_entropy(self._log_odds)
-        mean = log_losses if log_losses.ndim == 1 else logsumexp(log_losses, axis=-1) - math.log(self._samples)
+        mean = self._log_mean(losses.log_cross_entropy(self._log_odds))
         return mean if self.flow.reduction == "mean" else math.log(self._samples) + mean
+
+    @property
+    def loss(self) -> np.ndarray:
+        """(n,) cross-entropy, a mean or a sum over classes as the flow's `reduction` says; accurate however small."""
+        with np.errstate(under="ignore"):
+            return np.exp(self.log_loss)
+
+    @property
+    def log_accuracy_gap(self) -> np.ndarray:
+        """(n,) natural logarithm of the accuracy gap."""
+        return self._log_mean(losses.log_accuracy_gap(self._log_odds))
 
     @property
     def accuracy_gap(self) -> np.ndarray:
         """(n,) 1 - p_0, the probability given to the wrong classes (mean over classes); accurate however small."""
-        gap = losses.accuracy_gap(self._log_odds)
-        return gap if gap.ndim == 1 else gap.mean(axis=-1)
+        with np.errstate(under="ignore"):
+            return np.exp(self.log_accuracy_gap)
+
+    def _log_mean(self, logarithms: np.ndarray) -> np.ndarray:
+        """Log of the mean over classes; with an association scheme all classes are alike, and there is one a row."""
+        if logarithms.ndim == 1:
+            return logarithms
+        return logsumexp(logarithms, axis=-1) - math.log(self._samples)
 
 
 class SpectralTrajectory(Trajectory):
