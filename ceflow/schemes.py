@@ -66,7 +66,8 @@ def gap_transform(gaps, x, work, out):
             out[i] = total
     else:
         work[0] = 0.0
-        work[1:] = x
+        for i in range(x.size):  # a loop compiles much faster than an assignment to a slice
+            work[i + 1] = x[i]
         transform(work)
         for i in range(out.size):
             out[i] = work[0] - work[i + 1]

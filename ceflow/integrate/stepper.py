@@ -48,6 +48,10 @@ def combine(system, y, h, w, k, n, out):
     system.combine(y, h, w, k, n, out)
 
 
+def copy(source, out):
+    out[:] = source
+
+
 def norm(system, error, y, rtol, atol):
     return system.norm(error, y, rtol, atol)
 
@@ -79,11 +83,22 @@ def _combine(system, y, h, w, k, n, out):
     return lambda system, y, h, w, k, n, out: _combine_arrays(y, h, w, k, n, out)
 
 
+@overload(copy)
+def _copy(source, out):
+    return lambda source, out: _copy_array(source, out)
+
+
+@njit(cache=True)
+def _copy_array(source, out):
+    for i in range(out.size):  # a loop compiles much faster than an assignment to a slice
+        out[i] = source[i]
+
+
 @njit(cache=True, fastmath={"contract"})
 def _combine_arrays(y, h, w, k, n, out):
     for start in range(0, y.size, 1024):  # blocks that stay in the first-level cache
         block = out[start : start + 1024]
-        block[:] = y[start : start + 1024]
+        _copy_array(y[start : start + 1024], block)
         for j in range(n):
             weight = h * w[j]
             if weight != 0.0:
@@ -160,11 +175,11 @@ def advance(
             rejected += 1
             continue
         knots_h[done] = h
-        knots_y[done] = new
+        copy(new, knots_y[done])
         knots_log_t[done] = log_t_new
         done += 1
-        y[:] = new
-        k[0] = k[LAST]
+        copy(new, y)
+        copy(k[LAST], k[0])
         log_t, phi = log_t_new, phi_new
         h *= min(_GROWTH, _SAFETY * max(error, 1e-10) ** -_KI * max(previous, 1e-4) ** _KP)
         previous = error
@@ -183,7 +198,8 @@ def sample(system, y, k, new, probe, scratch, h, log_t, targets, out):
     _sample_clock(system, y, h, k, phi, phi_new, probe, scratch, c)
     for row in range(targets.size):
         x = locate(c, log_t, phi_new + math.log(h), targets[row])
-        weights[:] = 0.0
+        for j in range(STAGES):
+            weights[j] = 0.0
         bubble = 1.0
         for m in range(len(_INTERPOLANT)):
             bubble *= x if m % 2 == 0 else 1.0 - x
