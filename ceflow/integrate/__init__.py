@@ -179,7 +179,7 @@ class _Run:
             self.nfev, self.nsteps, self.nrejected = self.nfev + evaluations, self.nsteps + n, self.nrejected + rejected
             stretch = Steps(mover, np.concatenate([knots[0][-1][-1:], block[:n]]), h[:n],
                             np.append(knots[2][-1][-1:], log_t[:n]))  # fmt: skip
-            stopped = self.collect(stretch)
+            stopped = self.collect_rows(stretch.log_t, stretch)
             for known, new in zip(knots, (block[:n], h[:n], log_t[:n]), strict=True):
                 if self.keep and n:
                     known.append(new)
@@ -208,11 +208,8 @@ class _Run:
         elif not math.isfinite(self.log_end) and self.success and not self.message.startswith("stopped"):
             self.fail(float(grid[-1]) if len(grid) else mover.log_t, "the criterion of `until` was not met")
 
-    def collect(self, stretch: Steps) -> bool:
-        """Takes the rows out of newly integrated steps. Returns whether the criterion has been met."""
-        return len(stretch.h) > 0 and self.collect_rows(stretch.log_t, stretch)
-
     def collect_rows(self, log_t: np.ndarray, stretch) -> bool:
+        """Takes the rows after ``log_t[0]`` out of a new stretch. Returns whether the criterion has been met."""
         begin, inside = log_t[0], log_t[1:]
         inside = inside[inside < self.log_end]
         if log_t[-1] >= self.log_end:
@@ -233,7 +230,6 @@ class _Run:
             wanted = self.rows[(self.rows > begin) & (self.rows <= inside[-1])]
             if len(wanted):
                 self.kept.append((wanted, stretch.sample(wanted)))
-        self.reached = float(inside[-1])
         return stop
 
     def stopped(self, log_t: np.ndarray, y: np.ndarray, begin: float = -math.inf, stretch=None) -> bool:
