@@ -92,6 +92,15 @@ def test_unbalanced_layers_of_any_sign(scheme, seed):
     np.testing.assert_allclose(run.conserved, np.tile(layers[0] ** 2 - layers[1] ** 2, (6, 1)), atol=1e-13)
 
 
+def test_starts_from_1e_minus_12_to_1e3_against_the_plain_equations():
+    scheme = cf.hadamard(8)
+    s0 = np.array([1e3, 1e-12, 1.0, 1e-6, 30.0, 1e-9, 1e2])
+    t = np.array([1e-6, 1e-3, 1.0, 10.0, 30.0])
+    exact = layers_flow(*parts(scheme), np.sqrt([s0, s0]), t)
+    run = cf.integrate(cf.SpectralFlow(scheme, reduction="sum"), s0, t_eval=t, rtol=1e-9)
+    np.testing.assert_allclose(run.layers, exact, rtol=1e-7)
+
+
 def test_starts_from_1e_minus_12_to_1e3():
     scheme = cf.hadamard(8)
     s0 = np.array([1e3, 1e-12, 1.0, 1e-6, 30.0, 1e-9, 1e2])
