@@ -165,7 +165,8 @@ class Ray:
             mean = theory.ray_singular_value(
                 s0=self.mean, classes=self.flow.scheme.classes, log_t=elapsed, reduction=self.flow.reduction
             )[:, None]
-            decay = np.exp(-(mean - self.mean) / self.flow.scheme.classes)
+            mean = np.maximum(mean, self.mean)  # a rounding below it would be a time before the start
+            decay = theory.deviation_decay(mean, self.mean, self.flow.scheme.classes)
             s = mean * (1.0 + self.deviations * decay)
             y[later] += 0.5 * np.log(s / self.s)
         return y

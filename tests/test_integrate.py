@@ -344,6 +344,7 @@ FLOW, START = cf.SpectralFlow(cf.hadamard(4)), np.full(3, 1e-3)
         (lambda: cf.integrate(FLOW, START, t_eval=[]), ValueError, "t_eval"),
         (lambda: cf.integrate(FLOW, START, 1.0, until=3), TypeError, "until must be callable"),
         (lambda: cf.collapsed(0.0), ValueError, "threshold"),
+        (lambda: cf.collapsed(1e-40), ValueError, "at least 1e-28"),
         (lambda: cf.integrate("flow", START, 1.0), TypeError, "flow must be"),
         (lambda: cf.SpectralFlow("hadamard"), TypeError, "scheme must be"),
         (lambda: cf.SpectralFlow(cf.hadamard(4), loss="hinge"), ValueError, "loss must be one of"),

@@ -22,6 +22,7 @@ from .stepper import FIRST_STEP, REACHED, STEP_TOO_SMALL, STEPS_SPENT, WATCH, ad
 
 __all__ = ["Collapsed", "collapsed", "integrate", "load"]
 
+_LEAST_V = 1e-28  # below, V is the rounding of the singular values, and says nothing about time
 _CHUNK_BYTES = 2**25  # of states that are collected before Python looks at them
 
 
@@ -29,8 +30,8 @@ class Collapsed:
     """Stopping criterion: the Lyapunov function has fallen to `threshold`. Made by `collapsed`."""
 
     def __init__(self, threshold: float) -> None:
-        if not (isinstance(threshold, (int, float, np.floating)) and 0.0 < threshold < math.inf):
-            raise ValueError(f"the threshold of collapsed() must be positive and finite, got {threshold!r}")
+        if not (isinstance(threshold, (int, float, np.floating)) and _LEAST_V <= threshold < math.inf):
+            raise ValueError(f"threshold must be finite and at least {_LEAST_V:g}, got {threshold!r}")
         self.threshold = float(threshold)
 
     def __call__(self, trajectory: Trajectory) -> np.ndarray:
@@ -41,7 +42,7 @@ class Collapsed:
 
 
 def collapsed(threshold: float) -> Collapsed:
-    """Stop when V <= threshold, V the Lyapunov function of neural collapse (see `ceflow.lyapunov`)."""
+    """Stop when V <= threshold (at least 1e-28), V the Lyapunov function of neural collapse (see `ceflow.lyapunov`)."""
     return Collapsed(threshold)
 
 
