@@ -1,6 +1,6 @@
 """ceflow: cross-entropy gradient flow on unconstrained features models, exactly where symmetry allows it."""
 
-from . import collapse, lyapunov, theory
+from . import collapse, losses, lyapunov, theory
 from .compare import Comparison, compare
 from .integrate import collapsed, integrate, load
 from .matrix import MatrixFlow, random_init
@@ -28,6 +28,7 @@ __all__ = [
     "integrate",
     "johnson",
     "load",
+    "losses",
     "lyapunov",
     "plot",
     "random_init",

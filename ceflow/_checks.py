@@ -24,6 +24,22 @@ def checked_array(name: str, values: ArrayLike, low: float = -LIMIT, high: float
     return array.astype(np.float64)
 
 
+def checked_number(name: str, value: float, low: float, high: float) -> float:
+    """The value as a float, if it is a number from low to high; else a TypeError or a ValueError."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.floating, np.integer)):
+        raise TypeError(f"{name} must be a number, got {type(value).__name__}")
+    if not low <= value <= high:
+        raise ValueError(f"{name} must be between {low:g} and {high:g}, got {value!r}")
+    return float(value)
+
+
+def checked_integer(name: str, value: int) -> int:
+    """The value as an int, if it is an integer; else a TypeError."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
+        raise TypeError(f"{name} must be an integer, got {value!r}")
+    return int(value)
+
+
 def log_time_unit(classes: int, reduction: str) -> float:
     """Log of time over the time of reduction "sum": 0, or log K for "mean"; a ValueError for anything else."""
     if reduction not in ("mean", "sum"):

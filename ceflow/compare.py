@@ -37,7 +37,7 @@ class Comparison:
         difference = (basis * values[:, None, :]) @ basis.T - Z
         size = np.linalg.norm(Z, axis=(1, 2))
         self.error = np.linalg.norm(difference, axis=(1, 2)) / np.where(size > 0.0, size, 1.0)
-        self.off_diagonal = np.array([project(W, H)[1] for W, H in zip(full.W, full.H, strict=True)])
+        self.off_diagonal = np.array([project(*factors)[1] for factors in zip(*full.factors, strict=True)])
         ordered = np.sort(np.abs(np.pad(values, ((0, 0), (0, 1)))), axis=1)[:, ::-1]
         top = full.singular_values[:, :1]
         self.singular_value_error = np.max(
@@ -91,10 +91,14 @@ def compare(reduced: SpectralTrajectory, full: MatrixTrajectory) -> Comparison:
             "compare takes a trajectory of a SpectralFlow and one of a MatrixFlow, got "
             f"{type(reduced).__name__} and {type(full).__name__}"
         )
-    if reduced.flow.scheme.classes != full.start.shape[1]:
-        raise ValueError(f"the runs have {reduced.flow.scheme.classes} and {full.start.shape[1]} classes")
-    if reduced.flow.reduction != full.flow.reduction:
-        raise ValueError(f"the runs have reductions {reduced.flow.reduction!r} and {full.flow.reduction!r}")
+    if reduced.flow.scheme.classes != full.classes:
+        raise ValueError(f"the runs have {reduced.flow.scheme.classes} and {full.classes} classes")
+    for name in ("reduction", "loss", "depth", "weight_decay"):
+        mine, other = getattr(reduced.flow, name), getattr(full.flow, name)
+        if mine != other:
+            raise ValueError(f"the runs have {name} {mine!r} and {other!r}: they are not of the same flow")
+    if full.start[0].ndim != 2:
+        raise ValueError("compare takes one full run, not a batch")
     common = full[np.flatnonzero(full.log_t <= reduced.log_t_end)]
     if not len(common):
         raise ValueError("the runs have no time in common")

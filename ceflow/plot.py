@@ -319,4 +319,4 @@ def _finite(values: np.ndarray) -> np.ndarray:
 def _name(traj: Trajectory) -> str:
     if isinstance(traj, SpectralTrajectory):
         return f"Reduced flow, {traj.flow.scheme.name}"
-    return f"Full flow, K = {traj.start.shape[1]}, d = {traj.start.shape[2]}"
+    return f"Full flow, K = {traj.classes}, d = {traj.W.shape[-1]}"

@@ -9,45 +9,82 @@ import numpy as np
 from numba import njit
 
 from . import networks, theory
-from ._checks import checked_array, log_time_unit
-from .losses import LOSSES, residual
+from ._checks import LIMIT, checked_array, checked_integer, checked_number, log_time_unit
+from .losses import Loss, as_loss, residual
 from .networks import FADED, singular_value_slope, singular_values
 from .schemes import Scheme, gap_transform
 
+SETTLED = 1e-2  # velocity in the clock, over rtol, at which a state counts as having come to rest
+
 
 @njit(cache=True)
-def _margins(system, y):
-    singular_values(system.constants, y, system.s)
-    for i in range(y.size):
+def _forces(system, y, dy):
+    """Forces on the modes into dy, times exp(-log_scale), which is returned."""
+    singular_values(system.constants, system.others, y, system.s, system.gain)
+    modes = system.s.size
+    for i in range(modes):
         system.scratch[i] = system.weights[i] * system.s[i]
     gap_transform(system.to_margins, system.scratch, system.work, system.margins)
+    log_scale = residual(system.loss, system.classes, system.base, system.valencies, system.margins, system.scratch)
+    gap_transform(system.to_forces, system.scratch, system.work, dy[:modes])
+    return log_scale
 
 
 @njit(cache=True)
 def _rates(system, y, dy):
-    _margins(system, y)
-    log_scale = residual(system.base, system.valencies, system.margins, system.scratch)
-    gap_transform(system.to_forces, system.scratch, system.work, dy)
-    total = 0.0
-    for i in range(y.size):
-        dy[i] *= system.active[i]
-        total += dy[i] * dy[i]
-    if total == 0.0:
+    modes = system.s.size
+    log_scale = _forces(system, y, dy)
+    decay = 0.0
+    if system.decay > 0.0:
+        log_decay = math.log(system.decay)
+        high = max(log_scale, log_decay)
+        weight, decay, log_scale = math.exp(log_scale - high), math.exp(log_decay - high), high
+        for i in range(modes):
+            dy[i] *= weight
+    pull = 0.0
+    if system.pull > 0.0:
+        pull = system.pull * math.exp(-log_scale)
+    # The root mean square, over the modes that can move, of the rates that forces and counterforces would have by
+    # themselves. It is smooth, positive whatever the start, and at an equilibrium, where the clock then runs like time.
+    peak = 0.0
+    for i in range(modes):
+        system.scratch[i] = system.active[i] * (system.gain[i] * (abs(dy[i]) + pull) + decay)
+        dy[i] = system.active[i] * (system.gain[i] * dy[i] - system.toward[i] * decay)
+        peak = max(peak, system.scratch[i])
+    if peak == 0.0:
         return np.inf
-    # the root mean square of the rates of all modes that can move: it is smooth, and positive whatever the start
-    speed = math.sqrt(total * system.inverse_count)
-    for i in range(y.size):
+    total, inverse = 0.0, 1.0 / peak  # squares of what is small in deep networks would underflow
+    for i in range(modes):
+        total += (system.scratch[i] * inverse) ** 2
+    speed = peak * math.sqrt(total * system.inverse_count)
+    for i in range(modes):
         dy[i] /= speed
+    if y.size > modes:
+        dy[modes] = decay / speed
     return system.log_unit - log_scale - math.log(speed)
 
 
 @njit(cache=True)
-def _norm(system, error, y, rtol, atol):
+def _velocity(system, dy):
+    total = 0.0
+    for i in range(system.s.size):
+        total += dy[i] * dy[i]
+    return math.sqrt(total * system.inverse_count)
+
+
+@njit(cache=True)
+def _norm(system, error, y, dy, rtol, atol):
+    modes = system.s.size
+    level = 0.1 * rtol
+    if system.settles:
+        level *= min(1.0, max(_velocity(system, dy), 1e-3))
     largest = 0.0
     for i in range(y.size):
-        tolerance = 0.1 * rtol
-        if atol > 0.0:
-            tolerance += atol / max(singular_value_slope(system.constants, y[i], i), 1e-300)
+        tolerance = level
+        if i == modes:
+            tolerance *= max(1.0, y[i])
+        elif atol > 0.0:
+            tolerance += atol / max(singular_value_slope(system.constants, system.others, y, i), 1e-300)
         size = abs(error[i]) / tolerance
         if not (size <= largest):  # also lets a NaN through
             largest = size
@@ -55,21 +92,28 @@ def _norm(system, error, y, rtol, atol):
 
 
 @njit(cache=True)
-def _watch(system, y, rtol):
-    for i in range(y.size):
-        if system.active[i] > 0.0 and system.constants[1, i] == 0.0 and y[i] > FADED:
-            return True
-    return system.closes and is_collapsed(system.constants, system.weights, y, system.s, rtol)
+def _rests(system, y, dy, rtol):
+    return system.settles and _velocity(system, dy) <= max(SETTLED * rtol, 1e-14)
 
 
 @njit(cache=True)
-def is_collapsed(constants, weights, y, s, rtol):
-    """Whether the modes have merged so far that the linearized tail on the exact ray meets the tolerance.
+def _watch(system, y, dy, rtol):
+    for i in range(system.s.size):
+        if system.active[i] > 0.0 and -system.toward[i] * y[i] > FADED:
+            return True
+    if system.closes and is_collapsed(system.constants, system.weights, y, system.s, system.gain, rtol):
+        return True
+    return _rests(system, y, dy, rtol)
+
+
+@njit(cache=True)
+def is_collapsed(constants, weights, y, s, gain, rtol):
+    """Whether the modes of two layers have merged so far that the linearized tail on the exact ray meets the tolerance.
 
     With d = max |s_i / s_bar - 1| the tail errs by max(s_bar, 1) d^2, and unequal imbalances push the modes apart by
     2 K p q / s_bar^3 relative, p q = (a^2 - b^2)^2 / 16.
     """
-    singular_values(constants, y, s)
+    singular_values(constants, 0.0, y, s, gain)
     mean, share = 0.0, 0.0
     for i in range(y.size):
         mean += weights[i] * s[i]
@@ -87,17 +131,25 @@ def is_collapsed(constants, weights, y, s, rtol):
 class SpectralSystem(NamedTuple):
     """What the compiled stepper integrates: arrays, scratch space, and the kernels for them."""
 
-    constants: np.ndarray  # (3, D), see networks.constants
+    constants: np.ndarray  # (3 + n, D), see networks.constants
+    others: float  # see networks.others
     weights: np.ndarray  # (D,) multiplicities / K
+    loss: Loss
+    pull: float
+    classes: float
     valencies: np.ndarray  # (D,) of the relations that the active modes reach, else 0
     base: float  # 1 + the valencies of the others, whose margin is 0 for ever
     active: np.ndarray  # (D,) 1 for a mode that can move, 0 for one at rest
+    toward: np.ndarray  # (D,) 1 for a mode whose layers grow with y, -1 for one that fades
     inverse_count: float  # 1 / number of active modes
+    decay: float  # weight decay in "sum" time
+    settles: bool  # whether there are equilibria at finite distance
     to_margins: np.ndarray
     to_forces: np.ndarray
     log_unit: float  # log of time over "sum" time
     closes: bool  # whether a closed form may take over
     s: np.ndarray
+    gain: np.ndarray
     margins: np.ndarray
     scratch: np.ndarray
     work: np.ndarray
@@ -105,6 +157,7 @@ class SpectralSystem(NamedTuple):
     rates = staticmethod(_rates)
     norm = staticmethod(_norm)
     watch = staticmethod(_watch)
+    rests = staticmethod(_rests)
 
     @staticmethod
     def allocate(*shape: int) -> np.ndarray:
@@ -116,7 +169,7 @@ class Rest:
     """A state that does not move any more: every mode is at a critical point. It lasts for all times."""
 
     kind = "rest"
-    message = "at rest: no mode can move any more"
+    message = "at rest: nothing can move any more"
 
     def __init__(self, y: np.ndarray, log_t: float) -> None:
         self.y, self.log_t = y, log_t
@@ -141,7 +194,7 @@ class Ray:
     def __init__(self, flow: SpectralFlow, start: np.ndarray, y: np.ndarray, log_t: float) -> None:
         self.flow, self.y, self.log_t = flow, y, log_t
         self.s = np.empty_like(y)
-        singular_values(networks.constants(start), y, self.s)
+        singular_values(networks.constants(start), 0.0, y, self.s, np.empty_like(y))
         weights = flow.scheme.multiplicities[1:]
         self.mean = float(weights @ self.s / weights.sum())
         self.deviations = self.s / self.mean - 1.0
@@ -173,116 +226,142 @@ class Ray:
 
 
 class SpectralFlow:
-    """Cross-entropy gradient flow reduced to the singular values of the logits, one for each mode of a scheme.
+    """Gradient flow reduced to the singular values of the logits, one for each mode of a scheme.
 
     Parameters
     ----------
     scheme : Scheme
         The association scheme whose basis diagonalizes weights and softmax, e.g. ``ceflow.hadamard(16)``.
-    loss : {"cross_entropy"}
-    depth : {2}
-        Number of linear layers.
+    loss : str or Loss
+        "cross_entropy", "squared_error", "label_smoothing", "focal", or a loss made by `ceflow.losses`, such as
+        ``ceflow.losses.label_smoothing(0.2)``.
+    depth : float
+        Number L >= 2 of linear layers. A number that is no integer interpolates between depths, for balanced layers.
     reduction : {"mean", "sum"}
         Whether the loss is averaged over the K classes, as PyTorch does, or summed. With "mean" time runs K times
         slower.
+    weight_decay : float
+        Adds ``(weight_decay / 2) sum_l |W_l|^2`` to the loss (after the reduction), as optimizers do.
 
     Notes
     -----
-    Garrod, Keating & Thrampoulidis, arXiv:2512.04006, for Hadamard schemes; all other schemes and unbalanced layers
-    are [ceflow].
+    Garrod, Keating & Thrampoulidis, arXiv:2512.04006, for Hadamard schemes and two layers; arXiv:2605.23087 for depth.
+    All other schemes, unbalanced layers and the other losses are [ceflow].
     """
 
-    def __init__(self, scheme: Scheme, *, loss: str = "cross_entropy", depth: int = 2, reduction: str = "mean") -> None:
+    def __init__(
+        self,
+        scheme: Scheme,
+        *,
+        loss: str | Loss = "cross_entropy",
+        depth: float = 2,
+        reduction: str = "mean",
+        weight_decay: float = 0.0,
+    ) -> None:
         if not isinstance(scheme, Scheme):
             raise TypeError(
                 f"scheme must be an association scheme such as ceflow.hadamard(16), got {type(scheme).__name__}"
             )
-        check_options(loss, reduction)
-        if isinstance(depth, bool) or depth != 2:
-            raise ValueError(f"depth must be 2, got {depth!r}: networks of other depths are not available yet")
-        self.scheme, self.loss, self.depth, self.reduction = scheme, loss, 2, reduction
+        self.scheme, self.loss = scheme, as_loss(loss)
+        self.depth = checked_number("depth", depth, 2, 1000)
+        self.depth = int(self.depth) if self.depth == int(self.depth) else self.depth
+        self.weight_decay = checked_number("weight_decay", weight_decay, 0.0, LIMIT)
+        log_time_unit(2, reduction)
+        self.reduction = reduction
 
     def __repr__(self) -> str:
-        return f"SpectralFlow({self.scheme.name}, loss={self.loss!r}, depth={self.depth}, reduction={self.reduction!r})"
+        return f"SpectralFlow({self.scheme.name}{options_text(self, self.depth)})"
 
     @property
     def spec(self) -> dict:
         """All that makes this flow again, in terms of JSON."""
-        return {
-            "flow": "spectral",
-            "scheme": self.scheme.spec,
-            "loss": self.loss,
-            "depth": 2,
-            "reduction": self.reduction,
-        }
+        return {"flow": "spectral", "scheme": self.scheme.spec, "depth": self.depth} | options_spec(self)
 
     # -- what a run needs ---------------------------------------------------------------------------------------------
 
     def start(self, start: np.ndarray) -> np.ndarray:
-        """Checks where a run starts: singular values (D,), balanced, or layers (2, D)."""
+        """Checks where a run starts: singular values (D,), balanced, or layers (depth, D)."""
         values = np.ascontiguousarray(checked_array("s0", start))
-        modes = self.scheme.modes
-        if values.shape not in ((modes,), (2, modes)):
+        modes, depth = self.scheme.modes, self.depth
+        if values.shape != (modes,) and (values.shape != (depth, modes)):
+            layers = f", or ({depth}, {modes}), layers," if isinstance(depth, int) else ""
             raise ValueError(
-                f"s0 must have shape ({modes},), singular values, or (2, {modes}), layers, for {self.scheme.name}; "
-                f"got {values.shape}"
+                f"s0 must have shape ({modes},), singular values{layers} for {self.scheme.name}; got {values.shape}"
             )
         size = np.abs(values)
-        limits = (1e-150, 1e150) if values.ndim == 2 else (1e-300, 1e300)
-        if np.any((size > 0) & ((size < limits[0]) | (size > limits[1]))):
-            raise ValueError(f"s0 must be 0 or between {limits[0]:g} and {limits[1]:g} in size")
+        limit = 300 if values.ndim == 1 else 300 // depth
+        if np.any((size > 0) & ((size < 10.0**-limit) | (size > 10.0**limit))):
+            raise ValueError(f"s0 must be 0 or between 1e-{limit} and 1e{limit} in size")
         return values
 
     def origin(self, start: np.ndarray) -> np.ndarray:
         """Coordinates of the start."""
-        return np.zeros(self.scheme.modes)
+        return np.zeros(self.scheme.modes + (self.weight_decay > 0.0 and networks.needs_theta(start)))
 
     def mover(self, start: np.ndarray, y: np.ndarray, log_t: float, rtol: float, closed_form: bool = True):
         """What carries the state on from y: a system for the stepper, or a closed form that holds for all later
         times."""
-        constants = networks.constants(start)
+        constants, modes = networks.constants(start, self.depth), self.scheme.modes
         growing, fading = constants[1] > 0.0, constants[2] > 0.0
-        active = growing | (fading & (y <= FADED))
+        toward = np.where(growing, 1.0, -1.0)
+        active = (growing | fading) & (-toward * y[:modes] <= FADED)
         if not active.any():
             return Rest(y, log_t)
         weights = self.scheme.multiplicities[1:] / self.scheme.classes
-        closes = bool(closed_form and growing.all())
-        if closes and is_collapsed(constants, weights, y, np.empty_like(y), rtol):
+        plain = self.depth == 2 and self.loss == Loss() and self.weight_decay == 0.0
+        closes = bool(closed_form and plain and growing.all())
+        if closes and is_collapsed(constants, weights, y, np.empty_like(y), np.empty_like(y), rtol):
             return Ray(self, start, y, log_t)
         to_margins, to_forces = self.scheme.transforms
         valencies = self.scheme.valencies[1:].astype(float)
         reached = self.scheme.margins(active.astype(float)) * self.scheme.classes > 1e-9 / self.scheme.classes
-        modes = self.scheme.modes
+        log_unit = log_time_unit(self.scheme.classes, self.reduction)
         return SpectralSystem(
             constants=constants,
+            others=networks.others(start, self.depth),
             weights=weights,
+            loss=self.loss,
+            pull=self.loss.pull,
+            classes=float(self.scheme.classes),
             valencies=np.where(reached, valencies, 0.0),
             base=1.0 + float(valencies[~reached].sum()),
             active=active.astype(float),
+            toward=toward,
             inverse_count=1.0 / int(active.sum()),
+            decay=self.weight_decay * math.exp(log_unit),
+            settles=self.loss.pull > 0.0 or self.weight_decay > 0.0,
             to_margins=to_margins,
             to_forces=to_forces,
-            log_unit=log_time_unit(self.scheme.classes, self.reduction),
+            log_unit=log_unit,
             closes=closes,
             s=np.empty(modes),
+            gain=np.empty(modes),
             margins=np.empty(modes),
             scratch=np.empty(modes),
             work=np.empty(self.scheme.classes if to_margins.size == 0 else 0),
         )
 
+    def evaluate(self, start: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Singular values (n, D) at coordinates (n, N), and the gains of `ceflow.networks`."""
+        constants, others = networks.constants(start, self.depth), networks.others(start, self.depth)
+        s, gain = np.empty((2, len(y), self.scheme.modes))
+        for row in range(len(y)):
+            singular_values(constants, others, y[row], s[row], gain[row])
+        return s, gain
+
     # -- between modes and matrices -----------------------------------------------------------------------------------
 
     def lift(
         self, start: np.ndarray, *, width: int | None = None, rng: np.random.Generator | int | None = 0
-    ) -> tuple[np.ndarray, np.ndarray]:
+    ) -> tuple[np.ndarray, ...]:
         """Full matrices with exactly these singular values in the scheme's basis.
 
         ``W = Q diag(a) R^T, H = R diag(b) Q^T`` with Q the basis of the scheme and R a random matrix of orthonormal
-        columns.
+        columns; deeper networks have factors ``R_l diag(w) R_(l+1)^T`` in between.
 
         Parameters
         ----------
-        start : (D,) or (2, D) array
+        start : (D,) or (depth, D) array
             Singular values, balanced, or the layers' own.
         width : int, optional
             d >= K - 1, the number of features; K when left out.
@@ -292,66 +371,108 @@ class SpectralFlow:
         Returns
         -------
         W : (K, d) array
+        (d, d) arrays
+            depth - 2 of them.
         H : (d, K) array
         """
         classes = self.scheme.classes
-        width = classes if width is None else width
-        if isinstance(width, bool) or not isinstance(width, (int, np.integer)):
-            raise TypeError(f"width must be an integer, got {width!r}")
+        width = checked_integer("width", classes if width is None else width)
         if width < classes - 1:
             raise ValueError(f"width must be at least K - 1 = {classes - 1} to hold every mode, got {width}")
-        layers = networks.layers_of(self.start(start))
-        columns = self.scheme.columns[1:]
+        check_whole_depth(self.depth)
+        layers = networks.layers_of(self.start(start), self.depth)[:, self.scheme.columns[1:] - 1]
         basis = self.scheme.basis()[:, 1:]
-        frame = np.linalg.qr(np.random.default_rng(rng).standard_normal((int(width), classes - 1)))[0]
-        return (basis * layers[0, columns - 1]) @ frame.T, (frame * layers[1, columns - 1]) @ basis.T
+        rng = np.random.default_rng(rng)
+        frames = [np.linalg.qr(rng.standard_normal((width, classes - 1)))[0] for _ in layers[1:]]
+        frames = [basis, *frames, basis]
+        return tuple((left * w) @ right.T for left, w, right in zip(frames[:-1], layers, frames[1:], strict=True))
 
-    def project(self, W: np.ndarray, H: np.ndarray) -> tuple[np.ndarray, float]:
+    def project(self, *factors: np.ndarray) -> tuple[np.ndarray, float]:
         """Back to modes: the layers that come nearest to (W, H), and how far from the scheme the matrices are.
+
+        Parameters
+        ----------
+        *factors : arrays
+            (W, H), or as many as the network has layers; their product is Z.
 
         Returns
         -------
-        layers : (2, D) array
-            a_i >= 0, the root mean square of the rows of ``Q_i^T W`` on each eigenspace, and b_i likewise, with the
-            sign that gives s_i = a_i b_i the sign of ``tr(E_i W H)``.
+        layers : (depth, D) array
+            The first a_i >= 0, the root mean square of the rows of ``Q_i^T W`` on each eigenspace; the last b_i
+            likewise of ``H Q_i``, with the sign that gives their product the sign of ``tr(E_i Z)``; layers in between
+            by the factor that they contribute.
         off_diagonal : float
-            The largest of ``|X - sum_i x_i E_i|_F / |X|_F`` for X = W H, W W^T and H^T H, x_i the mean of X on
-            eigenspace i, and the relative misalignment of the layers, ``|s_i - a_i b_i|`` weighted alike.
+            The largest of ``|X - sum_i x_i E_i|_F / |X|_F`` for X = Z and the Gram matrices ``W W^T`` and ``H^T H`` of
+            the products of the factors from either side, x_i the mean of X on eigenspace i, and the relative
+            misalignment of the layers, ``|s_i - product of layers|`` weighted alike.
         """
-        W, H = check_matrices(W, H, self.scheme.classes)
+        factors = check_factors(factors, self.depth, self.scheme.classes)
         basis, columns = self.scheme.basis(), self.scheme.columns
         multiplicities = self.scheme.multiplicities.astype(float)
 
         def mean(x: np.ndarray) -> np.ndarray:
             return np.bincount(columns, x, minlength=len(multiplicities)) / multiplicities
 
-        left, right = basis.T @ W, H @ basis
-        a = np.sqrt(mean((left**2).sum(1)))
-        b = np.sqrt(mean((right**2).sum(0)))
-        s = mean((left * right.T).sum(1))
-        far = [0.0]
-        for gram in (left @ right, left @ left.T, right.T @ right):
+        far, layers = [0.0], []
+
+        def gram_off_diagonal(gram: np.ndarray) -> np.ndarray:
             size = np.linalg.norm(gram)
+            on = mean(np.diag(gram))
             if size > 0.0:
-                far.append(float(np.linalg.norm(gram - np.diag(mean(np.diag(gram))[columns])) / size))
-        total = math.sqrt(multiplicities @ (a * b) ** 2)
+                far.append(float(np.linalg.norm(gram - np.diag(on[columns])) / size))
+            return on
+
+        left, before = basis.T, None
+        for factor in factors[:-1]:
+            left = left @ factor
+            size = np.sqrt(gram_off_diagonal(left @ left.T))
+            layers.append(size if before is None else size / np.where(before > 0.0, before, np.inf))
+            before = size
+        right = factors[-1] @ basis
+        layers.append(np.sqrt(gram_off_diagonal(right.T @ right)))
+        s = gram_off_diagonal(left @ right)
+        product = np.prod(layers, axis=0)
+        total = math.sqrt(multiplicities @ product**2)
         if total > 0.0:
-            far.append(float(math.sqrt(multiplicities @ (np.abs(s) - a * b) ** 2) / total))
-        return np.stack([a, np.copysign(b, s)])[:, 1:], max(far)
+            far.append(float(math.sqrt(multiplicities @ (np.abs(s) - product) ** 2) / total))
+        layers[-1] = np.copysign(layers[-1], s)
+        return np.stack(layers)[:, 1:], max(far)
 
 
-def check_options(loss: str, reduction: str) -> None:
-    """The options that every flow has."""
-    if loss not in LOSSES:
-        raise ValueError(f"loss must be one of {', '.join(LOSSES)}, got {loss!r}")
-    log_time_unit(2, reduction)
+def options_text(flow, depth: float) -> str:
+    """The options that every flow has, as its repr shows them."""
+    decay = f", weight_decay={flow.weight_decay:g}" if flow.weight_decay else ""
+    return f", loss={str(flow.loss)!r}, depth={depth}, reduction={flow.reduction!r}{decay}"
 
 
-def check_matrices(W: np.ndarray, H: np.ndarray, classes: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """A classifier W (K, d) and features H (d, K) that fit together, as float64."""
-    W, H = checked_array("W", W, -1e150, 1e150), checked_array("H", H, -1e150, 1e150)
-    if W.ndim != 2 or H.ndim != 2 or W.shape != H.shape[::-1] or W.shape[0] < 2 or W.shape[1] < 1:
-        raise ValueError(f"W must be (K, d) and H (d, K) with K >= 2 and d >= 1, got {W.shape} and {H.shape}")
-    if classes is not None and W.shape[0] != classes:
-        raise ValueError(f"W must have K = {classes} rows, got {W.shape[0]}")
-    return W, H
+def options_spec(flow) -> dict:
+    """The options that every flow has, in terms of JSON."""
+    return {"loss": flow.loss._asdict(), "reduction": flow.reduction, "weight_decay": flow.weight_decay}
+
+
+def check_whole_depth(depth: float) -> None:
+    """Layers of their own exist only at an integer depth."""
+    if not isinstance(depth, int):
+        raise ValueError(f"depth must be an integer where layers are asked for, got {depth!r}")
+
+
+def check_factors(factors, depth: int, classes: int | None = None) -> list[np.ndarray]:
+    """Factors W (K, d), ..., H (d, K) that fit together, as float64. Leading axes are those of a batch."""
+    if len(factors) != depth:
+        raise ValueError(f"there must be {depth} factors, one for each layer, got {len(factors)}")
+    names = ["W", *(f"factor {i}" for i in range(2, depth)), "H"]
+    limit = 10.0 ** (300 // depth)
+    factors = [checked_array(name, factor, -limit, limit) for name, factor in zip(names, factors, strict=True)]
+    shapes = [factor.shape for factor in factors]
+    if (
+        any(len(shape) < 2 or shape[:-2] != shapes[0][:-2] or min(shape) < 1 for shape in shapes)
+        or any(left[-1] != right[-2] for left, right in zip(shapes, shapes[1:] + shapes[:1], strict=True))
+        or shapes[0][-2] < 2
+    ):
+        raise ValueError(
+            f"W must be (K, d) and H (d, K) with K >= 2 and d >= 1, and factors between them must fit, got "
+            f"{' and '.join(map(str, shapes))}"
+        )
+    if classes is not None and shapes[0][-2] != classes:
+        raise ValueError(f"W must have K = {classes} rows, got {shapes[0][-2]}")
+    return factors

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import json
 import math
 import os
@@ -15,12 +17,12 @@ from scipy.special import logsumexp
 from . import collapse, losses, networks
 from .lyapunov import dissipation, excess, lyapunov
 from .matrix import MatrixFlow
-from .spectral import SpectralFlow
+from .spectral import SpectralFlow, check_whole_depth
 
 if TYPE_CHECKING:
     import xarray
 
-FORMAT, VERSION = "ceflow trajectory", 1
+FORMAT, VERSION = "ceflow trajectory", 2
 
 
 class DenseOutput(Protocol):
@@ -37,8 +39,8 @@ class Trajectory:
     Attributes
     ----------
     flow : SpectralFlow or MatrixFlow
-    start : array
-        Where the run started.
+    start : array or tuple of arrays
+        Where the run started: singular values or layers of the reduced flow, factors of the full flow.
     log_t : (n,) array
         Natural logarithm of the time, -inf for t = 0. Time is in the units of the flow's `reduction`.
     y : (n, N) array
@@ -142,7 +144,8 @@ class Trajectory:
         """Write the run to an ``.npz`` file, dense output included, for `ceflow.load`. The file appears whole or not
         at all."""
         stretches = self._path.stretches if self._path is not None else []
-        arrays = {"log_t": self.log_t, "y": self.y, "start": self.start}
+        start = self.start if isinstance(self.start, tuple) else (self.start,)
+        arrays = {"log_t": self.log_t, "y": self.y} | {f"start{i}": part for i, part in enumerate(start)}
         for i, stretch in enumerate(stretches):
             for name in ("y", "h", "log_t"):
                 if hasattr(stretch, name):
@@ -170,30 +173,42 @@ class Trajectory:
 
     # -- what follows from the logits; subclasses give their margins --------------------------------------------------
 
-    @cached_property
-    def _log_odds(self) -> np.ndarray:
+    @property
+    def margins(self) -> np.ndarray:
         raise NotImplementedError
 
     @property
-    def _samples(self) -> int:
-        raise NotImplementedError
+    def _valencies(self) -> np.ndarray | None:
+        """How many classes each margin stands for."""
+        return None
+
+    @property
+    def _log_values(self) -> np.ndarray:
+        """Log of the loss, row by row: of each class, or of one that stands for all."""
+        return self.flow.loss.log_value(self.margins, self._valencies)
 
     @property
     def log_loss(self) -> np.ndarray:
         """(n,) natural logarithm of the loss, also where that leaves float64 (at times beyond 1e308)."""
-        mean = self._log_mean(losses.log_cross_entropy(self._log_odds))
-        return mean if self.flow.reduction == "mean" else math.log(self._samples) + mean
+        mean = self._log_mean(self._log_values)
+        return mean if self.flow.reduction == "mean" else math.log(self.classes) + mean
 
     @property
     def loss(self) -> np.ndarray:
-        """(n,) cross-entropy, a mean or a sum over classes as the flow's `reduction` says; accurate however small."""
+        """(n,) loss, a mean or a sum over classes as the flow's `reduction` says, without weight decay; accurate
+        however small."""
         with np.errstate(under="ignore"):
             return np.exp(self.log_loss)
 
     @property
+    def objective(self) -> np.ndarray:
+        """(n,) what the flow descends: the loss and ``(weight_decay / 2) sum_l |W_l|^2``."""
+        return self.loss + (0.5 * self.flow.weight_decay) * self._squared_norm if self.flow.weight_decay else self.loss
+
+    @property
     def log_accuracy_gap(self) -> np.ndarray:
         """(n,) natural logarithm of the accuracy gap."""
-        return self._log_mean(losses.log_accuracy_gap(self._log_odds))
+        return self._log_mean(losses.log_accuracy_gap(losses.log_odds_of_error(self.margins, self._valencies)))
 
     @property
     def accuracy_gap(self) -> np.ndarray:
@@ -203,33 +218,46 @@ class Trajectory:
 
     def _log_mean(self, logarithms: np.ndarray) -> np.ndarray:
         """Log of the mean over classes; with an association scheme all classes are alike, and there is one a row."""
-        if logarithms.ndim == 1:
-            return logarithms
-        return logsumexp(logarithms, axis=-1) - math.log(self._samples)
+        return logarithms
 
 
 class SpectralTrajectory(Trajectory):
     """A run of the reduced flow on D modes."""
 
+    @property
+    def classes(self) -> int:
+        """K."""
+        return self.flow.scheme.classes
+
     @cached_property
     def singular_values(self) -> np.ndarray:
         """(n, D) singular values of the logits Z, one for each eigenspace (not repeated); negative ones keep their
         sign."""
-        constants = networks.constants(self.start)
-        out = np.empty_like(self.y)
-        for row, y in zip(out, self.y, strict=True):
-            networks.singular_values(constants, y, row)
-        return out
+        return self.flow.evaluate(self.start, self.y)[0]
 
     @property
     def layers(self) -> np.ndarray:
         """(n, depth, D) singular values of the layers."""
-        return networks.layers_at(self.start, self.y)
+        check_whole_depth(self.flow.depth)
+        return networks.layers_at(self.start, self.y, self.flow.depth)
 
     @property
     def conserved(self) -> np.ndarray:
-        """(n, D) imbalance a^2 - b^2, computed from the layers."""
+        """(n, D) imbalance a^2 - b^2, computed from the layers; (n, depth - 1, D) of neighbours if there are more.
+
+        Weight decay makes it fade like ``exp(-2 weight_decay t)``.
+        """
         return networks.conserved(self.layers)
+
+    @property
+    def _squared_norm(self) -> np.ndarray:
+        if self.start.ndim == 1:
+            return self.flow.depth * np.abs(self.singular_values) ** (2.0 / self.flow.depth) @ self._multiplicities
+        return (self.layers**2).sum(axis=1) @ self._multiplicities
+
+    @property
+    def _multiplicities(self) -> np.ndarray:
+        return self.flow.scheme.multiplicities[1:].astype(float)
 
     @cached_property
     def margins(self) -> np.ndarray:
@@ -241,13 +269,9 @@ class SpectralTrajectory(Trajectory):
         """(n,) smallest margin."""
         return self.margins.min(axis=-1)
 
-    @cached_property
-    def _log_odds(self) -> np.ndarray:
-        return losses.log_odds_of_error(self.margins, self.flow.scheme.valencies[1:])
-
     @property
-    def _samples(self) -> int:
-        return self.flow.scheme.classes
+    def _valencies(self) -> np.ndarray:
+        return self.flow.scheme.valencies[1:]
 
     @cached_property
     def lyapunov(self) -> np.ndarray:
@@ -257,35 +281,59 @@ class SpectralTrajectory(Trajectory):
 
     @cached_property
     def dissipation(self) -> np.ndarray:
-        """(n,) dV/dt of the balanced flow at these singular values; NaN where V is."""
+        """(n,) dV/dt of the balanced flow of two layers and cross-entropy at these singular values; NaN where V is.
+
+        Raises
+        ------
+        ValueError
+            For any other flow, whose V need not decrease.
+        """
+        if self.flow.depth != 2 or self.flow.loss != losses.Loss() or self.flow.weight_decay:
+            raise ValueError(f"dissipation is known for two layers and plain cross-entropy only, not for {self.flow!r}")
         return dissipation(self.flow.scheme, self.singular_values, reduction=self.flow.reduction)
 
     def to_xarray(self) -> xarray.Dataset:
         """The rows as an xarray Dataset (needs the extra ``xarray``)."""
-        return _dataset(
-            self,
-            singular_values=(("row", "mode"), self.singular_values),
-            layers=(("row", "layer", "mode"), self.layers),
-        ).assign_coords(mode=np.arange(1, self.flow.scheme.modes + 1))
+        layers = {"layers": (("row", "layer", "mode"), self.layers)} if isinstance(self.flow.depth, int) else {}
+        return _dataset(self, singular_values=(("row", "mode"), self.singular_values), **layers).assign_coords(
+            mode=np.arange(1, self.flow.scheme.modes + 1)
+        )
 
 
 class MatrixTrajectory(Trajectory):
-    """A run of the full flow on W (K, d) and H (d, K)."""
+    """A run of the full flow on W (K, d) and H (d, K), or on as many factors as there are layers.
+
+    Of a batch of B starts every array has the axis B after that of the rows.
+    """
+
+    @property
+    def classes(self) -> int:
+        """K."""
+        return self.start[0].shape[-2]
+
+    @property
+    def factors(self) -> tuple[np.ndarray, ...]:
+        """The layers, (n, K, d), ..., (n, d, K); their product is Z."""
+        ends = np.cumsum([factor.size for factor in self.start])
+        return tuple(
+            self.y[:, end - factor.size : end].reshape(len(self), *factor.shape)
+            for end, factor in zip(ends, self.start, strict=True)
+        )
 
     @property
     def W(self) -> np.ndarray:
-        """(n, K, d) classifiers."""
-        return self.y.reshape(len(self), *self.start.shape)[:, 0]
+        """(n, K, d) classifiers, the last layer."""
+        return self.factors[0]
 
     @property
     def H(self) -> np.ndarray:
-        """(n, d, K) features."""
-        return self.y.reshape(len(self), *self.start.shape)[:, 1].swapaxes(-1, -2)
+        """(n, d, K) features of two layers; of deeper networks the first layer, (n, d, K)."""
+        return self.factors[-1]
 
-    @property
+    @cached_property
     def logits(self) -> np.ndarray:
-        """(n, K, K) logits Z = W H; column c belongs to class c."""
-        return self.W @ self.H
+        """(n, K, K) logits Z, the product of all factors; column c belongs to class c."""
+        return functools.reduce(np.matmul, self.factors)
 
     @cached_property
     def singular_values(self) -> np.ndarray:
@@ -293,53 +341,61 @@ class MatrixTrajectory(Trajectory):
         return np.linalg.svd(self.logits, compute_uv=False)
 
     @property
-    def conserved(self) -> np.ndarray:
-        """(n, d, d) conserved W^T W - H H^T."""
-        W, H = self.W, self.H
-        return W.swapaxes(-1, -2) @ W - H @ H.swapaxes(-1, -2)
+    def conserved(self) -> np.ndarray | tuple[np.ndarray, ...]:
+        """(n, d, d) conserved W^T W - H H^T; of more than two layers a tuple of such differences of neighbours."""
+        pairs = itertools.pairwise(self.factors)
+        found = tuple(W.swapaxes(-1, -2) @ W - H @ H.swapaxes(-1, -2) for W, H in pairs)
+        return found[0] if len(found) == 1 else found
+
+    @property
+    def _squared_norm(self) -> np.ndarray:
+        return sum((factor**2).sum(axis=(-1, -2)) for factor in self.factors)
 
     @cached_property
-    def _margins(self) -> np.ndarray:
-        Z = self.logits
-        margins = np.diagonal(Z, axis1=-2, axis2=-1)[:, None, :] - Z
-        margins[:, np.arange(Z.shape[-1]), np.arange(Z.shape[-1])] = np.inf
-        return margins.swapaxes(-1, -2)
+    def margins(self) -> np.ndarray:
+        """(n, K, K - 1) margins z_cc - z_jc of each class c over all others j."""
+        Z = self.logits.swapaxes(-1, -2)
+        margins = np.diagonal(Z, axis1=-2, axis2=-1)[..., None] - Z
+        others = ~np.eye(self.classes, dtype=bool)
+        return margins[..., others].reshape(*Z.shape[:-1], self.classes - 1)
 
     @property
     def margin(self) -> np.ndarray:
         """(n,) smallest margin over classes."""
-        return self._margins.min(axis=(-1, -2))
-
-    @cached_property
-    def _log_odds(self) -> np.ndarray:
-        return losses.log_odds_of_error(self._margins)
+        return self.margins.min(axis=(-1, -2))
 
     @property
-    def _samples(self) -> int:
-        return self.start.shape[1]
+    def _log_values(self) -> np.ndarray:
+        return self.flow.loss.log_value(self.margins, mean=self.logits.mean(axis=-2))
+
+    def _log_mean(self, logarithms: np.ndarray) -> np.ndarray:
+        return logsumexp(logarithms, axis=-1) - math.log(self.classes)
 
     @cached_property
     def lyapunov(self) -> np.ndarray:
         """(n,) V of the top K - 1 singular values of Z; NaN where one of them is 0."""
-        top = self.singular_values[:, :-1]
-        positive = top[:, -1] > 0.0
-        top = np.where(positive[:, None], top, 1.0)
+        top = self.singular_values[..., :-1]
+        positive = top[..., -1] > 0.0
+        top = np.where(positive[..., None], top, 1.0)
         deviation = np.log(top / top.mean(axis=-1, keepdims=True))
         return np.where(positive, excess(-deviation).mean(axis=-1), np.nan)
 
     @property
     def collapse(self) -> collapse.Measures:
-        """Neural-collapse measures, each of shape (n,)."""
-        return collapse.measures(self.W, self.H)
+        """Neural-collapse measures, each of shape (n,): of the classifier W and the features that it sees."""
+        W, *rest = self.factors
+        return collapse.measures(W, functools.reduce(np.matmul, rest))
 
     def to_xarray(self) -> xarray.Dataset:
         """The rows as an xarray Dataset (needs the extra ``xarray``)."""
-        return _dataset(
-            self,
-            W=(("row", "class", "feature"), self.W),
-            H=(("row", "feature", "class"), self.H),
-            singular_values=(("row", "mode"), self.singular_values),
-        )
+        batch = ("batch",) * (self.start[0].ndim - 2)
+        names = ["W", *(f"factor{i}" for i in range(2, self.flow.depth)), "H"]
+        sides = ["class", *(f"feature{i}" if i > 1 else "feature" for i in range(1, self.flow.depth)), "class"]
+        variables = {
+            name: (("row", *batch, left, right), factor)
+            for name, left, right, factor in zip(names, sides[:-1], sides[1:], self.factors, strict=True)
+        }
+        return _dataset(self, batch, **variables, singular_values=(("row", *batch, "mode"), self.singular_values))
 
 
 def trajectory_type(flow: SpectralFlow | MatrixFlow) -> type[SpectralTrajectory] | type[MatrixTrajectory]:
@@ -347,10 +403,11 @@ def trajectory_type(flow: SpectralFlow | MatrixFlow) -> type[SpectralTrajectory]
     return SpectralTrajectory if isinstance(flow, SpectralFlow) else MatrixTrajectory
 
 
-def _dataset(trajectory: Trajectory, **variables) -> xarray.Dataset:
+def _dataset(trajectory: Trajectory, batch: tuple[str, ...] = (), **variables) -> xarray.Dataset:
     import xarray
 
-    scalars = {name: ("row", getattr(trajectory, name)) for name in ("loss", "margin", "accuracy_gap", "lyapunov")}
+    names = ("loss", "margin", "accuracy_gap", "lyapunov")
+    scalars = {name: (("row", *batch), getattr(trajectory, name)) for name in names}
     coordinates = {"log_t": ("row", trajectory.log_t), "t": ("row", trajectory.t)}
     attributes = {name: _plain(value) for name, value in trajectory._options().items() if name != "success"}
     attributes |= {"flow": repr(trajectory.flow), "rtol": trajectory.rtol, "success": int(trajectory.success)}

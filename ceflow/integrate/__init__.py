@@ -13,12 +13,14 @@ import numpy as np
 from scipy.optimize import brentq
 from tqdm.auto import tqdm
 
-from ..matrix import MatrixFlow
+from .._checks import checked_number
+from ..losses import from_spec as loss_from_spec
+from ..matrix import MatrixFlow, as_like, host
 from ..schemes import from_spec
 from ..spectral import Ray, Rest, SpectralFlow, SpectralSystem
 from ..trajectory import FORMAT, VERSION, Trajectory, trajectory_type
 from .dense import Path, Steps, Workspace
-from .stepper import FIRST_STEP, REACHED, STEP_TOO_SMALL, STEPS_SPENT, WATCH, advance, advance_compiled
+from .stepper import FIRST_STEP, INTERRUPTED, REACHED, STEP_TOO_SMALL, STEPS_SPENT, WATCH, advance, advance_compiled
 
 __all__ = ["Collapsed", "collapsed", "integrate", "load"]
 
@@ -108,8 +110,8 @@ def integrate(
     if not isinstance(flow, (SpectralFlow, MatrixFlow)):
         raise TypeError(f"flow must be a SpectralFlow or a MatrixFlow, got {type(flow).__name__}")
     start = flow.start(start)
-    rtol = _number("rtol", rtol, 1e-13, 0.1)
-    atol = _number("atol", atol, 0.0, 1e300)
+    rtol = checked_number("rtol", rtol, 1e-13, 0.1)
+    atol = checked_number("atol", atol, 0.0, 1e300)
     if isinstance(max_steps, bool) or not isinstance(max_steps, (int, np.integer)) or max_steps < 1:
         raise ValueError(f"max_steps must be a positive integer, got {max_steps!r}")
     if until is not None and not callable(until):
@@ -144,44 +146,51 @@ class _Run:
             mover = self.mover(y, log_t)
             if not isinstance(mover, (Rest, Ray)):
                 work = Workspace(mover, y.size)
-                state[1] = self.rates(mover, y, work.k[0])
-                if state[1] == math.inf:
+                work.y[:] = as_like(y, work.y)
+                state[1] = float(type(mover).rates(mover, work.y, work.k[0]))
+                self.nfev += 1
+                if state[1] == math.inf or type(mover).rests(mover, work.y, work.k[0], self.rtol):
                     mover = Rest(y, log_t)
             if isinstance(mover, (Rest, Ray)):
                 self.close(mover)
                 return
             status = self.step(mover, work, y, state, bar)
-            y, log_t = y.copy(), float(state[0])
+            y, log_t = host(work.y).copy(), float(state[0])
             if status != WATCH:
                 return
 
     def mover(self, y: np.ndarray, log_t: float):
         return self.flow.mover(self.start, y, log_t, self.rtol, self.closed_form)
 
-    def rates(self, system, y: np.ndarray, dy: np.ndarray) -> float:
-        self.nfev += 1
-        return type(system).rates(system, y, dy)
-
     def step(self, system, work: Workspace, y: np.ndarray, state: np.ndarray, bar: tqdm) -> int:
         """Integrates until the end, the criterion, or a change of what moves the state. Returns the stepper's
         status."""
-        call = advance_compiled if isinstance(system, SpectralSystem) else advance
+        compiled = isinstance(system, SpectralSystem)
         size = int(max(1, min(256, _CHUNK_BYTES // (8 * y.size))))
-        if not isinstance(system, SpectralSystem) and not bar.disable:
+        if not compiled and not bar.disable:
             size = 1
-        mover = functools.partial(self.mover, y.copy(), float(state[0]))
-        knots = [y[None].copy()], [], [np.array([state[0]])]
+        mover = functools.partial(self.mover, y, float(state[0]))
+        knots = [y[None]], [], [np.array([state[0]])]
+        last = y  # the last knot, where the flow lives
         while True:
             block, h, log_t = system.allocate(size, y.size), np.empty(size), np.empty(size)
-            n, status, evaluations, rejected = call(
-                system, y, work.k, work.new, work.probe, work.scratch, work.zero, state, block, h, log_t,
-                self.rtol, self.atol, self.log_end, self.max_steps - self.nsteps - self.nrejected,
-            )  # fmt: skip
+            try:
+                n, status, evaluations, rejected = (advance_compiled if compiled else advance)(
+                    system, work.y, work.k, work.new, work.probe, work.scratch, work.zero, state, block, h, log_t,
+                    self.rtol, self.atol, self.log_end, self.max_steps - self.nsteps - self.nrejected,
+                )  # fmt: skip
+            except KeyboardInterrupt:
+                self.fail(knots[2][-1][-1], "interrupted")
+                stopped, status = False, INTERRUPTED
+                break
             self.nfev, self.nsteps, self.nrejected = self.nfev + evaluations, self.nsteps + n, self.nrejected + rejected
-            stretch = Steps(mover, np.concatenate([knots[0][-1][-1:], block[:n]]), h[:n],
-                            np.append(knots[2][-1][-1:], log_t[:n]))  # fmt: skip
+            block = host(block[:n]) if self.keep else block[:n]
+            h, log_t, before = h[:n], log_t[:n], knots[2][-1][-1:]
+            states = np.concatenate([last[None], block]) if isinstance(block, np.ndarray) else [last, *block]
+            stretch = Steps(mover, states, h, np.append(before, log_t))
             stopped = self.collect_rows(stretch.log_t, stretch)
-            for known, new in zip(knots, (block[:n], h[:n], log_t[:n]), strict=True):
+            last = states[-1]
+            for known, new in zip(knots, (block, h, log_t), strict=True):
                 if self.keep and n:
                     known.append(new)
                 elif n:
@@ -217,7 +226,9 @@ class _Run:
             inside = np.append(inside, self.log_end)
         if not len(inside):
             return False
-        y = stretch.sample(inside)
+        if self.until is None and self.rows is None and not self.keep:
+            inside = inside[-1:]  # what nobody asks for stays where it is
+        y = stretch.sample(inside) if self.until is not None or self.rows is None else None
         stop = self.stopped(inside, y, begin, stretch) if self.until is not None else False
         if stop:
             inside = np.append(inside[inside < self.log_end], self.log_end)
@@ -321,11 +332,13 @@ def load(path: str | os.PathLike) -> Trajectory:
         if meta["version"] != VERSION:
             raise ValueError(f"its version is {meta['version']!r}, known is {VERSION}")
         spec = dict(meta["flow"])
+        spec["loss"] = loss_from_spec(spec["loss"])
         if spec.pop("flow") == "spectral":
             flow = SpectralFlow(from_spec(spec.pop("scheme")), **spec)
+            start = flow.start(arrays["start0"])
         else:
             flow = MatrixFlow(**spec)
-        start = flow.start(arrays["start"] if isinstance(flow, SpectralFlow) else tuple(_pair(arrays["start"])))
+            start = flow.start([arrays[f"start{i}"] for i in range(flow.depth)])
         stretches = [_stretch(flow, start, kind, i, arrays, meta["rtol"]) for i, kind in enumerate(meta["stretches"])]
         options = meta["options"]
         options["log_t_end"] = float(options["log_t_end"])
@@ -342,24 +355,12 @@ def load(path: str | os.PathLike) -> Trajectory:
         raise ValueError(f"{os.fspath(path)!r} is not a whole file of a ceflow run: {error}") from None
 
 
-def _pair(start: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    return start[0], start[1].T
-
-
 def _stretch(flow, start: np.ndarray, kind: str, i: int, arrays: dict[str, np.ndarray], rtol: float):
     y, log_t = arrays[f"path{i}_y"], arrays[f"path{i}_log_t"]
     if kind == Steps.kind:
         first, log_first = y[0], float(log_t[0])
         return Steps(lambda: flow.mover(start, first, log_first, rtol, False), y, arrays[f"path{i}_h"], log_t)
     return Rest(y, float(log_t)) if kind == Rest.kind else Ray(flow, start, y, float(log_t))
-
-
-def _number(name: str, value: float, least: float, most: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.floating, np.integer)):
-        raise TypeError(f"{name} must be a number, got {type(value).__name__}")
-    if not least <= value <= most:
-        raise ValueError(f"{name} must be between {least:g} and {most:g}, got {value!r}")
-    return float(value)
 
 
 def _times(name: str, t, log_t) -> np.ndarray | None:
@@ -389,12 +390,12 @@ def _end(t_end, log_t_end, rows, until) -> float:
     if t_end is not None and log_t_end is not None:
         raise ValueError("give t_end or log_t_end, not both")
     if t_end is not None:
-        _number("t_end", t_end, -math.inf, math.inf)
+        checked_number("t_end", t_end, -math.inf, math.inf)
         if not 0.0 < t_end < math.inf:
             raise ValueError(f"t_end must be positive and finite, got {t_end!r}; use log_t_end for times beyond 1e308")
         end = math.log(t_end)
     elif log_t_end is not None:
-        end = _number("log_t_end", log_t_end, -700.0, 1e7)
+        end = checked_number("log_t_end", log_t_end, -700.0, 1e7)
     elif rows is not None:
         return float(rows[-1])
     elif until is not None:

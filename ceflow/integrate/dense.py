@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..matrix import as_like, host
 from ..spectral import SpectralSystem
 from .stepper import STAGES, sample, sample_compiled
 
@@ -17,7 +18,7 @@ class Workspace:
 
     def __init__(self, system, n: int) -> None:
         self.k = system.allocate(STAGES, n)
-        self.new, self.probe, self.scratch, self.zero = (system.allocate(n) for _ in range(4))
+        self.y, self.new, self.probe, self.scratch, self.zero = (system.allocate(n) for _ in range(5))
 
 
 class Steps:
@@ -25,43 +26,40 @@ class Steps:
 
     Attributes
     ----------
-    y : (n + 1, N) array of states at the knots
+    y : (n + 1, N) array of states at the knots, or a list of them where they still are on a device
     h : (n,) array of step sizes in the clock
     log_t : (n + 1,) array of log times at the knots
     """
 
     kind = "steps"
 
-    def __init__(self, mover, y: np.ndarray, h: np.ndarray, log_t: np.ndarray) -> None:
+    def __init__(self, mover, y: np.ndarray | list, h: np.ndarray, log_t: np.ndarray) -> None:
         self.mover, self.y, self.h, self.log_t = mover, y, h, log_t
 
     def sample(self, log_t: np.ndarray) -> np.ndarray:
         """States (m, N) at the given log times, each within the stretch."""
-        out = np.empty((len(log_t), self.y.shape[1]))
+        out = np.empty((len(log_t), len(self.y[0])))
         step = np.searchsorted(self.log_t, log_t, side="right") - 1
         exact = self.log_t[step] == log_t
-        out[exact] = self.y[step[exact]]
+        if isinstance(self.y, np.ndarray):
+            out[exact] = self.y[step[exact]]
+        else:
+            for row in np.flatnonzero(exact):
+                out[row] = host(self.y[step[row]])
         if exact.all():
             return out
         system = self.mover()  # scratch space of its own: sampling from several threads is safe
-        work = Workspace(system, self.y.shape[1])
+        work = Workspace(system, out.shape[1])
         call = sample_compiled if isinstance(system, SpectralSystem) else sample
         for i in np.unique(step[~exact]):
             rows = np.flatnonzero((step == i) & ~exact)
-            found = system.allocate(len(rows), self.y.shape[1])
+            found = system.allocate(len(rows), out.shape[1])
+            y = system.allocate(out.shape[1])
+            y[:] = as_like(self.y[i], y)
             call(
-                system,
-                self.y[i],
-                work.k,
-                work.new,
-                work.probe,
-                work.scratch,
-                self.h[i],
-                self.log_t[i],
-                log_t[rows],
-                found,
-            )
-            out[rows] = found
+                system, y, work.k, work.new, work.probe, work.scratch, self.h[i], self.log_t[i], log_t[rows], found
+            )  # fmt: skip
+            out[rows] = host(found)
         return out
 
 

@@ -5,8 +5,8 @@ compiles them whole; for any other system (`MatrixFlow`) the same source runs as
 
     rates(y, dy) -> phi            velocity in the clock, dy/dtau, and phi = log(dt/dtau)
     combine(y, h, w, k, n, out)    out = y + h * (w[:n] @ k[:n])
-    norm(error, y, rtol, atol)     size of an error in units of the tolerance
-    watch(y, rtol) -> bool         True when the system wants to be looked at again (a closed form may take over)
+    norm(error, y, dy, rtol, atol) size of an error in units of the tolerance, at a state y of velocity dy
+    watch(y, dy, rtol) -> bool     True when the system wants to be looked at again (a closed form may take over)
 
 as methods, or, compiled, as kernels of the same names with the system as first argument. `combine` has one compiled
 form.
@@ -37,7 +37,7 @@ _SAFETY, _GROWTH, _SHRINK = 0.9, 3.0, 0.1
 _SMALLEST_STEP = 1e-13
 FIRST_STEP = 0.1  # the clock moves the state at unit speed: a tenth of a relative change
 
-RUNNING, REACHED, WATCH, STEPS_SPENT, STEP_TOO_SMALL = range(5)
+RUNNING, REACHED, WATCH, STEPS_SPENT, STEP_TOO_SMALL, INTERRUPTED = range(6)
 
 
 def rates(system, y, dy):
@@ -52,12 +52,12 @@ def copy(source, out):
     out[:] = source
 
 
-def norm(system, error, y, rtol, atol):
-    return system.norm(error, y, rtol, atol)
+def norm(system, error, y, dy, rtol, atol):
+    return system.norm(error, y, dy, rtol, atol)
 
 
-def watch(system, y, rtol):
-    return system.watch(y, rtol)
+def watch(system, y, dy, rtol):
+    return system.watch(y, dy, rtol)
 
 
 @overload(rates)
@@ -67,15 +67,15 @@ def _rates(system, y, dy):
 
 
 @overload(norm)
-def _norm(system, error, y, rtol, atol):
+def _norm(system, error, y, dy, rtol, atol):
     kernel = system.instance_class.norm
-    return lambda system, error, y, rtol, atol: kernel(system, error, y, rtol, atol)
+    return lambda system, error, y, dy, rtol, atol: kernel(system, error, y, dy, rtol, atol)
 
 
 @overload(watch)
-def _watch(system, y, rtol):
+def _watch(system, y, dy, rtol):
     kernel = system.instance_class.watch
-    return lambda system, y, rtol: kernel(system, y, rtol)
+    return lambda system, y, dy, rtol: kernel(system, y, dy, rtol)
 
 
 @overload(combine)
@@ -158,7 +158,8 @@ def advance(
         evaluations += LAST
         combine(system, zero, h, _ESTIMATES[0], k, LAST + 1, probe)
         combine(system, zero, h, _ESTIMATES[1], k, LAST + 1, scratch)
-        high, low = norm(system, probe, new, rtol, atol), norm(system, scratch, new, rtol, atol)
+        high = norm(system, probe, new, k[LAST], rtol, atol)
+        low = norm(system, scratch, new, k[LAST], rtol, atol)
         error = high * high / math.sqrt(high * high + 0.01 * low * low) if high > 0.0 else high
         log_t_new = log_t
         if error <= 1.0 and phi_new < np.inf:
@@ -183,7 +184,7 @@ def advance(
         log_t, phi = log_t_new, phi_new
         h *= min(_GROWTH, _SAFETY * max(error, 1e-10) ** -_KI * max(previous, 1e-4) ** _KP)
         previous = error
-        if watch(system, y, rtol):
+        if watch(system, y, k[0], rtol):
             status = WATCH
             break
     state[0], state[1], state[2], state[3] = log_t, phi, h, previous
