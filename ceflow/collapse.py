@@ -1,4 +1,4 @@
-"""Neural-collapse measures of a state, on plain arrays.
+"""Neural-collapse measures of a state, and KKT points of the margin problem, on plain arrays.
 
 NC1 to NC4 are those of Papyan, Han & Donoho, *Prevalence of neural collapse during the terminal phase of deep
 learning training* (PNAS 117, 2020, arXiv:2008.08186). With class means ``mu_c`` and their mean ``mu_G``, the
@@ -14,9 +14,11 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import nnls
 from scipy.special import entr
 
-from ._checks import checked_array
+from ._checks import checked_array, checked_number
+from .schemes import Scheme
 
 LIMIT = 1e150  # of entries: logits do not overflow
 
@@ -51,6 +53,8 @@ class Measures(NamedTuple):
         off, which the softmax does not see.
     margin : array
         Smallest margin of a sample, the right logit less the largest wrong one.
+    normalized_margin : array
+        Margin over |Z|_F, Z the logits of the class means; 1 / sqrt(K - 1) at collapse, the largest possible.
     """
 
     nc1: NDArray[np.float64]
@@ -64,6 +68,7 @@ class Measures(NamedTuple):
     effective_rank: NDArray[np.float64]
     etf_distance: NDArray[np.float64]
     margin: NDArray[np.float64]
+    normalized_margin: NDArray[np.float64]
 
 
 def measures(W: ArrayLike, H: ArrayLike, labels: ArrayLike | None = None) -> Measures:
@@ -114,6 +119,7 @@ def measures(W: ArrayLike, H: ArrayLike, labels: ArrayLike | None = None) -> Mea
     nearest = (_t(M) @ (H - centre) - norms[..., None] ** 2 / 2).argmax(axis=-2)
     logits_of_means = W @ means
     singular_values = np.linalg.svd(logits_of_means, compute_uv=False)
+    margin = (right - wrong).min(axis=-1)
     etf = (np.eye(classes) - 1.0 / classes) / math.sqrt(classes - 1.0)
 
     with np.errstate(invalid="ignore"):  # 0/0 of zero matrices
@@ -130,8 +136,99 @@ def measures(W: ArrayLike, H: ArrayLike, labels: ArrayLike | None = None) -> Mea
             alignment=(_t(_unit(W)) * _unit(means)).sum(axis=(-2, -1)),
             effective_rank=np.exp(entr(shares).sum(axis=-1)),
             etf_distance=_norm(_unit(logits_of_means - logits_of_means.mean(axis=-2, keepdims=True)) - etf),
-            margin=(right - wrong).min(axis=-1) * scale_W * scale_H,
+            margin=margin * scale_W * scale_H,
+            normalized_margin=margin / _norm(logits_of_means),
         )
+
+
+class MarginKKT(NamedTuple):
+    """How far a direction is from a Karush-Kuhn-Tucker point of the margin problem; see `margin_kkt`.
+
+    Attributes
+    ----------
+    s : (D,) array
+        The direction, scaled to a smallest margin of 1; modes below the tolerance are 0.
+    cost : float
+        ``sum_i m_i s_i^(2/L)``: the sum of the layers' squared norms, over L, of balanced layers.
+    rank : int
+        Rank of the logits, the sum of the multiplicities of the modes that are not 0.
+    margins : (D,) array
+    multipliers : (D,) array
+        Of the margins, not negative, 0 where a margin is above 1; they belong to the cost over its degree 2/L.
+    residual : float
+        ``|grad cost - sum_j multiplier_j grad margin_j| / |grad cost|`` over the modes that are not 0.
+    is_kkt : bool
+        Whether the residual is within the tolerance and, for two layers, no mode at 0 wants to grow.
+    """
+
+    s: NDArray[np.float64]
+    cost: float
+    rank: int
+    margins: NDArray[np.float64]
+    multipliers: NDArray[np.float64]
+    residual: float
+    is_kkt: bool
+
+
+def margin_kkt(scheme: Scheme, s: ArrayLike, depth: float = 2, tolerance: float = 1e-2) -> MarginKKT:
+    """Whether a direction of the singular values is a KKT point of ``min sum_i m_i s_i^(2/L)``, margins >= 1, s >= 0.
+
+    These are the directions in which cross-entropy flow of L balanced layers can go to infinity. For L = 2 the problem
+    is linear and neural collapse its solution; for L >= 3 low-rank softmax codes are KKT points too, and may cost less.
+
+    Parameters
+    ----------
+    scheme : Scheme
+    s : (D,) array
+        Singular values of the logits, not all margins of which may be 0 or less.
+    depth : float
+        L >= 2.
+    tolerance : float
+        Of the residual; margins up to 1 + tolerance count as 1, and modes up to tolerance times the largest as 0.
+        Directions converge as slowly as 1 / log t.
+
+    Returns
+    -------
+    MarginKKT
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as described.
+
+    Notes
+    -----
+    The margin problem for depth is that of arXiv:2605.23087 (and of Lyu & Li, arXiv:1906.05890, for homogeneous
+    networks); the test on schemes is [ceflow]. All gaps of the scheme are made: use it for moderate K.
+    """
+    depth = checked_number("depth", depth, 2, 1000)
+    tolerance = checked_number("tolerance", tolerance, 1e-12, 0.5)
+    s = checked_array("s", s)
+    if s.shape != (scheme.modes,):
+        raise ValueError(f"s must have shape ({scheme.modes},) for {scheme.name}, got {s.shape}")
+    s = np.where(np.abs(s) > tolerance * np.abs(s).max(), s, 0.0)
+    multiplicities = scheme.multiplicities[1:].astype(float)
+    slopes = multiplicities[:, None] * scheme.gaps / scheme.classes  # d margin_j / d s_i
+    margin = (s @ slopes).min()
+    if margin <= 0.0 or s.min() < 0.0:
+        raise ValueError(f"s must not be negative and all margins must be positive, got {s.min():g} and {margin:g}")
+    s = s / margin
+    margins = s @ slopes
+    on, active = s > 0.0, margins <= 1.0 + tolerance
+    gradient = multiplicities[on] * s[on] ** (2.0 / depth - 1.0)
+    multipliers = np.zeros(scheme.modes)
+    multipliers[active], residual = nnls(slopes[on][:, active], gradient)
+    residual /= np.linalg.norm(gradient)
+    grows = depth == 2 and np.any(slopes[~on] @ multipliers > multiplicities[~on] * (1.0 + tolerance))
+    return MarginKKT(
+        s=s,
+        cost=float(multiplicities @ s ** (2.0 / depth)),
+        rank=int(multiplicities[on].sum()),
+        margins=margins,
+        multipliers=multipliers,
+        residual=float(residual),
+        is_kkt=bool(residual <= tolerance and not grows),
+    )
 
 
 def _checked_labels(labels: ArrayLike | None, classes: int, samples: int) -> NDArray[np.int64]:

@@ -1,4 +1,4 @@
-"""Closed forms and bounds for cross-entropy gradient flow on two layers.
+"""Closed forms and bounds: cross-entropy gradient flow on two layers, and equilibria of its relatives.
 
 On the *ray* of neural collapse all singular values agree, ``s_i = s``, and ``ds/dt = sqrt(4 s^2 + c^2) lambda`` with
 the force ``lambda = K / (e^s + K - 1)`` and the imbalance ``c = |a^2 - b^2|``. Its time is known exactly, and bounds
@@ -17,9 +17,10 @@ from numbers import Integral
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import brentq, minimize_scalar
 
-from ._checks import checked_array, log_time_unit
-from .losses import cross_entropy
+from ._checks import LIMIT, checked_array, checked_number, log_time_unit
+from .losses import Loss, accuracy_gap, as_loss, cross_entropy
 from .lyapunov import checked_imbalance, checked_modes, excess, log_growth, lyapunov, mean_singular_value
 from .schemes import Scheme
 
@@ -296,6 +297,216 @@ def collapse_exponent(classes: int) -> float:
     Up to powers of log t. Hundreds of classes take astronomically long to collapse.
     """
     return -1.0 / checked_classes(classes)
+
+
+def squared_error_singular_value(
+    t: ArrayLike | None = None,
+    *,
+    s0: ArrayLike,
+    classes: int,
+    log_t: ArrayLike | None = None,
+    weight_decay: float = 0.0,
+    reduction: str = "mean",
+) -> NDArray[np.float64]:
+    """Singular value of two balanced layers under the squared error: every mode follows its own logistic curve.
+
+    ``ds/dt = 2 s (r - s)`` with "sum", r = 1 - weight_decay: growth as exp(2 r t), then saturation at r, whatever the
+    other modes do. Cross-entropy couples the modes and never saturates.
+
+    Parameters
+    ----------
+    t, log_t : array
+        Time, t >= 0, or its logarithm; one of the two.
+    s0 : array
+        Singular value at t = 0, positive; all modes of any scheme obey the same formula.
+    classes : int
+        K >= 2: the unit of time of "mean".
+    weight_decay, reduction
+        As in `ceflow.SpectralFlow`.
+
+    Returns
+    -------
+    array
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as described.
+
+    Notes
+    -----
+    Saxe, McClelland & Ganguli, arXiv:1312.6120.
+    """
+    unit = log_time_unit(checked_classes(classes), reduction)
+    decay = checked_number("weight_decay", weight_decay, 0.0, LIMIT) * math.exp(unit)
+    time = np.exp(np.minimum(_checked_log_time(t, log_t) - unit, 700.0))
+    s0 = checked_array("s0", s0, SMALLEST)
+    rate = 2.0 * (1.0 - decay)
+    with np.errstate(over="ignore", under="ignore"):
+        fall = np.exp(-rate * time)
+        reach = 2.0 * time if rate == 0.0 else -2.0 * np.expm1(-rate * time) / rate
+        return (s0 / (fall + s0 * reach))[()]
+
+
+def collapsed_force(s: ArrayLike, classes: int, *, loss: str | Loss = "cross_entropy") -> NDArray[np.float64]:
+    """Force on collapsed logits of singular value s, in the units of "sum" [ceflow].
+
+    ``lambda = K / (e^s + K - 1)`` for cross-entropy; less the smoothing with label smoothing; times
+    ``q^f (1 + f log(1 + o) / o)`` for focal loss, with q = 1 - p_0 and the odds o = q / p_0; 1 - s for the squared
+    error. Layers of depth L move by ``ds/dt = L s^(2 - 2/L) lambda``.
+
+    Parameters
+    ----------
+    s : array
+    classes : int
+        K >= 2.
+    loss : str or Loss
+        As in `ceflow.SpectralFlow`.
+
+    Returns
+    -------
+    array
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as described.
+    """
+    classes, loss, s = checked_classes(classes), as_loss(loss), checked_array("s", s)
+    if loss.squared:
+        return (1.0 - s)[()]
+    log_odds = math.log(classes - 1) - s
+    odds = np.exp(np.clip(log_odds, -700.0, 700.0))
+    factor = np.exp(-loss.focusing * np.logaddexp(0.0, -log_odds)) * (1.0 + loss.focusing * np.log1p(odds) / odds)
+    return (classes / (classes - 1.0) * accuracy_gap(log_odds) * factor - loss.smoothing)[()]
+
+
+def equilibrium(
+    classes: int,
+    *,
+    loss: str | Loss = "cross_entropy",
+    depth: float = 2,
+    weight_decay: float = 0.0,
+    reduction: str = "mean",
+) -> float:
+    """Singular value at which collapsed logits come to rest: a simplex equiangular tight frame of that size [ceflow].
+
+    The largest root of ``s^(1 - 2/L) lambda(s) = weight_decay`` (with "sum"; K weight_decay on the right with "mean").
+    In closed form: cross-entropy and two layers ``log(K / w - K + 1)``; label smoothing without decay
+    ``log(K / smoothing - K + 1)``; squared error and two layers ``1 - w``. For cross-entropy and two layers it is the
+    global minimum of the whole problem, which is convex in Z with the nuclear norm.
+
+    Parameters
+    ----------
+    classes : int
+        K >= 2.
+    loss, depth, weight_decay, reduction
+        As in `ceflow.SpectralFlow`.
+
+    Returns
+    -------
+    float
+        0 if weight decay is above `decay_threshold`, inf if nothing stops the growth.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as described.
+    """
+    force, decay, top = _equilibrium_problem(classes, loss, depth, weight_decay, reduction)
+    if decay == 0.0 and as_loss(loss).pull == 0.0:
+        return math.inf
+    if force(top) <= decay:
+        return 0.0
+    end = top + 1.0
+    while force(end) > decay:
+        end *= 2.0
+    return float(brentq(lambda s: force(s) - decay, top, end, xtol=1e-300, rtol=1e-15))
+
+
+def decay_threshold(
+    classes: int, *, loss: str | Loss = "cross_entropy", depth: float = 2, reduction: str = "mean"
+) -> float:
+    """Weight decay from which on collapsed logits have no equilibrium but zero [ceflow].
+
+    The maximum of ``s^(1 - 2/L) lambda(s)`` (over K with "mean"). With two layers and cross-entropy it is 1, the force
+    at zero: there zero turns from the global minimum into a saddle. With more layers zero is a local minimum
+    whatever the decay, and the threshold is where the other one disappears.
+
+    Parameters
+    ----------
+    classes : int
+        K >= 2.
+    loss, depth, reduction
+        As in `ceflow.SpectralFlow`.
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as described.
+    """
+    force, _, top = _equilibrium_problem(classes, loss, depth, 0.0, reduction)
+    return force(top) / math.exp(log_time_unit(classes, reduction))
+
+
+def deviation_rate(
+    s: ArrayLike, classes: int, *, loss: str | Loss = "cross_entropy", depth: float = 2, reduction: str = "mean"
+) -> NDArray[np.float64]:
+    """Rate at which small deviations of single modes from collapse grow (positive) or decay, ``d log r / dt`` [ceflow].
+
+    With ``s_i = s (1 + r_i)``, sum of m_i r_i zero, and the force lambda of `collapsed_force`: cross-entropy and its
+    relatives ``s^(1-2/L) ((L - 2) lambda - (lambda + smoothing) L s / K)``, squared error ``s^(1-2/L) ((L - 2) lambda -
+    L s)``, for all schemes and modes alike, with weight decay or without (it cancels). Two layers always collapse; more
+    layers only from s = (1 - 2/L) K on: an `equilibrium` below that is a saddle, and codes of lower rank take over.
+
+    Parameters
+    ----------
+    s : array
+        Singular value of the collapsed logits, not negative.
+    classes : int
+        K >= 2.
+    loss, depth, reduction
+        As in `ceflow.SpectralFlow`.
+
+    Returns
+    -------
+    array
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as described.
+    """
+    force, loss, s = collapsed_force(s, classes, loss=loss), as_loss(loss), checked_array("s", s, 0.0)
+    depth = checked_number("depth", depth, 2, 1000)
+    counter = 1.0 if loss.squared else (force + loss.smoothing) / classes
+    unit = math.exp(log_time_unit(classes, reduction))
+    return (s ** (1.0 - 2.0 / depth) * ((depth - 2.0) * force - depth * s * counter) / unit)[()]
+
+
+def _equilibrium_problem(
+    classes, loss, depth, weight_decay, reduction
+) -> tuple[Callable[[float], float], float, float]:
+    """Growth rate per L as a function of s > 0, the decay against it ("sum"), and where the rate is largest."""
+    classes, loss = checked_classes(classes), as_loss(loss)
+    power = 1.0 - 2.0 / checked_number("depth", depth, 2, 1000)
+    unit = math.exp(log_time_unit(classes, reduction))
+    decay = checked_number("weight_decay", weight_decay, 0.0, LIMIT) * unit
+
+    def rate(s):
+        return s**power * collapsed_force(s, classes, loss=loss)
+
+    grid = np.concatenate([[0.0], np.geomspace(1e-3, 10.0 + 2.0 * math.log(classes), 2000)])
+    best = int(np.argmax(rate(grid)))
+    if best == 0:
+        return rate, decay, 0.0
+    low, high = grid[best - 1], grid[min(best + 1, len(grid) - 1)]
+    top = minimize_scalar(lambda s: -rate(s), bounds=(low, high), method="bounded", options={"xatol": 1e-12}).x
+    return rate, decay, float(top)
 
 
 def checked_classes(classes: int) -> int:

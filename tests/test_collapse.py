@@ -73,7 +73,9 @@ def test_collapse(classes, width, scale):
     W, H = collapsed_state(classes, width)
     for labels in (None, np.repeat(np.arange(classes), 3)):
         result = measures(scale * W, H if labels is None else H[:, labels], labels)
-        vanishing = Measures(*result)._replace(alignment=1 - result.alignment, effective_rank=0, margin=0)
+        size = {"effective_rank": 0, "margin": 0, "normalized_margin": 0}
+        vanishing = Measures(*result)._replace(alignment=1 - result.alignment, **size)
+        assert result.normalized_margin == pytest.approx((classes - 1) ** -0.5)
         np.testing.assert_allclose(vanishing, 0, atol=1e-13)
         assert result.effective_rank == pytest.approx(classes - 1)
         assert result.margin == pytest.approx(6 * scale)
@@ -85,7 +87,7 @@ def test_collapse(classes, width, scale):
 def test_equal_singular_values_are_collapse_in_every_scheme(scheme):
     W, H = cf.SpectralFlow(scheme).lift(np.ones(scheme.modes), width=scheme.classes + 2, rng=1)
     result = measures(W, H)
-    vanishing = result._replace(alignment=1 - result.alignment, effective_rank=0, margin=0)
+    vanishing = result._replace(alignment=1 - result.alignment, effective_rank=0, margin=0, normalized_margin=0)
     np.testing.assert_allclose(vanishing, 0, atol=1e-14)
     assert result.effective_rank == pytest.approx(scheme.classes - 1) and result.margin == pytest.approx(1)
 
@@ -156,7 +158,7 @@ def test_zero_matrices_are_nan_where_undefined():
     assert all(np.isnan(value) for name, value in nothing._asdict().items() if name not in ("nc4", "margin"))
     no_classifier = measures(0 * W, H)
     undefined = {name for name, value in no_classifier._asdict().items() if np.isnan(value)}
-    assert undefined == {"nc3", "alignment", "effective_rank", "etf_distance"}
+    assert undefined == {"nc3", "alignment", "effective_rank", "etf_distance", "normalized_margin"}
 
 
 @pytest.mark.parametrize(
