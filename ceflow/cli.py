@@ -23,6 +23,8 @@ LN10 = math.log(10.0)
 FULL_UNTIL, FULL_CLASSES = 6.0 * LN10, 128  # `run` checks against the full flow to t = 1e6, for at most so many classes
 SLACK, COARSEST = 1000.0, 0.01  # two runs may differ by so many times rtol, for errors of steps add up; and by so much
 ROUNDING = 1e-12  # a change that counts as none
+ROWS = 40  # of the full run that `compare` looks at, besides those that it prints
+LARGEST_FILE = 2**28  # bytes of states of the full run, above which `compare` does not save them
 SAMPLES = 2000  # of a run, on which certificates rest; fewer if it has very many modes
 
 EXAMPLES = {
@@ -34,7 +36,8 @@ EXAMPLES = {
     "compare": """examples:
   ceflow compare                               16 classes to t = 1e6
   ceflow compare --scheme johnson:5,2          triangular graph on 10 classes
-  ceflow compare -K 8 --width 100 --rtol 1e-12""",
+  ceflow compare -K 8 --width 100 --rtol 1e-12
+  ceflow compare -K 1024 --backend torch --device cuda""",
 }
 
 
@@ -58,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     try:
         return options.action(options)
-    except (ValueError, TypeError, OSError) as error:
+    except (ValueError, TypeError, OSError, ImportError, MemoryError) as error:
         print(f"ceflow {options.command}: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -131,7 +134,11 @@ def _parser() -> argparse.ArgumentParser:
         add("--plot", action=argparse.BooleanOptionalAction, default=True, help="draw the figure (default: yes)")
         add("--quiet", action="store_true", help="no progress bars, which only a terminal shows")
         command.set_defaults(action=action)
-    compare.add_argument("--width", type=int, metavar="D", help="number of features of the full model (default: K)")
+    add = compare.add_argument
+    add("--width", type=int, metavar="D", help="number of features of the full model (default: K)")
+    add("--backend", default="numpy", choices=("numpy", "torch"), help="of the full flow (default: %(default)s)")
+    add("--device", metavar="DEV", help="cpu, cuda or cuda:1, with --backend torch (default: cpu)")
+    add("--dtype", default="float64", choices=("float64", "float32"), help="of the full flow (default: %(default)s)")
     return parser
 
 
@@ -223,10 +230,12 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _compare(options: argparse.Namespace) -> int:
-    from . import compare, integrate
+    from . import MatrixFlow, compare, integrate
 
     flow, start = _start(options)
-    full_start = flow.lift(start, width=options.width)  # bad widths are reported before the work
+    # bad widths and devices are reported before the work
+    full_start = flow.lift(start, width=options.width)
+    full_flow = MatrixFlow(backend=options.backend, device=options.device, dtype=options.dtype)
     options.out.mkdir(parents=True, exist_ok=True)
     page = _Page(options)
     page.problem(flow, start, width=full_start[0].shape[1])
@@ -234,17 +243,26 @@ def _compare(options: argparse.Namespace) -> int:
     reduced, reduced_seconds = page.timed(
         lambda: integrate(flow, start, log_t_end=options.t_end, rtol=options.rtol, progress=page.progress)
     )
+    decades = _decades(reduced, reduced.log_t_end)
+    rows = np.union1d(np.linspace(decades[1], decades[-1], ROWS), decades)
     full, full_seconds = page.timed(
-        lambda: _full(flow, start, options.width, reduced.log_t_end, options.rtol, page.progress)
+        lambda: integrate(
+            full_flow,
+            full_start,
+            log_t_eval=rows,
+            rtol=options.rtol,
+            dense_output=False,
+            progress=page.progress,
+        )
     )
     found = compare(reduced, full)
-    end = min(reduced.log_t_end, full.log_t_end)
-    at = compare(reduced, full.at(log_t=_decades(full, end)))
-    errors = np.stack([at.error, at.off_diagonal, at.loss_error], axis=1)
-    page.table(("t", "error", "off-diagonal", "loss error"), at.log_t, errors)
-    page.say("  error         |Z_reduced - Z_full| / |Z_full|, Frobenius norm")
-    page.say("  off-diagonal  distance of the full matrices from the scheme")
-    page.say("  loss error    relative difference of the losses\n")
+    at = np.isin(found.log_t, decades)
+    errors = (found.error, found.off_diagonal, found.singular_value_error, found.loss_error, found.lyapunov_error)
+    page.table(("t", "Z", "off-diagonal", "s", "loss", "V"), found.log_t[at], np.stack(errors, axis=1)[at])
+    page.say("  Z             |Z_reduced - Z_full| / |Z_full|, Frobenius norm")
+    page.say("  off-diagonal  how far the full matrices have left the scheme's basis")
+    page.say("  s             largest difference of singular values, over the largest one")
+    page.say("  loss, V       relative difference of the losses, difference of V\n")
     size = _limit(options.rtol)
     passed = page.checks(
         [
@@ -256,6 +274,9 @@ def _compare(options: argparse.Namespace) -> int:
     page.say(f"reduced: {reduced.nsteps} steps, {reduced.nfev} evaluations in {reduced_seconds:.3g} s")
     page.say(f"full:    {full.nsteps} steps, {full.nfev} evaluations in {full_seconds:.3g} s")
     for name, traj in (("reduced.npz", reduced), ("full.npz", full)):
+        if traj.y.nbytes > LARGEST_FILE:
+            page.say(f"{name} is not written: {traj.y.nbytes / 2**30:.2g} GiB")
+            continue
         traj.save(options.out / name)
         page.written(options.out / name)
     if options.plot:

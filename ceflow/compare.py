@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import numpy as np
@@ -23,6 +24,8 @@ class Comparison:
         Largest difference of the sorted singular values of Z, relative to the largest one.
     loss_error : (n,) array
         Relative difference of the losses.
+    lyapunov_error : (n,) array
+        Difference of the Lyapunov functions V; NaN where one is not defined.
     reduced, full : Trajectory
         Both runs at these times.
     """
@@ -32,18 +35,20 @@ class Comparison:
         self.log_t = full.log_t
         scheme, project = reduced.flow.scheme, reduced.flow.project
         basis, columns = scheme.basis()[:, 1:], scheme.columns[1:] - 1
-        Z = full.logits
         values = reduced.singular_values[:, columns]
-        difference = (basis * values[:, None, :]) @ basis.T - Z
-        size = np.linalg.norm(Z, axis=(1, 2))
-        self.error = np.linalg.norm(difference, axis=(1, 2)) / np.where(size > 0.0, size, 1.0)
-        self.off_diagonal = np.array([project(*factors)[1] for factors in zip(*full.factors, strict=True)])
+        self.error, self.off_diagonal = np.empty((2, len(full)))
+        for row, factors in enumerate(zip(*full.factors, strict=True)):
+            Z = functools.reduce(np.matmul, factors)
+            size = np.linalg.norm(Z)
+            self.error[row] = np.linalg.norm((basis * values[row]) @ basis.T - Z) / (size if size > 0.0 else 1.0)
+            self.off_diagonal[row] = project(*factors)[1]
         ordered = np.sort(np.abs(np.pad(values, ((0, 0), (0, 1)))), axis=1)[:, ::-1]
         top = full.singular_values[:, :1]
         self.singular_value_error = np.max(
             np.abs(ordered - full.singular_values) / np.where(top > 0.0, top, 1.0), axis=1
         )
         self.loss_error = np.abs(np.expm1(reduced.log_loss - full.log_loss))
+        self.lyapunov_error = np.abs(reduced.lyapunov - full.lyapunov)
 
     @property
     def t(self) -> np.ndarray:

@@ -248,8 +248,13 @@ class MatrixFlow:
         """What carries the state on from y: a system for the stepper, or Rest at the origin."""
         if not np.any(y):
             return Rest(y, log_t)
-        if self.dtype == "float32" and rtol < 1e-5:
-            raise ValueError(f"rtol must be at least 1e-5 in float32, got {rtol:g}")
+        if self.dtype == "float32":
+            if rtol < 1e-5:
+                raise ValueError(f"rtol must be at least 1e-5 in float32, got {rtol:g}")
+            if self.backend == "torch" and self.arrays.xp.get_float32_matmul_precision() != "highest":
+                raise ValueError(
+                    "PyTorch is set to TF32 matrix products, of 3 digits: set_float32_matmul_precision('highest')"
+                )
         return MatrixSystem(self, tuple(factor.shape for factor in start))
 
 

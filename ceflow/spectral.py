@@ -277,6 +277,12 @@ class SpectralFlow:
         """All that makes this flow again, in terms of JSON."""
         return {"flow": "spectral", "scheme": self.scheme.spec, "depth": self.depth} | options_spec(self)
 
+    @property
+    def plain(self) -> bool:
+        """Whether this is cross-entropy on two layers without decay, of which Lyapunov functions, bounds and the
+        collapsed solution are proved."""
+        return self.depth == 2 and self.loss == Loss() and self.weight_decay == 0.0
+
     # -- what a run needs ---------------------------------------------------------------------------------------------
 
     def start(self, start: np.ndarray) -> np.ndarray:
@@ -308,8 +314,7 @@ class SpectralFlow:
         if not active.any():
             return Rest(y, log_t)
         weights = self.scheme.multiplicities[1:] / self.scheme.classes
-        plain = self.depth == 2 and self.loss == Loss() and self.weight_decay == 0.0
-        closes = bool(closed_form and plain and growing.all())
+        closes = bool(closed_form and self.plain and growing.all())
         if closes and is_collapsed(constants, weights, y, np.empty_like(y), np.empty_like(y), rtol):
             return Ray(self, start, y, log_t)
         to_margins, to_forces = self.scheme.transforms

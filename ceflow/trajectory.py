@@ -8,6 +8,7 @@ import json
 import math
 import os
 import uuid
+from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
@@ -171,27 +172,10 @@ class Trajectory:
                 os.unlink(temporary)
             raise
 
-    # -- what follows from the logits; subclasses give their margins --------------------------------------------------
+    # -- what follows from the logits; subclasses give its logarithms -------------------------------------------------
 
-    @property
-    def margins(self) -> np.ndarray:
-        raise NotImplementedError
-
-    @property
-    def _valencies(self) -> np.ndarray | None:
-        """How many classes each margin stands for."""
-        return None
-
-    @property
-    def _log_values(self) -> np.ndarray:
-        """Log of the loss, row by row: of each class, or of one that stands for all."""
-        return self.flow.loss.log_value(self.margins, self._valencies)
-
-    @property
-    def log_loss(self) -> np.ndarray:
-        """(n,) natural logarithm of the loss, also where that leaves float64 (at times beyond 1e308)."""
-        mean = self._log_mean(self._log_values)
-        return mean if self.flow.reduction == "mean" else math.log(self.classes) + mean
+    log_loss: np.ndarray
+    log_accuracy_gap: np.ndarray
 
     @property
     def loss(self) -> np.ndarray:
@@ -206,19 +190,10 @@ class Trajectory:
         return self.loss + (0.5 * self.flow.weight_decay) * self._squared_norm if self.flow.weight_decay else self.loss
 
     @property
-    def log_accuracy_gap(self) -> np.ndarray:
-        """(n,) natural logarithm of the accuracy gap."""
-        return self._log_mean(losses.log_accuracy_gap(losses.log_odds_of_error(self.margins, self._valencies)))
-
-    @property
     def accuracy_gap(self) -> np.ndarray:
         """(n,) 1 - p_0, the probability given to the wrong classes (mean over classes); accurate however small."""
         with np.errstate(under="ignore"):
             return np.exp(self.log_accuracy_gap)
-
-    def _log_mean(self, logarithms: np.ndarray) -> np.ndarray:
-        """Log of the mean over classes; with an association scheme all classes are alike, and there is one a row."""
-        return logarithms
 
 
 class SpectralTrajectory(Trajectory):
@@ -270,8 +245,15 @@ class SpectralTrajectory(Trajectory):
         return self.margins.min(axis=-1)
 
     @property
-    def _valencies(self) -> np.ndarray:
-        return self.flow.scheme.valencies[1:]
+    def log_loss(self) -> np.ndarray:
+        """(n,) natural logarithm of the loss, also where that leaves float64 (at times beyond 1e308)."""
+        value = self.flow.loss.log_value(self.margins, self.flow.scheme.valencies[1:])  # all classes are alike
+        return value if self.flow.reduction == "mean" else math.log(self.classes) + value
+
+    @property
+    def log_accuracy_gap(self) -> np.ndarray:
+        """(n,) natural logarithm of the accuracy gap."""
+        return losses.log_accuracy_gap(losses.log_odds_of_error(self.margins, self.flow.scheme.valencies[1:]))
 
     @cached_property
     def lyapunov(self) -> np.ndarray:
@@ -288,7 +270,7 @@ class SpectralTrajectory(Trajectory):
         ValueError
             For any other flow, whose V need not decrease.
         """
-        if self.flow.depth != 2 or self.flow.loss != losses.Loss() or self.flow.weight_decay:
+        if not self.flow.plain:
             raise ValueError(f"dissipation is known for two layers and plain cross-entropy only, not for {self.flow!r}")
         return dissipation(self.flow.scheme, self.singular_values, reduction=self.flow.reduction)
 
@@ -330,15 +312,20 @@ class MatrixTrajectory(Trajectory):
         """(n, d, K) features of two layers; of deeper networks the first layer, (n, d, K)."""
         return self.factors[-1]
 
-    @cached_property
+    @property
     def logits(self) -> np.ndarray:
         """(n, K, K) logits Z, the product of all factors; column c belongs to class c."""
         return functools.reduce(np.matmul, self.factors)
 
+    def _by_row(self, function: Callable[[np.ndarray], np.ndarray], *shape: int) -> np.ndarray:
+        """A function of the logits, row by row: all logits at once may be more than memory holds."""
+        rows = [function(functools.reduce(np.matmul, factors)) for factors in zip(*self.factors, strict=True)]
+        return np.stack(rows) if rows else np.empty((0, *self.start[0].shape[:-2], *shape))
+
     @cached_property
     def singular_values(self) -> np.ndarray:
         """(n, K) singular values of Z, descending; right to rounding of the largest one."""
-        return np.linalg.svd(self.logits, compute_uv=False)
+        return self._by_row(lambda Z: np.linalg.svd(Z, compute_uv=False), self.classes)
 
     @property
     def conserved(self) -> np.ndarray | tuple[np.ndarray, ...]:
@@ -351,25 +338,27 @@ class MatrixTrajectory(Trajectory):
     def _squared_norm(self) -> np.ndarray:
         return sum((factor**2).sum(axis=(-1, -2)) for factor in self.factors)
 
-    @cached_property
+    @property
     def margins(self) -> np.ndarray:
         """(n, K, K - 1) margins z_cc - z_jc of each class c over all others j."""
-        Z = self.logits.swapaxes(-1, -2)
-        margins = np.diagonal(Z, axis1=-2, axis2=-1)[..., None] - Z
-        others = ~np.eye(self.classes, dtype=bool)
-        return margins[..., others].reshape(*Z.shape[:-1], self.classes - 1)
+        return self._by_row(_margins, self.classes, self.classes - 1)
 
-    @property
+    @cached_property
     def margin(self) -> np.ndarray:
         """(n,) smallest margin over classes."""
-        return self.margins.min(axis=(-1, -2))
+        return self._by_row(lambda Z: _margins(Z).min(axis=(-1, -2)))
 
-    @property
-    def _log_values(self) -> np.ndarray:
-        return self.flow.loss.log_value(self.margins, mean=self.logits.mean(axis=-2))
+    @cached_property
+    def log_loss(self) -> np.ndarray:
+        """(n,) natural logarithm of the loss, also where that leaves float64 (at times beyond 1e308)."""
+        loss, shift = self.flow.loss, 0.0 if self.flow.reduction == "sum" else -math.log(self.classes)
+        return self._by_row(lambda Z: logsumexp(loss.log_value(_margins(Z), mean=Z.mean(axis=-2)), axis=-1) + shift)
 
-    def _log_mean(self, logarithms: np.ndarray) -> np.ndarray:
-        return logsumexp(logarithms, axis=-1) - math.log(self.classes)
+    @cached_property
+    def log_accuracy_gap(self) -> np.ndarray:
+        """(n,) natural logarithm of the accuracy gap, the mean over classes."""
+        gap, shift = losses.log_accuracy_gap, math.log(self.classes)
+        return self._by_row(lambda Z: logsumexp(gap(losses.log_odds_of_error(_margins(Z))), axis=-1) - shift)
 
     @cached_property
     def lyapunov(self) -> np.ndarray:
@@ -396,6 +385,13 @@ class MatrixTrajectory(Trajectory):
             for name, left, right, factor in zip(names, sides[:-1], sides[1:], self.factors, strict=True)
         }
         return _dataset(self, batch, **variables, singular_values=(("row", *batch, "mode"), self.singular_values))
+
+
+def _margins(Z: np.ndarray) -> np.ndarray:
+    """Margins (..., K, K - 1) of logits (..., K, K), class by class."""
+    classes, Z = Z.shape[-1], Z.swapaxes(-1, -2)
+    margins = np.diagonal(Z, axis1=-2, axis2=-1)[..., None] - Z
+    return margins[..., ~np.eye(classes, dtype=bool)].reshape(*Z.shape[:-1], classes - 1)
 
 
 def trajectory_type(flow: SpectralFlow | MatrixFlow) -> type[SpectralTrajectory] | type[MatrixTrajectory]:

@@ -20,7 +20,17 @@ from ..schemes import from_spec
 from ..spectral import Ray, Rest, SpectralFlow, SpectralSystem
 from ..trajectory import FORMAT, VERSION, Trajectory, trajectory_type
 from .dense import Path, Steps, Workspace
-from .stepper import FIRST_STEP, INTERRUPTED, REACHED, STEP_TOO_SMALL, STEPS_SPENT, WATCH, advance, advance_compiled
+from .stepper import (
+    FIRST_STEP,
+    INTERRUPTED,
+    REACHED,
+    STAGES,
+    STEP_TOO_SMALL,
+    STEPS_SPENT,
+    WATCH,
+    advance,
+    advance_compiled,
+)
 
 __all__ = ["Collapsed", "collapsed", "integrate", "load"]
 
@@ -121,8 +131,24 @@ def integrate(
 
     run = _Run(flow, start, rtol, atol, log_end, until, int(max_steps), dense_output, closed_form, rows)
     with tqdm(total=100, disable=not progress, unit="%", bar_format="{l_bar}{bar}| {postfix} [{elapsed}]") as bar:
-        run.go(bar)
+        try:
+            run.go(bar)
+        except (MemoryError, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and type(error).__name__ != "OutOfMemoryError":
+                raise
+            raise MemoryError(_memory_message(flow, run.kept[0][1].size, dense_output)) from error
     return run.trajectory()
+
+
+def _memory_message(flow: SpectralFlow | MatrixFlow, size: int, dense_output: bool) -> str:
+    item = 4 if getattr(flow, "dtype", "float64") == "float32" else 8
+    needed = item * size * (STAGES + 8) / 2**30
+    where = getattr(flow, "device", None) or "this machine"
+    advice = " and keep less with dense_output=False" if dense_output else ""
+    return (
+        f"out of memory: a state of {size} numbers takes {needed:.3g} GiB of working space on {where}, besides what is "
+        f"kept; {1 / (item * (STAGES + 8) / 2**30):.3g} numbers fit in each GiB. Use fewer classes or features{advice}."
+    )
 
 
 class _Run:

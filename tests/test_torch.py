@@ -1,0 +1,154 @@
+"""The torch backend: the same flow on another array library. Skipped, visibly, where PyTorch is not installed."""
+
+import numpy as np
+import pytest
+
+import ceflow as cf
+from ceflow.losses import LOSSES, as_loss, full_residual
+from ceflow.matrix import MatrixSystem
+
+torch = pytest.importorskip("torch", reason="the torch backend needs PyTorch")
+torch.set_num_threads(1)  # small matrices, and tests run side by side
+
+T9 = np.geomspace(1e-2, 1e9, 23)
+
+
+def both(start, *args, **options):
+    own = {name: options.pop(name) for name in ("loss", "depth", "weight_decay", "dtype") if name in options}
+    flows = cf.MatrixFlow(**own), cf.MatrixFlow(backend="torch", **own)
+    return tuple(cf.integrate(flow, start, *args, **options) for flow in flows)
+
+
+@pytest.mark.parametrize("width", [5, 8, 20])
+def test_torch_against_numpy_from_random_starts(width):
+    start = cf.random_init(classes=8, width=width, scale=1e-2, rng=width)
+    ours, theirs = both(start, t_eval=T9, rtol=1e-10)
+    top = min(width, 7)
+    np.testing.assert_allclose(theirs.singular_values[:, :top], ours.singular_values[:, :top], rtol=1e-8)
+    np.testing.assert_allclose(theirs.loss, ours.loss, rtol=1e-8)
+    assert ours.success and theirs.success
+
+
+@pytest.mark.parametrize("width", [7, 8, 30])
+def test_torch_against_numpy_and_the_reduced_flow_from_hadamard_starts(width):
+    flow = cf.SpectralFlow(cf.hadamard(8))
+    s0 = 1e-3 * np.random.default_rng(0).uniform(0.1, 1.0, 7)
+    ours, theirs = both(flow.lift(s0, width=width), t_eval=T9, rtol=1e-10)
+    np.testing.assert_allclose(theirs.singular_values[:, :7], ours.singular_values[:, :7], rtol=1e-8)
+    comparison = cf.compare(cf.integrate(flow, s0, 1e9, rtol=1e-10), theirs)
+    assert comparison.max_error < 1e-7 and comparison.singular_value_error.max() < 1e-7
+    assert comparison.off_diagonal.max() < 1e-9 and comparison.lyapunov_error.max() < 1e-7
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.02])
+@pytest.mark.parametrize("depth", [2, 3])
+@pytest.mark.parametrize("loss", LOSSES)
+def test_every_relative(loss, depth, decay):
+    start = cf.random_init(classes=4, width=5, depth=depth, scale=0.8, rng=1)
+    ours, theirs = both(start, t_eval=[1.0, 10.0, 100.0], rtol=1e-9, loss=loss, depth=depth, weight_decay=decay)
+    for mine, other in zip(ours.factors, theirs.factors, strict=True):
+        np.testing.assert_allclose(other, mine, atol=1e-8)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_residuals_are_the_same_code(loss):
+    Z = 3.0 * np.random.default_rng(0).standard_normal((3, 5, 5)) + 4.0 * np.eye(5)
+    mine, other = Z.copy(), torch.from_numpy(Z.copy())
+    log_scale = full_residual(as_loss(loss), mine, np.arange(5))
+    other_scale = full_residual(as_loss(loss), other, torch.arange(5), torch)
+    np.testing.assert_allclose(other.numpy(), mine, rtol=1e-12, atol=1e-15)
+    assert float(other_scale) == pytest.approx(float(log_scale), rel=1e-14)
+
+
+@pytest.mark.parametrize("backend", ["numpy", "torch"])
+def test_batches_are_the_single_runs(backend):
+    start = cf.random_init(classes=6, width=7, scale=1e-2, rng=0, batch=3)
+    flow = cf.MatrixFlow(backend=backend)
+    t = np.geomspace(0.1, 1e4, 9)
+    together = cf.integrate(flow, start, t_eval=t, rtol=1e-9)
+    assert together.W.shape == (9, 3, 6, 7) and together.H.shape == (9, 3, 7, 6)
+    assert together.loss.shape == together.lyapunov.shape == together.margin.shape == (9, 3)
+    assert together.collapse.nc2.shape == (9, 3) and together.conserved.shape == (9, 3, 7, 7)
+    for i in range(3):
+        alone = cf.integrate(flow, tuple(factor[i] for factor in start), t_eval=t, rtol=1e-9)
+        np.testing.assert_allclose(together.W[:, i], alone.W, atol=1e-7)
+        np.testing.assert_allclose(together.singular_values[:, i, :5], alone.singular_values[:, :5], rtol=1e-6)
+        np.testing.assert_allclose(together.loss[:, i], alone.loss, rtol=1e-7)
+
+
+def test_float32_reaches_what_it_says():
+    start = cf.random_init(classes=8, width=12, scale=1e-2, rng=1)
+    exact = cf.integrate(cf.MatrixFlow(), start, t_eval=T9[4:], rtol=1e-10)
+    for run in both(start, t_eval=T9[4:], rtol=1e-5, dtype="float32"):
+        assert run.success
+        error = np.abs(run.singular_values / exact.singular_values - 1.0)[:, :7].max()
+        assert 1e-8 < error < 1e-4
+    with pytest.raises(ValueError, match="rtol must be at least 1e-5 in float32"):
+        both(start, 1.0, rtol=1e-6, dtype="float32")
+
+
+def test_reduced_precision_products_are_refused():
+    before = torch.get_float32_matmul_precision()
+    start = cf.random_init(classes=4, width=4)
+    try:
+        torch.set_float32_matmul_precision("high")
+        with pytest.raises(ValueError, match="TF32"):
+            cf.integrate(cf.MatrixFlow(backend="torch", dtype="float32"), start, 1.0, rtol=1e-4)
+        assert cf.integrate(cf.MatrixFlow(backend="torch"), start, 1.0).success
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def test_states_stay_on_the_device_until_they_are_sampled(monkeypatch):
+    import sys
+
+    modules = [sys.modules[name] for name in ("ceflow.integrate", "ceflow.integrate.dense")]
+    fetched, original = [], modules[1].host
+
+    def host(array):
+        fetched.append(tuple(array.shape))
+        return original(array)
+
+    for module in modules:
+        monkeypatch.setattr(module, "host", host)
+    start = cf.random_init(classes=4, width=4)
+    run = cf.integrate(cf.MatrixFlow(backend="torch"), start, 1e6, dense_output=False)
+    assert run.nsteps > 20 and len(run) == 2 and len(fetched) <= 3
+    fetched.clear()
+    run = cf.integrate(cf.MatrixFlow(backend="torch"), start, t_eval=[1.0, 1e3], dense_output=False)
+    assert run.nsteps > 20 and len(run) == 2 and len(fetched) <= 4
+
+
+def test_saved_and_sampled_like_any_run(tmp_path):
+    start = cf.random_init(classes=4, width=5, scale=0.1)
+    run = cf.integrate(cf.MatrixFlow(backend="torch"), start, 1e6)
+    run.save(tmp_path / "run.npz")
+    again = cf.load(tmp_path / "run.npz")
+    assert repr(again.flow) == repr(run.flow)
+    np.testing.assert_array_equal(again.y, run.y)
+    np.testing.assert_array_equal(again.at(12.3).y, run.at(12.3).y)
+
+
+def test_missing_devices_and_memory_are_told(monkeypatch):
+    if not torch.cuda.is_available():
+        with pytest.raises(ValueError, match="finds no CUDA GPU"):
+            cf.MatrixFlow(backend="torch", device="cuda")
+    for device in ("gpu", "meta", 3):
+        with pytest.raises(ValueError, match="device"):
+            cf.MatrixFlow(backend="torch", device=device)
+
+    def rates(self, y, dy):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(MatrixSystem, "rates", rates)
+    with pytest.raises(MemoryError, match=r"out of memory: a state of 32 numbers .* dense_output=False"):
+        cf.integrate(cf.MatrixFlow(backend="torch"), cf.random_init(classes=4, width=4), 1.0)
+
+
+def test_torch_is_imported_only_when_asked_for():
+    import subprocess
+    import sys
+
+    code = "import sys, ceflow as cf; cf.integrate(cf.MatrixFlow(), cf.random_init(classes=3, width=2), 1.0); "
+    code += "assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
