@@ -1,8 +1,9 @@
 """Small random initialization against the spectral flow.
 
 Started small, W + H' grows like e^t and the difference W - H' fades relative to it like e^(-2t), the class means taken
-off, which do not move; the logits Z become symmetric like e^(-t). Then the full flow looks like the spectral flow of a scheme, started from the matched values
-``s_i = (singular values of (W + H')/2, the class mean taken off)^2``. This script measures how much alike.
+off, which do not move; the logits Z become symmetric like e^(-t). Then the full flow looks like the spectral flow of a
+scheme, started from the matched values ``s_i = (singular values of (W + H')/2, the class mean taken off)^2``. This
+script measures how much alike.
 
     python examples/random_initialization.py [--out random-initialization.png]
 """
@@ -45,13 +46,14 @@ def table() -> None:
     """Sizes, widths and scales: the state when the logits reach order 1, and at the end."""
     t = np.union1d(np.arange(0.05, 40.0, 0.05), np.geomspace(40.0, 1e6, 60))
     print("Full flow from small random starts, against the spectral flow (times of the summed loss)")
-    print(
-        "When mean s = 1: misalignment |W-H'|/|W+H'|, asymmetry |Z-Z'|/|Z|, most negative eigenvalue of (Z+Z')/2 over"
-    )
-    print("|Z|. Does V fall at all times from then on?")
+    print("When mean s = 1: misalignment |W-H'|/|W+H'| (centred), asymmetry |Z-Z'|/|Z|, most negative eigenvalue of")
+    print("(Z+Z')/2 over |Z|. Does V fall at all times from then on?")
     print("difference: median and largest |log(s_full / s_spectral)| of the top K-1, when mean s = 1 and at t = 1e6")
+    names = ("misalign", "asymm", "negative", "V falls")
     print(
-        f"{'K':>4} {'d':>5} {'scale':>8} {'misalign':>9} {'asymm':>9} {'negative':>9} {'V falls':>8} {'at s = 1':>17} {'at 1e6':>17}"
+        f"{'K':>4} {'d':>5} {'scale':>8} "
+        + " ".join(f"{name:>9}" for name in names)
+        + f"{'at s = 1':>18}{'at 1e6':>18}"
     )
     cases = [(K, d, scale) for K in (8, 16, 64) for d in (K, 2 * K, 4 * K) for scale in (1e-1, 1e-3, 1e-6)]
     for K, d, scale in tqdm(cases, leave=False):
@@ -63,7 +65,7 @@ def table() -> None:
         print(
             f"{K:4d} {d:5d} {scale:8.0e} {found['misalignment'][one]:9.1e} {found['asymmetry'][one]:9.1e} "
             f"{found['negative'][one]:9.1e} "
-            f"{'yes' if falls else 'no':>8} " + " ".join(f"{x:8.1e}" for x in numbers)
+            f"{'yes' if falls else 'no':>9} " + " ".join(f"{x:8.1e}" for x in numbers)
         )
 
 
@@ -80,9 +82,8 @@ def figure(path: str, classes: int = 16, width: int = 32, scale: float = 1e-4) -
     start = found["misalignment"][0], found["asymmetry"][0]
     left.plot(t[early], start[0] * np.exp(-2 * t[early]), color=GREY, lw=1, ls=":", label="$e^{-2t}$ and $e^{-t}$")
     left.plot(t[early], start[1] * np.exp(-t[early]), color=GREY, lw=1, ls=":")
-    left.set(
-        yscale="log", ylabel="relative size", xlabel="time $t$", title="The layers align, the logits become symmetric"
-    )
+    left.set(yscale="log", ylim=(1e-9, 3), ylabel="relative size", xlabel="time $t$")
+    left.set_title("The layers align, the logits become symmetric")
     right.plot(t, full.lyapunov, color=BLUE, lw=2, label="full flow, top $K-1$")
     right.plot(t, spectral.lyapunov, color=ORANGE, lw=2, ls="--", label="spectral flow")
     right.set(xscale="log", ylabel="Lyapunov function $V$", xlabel="time $t$", title="$V$ falls in both")
