@@ -11,7 +11,6 @@ array lies in memory, not even in the last bit.
 from __future__ import annotations
 
 import math
-from numbers import Integral
 
 import numpy as np
 from llvmlite import ir
@@ -33,12 +32,12 @@ def _butterflies(typing_context, x, start, stride, count, inside):
     With a literal count of 4 or 2 instead of 8, the first two levels or one. If the literal `inside` is True, then the
     levels inside the vectors come first. These instructions are spelled out as compilers find none such in plain loops.
     """
-    if not (x.layout == "C" and x.dtype == types.float64 and x.mutable and x.aligned):
+    if not (x.layout == "C" and x.dtype == types.float64 and x.mutable):
         raise TypingError(f"the transform needs a contiguous, writable array of float64, got {x}")
-    vector, indices = ir.VectorType(ir.DoubleType(), LANES), ir.VectorType(ir.IntType(32), LANES)
     n = count.literal_value
 
     def instructions(context, builder, signature, arguments):
+        vector, indices = ir.VectorType(ir.DoubleType(), LANES), ir.VectorType(ir.IntType(32), LANES)
         data = context.make_array(x)(context, builder, arguments[0]).data
         starts = [builder.add(arguments[1], builder.mul(arguments[2], arguments[2].type(k))) for k in range(n)]
         pointers = [builder.bitcast(builder.gep(data, [i]), vector.as_pointer()) for i in starts]
@@ -149,8 +148,10 @@ def transform_in_threads(x, n, threads):
 
 
 def empty(*shape: int) -> NDArray[np.float64]:
-    """An uninitialized float64 array that begins on a cache line (64 bytes), for the sake of `transform`."""
+    """An uninitialized float64 array for `transform`: if it is long, it begins on a cache line (64 bytes)."""
     size = math.prod(shape)
+    if size < 2**9:  # would cost more than it gains
+        return np.empty(shape)
     array = np.empty(size + 7)
     first = -array.ctypes.data % 64 // array.itemsize
     return array[first : first + size].reshape(shape)
@@ -189,7 +190,7 @@ def walsh_hadamard(x: ArrayLike, threads: int = 1) -> NDArray[np.float64]:
     n = array.shape[-1] if array.ndim else 0
     if n.bit_count() != 1:
         raise ValueError(f"the last axis of x must have a power of two as its length, got shape {array.shape}")
-    if isinstance(threads, bool) or not isinstance(threads, Integral):
+    if isinstance(threads, bool) or not isinstance(threads, (int, np.integer)):
         raise TypeError(f"threads must be an integer, got {threads!r}")
     if threads < 1:
         raise ValueError(f"threads must be at least 1, got {threads}")
