@@ -13,6 +13,7 @@ LOWEST, HIGHEST = -750.0, 710.0  # exp is 0 below the one, and infinite above th
 PER_LOG_2 = 1.4426950408889634
 LOG_2, REST = 0.6931471803691238, 1.9082149292705877e-10  # the first without its last digits: n times it is exact
 ROUND = 1.5 * 2.0**52  # a sum with this is rounded to an integer, whose binary digits are its last
+BIAS, PLACE = np.uint64(1023), np.uint64(52)  # the digits ``(n + BIAS) << PLACE`` are those of the float64 2**n
 # 1 + r + r^2 (C[0] + C[1] r + ..) is exp(r) up to 2e-17; interpolated in the zeros of a Chebyshev polynomial
 C = (
     0.5000000000000001,
@@ -26,12 +27,6 @@ C = (
     2.7620088445409746e-07,
     2.510038549551032e-08,
 )
-
-
-@njit(cache=True)
-def _power_of_2(digits):
-    """``2**n`` for an n of which the last 12 digits are given: moved to where a float64 has its exponent."""
-    return np.uint64((digits + np.uint64(1023)) << np.uint64(52)).view(np.float64)
 
 
 @njit(cache=True, fastmath={"contract"})
@@ -58,4 +53,6 @@ def exp(x):
     high = (C[4] + r * C[5]) + r2 * (C[6] + r * C[7]) + r2 * r2 * (C[8] + r * C[9])
     digits = rounded.view(np.uint64)
     half = digits >> np.uint64(1)  # 2**n may overflow or underflow where its product with exp(r) does not
-    return (1.0 + (r + r2 * (low + r2 * r2 * high))) * _power_of_2(half) * _power_of_2(digits - half)
+    power = np.uint64((half + BIAS) << PLACE).view(np.float64)
+    other_power = np.uint64((digits - half + BIAS) << PLACE).view(np.float64)
+    return (1.0 + (r + r2 * (low + r2 * r2 * high))) * power * other_power
