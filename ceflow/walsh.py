@@ -122,7 +122,7 @@ def _part_of_columns(x, h, first, end):
 def transform_in_threads(x, n, threads):
     """`transform` of every row of n entries of x, the work shared by threads; for rows that are many, or long.
 
-    A kernel like `transform`, with the same result; it takes some 5 s to compile where it has never been used. Do not
+    A kernel like `transform`, with the same result; it takes some 3 s to compile where it has never been used. Do not
     call it from several threads at once: not all of Numba's threading layers allow that.
 
     Parameters
@@ -165,7 +165,8 @@ def walsh_hadamard(x: ArrayLike, threads: int = 1) -> NDArray[np.float64]:
     x : (..., n) array of real numbers, n a power of two
         NaN and infinity propagate, as in `numpy.fft`.
     threads : int, optional
-        Number of threads to share the work; the result is the same. More than one pays from about 2**16 numbers on.
+        Number of threads to share the work; the result is the same. More than one pays from about 2**16 numbers on, if
+        as many cores are idle: a thread that has to wait for its turn on a core keeps the others waiting.
 
     Returns
     -------
