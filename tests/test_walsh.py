@@ -1,17 +1,126 @@
-"""The Walsh-Hadamard transform against its definition and its invariants."""
+"""The Walsh-Hadamard transform against its definition, its invariants, and a plain loop, bit by bit."""
+
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numba import njit
+from numba.core.errors import TypingError
 from scipy.linalg import hadamard
 
-from ceflow.walsh import BLOCK, transform, walsh_hadamard
+from ceflow import walsh
+from ceflow.walsh import LEAF, empty, transform, transform_in_threads, walsh_hadamard
 
 vectors = st.tuples(st.integers(0, 14), st.integers(0, 2**32 - 1), st.floats(-200, 200)).map(
     lambda case: 10 ** case[2] * np.random.default_rng(case[1]).standard_normal(2 ** case[0])
 )
+
+# compares what it transforms with what it should be; prints how often compiled code was loaded, and the vectors' length
+FRESH_PROCESS = """
+import sys
+import numpy as np
+from ceflow import walsh
+with np.load(sys.argv[1]) as case:
+    for size in case:
+        if size[0] == "x":
+            x = case[size].copy()
+            walsh.transform(x)
+            np.testing.assert_array_equal(x, case["H" + size])
+print(sum(walsh.transform.stats.cache_hits.values()), walsh.LANES)
+"""
 deterministic = settings(deadline=None, derandomize=True, max_examples=60)
+
+
+def level_by_level(x):
+    """The plain loop whose order of operations every implementation must keep."""
+    h = 1
+    while h < x.size:
+        a, b = np.moveaxis(x.reshape(-1, 2, h), 1, 0)
+        x = np.stack([a + b, a - b], axis=1).reshape(-1)
+        h *= 2
+    return x
+
+
+def numbers(n):
+    """Numbers of many magnitudes, so that every sum is rounded; among them zeros of both signs."""
+    rng = np.random.default_rng(n)
+    x = rng.standard_normal(n) * 10.0 ** rng.integers(-20, 20, n)
+    return np.where(rng.random(n) < 0.1, np.copysign(0.0, x), x)
+
+
+def assert_same_bits(x, expected):
+    np.testing.assert_array_equal(x.view(np.int64), expected.view(np.int64))
+
+
+@pytest.mark.parametrize("log_n", [*range(15), 17, 18, 19])
+def test_the_result_is_that_of_the_plain_loop_to_the_last_bit(log_n):
+    x = numbers(2**log_n)
+    expected = level_by_level(x)
+    assert_same_bits(walsh_hadamard(x), expected)
+    for offset in range(1, 8):  # anywhere in a cache line
+        shifted = np.empty(x.size + offset)[offset:]
+        shifted[:] = x
+        transform(shifted)
+        assert_same_bits(shifted, expected)
+
+
+@pytest.mark.parametrize("lanes", [2, 8])
+def test_vectors_of_any_length_give_the_same_bits(monkeypatch, lanes):
+    monkeypatch.setattr(walsh, "LANES", lanes)
+    kernel = njit(transform.py_func)
+    for log_n in range(15):
+        x = numbers(2**log_n)
+        expected = level_by_level(x)
+        kernel(x)
+        assert_same_bits(x, expected)
+
+
+def test_other_processes_and_processors_get_the_same_bits_from_the_same_cache(tmp_path):
+    cases = {f"x{n}": numbers(2**n) for n in range(15)}
+    np.savez(tmp_path / "cases.npz", **cases, **{"H" + key: level_by_level(x) for key, x in cases.items()})
+
+    def run(**environment):
+        command = [sys.executable, "-c", FRESH_PROCESS, str(tmp_path / "cases.npz")]
+        environment = {**os.environ, **environment}
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.split()
+
+    transform(np.zeros(1))  # so that it is in the cache
+    # a processor without fused operations and wide vectors: compiled anew, unless this test did so before
+    assert run(NUMBA_CPU_NAME="generic", NUMBA_CPU_FEATURES="")[1] == "4"
+    assert run() == ["1", str(walsh.LANES)]
+
+
+@pytest.mark.parametrize(
+    ("rows", "n"), [(1, 1), (1, 8), (1, 2**12), (1, 2**16), (1, 2**18), (2, 2**13), (5, 2**14), (64, 32), (3, 2)]
+)
+def test_threads_give_the_same_bits(rows, n):
+    x = numbers(rows * n).reshape(rows, n)
+    expected = np.array([level_by_level(row) for row in x])
+    for threads in (1, 2, 3, 9):
+        assert_same_bits(walsh_hadamard(x, threads=threads), expected)
+        flat = x.reshape(-1).copy()
+        transform_in_threads(flat, n, threads)
+        assert_same_bits(flat.reshape(rows, n), expected)
+
+
+def test_only_arrays_that_the_kernel_can_write_to_as_a_whole_are_accepted():
+    read_only = np.zeros(8)
+    read_only.setflags(write=False)
+    for x in (np.zeros(16)[::2], read_only, np.zeros(8, np.float32)):
+        with pytest.raises(TypingError):
+            transform(x)
+
+
+def test_long_arrays_begin_on_a_cache_line():
+    for shape in [(2**9,), (3, 2**10), (2**15 + 1,)]:
+        array = empty(*shape)
+        assert array.shape == shape and array.dtype == np.float64 and array.flags.c_contiguous
+        assert array.ctypes.data % 64 == 0
+    assert empty(0).size == 0 and empty(3, 2).shape == (3, 2)
 
 
 @pytest.mark.parametrize("log_n", range(12))
@@ -23,10 +132,10 @@ def test_transform_is_the_sylvester_hadamard_matrix(log_n):
     np.testing.assert_array_equal(x, expected)  # integers: exact
 
 
-@pytest.mark.parametrize("n", [2 * BLOCK, 4 * BLOCK, 32 * BLOCK])
-def test_transform_of_unit_vectors_beyond_one_block(n):
+@pytest.mark.parametrize("n", [8 * LEAF, 16 * LEAF, 128 * LEAF])
+def test_transform_of_unit_vectors_beyond_one_leaf(n):
     index = np.arange(n)
-    for i in (0, 1, BLOCK, n // 2 + 5, n - 1):
+    for i in (0, 1, LEAF, n // 2 + 5, n - 1):
         x = (index == i).astype(float)
         transform(x)
         np.testing.assert_array_equal(x, 1.0 - 2.0 * (np.bitwise_count(index & i) % 2))
@@ -44,6 +153,15 @@ def test_transform_is_an_involution_up_to_n(x):
 def test_parseval(x):
     scaled = x / np.abs(x).max()
     np.testing.assert_allclose(np.sum(walsh_hadamard(scaled) ** 2), x.size * np.sum(scaled**2), rtol=1e-12)
+
+
+@deterministic
+@given(vectors, st.floats(-1e3, 1e3), st.integers(0, 2**32 - 1))
+def test_linearity(x, factor, seed):
+    x, y = x / np.abs(x).max(), np.random.default_rng(seed).standard_normal(x.size)
+    together = walsh_hadamard(x + factor * y)
+    size = np.abs(x).sum() + abs(factor) * np.abs(y).sum()
+    np.testing.assert_allclose(together, walsh_hadamard(x) + factor * walsh_hadamard(y), rtol=0, atol=1e-14 * size)
 
 
 @deterministic
@@ -76,3 +194,9 @@ def test_lengths_other_than_powers_of_two_are_refused(shape):
 def test_values_that_are_not_real_numbers_are_refused(x):
     with pytest.raises(TypeError, match="x must be an array of real numbers, got dtype"):
         walsh_hadamard(x)
+
+
+@pytest.mark.parametrize(("threads", "error"), [(0, ValueError), (-2, ValueError), (1.5, TypeError), (True, TypeError)])
+def test_threads_are_counted(threads, error):
+    with pytest.raises(error, match=f"threads must be .*, got {threads}"):
+        walsh_hadamard(np.zeros(4), threads=threads)
