@@ -18,6 +18,8 @@ import numpy as np
 from numba import njit
 from scipy.special import expit, log_expit, logsumexp
 
+from .exponential import exp
+
 LOSSES = ("cross_entropy", "squared_error", "label_smoothing", "focal")
 
 
@@ -164,6 +166,22 @@ def log_accuracy_gap(log_odds: np.ndarray) -> np.ndarray:
     return log_expit(log_odds)
 
 
+@njit(cache=True, fastmath={"nnan", "nsz"})
+def _smallest(valencies, margins):
+    smallest = np.inf
+    for j in range(margins.size):
+        smallest = min(smallest, margins[j] if valencies[j] > 0.0 else np.inf)
+    return smallest if smallest < np.inf else 0.0
+
+
+@njit(cache=True, fastmath={"reassoc"})
+def _sum(x):
+    total = 0.0
+    for j in range(x.size):
+        total += x[j]
+    return total
+
+
 @njit(cache=True)
 def residual(
     loss: Loss, classes: float, base: float, valencies: np.ndarray, margins: np.ndarray, out: np.ndarray
@@ -182,16 +200,10 @@ def residual(
         for j in range(margins.size):
             out[j] = valencies[j] * (first - margins[j])
         return 0.0
-    smallest = np.inf
+    smallest = _smallest(valencies, margins)
     for j in range(margins.size):
-        if valencies[j] > 0.0 and margins[j] < smallest:
-            smallest = margins[j]
-    if smallest == np.inf:
-        smallest = 0.0
-    total = 0.0
-    for j in range(margins.size):
-        out[j] = valencies[j] * math.exp(smallest - margins[j]) if valencies[j] > 0.0 else 0.0
-        total += out[j]
+        out[j] = valencies[j] * exp(min(smallest - margins[j], 0.0))  # > 0 only where the valency is 0
+    total = _sum(out)
     if smallest > 0.0:
         log_scale = -smallest - math.log(base + total * math.exp(-smallest))
     else:

@@ -26,6 +26,8 @@ import math
 import numpy as np
 from numba import njit
 
+from .exponential import exp
+
 # |y| at which a mode that shrinks counts as gone: its layers are below 1e-130 of their start.
 FADED = 300.0
 
@@ -96,17 +98,29 @@ def further(constants: np.ndarray, others: float, square: float, shift: float, i
     return gain
 
 
+def paired(constants: np.ndarray) -> bool:
+    """Whether some mode has two smallest layers of different sizes, so that it is no plain exponential of y."""
+    return bool(np.any((constants[1] > 0.0) & (constants[2] > 0.0)))
+
+
 @njit(cache=True)
-def singular_values(constants: np.ndarray, others: float, y: np.ndarray, s: np.ndarray, gain: np.ndarray) -> None:
+def singular_values(
+    constants: np.ndarray, others: float, paired: bool, y: np.ndarray, s: np.ndarray, gain: np.ndarray
+) -> None:
     """Singular values s of Z and gains g, ``dy/dt = g lambda``, at the coordinates y (kernel).
 
     ``y`` has D entries, and theta as one more where that is needed.
     """
     theta = y[s.size] if y.size > s.size else 0.0
-    if others == 0.0 and constants.shape[0] == 3:
+    if not paired and constants.shape[0] == 3:
         for i in range(s.size):
-            s[i] = pair(constants, y[i], theta, i)[0]
+            s[i] = constants[0, i] * exp(2.0 * y[i] if constants[2, i] == 0.0 else -2.0 * y[i])
+        for i in range(s.size):
             gain[i] = 1.0
+        if others != 0.0:
+            for i in range(s.size):
+                gain[i] = abs(s[i]) ** others
+                s[i] *= gain[i]
     else:
         shift = math.exp(-2.0 * theta)
         for i in range(s.size):

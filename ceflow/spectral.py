@@ -13,14 +13,32 @@ from ._checks import LIMIT, checked_array, checked_integer, checked_number, log_
 from .losses import Loss, as_loss, residual
 from .networks import FADED, singular_value_slope, singular_values
 from .schemes import Scheme, gap_transform
+from .walsh import empty
 
 SETTLED = 1e-2  # velocity in the clock, over rtol, at which a state counts as having come to rest
+
+
+@njit(cache=True, fastmath={"nnan", "nsz"})
+def _largest(x):
+    """The largest size of numbers none of which is NaN."""
+    largest = 0.0
+    for i in range(x.size):
+        largest = max(largest, abs(x[i]))
+    return largest
+
+
+@njit(cache=True, fastmath={"reassoc", "contract"})
+def _sum_of_squares(x, scale):
+    total = 0.0
+    for i in range(x.size):
+        total += (x[i] * scale) * (x[i] * scale)
+    return total
 
 
 @njit(cache=True)
 def _forces(system, y, dy):
     """Forces on the modes into dy, times exp(-log_scale), which is returned."""
-    singular_values(system.constants, system.others, y, system.s, system.gain)
+    singular_values(system.constants, system.others, system.paired, y, system.s, system.gain)
     modes = system.s.size
     for i in range(modes):
         system.scratch[i] = system.weights[i] * system.s[i]
@@ -46,19 +64,17 @@ def _rates(system, y, dy):
         pull = system.pull * math.exp(-log_scale)
     # The root mean square, over the modes that can move, of the rates that forces and counterforces would have by
     # themselves. It is smooth, positive whatever the start, and at an equilibrium, where the clock then runs like time.
-    peak = 0.0
     for i in range(modes):
         system.scratch[i] = system.active[i] * (system.gain[i] * (abs(dy[i]) + pull) + decay)
         dy[i] = system.active[i] * (system.gain[i] * dy[i] - system.toward[i] * decay)
-        peak = max(peak, system.scratch[i])
+    peak = _largest(system.scratch)
     if peak == 0.0:
         return np.inf
-    total, inverse = 0.0, 1.0 / peak  # squares of what is small in deep networks would underflow
+    # scaled, because squares of what is small in deep networks would underflow
+    speed = peak * math.sqrt(_sum_of_squares(system.scratch, 1.0 / peak) * system.inverse_count)
+    inverse = 1.0 / speed
     for i in range(modes):
-        total += (system.scratch[i] * inverse) ** 2
-    speed = peak * math.sqrt(total * system.inverse_count)
-    for i in range(modes):
-        dy[i] /= speed
+        dy[i] *= inverse
     if y.size > modes:
         dy[modes] = decay / speed
     return system.log_unit - log_scale - math.log(speed)
@@ -66,10 +82,7 @@ def _rates(system, y, dy):
 
 @njit(cache=True)
 def _velocity(system, dy):
-    total = 0.0
-    for i in range(system.s.size):
-        total += dy[i] * dy[i]
-    return math.sqrt(total * system.inverse_count)
+    return math.sqrt(_sum_of_squares(dy[: system.s.size], 1.0) * system.inverse_count)
 
 
 @njit(cache=True)
@@ -78,6 +91,8 @@ def _norm(system, error, y, dy, rtol, atol):
     level = 0.1 * rtol
     if system.settles:
         level *= min(1.0, max(_velocity(system, dy), 1e-3))
+    if atol == 0.0 and y.size == modes:
+        return _largest(error) / level if _sum_of_squares(error, 1.0) < np.inf else np.inf
     largest = 0.0
     for i in range(y.size):
         tolerance = level
@@ -113,7 +128,7 @@ def is_collapsed(constants, weights, y, s, gain, rtol):
     With d = max |s_i / s_bar - 1| the tail errs by max(s_bar, 1) d^2, and unequal imbalances push the modes apart by
     2 K p q / s_bar^3 relative, p q = (a^2 - b^2)^2 / 16.
     """
-    singular_values(constants, 0.0, y, s, gain)
+    singular_values(constants, 0.0, True, y, s, gain)
     mean, share = 0.0, 0.0
     for i in range(y.size):
         mean += weights[i] * s[i]
@@ -133,6 +148,7 @@ class SpectralSystem(NamedTuple):
 
     constants: np.ndarray  # (3 + n, D), see networks.constants
     others: float  # see networks.others
+    paired: bool  # see networks.paired
     weights: np.ndarray  # (D,) multiplicities / K
     loss: Loss
     pull: float
@@ -194,7 +210,7 @@ class Ray:
     def __init__(self, flow: SpectralFlow, start: np.ndarray, y: np.ndarray, log_t: float) -> None:
         self.flow, self.y, self.log_t = flow, y, log_t
         self.s = np.empty_like(y)
-        singular_values(networks.constants(start), 0.0, y, self.s, np.empty_like(y))
+        singular_values(networks.constants(start), 0.0, True, y, self.s, np.empty_like(y))
         weights = flow.scheme.multiplicities[1:]
         self.mean = float(weights @ self.s / weights.sum())
         self.deviations = self.s / self.mean - 1.0
@@ -324,6 +340,7 @@ class SpectralFlow:
         return SpectralSystem(
             constants=constants,
             others=networks.others(start, self.depth),
+            paired=networks.paired(constants),
             weights=weights,
             loss=self.loss,
             pull=self.loss.pull,
@@ -339,19 +356,20 @@ class SpectralFlow:
             to_forces=to_forces,
             log_unit=log_unit,
             closes=closes,
-            s=np.empty(modes),
-            gain=np.empty(modes),
-            margins=np.empty(modes),
-            scratch=np.empty(modes),
-            work=np.empty(self.scheme.classes if to_margins.size == 0 else 0),
+            s=empty(modes),
+            gain=empty(modes),
+            margins=empty(modes),
+            scratch=empty(modes),
+            work=empty(self.scheme.classes if to_margins.size == 0 else 0),
         )
 
     def evaluate(self, start: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Singular values (n, D) at coordinates (n, N), and the gains of `ceflow.networks`."""
         constants, others = networks.constants(start, self.depth), networks.others(start, self.depth)
+        paired = networks.paired(constants)
         s, gain = np.empty((2, len(y), self.scheme.modes))
         for row in range(len(y)):
-            singular_values(constants, others, y[row], s[row], gain[row])
+            singular_values(constants, others, paired, y[row], s[row], gain[row])
         return s, gain
 
     # -- between modes and matrices -----------------------------------------------------------------------------------

@@ -95,8 +95,8 @@ def figure(path: str, classes: int = 16, width: int = 32, scale: float = 1e-4) -
     below.set_ylim(1e-2 * full.singular_values[0, -2], None)
     below.set_title("Singular values, logarithmic")
     last.set_title("and linear")
-    for ax in (left, right):
-        ax.legend(frameon=False)
+    left.legend(frameon=False, loc="lower right")
+    right.legend(frameon=False)
     for ax in axes.flat:
         ax.spines[["top", "right"]].set_visible(False)
         ax.grid(color="0.9", lw=0.8)
