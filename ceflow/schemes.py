@@ -40,7 +40,7 @@ MAX_CLASSES = 2**1000  # valencies and multiplicities are float64
 
 
 @njit(cache=True, fastmath={"reassoc", "contract"})  # a sum in any order, so that it vectorizes
-def gap_transform(gaps, x, work, out):
+def gap_transform(gaps, work, out):
     """Multiply by the gaps of a scheme, or by their transpose: the kernel of `Scheme.margins` and `Scheme.forces`.
 
     A kernel, to be called from compiled code: it allocates nothing and checks nothing. With a matrix of gaps and x >= 0
@@ -51,23 +51,19 @@ def gap_transform(gaps, x, work, out):
     ----------
     gaps : (D, D) or (0, 0) contiguous array
         One of `Scheme.transforms`. An empty one stands for the Hadamard scheme and its fast transform.
-    x : (D,) contiguous array
-        ``m_i s_i / K`` for margins, ``k_j p_j`` for forces.
     work : (D + 1,) contiguous array
-        Overwritten by the fast transform, otherwise unused.
+        From its second entry on ``m_i s_i / K`` for margins, ``k_j p_j`` for forces. The fast transform overwrites it.
     out : (D,) contiguous array
-        Overwritten by the result; must not overlap x.
+        Overwritten by the result; must not overlap work.
     """
     if gaps.size > 0:
         for i in range(out.size):
             total = 0.0
-            for j in range(x.size):
-                total += gaps[i, j] * x[j]
+            for j in range(out.size):
+                total += gaps[i, j] * work[j + 1]
             out[i] = total
     else:
         work[0] = 0.0
-        for i in range(x.size):  # a loop compiles much faster than an assignment to a slice
-            work[i + 1] = x[i]
         transform(work)
         for i in range(out.size):
             out[i] = work[0] - work[i + 1]
@@ -78,7 +74,9 @@ def _gap_transform_rows(gaps, rows):
     out = np.empty_like(rows)
     work = np.empty(rows.shape[1] + 1)
     for n in range(len(rows)):
-        gap_transform(gaps, rows[n], work, out[n])
+        for i in range(rows.shape[1]):  # a loop compiles much faster than an assignment to a slice
+            work[i + 1] = rows[n, i]
+        gap_transform(gaps, work, out[n])
     return out
 
 

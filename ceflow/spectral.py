@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import NamedTuple
 
@@ -42,9 +43,9 @@ def _forces(system, y, dy):
     modes = system.s.size
     for i in range(modes):
         system.scratch[i] = system.weights[i] * system.s[i]
-    gap_transform(system.to_margins, system.scratch, system.work, system.margins)
+    gap_transform(system.to_margins, system.work, system.margins)
     log_scale = residual(system.loss, system.classes, system.base, system.valencies, system.margins, system.scratch)
-    gap_transform(system.to_forces, system.scratch, system.work, dy[:modes])
+    gap_transform(system.to_forces, system.work, dy[:modes])
     return log_scale
 
 
@@ -167,7 +168,7 @@ class SpectralSystem(NamedTuple):
     s: np.ndarray
     gain: np.ndarray
     margins: np.ndarray
-    scratch: np.ndarray
+    scratch: np.ndarray  # work without its first entry
     work: np.ndarray
 
     rates = staticmethod(_rates)
@@ -329,14 +330,17 @@ class SpectralFlow:
         active = (growing | fading) & (-toward * y[:modes] <= FADED)
         if not active.any():
             return Rest(y, log_t)
-        weights = self.scheme.multiplicities[1:] / self.scheme.classes
+        weights, valencies = self._weights
         closes = bool(closed_form and self.plain and growing.all())
         if closes and is_collapsed(constants, weights, y, np.empty_like(y), np.empty_like(y), rtol):
             return Ray(self, start, y, log_t)
         to_margins, to_forces = self.scheme.transforms
-        valencies = self.scheme.valencies[1:].astype(float)
-        reached = self.scheme.margins(active.astype(float)) * self.scheme.classes > 1e-9 / self.scheme.classes
-        log_unit = log_time_unit(self.scheme.classes, self.reduction)
+        base = 1.0
+        if not active.all():
+            reached = self.scheme.margins(active.astype(float)) * self.scheme.classes > 1e-9 / self.scheme.classes
+            base += float(valencies[~reached].sum())
+            valencies = np.where(reached, valencies, 0.0)
+        log_unit, work = log_time_unit(self.scheme.classes, self.reduction), empty(modes + 1)
         return SpectralSystem(
             constants=constants,
             others=networks.others(start, self.depth),
@@ -345,8 +349,8 @@ class SpectralFlow:
             loss=self.loss,
             pull=self.loss.pull,
             classes=float(self.scheme.classes),
-            valencies=np.where(reached, valencies, 0.0),
-            base=1.0 + float(valencies[~reached].sum()),
+            valencies=valencies,
+            base=base,
             active=active.astype(float),
             toward=toward,
             inverse_count=1.0 / int(active.sum()),
@@ -359,9 +363,14 @@ class SpectralFlow:
             s=empty(modes),
             gain=empty(modes),
             margins=empty(modes),
-            scratch=empty(modes),
-            work=empty(self.scheme.classes if to_margins.size == 0 else 0),
+            scratch=work[1:],
+            work=work,
         )
+
+    @functools.cached_property
+    def _weights(self) -> tuple[np.ndarray, np.ndarray]:
+        """(D,) multiplicities over K, and valencies."""
+        return self.scheme.multiplicities[1:] / self.scheme.classes, self.scheme.valencies[1:].astype(float)
 
     def evaluate(self, start: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Singular values (n, D) at coordinates (n, N), and the gains of `ceflow.networks`."""

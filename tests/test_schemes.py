@@ -326,13 +326,15 @@ def test_the_fast_transform_is_accurate_relative_to_the_sum():
 @every_scheme
 def test_kernel_and_transforms_are_what_the_methods_use(scheme):
     s = np.random.default_rng(3).uniform(0, 1, scheme.modes)
-    work, out = np.empty(scheme.classes), np.empty(scheme.modes)
+    work, out = np.empty(scheme.modes + 1), np.empty(scheme.modes)
     for matrix in scheme.transforms:
         assert matrix.flags.c_contiguous and matrix.dtype == np.float64
         assert matrix.shape == ((0, 0) if scheme.kind == "hadamard" else scheme.gaps.shape)
-    gap_transform(scheme.transforms[0], scheme.multiplicities[1:] * s / scheme.classes, work, out)
+    work[1:] = scheme.multiplicities[1:] * s / scheme.classes
+    gap_transform(scheme.transforms[0], work, out)
     np.testing.assert_allclose(out, scheme.margins(s), rtol=1e-14)
-    gap_transform(scheme.transforms[1], s, work, out)
+    work[1:] = s
+    gap_transform(scheme.transforms[1], work, out)
     np.testing.assert_array_equal(out, scheme.forces(s))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import math
@@ -130,7 +131,7 @@ def integrate(
     log_end = _end(t_end, log_t_end, rows, until)
 
     run = _Run(flow, start, rtol, atol, log_end, until, int(max_steps), dense_output, closed_form, rows)
-    with tqdm(total=100, disable=not progress, unit="%", bar_format="{l_bar}{bar}| {postfix} [{elapsed}]") as bar:
+    with _bar() if progress else contextlib.nullcontext() as bar:
         try:
             run.go(bar)
         except (MemoryError, RuntimeError) as error:
@@ -138,6 +139,10 @@ def integrate(
                 raise
             raise MemoryError(_memory_message(flow, run.kept[0][1].size, dense_output)) from error
     return run.trajectory()
+
+
+def _bar() -> tqdm:
+    return tqdm(total=100, unit="%", bar_format="{l_bar}{bar}| {postfix} [{elapsed}]")
 
 
 def _memory_message(flow: SpectralFlow | MatrixFlow, size: int, dense_output: bool) -> str:
@@ -163,7 +168,7 @@ class _Run:
         self.nfev = self.nsteps = self.nrejected = 0
         self.success, self.message = True, "reached the end of the time span"
 
-    def go(self, bar: tqdm) -> None:
+    def go(self, bar: tqdm | None) -> None:
         y, log_t = self.flow.origin(self.start), -math.inf
         state = np.array([log_t, 0.0, FIRST_STEP, 1.0])
         if self.stopped(np.array([log_t]), y[None]):
@@ -188,12 +193,12 @@ class _Run:
     def mover(self, y: np.ndarray, log_t: float):
         return self.flow.mover(self.start, y, log_t, self.rtol, self.closed_form)
 
-    def step(self, system, work: Workspace, y: np.ndarray, state: np.ndarray, bar: tqdm) -> int:
+    def step(self, system, work: Workspace, y: np.ndarray, state: np.ndarray, bar: tqdm | None) -> int:
         """Integrates until the end, the criterion, or a change of what moves the state. Returns the stepper's
         status."""
         compiled = isinstance(system, SpectralSystem)
         size = int(max(1, min(256, _CHUNK_BYTES // (8 * y.size))))
-        if not compiled and not bar.disable:
+        if not compiled and bar is not None:
             size = 1
         mover = functools.partial(self.mover, y, float(state[0]))
         knots = [y[None]], [], [np.array([state[0]])]
@@ -213,7 +218,7 @@ class _Run:
             block = host(block[:n]) if self.keep else block[:n]
             h, log_t, before = h[:n], log_t[:n], knots[2][-1][-1:]
             states = np.concatenate([last[None], block]) if isinstance(block, np.ndarray) else [last, *block]
-            stretch = Steps(mover, states, h, np.append(before, log_t))
+            stretch = Steps(lambda: system, states, h, np.append(before, log_t))
             stopped = self.collect_rows(stretch.log_t, stretch)
             last = states[-1]
             for known, new in zip(knots, (block, h, log_t), strict=True):
@@ -298,8 +303,8 @@ class _Run:
         self.message = f"{reason}; stopped at log t = {log_t:.6g}"
         self.log_end = float(log_t)
 
-    def show(self, bar: tqdm, log_t: float) -> None:
-        if bar.disable:
+    def show(self, bar: tqdm | None, log_t: float) -> None:
+        if bar is None:
             return
         if math.isfinite(self.log_end):
             share = np.logaddexp(0.0, min(log_t, self.log_end)) / np.logaddexp(0.0, self.log_end)
