@@ -9,6 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from ._kernels import KERNEL
+
 LOWEST, HIGHEST = -750.0, 710.0  # exp is 0 below the one, and infinite above the other
 PER_LOG_2 = 1.4426950408889634
 LOG_2, REST = 0.6931471803691238, 1.9082149292705877e-10  # the first without its last digits: n times it is exact
@@ -29,7 +31,7 @@ C = (
 )
 
 
-@njit(cache=True, fastmath={"contract"})
+@njit(**KERNEL, fastmath={"contract"})
 def exp(x):
     """``exp(x)``, to be called from compiled loops.
 

@@ -18,6 +18,7 @@ import numpy as np
 from numba import njit
 from scipy.special import expit, log_expit, logsumexp
 
+from ._kernels import KERNEL
 from .exponential import exp
 
 LOSSES = ("cross_entropy", "squared_error", "label_smoothing", "focal")
@@ -166,7 +167,7 @@ def log_accuracy_gap(log_odds: np.ndarray) -> np.ndarray:
     return log_expit(log_odds)
 
 
-@njit(cache=True, fastmath={"nnan", "nsz"})
+@njit(**KERNEL, fastmath={"nnan", "nsz"})
 def _smallest(valencies, margins):
     smallest = np.inf
     for j in range(margins.size):
@@ -174,7 +175,7 @@ def _smallest(valencies, margins):
     return smallest if smallest < np.inf else 0.0
 
 
-@njit(cache=True, fastmath={"reassoc"})
+@njit(**KERNEL, fastmath={"reassoc"})
 def _sum(x):
     total = 0.0
     for j in range(x.size):
@@ -182,7 +183,7 @@ def _sum(x):
     return total
 
 
-@njit(cache=True)
+@njit(**KERNEL)
 def residual(
     loss: Loss, classes: float, base: float, valencies: np.ndarray, margins: np.ndarray, out: np.ndarray
 ) -> float:

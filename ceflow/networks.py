@@ -26,6 +26,7 @@ import math
 import numpy as np
 from numba import njit
 
+from ._kernels import KERNEL
 from .exponential import exp
 
 # |y| at which a mode that shrinks counts as gone: its layers are below 1e-130 of their start.
@@ -71,7 +72,7 @@ def needs_theta(start: np.ndarray) -> bool:
     return start.ndim == 2 and bool(np.any(np.ptp(np.abs(start), axis=0) > 0.0))
 
 
-@njit(cache=True)
+@njit(**KERNEL)
 def pair(constants: np.ndarray, y: float, theta: float, i: int) -> tuple[float, float]:
     """Product a b and mean square (a^2 + b^2) / 2 of the two smallest layers of mode i (kernel).
 
@@ -88,7 +89,7 @@ def pair(constants: np.ndarray, y: float, theta: float, i: int) -> tuple[float, 
     return product, rise * (constants[1, i] + constants[2, i] * (1.0 + loss))
 
 
-@njit(cache=True)
+@njit(**KERNEL)
 def further(constants: np.ndarray, others: float, square: float, shift: float, i: int) -> float:
     """Product g of all layers of mode i but the two smallest, whose mean square is given; shift = exp(-2 theta)
     (kernel)."""
@@ -103,7 +104,7 @@ def paired(constants: np.ndarray) -> bool:
     return bool(np.any((constants[1] > 0.0) & (constants[2] > 0.0)))
 
 
-@njit(cache=True)
+@njit(**KERNEL)
 def singular_values(
     constants: np.ndarray, others: float, paired: bool, y: np.ndarray, s: np.ndarray, gain: np.ndarray
 ) -> None:
@@ -129,7 +130,7 @@ def singular_values(
             s[i] = product * gain[i]
 
 
-@njit(cache=True)
+@njit(**KERNEL)
 def singular_value_slope(constants: np.ndarray, others: float, y: np.ndarray, i: int) -> float:
     """ds_i/dy, which is the sum of (s / w_l)^2 over the layers, over g (kernel)."""
     theta = y[constants.shape[1]] if y.size > constants.shape[1] else 0.0

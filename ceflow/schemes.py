@@ -35,11 +35,13 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from ceflow.walsh import transform
 
+from ._kernels import KERNEL
+
 MAX_ENTRIES = 2**28  # of one array: 2 GiB
 MAX_CLASSES = 2**1000  # valencies and multiplicities are float64
 
 
-@njit(cache=True, fastmath={"reassoc", "contract"})  # a sum in any order, so that it vectorizes
+@njit(**KERNEL, fastmath={"reassoc", "contract"})  # a sum in any order, so that it vectorizes
 def gap_transform(gaps, work, out):
     """Multiply by the gaps of a scheme, or by their transpose: the kernel of `Scheme.margins` and `Scheme.forces`.
 

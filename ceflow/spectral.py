@@ -11,6 +11,7 @@ from numba import njit
 
 from . import networks, theory
 from ._checks import LIMIT, checked_array, checked_integer, checked_number, log_time_unit
+from ._kernels import INLINE, KERNEL
 from .losses import Loss, as_loss, residual
 from .networks import FADED, singular_value_slope, singular_values
 from .schemes import Scheme, gap_transform
@@ -19,7 +20,7 @@ from .walsh import empty
 SETTLED = 1e-2  # velocity in the clock, over rtol, at which a state counts as having come to rest
 
 
-@njit(cache=True, fastmath={"nnan", "nsz"})
+@njit(**KERNEL, fastmath={"nnan", "nsz"})
 def _largest(x):
     """The largest size of numbers none of which is NaN."""
     largest = 0.0
@@ -28,7 +29,7 @@ def _largest(x):
     return largest
 
 
-@njit(cache=True, fastmath={"reassoc", "contract"})
+@njit(**KERNEL, fastmath={"reassoc", "contract"})
 def _sum_of_squares(x, scale):
     total = 0.0
     for i in range(x.size):
@@ -36,7 +37,7 @@ def _sum_of_squares(x, scale):
     return total
 
 
-@njit(cache=True)
+@njit(**INLINE)
 def _forces(system, y, dy):
     """Forces on the modes into dy, times exp(-log_scale), which is returned."""
     singular_values(system.constants, system.others, system.paired, y, system.s, system.gain)
@@ -49,7 +50,7 @@ def _forces(system, y, dy):
     return log_scale
 
 
-@njit(cache=True)
+@njit(**INLINE)
 def _rates(system, y, dy):
     modes = system.s.size
     log_scale = _forces(system, y, dy)
@@ -81,12 +82,12 @@ def _rates(system, y, dy):
     return system.log_unit - log_scale - math.log(speed)
 
 
-@njit(cache=True)
+@njit(**INLINE)
 def _velocity(system, dy):
     return math.sqrt(_sum_of_squares(dy[: system.s.size], 1.0) * system.inverse_count)
 
 
-@njit(cache=True)
+@njit(**INLINE)
 def _norm(system, error, y, dy, rtol, atol):
     modes = system.s.size
     level = 0.1 * rtol
@@ -107,12 +108,12 @@ def _norm(system, error, y, dy, rtol, atol):
     return largest
 
 
-@njit(cache=True)
+@njit(**INLINE)
 def _rests(system, y, dy, rtol):
     return system.settles and _velocity(system, dy) <= max(SETTLED * rtol, 1e-14)
 
 
-@njit(cache=True)
+@njit(**INLINE)
 def _watch(system, y, dy, rtol):
     for i in range(system.s.size):
         if system.active[i] > 0.0 and -system.toward[i] * y[i] > FADED:
@@ -122,7 +123,7 @@ def _watch(system, y, dy, rtol):
     return _rests(system, y, dy, rtol)
 
 
-@njit(cache=True)
+@njit(**KERNEL)
 def is_collapsed(constants, weights, y, s, gain, rtol):
     """Whether the modes of two layers have merged so far that the linearized tail on the exact ray meets the tolerance.
 

@@ -14,19 +14,25 @@ import math
 import numpy as np
 from numba import njit
 
+from .._kernels import KERNEL
+from ..exponential import exp
+
 # phi is sampled at the Chebyshev-Lobatto points of a step, both ends included.
 SAMPLES = 9
 POINTS = 0.5 * (1.0 - np.cos(np.pi * np.arange(SAMPLES) / (SAMPLES - 1)))
 TO_CHEBYSHEV = np.linalg.inv(np.polynomial.chebyshev.chebvander(2.0 * POINTS - 1.0, SAMPLES - 1))
 
 _GAUSS_X, _GAUSS_W = np.polynomial.legendre.leggauss(10)
-_GAUSS_X, _GAUSS_W = 0.5 * (_GAUSS_X + 1.0), 0.5 * _GAUSS_W
+# nodes of a panel on [0, 1], with its ends, of weight 0: the largest value may sit there; 12 are 3 or 2 vectors
+_NODES = np.concatenate([[0.0], 0.5 * (_GAUSS_X + 1.0), [1.0]])
+_WEIGHTS = np.concatenate([[0.0], 0.5 * _GAUSS_W, [0.0]])
+_COUNT = 12
 _PANEL_RANGE = 3.0  # over which ten Gauss points integrate an exponential to rounding
 _MOST_PANELS = 1000
 _NEGLIGIBLE = 45.0  # exp(-45) is below rounding
 
 
-@njit(cache=True)
+@njit(**KERNEL)
 def chebyshev_value(c: np.ndarray, x: float) -> float:
     """Chebyshev series c at x in [0, 1] (Clenshaw)."""
     u = 4.0 * x - 2.0
@@ -34,6 +40,19 @@ def chebyshev_value(c: np.ndarray, x: float) -> float:
     for k in range(c.size - 1, 0, -1):
         b1, b2 = c[k] + u * b1 - b2, b1
     return c[0] + 0.5 * u * b1 - b2
+
+
+@njit(**KERNEL)
+def _panel_values(c, left, width, u, before, values):
+    """The series at the nodes of a panel (Clenshaw, all nodes side by side)."""
+    for i in range(_COUNT):
+        u[i] = 4.0 * (left + width * _NODES[i]) - 2.0
+        values[i] = before[i] = 0.0
+    for k in range(c.size - 1, 0, -1):
+        for i in range(_COUNT):
+            values[i], before[i] = c[k] + u[i] * values[i] - before[i], values[i]
+    for i in range(_COUNT):
+        values[i] = c[0] + 0.5 * u[i] * values[i] - before[i]
 
 
 @njit(cache=True)
@@ -45,7 +64,7 @@ def log_integral(c: np.ndarray, end: float) -> float:
     """
     lefts, rights = np.empty(64), np.empty(64)
     lefts[0], rights[0] = 0.0, end
-    values = np.empty(_GAUSS_X.size)
+    u, before, values = np.empty(_COUNT), np.empty(_COUNT), np.empty(_COUNT)
     depth = 1
     top = -np.inf
     total = 0.0
@@ -54,10 +73,9 @@ def log_integral(c: np.ndarray, end: float) -> float:
         depth -= 1
         panels += 1
         left, right = lefts[depth], rights[depth]
-        first, last = chebyshev_value(c, left), chebyshev_value(c, right)  # the largest value may sit at an end
-        low, high = min(first, last), max(first, last)
-        for i in range(values.size):
-            values[i] = chebyshev_value(c, left + (right - left) * _GAUSS_X[i])
+        _panel_values(c, left, right - left, u, before, values)
+        low, high = values[0], values[0]
+        for i in range(1, _COUNT):
             low, high = min(low, values[i]), max(high, values[i])
         if not (high - low < np.inf) or panels > _MOST_PANELS:
             return np.nan  # p is beyond what floating point resolves
@@ -72,19 +90,21 @@ def log_integral(c: np.ndarray, end: float) -> float:
             lefts[depth + 1], rights[depth + 1] = middle, right
             depth += 2
             continue
-        for i in range(values.size):
-            total += (right - left) * _GAUSS_W[i] * math.exp(values[i] - top)
+        for i in range(_COUNT):
+            values[i] = exp(values[i] - top)
+        for i in range(_COUNT):
+            total += (right - left) * _WEIGHTS[i] * values[i]
     return top + math.log(total) if total > 0.0 else np.nan
 
 
-@njit(cache=True)
+@njit(**KERNEL)
 def log_sum(x: float, y: float) -> float:
     """``log(exp(x) + exp(y))``."""
     high, low = max(x, y), min(x, y)
     return high if low == -np.inf else high + math.log1p(math.exp(low - high))
 
 
-@njit(cache=True)
+@njit(**KERNEL)
 def interpolation_error(c: np.ndarray) -> float:
     """Estimated error of the interpolated phi: the last coefficients, times the rate at which they decay.
 

@@ -20,6 +20,7 @@ import numpy as np
 from numba import njit
 from numba.extending import overload, register_jitable
 
+from .._kernels import KERNEL
 from .clock import POINTS, SAMPLES, TO_CHEBYSHEV, interpolation_error, locate, log_integral, log_sum
 from .tableau import DOP853, interpolation_weights
 
@@ -88,13 +89,13 @@ def _copy(source, out):
     return lambda source, out: _copy_array(source, out)
 
 
-@njit(cache=True)
+@njit(**KERNEL)
 def _copy_array(source, out):
     for i in range(out.size):  # a loop compiles much faster than an assignment to a slice
         out[i] = source[i]
 
 
-@njit(cache=True, fastmath={"contract"})
+@njit(**KERNEL, fastmath={"contract"})
 def _combine_arrays(y, h, w, k, n, out):
     for start in range(0, y.size, 1024):  # blocks that stay in the first-level cache
         block = out[start : start + 1024]
