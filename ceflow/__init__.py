@@ -2,7 +2,7 @@
 
 from . import collapse, losses, lyapunov, theory
 from .compare import Comparison, compare
-from .integrate import collapsed, integrate, load
+from .integrate import collapsed, integrate, load, resume
 from .matrix import MatrixFlow, random_init
 from .schemes import Scheme, complete, cyclic, from_relations, hadamard, hamming, johnson
 from .spectral import SpectralFlow
@@ -32,6 +32,7 @@ __all__ = [
     "lyapunov",
     "plot",
     "random_init",
+    "resume",
     "theory",
     "walsh_hadamard",
 ]

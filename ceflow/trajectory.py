@@ -10,7 +10,7 @@ import os
 import uuid
 from collections.abc import Callable
 from functools import cached_property
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 from scipy.special import logsumexp
@@ -32,6 +32,15 @@ class DenseOutput(Protocol):
     stretches: list
 
     def sample(self, log_t: np.ndarray) -> np.ndarray: ...
+
+
+class Resume(NamedTuple):
+    """What it takes to go on with a run."""
+
+    state: np.ndarray  # (4,) of the stepper: log t, phi, step size, previous error
+    y: np.ndarray  # (N,) at that log t
+    tail: tuple[np.ndarray, np.ndarray, np.ndarray] | None  # the last step, y, h and log t, which may go beyond the end
+    options: dict  # of the run
 
 
 class Trajectory:
@@ -77,6 +86,7 @@ class Trajectory:
         self.log_t_end = log_t_end if log_t_end is not None else float(log_t[-1])
         self.success, self.message = success, message
         self.nfev, self.nsteps, self.nrejected = nfev, nsteps, nrejected
+        self._resume: Resume | None = None
 
     def __len__(self) -> int:
         return len(self.log_t)
@@ -152,6 +162,10 @@ class Trajectory:
                 if hasattr(stretch, name):
                     arrays[f"path{i}_{name}"] = np.asarray(getattr(stretch, name))
         options = {name: _plain(value) for name, value in self._options().items()}
+        if self._resume is not None:
+            arrays |= {"resume_state": self._resume.state, "resume_y": self._resume.y}
+            if self._resume.tail is not None:
+                arrays |= dict(zip(("tail_y", "tail_h", "tail_log_t"), self._resume.tail, strict=True))
         meta = {
             "format": FORMAT,
             "version": VERSION,
@@ -159,6 +173,7 @@ class Trajectory:
             "rtol": float(self.rtol),
             "options": options | {"log_t_end": repr(float(self.log_t_end))},
             "stretches": [stretch.kind for stretch in stretches],
+            "resume": self._resume and self._resume.options,
         }
         temporary = f"{os.fspath(path)}.{uuid.uuid4().hex}.tmp"
         try:

@@ -7,6 +7,7 @@ import functools
 import json
 import math
 import os
+import time
 import zipfile
 from collections.abc import Callable
 
@@ -19,11 +20,10 @@ from ..losses import from_spec as loss_from_spec
 from ..matrix import MatrixFlow, as_like, host
 from ..schemes import from_spec
 from ..spectral import Ray, Rest, SpectralFlow, SpectralSystem
-from ..trajectory import FORMAT, VERSION, Trajectory, trajectory_type
+from ..trajectory import FORMAT, VERSION, Resume, Trajectory, trajectory_type
 from .dense import Path, Steps, Workspace
 from .stepper import (
     FIRST_STEP,
-    INTERRUPTED,
     REACHED,
     STAGES,
     STEP_TOO_SMALL,
@@ -33,7 +33,7 @@ from .stepper import (
     advance_compiled,
 )
 
-__all__ = ["Collapsed", "collapsed", "integrate", "load"]
+__all__ = ["Collapsed", "collapsed", "integrate", "load", "resume"]
 
 _LEAST_V = 1e-28  # below, V is the rounding of the singular values, and says nothing about time
 _CHUNK_BYTES = 2**25  # of states that are collected before Python looks at them
@@ -74,15 +74,18 @@ def integrate(
     dense_output: bool = True,
     closed_form: bool = True,
     progress: bool = False,
+    checkpoint: str | os.PathLike | None = None,
+    checkpoint_every: float = 60.0,
 ) -> Trajectory:
-    """Integrate a flow from t = 0.
+    """Integrate a flow from t = 0. An interrupt (Ctrl-C) ends the run early, and what was computed is returned.
 
     Parameters
     ----------
     flow : SpectralFlow or MatrixFlow
-    start : array or pair of arrays
-        For a SpectralFlow the singular values (D,), made of balanced layers, or the layers (2, D) themselves. For a
-        MatrixFlow the pair (W, H) of shapes (K, d) and (d, K).
+    start : array or tuple of arrays
+        For a SpectralFlow the singular values (D,), made of balanced layers, or the layers (depth, D) themselves. For a
+        MatrixFlow the pair (W, H) of shapes (K, d) and (d, K), or all factors of a deeper network; with a leading axis,
+        the same for all, a batch of starts. A batch shares its steps.
     t_end, log_t_end : float, optional
         Last time, or its natural logarithm where the time leaves float64. Without either the run lasts until the last
         time of `t_eval`, or until `until` is met.
@@ -107,6 +110,10 @@ def integrate(
         tolerance, but the merged modes are stiff.
     progress : bool
         Show a progress bar.
+    checkpoint : path, optional
+        File to which the run is saved now and then, and at its end, for ``resume(load(checkpoint), ...)``.
+    checkpoint_every : float
+        Seconds between checkpoints.
 
     Returns
     -------
@@ -117,39 +124,109 @@ def integrate(
     ------
     ValueError, TypeError
         If an argument is not acceptable; the message names it.
+    MemoryError
+        If the machine, or the device, cannot hold the work; the message says what fits.
     """
     if not isinstance(flow, (SpectralFlow, MatrixFlow)):
         raise TypeError(f"flow must be a SpectralFlow or a MatrixFlow, got {type(flow).__name__}")
     start = flow.start(start)
-    rtol = checked_number("rtol", rtol, 1e-13, 0.1)
-    atol = checked_number("atol", atol, 0.0, 1e300)
+    options = {
+        "rtol": checked_number("rtol", rtol, 1e-13, 0.1),
+        "atol": checked_number("atol", atol, 0.0, 1e300),
+        "closed_form": bool(closed_form),
+        "dense_output": bool(dense_output),
+    }
+    span = _span(t_end, log_t_end, t_eval, log_t_eval, until, max_steps)
+    return _run(_Run(flow, start, **options, **span), progress, checkpoint, checkpoint_every)
+
+
+def resume(
+    trajectory: Trajectory,
+    t_end: float | None = None,
+    *,
+    log_t_end: float | None = None,
+    t_eval=None,
+    log_t_eval=None,
+    until: Callable[[Trajectory], np.ndarray] | None = None,
+    max_steps: int = 1_000_000,
+    progress: bool = False,
+    checkpoint: str | os.PathLike | None = None,
+    checkpoint_every: float = 60.0,
+) -> Trajectory:
+    """Go on with a run where it ended, or was interrupted, as if it had never stopped: with the same steps, to the bit.
+
+    Parameters
+    ----------
+    trajectory : Trajectory
+        As `integrate` returned it, or `load`.
+    t_end, log_t_end, t_eval, log_t_eval, until, max_steps, progress, checkpoint, checkpoint_every
+        As for `integrate`; times are later than the end of the run, and max_steps counts its steps too. All other
+        options are those of the run.
+
+    Returns
+    -------
+    Trajectory
+        With the rows of the run first, unless `t_eval` is given.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is not acceptable, or the trajectory was made from another, by `at` or an index.
+    """
+    if not isinstance(trajectory, Trajectory):
+        raise TypeError(f"resume takes a Trajectory, got {type(trajectory).__name__}")
+    if trajectory._resume is None:
+        raise ValueError("only a whole run, as integrate or load returned it, can be resumed")
+    span = _span(t_end, log_t_end, t_eval, log_t_eval, until, max_steps)
+    first = span["log_end"] if span["rows"] is None else span["rows"][0]
+    if first <= trajectory.log_t_end:
+        raise ValueError(f"times must be after the end of the run, log t = {trajectory.log_t_end:.6g}, got {first:.6g}")
+    run = _Run(trajectory.flow, trajectory.start, **trajectory._resume.options, **span, before=trajectory)
+    return _run(run, progress, checkpoint, checkpoint_every)
+
+
+def _span(t_end, log_t_end, t_eval, log_t_eval, until, max_steps) -> dict:
+    """How far to go, checked."""
     if isinstance(max_steps, bool) or not isinstance(max_steps, (int, np.integer)) or max_steps < 1:
         raise ValueError(f"max_steps must be a positive integer, got {max_steps!r}")
     if until is not None and not callable(until):
         raise TypeError(f"until must be callable, such as ceflow.collapsed(1e-6), got {type(until).__name__}")
     rows = _times("t_eval", t_eval, log_t_eval)
-    log_end = _end(t_end, log_t_end, rows, until)
+    return {
+        "log_end": _end(t_end, log_t_end, rows, until),
+        "until": until,
+        "max_steps": int(max_steps),
+        "rows": rows,
+    }
 
-    run = _Run(flow, start, rtol, atol, log_end, until, int(max_steps), dense_output, closed_form, rows)
+
+def _run(run: _Run, progress: bool, checkpoint: str | os.PathLike | None, every: float) -> Trajectory:
+    if checkpoint is not None:
+        run.checkpoint, run.every = os.fspath(checkpoint), checked_number("checkpoint_every", every, 0.0, 1e9)
     with _bar() if progress else contextlib.nullcontext() as bar:
         try:
             run.go(bar)
         except (MemoryError, RuntimeError) as error:
             if isinstance(error, RuntimeError) and type(error).__name__ != "OutOfMemoryError":
                 raise
-            raise MemoryError(_memory_message(flow, run.kept[0][1].size, dense_output)) from error
-    return run.trajectory()
+            raise MemoryError(_memory_message(run)) from error
+        except KeyboardInterrupt:
+            run.interrupt()
+    trajectory = run.trajectory()
+    if checkpoint is not None:
+        trajectory.save(checkpoint)
+    return trajectory
 
 
 def _bar() -> tqdm:
     return tqdm(total=100, unit="%", bar_format="{l_bar}{bar}| {postfix} [{elapsed}]")
 
 
-def _memory_message(flow: SpectralFlow | MatrixFlow, size: int, dense_output: bool) -> str:
-    item = 4 if getattr(flow, "dtype", "float64") == "float32" else 8
+def _memory_message(run: _Run) -> str:
+    size, item = run.kept[0][1].shape[1], 4 if getattr(run.flow, "dtype", "float64") == "float32" else 8
     needed = item * size * (STAGES + 8) / 2**30
-    where = getattr(flow, "device", None) or "this machine"
-    advice = " and keep less with dense_output=False" if dense_output else ""
+    where = getattr(run.flow, "device", None) or "this machine"
+    advice = " and keep less with dense_output=False" if run.keep else ""
     return (
         f"out of memory: a state of {size} numbers takes {needed:.3g} GiB of working space on {where}, besides what is "
         f"kept; {1 / (item * (STAGES + 8) / 2**30):.3g} numbers fit in each GiB. Use fewer classes or features{advice}."
@@ -159,21 +236,39 @@ def _memory_message(flow: SpectralFlow | MatrixFlow, size: int, dense_output: bo
 class _Run:
     """One run in the making: the loop over stretches, and what it collects."""
 
-    def __init__(self, flow, start, rtol, atol, log_end, until, max_steps, dense_output, closed_form, rows) -> None:
+    def __init__(
+        self, flow, start, rtol, atol, closed_form, dense_output, log_end, until, max_steps, rows, before=None
+    ) -> None:
         self.flow, self.start, self.rtol, self.atol = flow, start, rtol, atol
         self.until, self.max_steps, self.closed_form = until, max_steps, closed_form
         self.log_end, self.rows, self.keep = log_end, rows, dense_output
-        self.stretches: list = []
-        self.kept = [(np.array([-math.inf]), flow.origin(start)[None])]  # rows that are final: (log_t, y)
-        self.nfev = self.nsteps = self.nrejected = 0
+        self.checkpoint, self.every, self.saved = None, math.inf, time.monotonic()
         self.success, self.message = True, "reached the end of the time span"
+        self.stretches: list = []  # that are finished
+        self.open = None  # that is not: (mover, [(states, step sizes, log times) of the start and of each chunk])
+        self.begun = -math.inf  # rows up to here are known
+        y = flow.origin(start)
+        self.kept = [(np.array([-math.inf]), y[None])]  # rows that are final: (log_t, y)
+        self.nfev = self.nsteps = self.nrejected = 0
+        self.at = Resume(np.array([-math.inf, 0.0, FIRST_STEP, 1.0]), y, None, {})
+        if before is not None:
+            self.at, self.begun = before._resume, before.log_t_end
+            self.nfev, self.nsteps, self.nrejected = before.nfev, before.nsteps, before.nrejected
+            if before._path is not None:
+                self.stretches = [stretch for stretch in before._path.stretches if stretch.kind == Steps.kind]
+            if rows is None:
+                self.kept = [(before.log_t, before.y)]
 
     def go(self, bar: tqdm | None) -> None:
-        y, log_t = self.flow.origin(self.start), -math.inf
-        state = np.array([log_t, 0.0, FIRST_STEP, 1.0])
-        if self.stopped(np.array([log_t]), y[None]):
+        y, state = self.at.y, self.at.state.copy()
+        if self.at.tail is not None:
+            tail = Steps(lambda: self.mover(y, float(state[0])), *self.at.tail)
+            if self.collect_rows(tail.log_t, tail) or tail.log_t[-1] >= self.log_end:
+                return
+        elif self.begun == -math.inf and self.stopped(state[:1], y[None]):
             return
         while True:
+            log_t = float(state[0])
             mover = self.mover(y, log_t)
             if not isinstance(mover, (Rest, Ray)):
                 work = Workspace(mover, y.size)
@@ -186,7 +281,7 @@ class _Run:
                 self.close(mover)
                 return
             status = self.step(mover, work, y, state, bar)
-            y, log_t = host(work.y).copy(), float(state[0])
+            y = host(work.y).copy()
             if status != WATCH:
                 return
 
@@ -197,45 +292,53 @@ class _Run:
         """Integrates until the end, the criterion, or a change of what moves the state. Returns the stepper's
         status."""
         compiled = isinstance(system, SpectralSystem)
-        size = int(max(1, min(256, _CHUNK_BYTES // (8 * y.size))))
-        if not compiled and bar is not None:
-            size = 1
+        # of a flow that takes its time, no more than a step is lost by an interrupt
+        size = int(max(1, min(256, _CHUNK_BYTES // (8 * y.size)))) if compiled else 1
         mover = functools.partial(self.mover, y, float(state[0]))
-        knots = [y[None]], [], [np.array([state[0]])]
-        last = y  # the last knot, where the flow lives
+        self.open = mover, [(y[None], np.empty(0), state[:1].copy())]
+        last, before = y, state[:1].copy()  # the last knot, where the flow lives
         while True:
             block, h, log_t = system.allocate(size, y.size), np.empty(size), np.empty(size)
-            try:
-                n, status, evaluations, rejected = (advance_compiled if compiled else advance)(
-                    system, work.y, work.k, work.new, work.probe, work.scratch, work.zero, state, block, h, log_t,
-                    self.rtol, self.atol, self.log_end, self.max_steps - self.nsteps - self.nrejected,
-                )  # fmt: skip
-            except KeyboardInterrupt:
-                self.fail(knots[2][-1][-1], "interrupted")
-                stopped, status = False, INTERRUPTED
-                break
+            n, status, evaluations, rejected = (advance_compiled if compiled else advance)(
+                system, work.y, work.k, work.new, work.probe, work.scratch, work.zero, state, block, h, log_t,
+                self.rtol, self.atol, self.log_end, self.max_steps - self.nsteps - self.nrejected,
+            )  # fmt: skip
             self.nfev, self.nsteps, self.nrejected = self.nfev + evaluations, self.nsteps + n, self.nrejected + rejected
-            block = host(block[:n]) if self.keep else block[:n]
-            h, log_t, before = h[:n], log_t[:n], knots[2][-1][-1:]
+            block, h, log_t = host(block[:n]) if self.keep else block[:n], h[:n], log_t[:n]
             states = np.concatenate([last[None], block]) if isinstance(block, np.ndarray) else [last, *block]
             stretch = Steps(lambda: system, states, h, np.append(before, log_t))
-            stopped = self.collect_rows(stretch.log_t, stretch)
-            last = states[-1]
-            for known, new in zip(knots, (block, h, log_t), strict=True):
-                if self.keep and n:
-                    known.append(new)
-                elif n:
-                    known[:] = [new]
+            stopped = n > 0 and self.collect_rows(stretch.log_t, stretch)
+            if n:
+                last, before = states[-1], log_t[-1:]
+                if self.keep:
+                    self.open[1].append((block, h, log_t))
+                if not stopped:  # else the run goes on from before the place where it stopped
+                    self.at = Resume(state.copy(), last, (states[-2:], h[-1:], stretch.log_t[-2:]), {})
             self.show(bar, state[0])
+            if time.monotonic() - self.saved > self.every:
+                self.trajectory(unfinished=True).save(self.checkpoint)
+                self.saved = time.monotonic()
             if stopped or status in (REACHED, WATCH, STEPS_SPENT, STEP_TOO_SMALL):
                 break
-        if self.keep and sum(map(len, knots[1])):
-            self.stretches.append(Steps(mover, *(np.concatenate(parts) for parts in knots)))
+        self.stretches += self.unfinished()
+        self.open = None
         if status == STEPS_SPENT and not stopped:
             self.fail(state[0], f"gave up after max_steps = {self.max_steps} attempted steps")
         if status == STEP_TOO_SMALL and not stopped:
             self.fail(state[0], f"the step size fell to rounding, rtol = {self.rtol:g} cannot be met")
         return REACHED if stopped else status
+
+    def unfinished(self) -> list[Steps]:
+        """The stretch that is being integrated, as far as it is known."""
+        if self.open is None or len(self.open[1]) == 1:
+            return []
+        mover, parts = self.open
+        return [Steps(mover, *(np.concatenate(columns) for columns in zip(*parts, strict=True)))]
+
+    def interrupt(self) -> None:
+        """Ends the run at the last step that is known to be whole."""
+        self.fail(self.at.state[0], "interrupted")
+        self.kept = [(log_t[log_t <= self.log_end], y[log_t <= self.log_end]) for log_t, y in self.kept]
 
     def close(self, mover: Rest | Ray) -> None:
         """Follows a closed form to the end."""
@@ -243,7 +346,9 @@ class _Run:
         grid = mover.grid(self.log_end)
         if math.isfinite(self.log_end):
             grid = np.append(grid, self.log_end)
+        grid = grid[grid > self.begun]
         self.stretches.append(mover)
+        self.at = Resume(np.array([mover.log_t, 0.0, FIRST_STEP, 1.0]), mover.y, None, {})
         if len(grid) and not self.collect_rows(np.append(mover.log_t, grid), stretch) and math.isfinite(self.log_end):
             self.message += f" ({mover.message})"
         elif not math.isfinite(self.log_end) and self.success and not self.message.startswith("stopped"):
@@ -251,8 +356,8 @@ class _Run:
 
     def collect_rows(self, log_t: np.ndarray, stretch) -> bool:
         """Takes the rows after ``log_t[0]`` out of a new stretch. Returns whether the criterion has been met."""
-        begin, inside = log_t[0], log_t[1:]
-        inside = inside[inside < self.log_end]
+        begin, inside = max(log_t[0], self.begun), log_t[1:]
+        inside = inside[(inside > begin) & (inside < self.log_end)]
         if log_t[-1] >= self.log_end:
             inside = np.append(inside, self.log_end)
         if not len(inside):
@@ -311,27 +416,36 @@ class _Run:
             bar.n = round(100 * float(share), 1)
         bar.set_postfix_str(f"log10 t = {log_t / math.log(10):.4g}, {self.nsteps} steps")
 
-    def trajectory(self) -> Trajectory:
+    def trajectory(self, unfinished: bool = False) -> Trajectory:
         kept = self.kept
         if self.rows is not None:
             first = self.rows[0] == -math.inf
             kept = kept if first else kept[1:]
             if not kept:
                 kept = [(np.empty(0), np.empty((0, self.kept[0][1].shape[1])))]
-        return trajectory_type(self.flow)(
+        stretches = self.stretches + self.unfinished()
+        end, success, message = self.log_end, self.success, self.message
+        if unfinished:
+            end, success = float(self.at.state[0]), False
+            message = f"not finished; got to log t = {end:.6g}"
+        options = {"rtol": self.rtol, "atol": self.atol, "closed_form": self.closed_form, "dense_output": self.keep}
+        found = trajectory_type(self.flow)(
             self.flow,
             self.start,
             np.concatenate([log_t for log_t, _ in kept]),
             np.concatenate([y for _, y in kept]),
-            path=Path(self.stretches) if self.keep and self.stretches else None,
-            log_t_end=self.log_end,
+            path=Path(stretches) if self.keep and stretches else None,
+            log_t_end=end,
             rtol=self.rtol,
-            success=self.success,
-            message=self.message,
+            success=success,
+            message=message,
             nfev=self.nfev,
             nsteps=self.nsteps,
             nrejected=self.nrejected,
         )
+        tail = self.at.tail and (np.stack([host(y) for y in self.at.tail[0]]), *self.at.tail[1:])
+        found._resume = Resume(self.at.state, host(self.at.y), tail, options)
+        return found
 
 
 def load(path: str | os.PathLike) -> Trajectory:
@@ -373,7 +487,7 @@ def load(path: str | os.PathLike) -> Trajectory:
         stretches = [_stretch(flow, start, kind, i, arrays, meta["rtol"]) for i, kind in enumerate(meta["stretches"])]
         options = meta["options"]
         options["log_t_end"] = float(options["log_t_end"])
-        return trajectory_type(flow)(
+        found = trajectory_type(flow)(
             flow,
             start,
             arrays["log_t"],
@@ -382,6 +496,10 @@ def load(path: str | os.PathLike) -> Trajectory:
             rtol=meta["rtol"],
             **options,
         )
+        if meta["resume"] is not None:
+            tail = tuple(arrays[f"tail_{name}"] for name in ("y", "h", "log_t")) if "tail_y" in arrays else None
+            found._resume = Resume(arrays["resume_state"], arrays["resume_y"], tail, meta["resume"])
+        return found
     except (ValueError, KeyError, TypeError, AttributeError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"{os.fspath(path)!r} is not a whole file of a ceflow run: {error}") from None
 

@@ -38,7 +38,7 @@ _SAFETY, _GROWTH, _SHRINK = 0.9, 3.0, 0.1
 _SMALLEST_STEP = 1e-13
 FIRST_STEP = 0.1  # the clock moves the state at unit speed: a tenth of a relative change
 
-RUNNING, REACHED, WATCH, STEPS_SPENT, STEP_TOO_SMALL, INTERRUPTED = range(6)
+RUNNING, REACHED, WATCH, STEPS_SPENT, STEP_TOO_SMALL = range(5)
 
 
 def rates(system, y, dy):
