@@ -346,8 +346,11 @@ def logits(
     """
     panels, several = _panels(traj, ax, t, log_t)
     for panel, row in panels:
-        _draw_matrix(panel, _logit_matrix(row), "logit $Z_{jc}$", "{:.2g}".format)
+        label = "logit $Z_{jc}$" if panel is panels[-1][0] else ""
+        _draw_matrix(panel, _logit_matrix(row), label, "{:.2g}".format)
         panel.set_title(_moment(row))
+        if several:
+            panel.label_outer()
     return panel.figure if several else panel
 
 
@@ -383,13 +386,14 @@ def softmax(
         raise ValueError(f'scale must be "linear" or "log", got {scale!r}')
     panels, several = _panels(traj, ax, t, log_t)
     for panel, row in panels:
-        log_p = log_softmax(_logit_matrix(row), axis=0)
+        log_p, last = log_softmax(_logit_matrix(row), axis=0), panel is panels[-1][0]
         if scale == "log":
-            _draw_matrix(panel, log_p / LN10, r"$\log_{10} P_{jc}$", "{:.3g}".format)
-        else:
-            last = panel is panels[-1][0]  # one colour bar is enough for all
+            _draw_matrix(panel, log_p / LN10, r"$\log_{10} P_{jc}$" if last else "", "{:.3g}".format)
+        else:  # one colour bar is enough for all
             _draw_matrix(panel, _exp(log_p), "probability $P_{jc}$", "{:.2g}".format, Normalize(0.0, 1.0), last)
         panel.set_title(_moment(row))
+        if several:
+            panel.label_outer()
     return panel.figure if several else panel
 
 
@@ -864,6 +868,8 @@ def _draw_arrow(ax: Axes, path: np.ndarray, shade) -> None:
 
 def _moment(row: Trajectory) -> str:
     log_t = float(row.log_t[0])
+    if -7.0 < log_t < 7.0:  # a thousandth to a thousand
+        return f"$t = {math.exp(log_t):.3g}$"
     return "$t = 0$" if log_t == -math.inf else f"$t = {_power(round(log_t / LN10, 2))}$"
 
 

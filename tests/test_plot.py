@@ -194,7 +194,7 @@ def test_matrices_at_several_times(run):
     assert isinstance(figure, Figure) and sum(bool(ax.images) for ax in figure.axes) == 3
     figure = cf.plot.softmax(run, t=[1.0, 1e12])
     panels = [ax for ax in figure.axes if ax.images]
-    assert [ax.get_title() for ax in panels] == ["$t = 10^{0}$", "$t = 10^{12}$"]
+    assert [ax.get_title() for ax in panels] == ["$t = 1$", "$t = 10^{12}$"]
     assert len(figure.axes) == 3, "one colour bar is enough"
     axes = Figure().subplots(1, 2)
     assert cf.plot.softmax(run, axes, t=[1.0, 2.0]) is axes[0].figure
