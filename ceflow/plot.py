@@ -159,8 +159,7 @@ def margins(traj: Trajectory, ax: Axes | None = None, *, max_margins: int = 64) 
     if isinstance(dense, SpectralTrajectory):
         values, names = dense.margins, "relations"
     else:
-        values, names = dense._margins.reshape(len(dense), -1), "pairs of classes"
-        values = values[:, np.isfinite(values[0])]  # the diagonal has none
+        values, names = dense.margins.reshape(len(dense), -1), "pairs of classes"
     if values.shape[1] > max_margins:
         _draw_bands(ax, x, values, names)
     else:
@@ -175,10 +174,11 @@ def margins(traj: Trajectory, ax: Axes | None = None, *, max_margins: int = 64) 
 
 
 def loss(traj: Trajectory, ax: Axes | None = None) -> Axes:
-    """Loss and accuracy gap 1 - p_0 over time, between the bounds of `ceflow.theory`.
+    """Loss and accuracy gap 1 - p_0 over time, between the bounds of `ceflow.theory` where they hold.
 
-    A reduced run has a lower bound, the least loss that any logits of this nuclear norm can have, which is that of
-    collapsed ones; if its layers are balanced also an upper bound at each time, given by the start alone.
+    A reduced run of cross-entropy has a lower bound, the least loss that any logits of this nuclear norm can have,
+    which is that of collapsed ones. With two balanced layers it also has an upper bound at each time, given by the
+    start alone. The squared error has no accuracy gap. Weight decay is not part of the loss.
 
     Parameters
     ----------
@@ -199,9 +199,9 @@ def loss(traj: Trajectory, ax: Axes | None = None) -> Axes:
     ax, x = _axes(ax), _log10_t(dense)
     colors = _colors(ax)
     loss_of = dense.log_loss / LN10
-    if _is_plain(dense):
+    if isinstance(dense, SpectralTrajectory) and dense.flow.loss.name == "cross_entropy":
         scheme, reduction = dense.flow.scheme, dense.flow.reduction
-        if dense.start.ndim == 1 and dense.start.min() >= SMALLEST:
+        if _is_plain(dense) and dense.start.ndim == 1 and dense.start.min() >= SMALLEST:
             bound = loss_log_bound(scheme, dense.start, log_t=dense.log_t, reduction=reduction) / LN10
             useful = np.where(bound <= loss_of[0] + 0.5, bound, np.nan)  # before, it says nothing
             ax.plot(x, useful, color=colors.grey, lw=1.4, ls=":", label="upper bound of the loss")
@@ -210,7 +210,7 @@ def loss(traj: Trajectory, ax: Axes | None = None) -> Axes:
         least += math.log(scheme.classes) if reduction == "sum" else 0.0
         ax.plot(x, least / LN10, color=colors.grey, lw=1.4, ls="-.", label="least loss at this nuclear norm")
     ax.plot(x, loss_of, color=colors.blue, lw=2.0, label="loss")
-    if _is_cross_entropy(dense):
+    if not dense.flow.loss.squared:
         ax.plot(x, dense.log_accuracy_gap / LN10, color=colors.orange, lw=1.6, ls="--", label="accuracy gap $1 - p_0$")
     _powers(ax.yaxis)
     return _finish(ax, dense, f"loss ({dense.flow.reduction} over classes)")
@@ -251,7 +251,8 @@ def conserved(traj: Trajectory, ax: Axes | None = None) -> Axes:
     """Drift of the conserved quantities over time, relative to the size of the layers, against the tolerance.
 
     Drawn is the largest change of ``a_i^2 - b_i^2`` over ``a_i^2 + b_i^2``, or, for a full run, that of
-    ``W^T W - H H^T`` over ``|W|^2 + |H|^2`` in the Frobenius norm. The exact flow has no drift.
+    ``W^T W - H H^T`` over ``|W|^2 + |H|^2`` in the Frobenius norm (of deeper networks the largest of all neighbours).
+    The exact flow has no drift. With weight decay these quantities fade, and the distance from that is drawn.
 
     Parameters
     ----------
@@ -659,6 +660,7 @@ def _sampled(traj: Trajectory) -> Trajectory:
     """The run at times that resolve it, t = 0 left out: spread evenly between its rows, and evenly in log t."""
     if not isinstance(traj, Trajectory):
         raise TypeError(f"a figure is drawn of a Trajectory, got {type(traj).__name__}")
+    _check_single(traj)
     rows = traj.log_t[np.isfinite(traj.log_t)]
     if not len(rows):
         raise ValueError("the trajectory has no row after t = 0")
@@ -706,15 +708,16 @@ def _luminance(color) -> float:
     return float(np.dot(to_rgb(color), (0.299, 0.587, 0.114)))
 
 
-def _is_cross_entropy(traj: Trajectory) -> bool:
-    return traj.flow.loss == "cross_entropy"
+def _check_single(traj: Trajectory) -> None:
+    if isinstance(traj, MatrixTrajectory) and traj.start[0].ndim > 2:
+        raise ValueError(f"figures are drawn of single runs, this is a batch of {len(traj.start[0])}")
 
 
 def _is_plain(traj: Trajectory) -> bool:
     """Whether it is a reduced run of the flow that the theorems are about: two layers, cross-entropy, nothing else."""
     flow = traj.flow
-    plain = isinstance(traj, SpectralTrajectory) and _is_cross_entropy(traj)
-    return plain and getattr(flow, "depth", 2) == 2 and not getattr(flow, "weight_decay", 0.0)
+    single = isinstance(traj, SpectralTrajectory) and flow.loss.name == "cross_entropy"
+    return single and flow.depth == 2 and not flow.weight_decay
 
 
 def _modes(traj: Trajectory) -> tuple[np.ndarray, np.ndarray]:
@@ -747,17 +750,23 @@ def _draw_bands(ax: Axes, x: np.ndarray, values: np.ndarray, names: str) -> None
 
 
 def _drift(traj: Trajectory) -> np.ndarray:
-    """Change of the conserved quantities since the start, relative to the size of the layers."""
+    """Distance of the conserved quantities from where they should be, relative to the size of the layers."""
+    first = traj._with(np.array([-math.inf]), np.asarray(traj.flow.origin(traj.start))[None])
+    with np.errstate(under="ignore"):
+        fade = np.exp(-2.0 * traj.flow.weight_decay * traj.t) if traj.flow.weight_decay else np.ones(len(traj))
     if isinstance(traj, SpectralTrajectory):
-        layers = traj.layers
-        first = traj._with(np.array([-math.inf]), np.asarray(traj.flow.origin(traj.start))[None])
+        modes, layers = traj.flow.scheme.modes, traj.layers
+        found = traj.conserved.reshape(len(traj), -1, modes)  # of deep layers one for each pair of neighbours
+        change = np.abs(found - fade[:, None, None] * first.conserved.reshape(1, -1, modes)).max(axis=1)
         size = (layers**2).sum(axis=1)
-        change = np.abs(traj.conserved - first.conserved)
-        change = change.reshape(size.shape[0], -1, size.shape[1]).max(axis=1)  # deep layers: one for each neighbour
         return np.max(change / np.where(size > 0.0, size, 1.0), axis=1)
-    first = traj._with(np.array([-math.inf]), traj.flow.origin(traj.start)[None])
+    pairs = [np.asarray(X) for X in traj.conserved] if isinstance(traj.conserved, tuple) else [traj.conserved]
+    starts = first.conserved if isinstance(first.conserved, tuple) else [first.conserved]
+    change = [
+        np.linalg.norm(X - fade[:, None, None] * start, axis=(1, 2)) for X, start in zip(pairs, starts, strict=True)
+    ]
     size = (traj.y**2).sum(axis=1)
-    return np.linalg.norm(traj.conserved - first.conserved, axis=(1, 2)) / np.where(size > 0.0, size, 1.0)
+    return np.max(change, axis=0) / np.where(size > 0.0, size, 1.0)
 
 
 def _logit_matrix(row: Trajectory) -> np.ndarray:
@@ -784,7 +793,8 @@ def _panels(
     """An Axes and a trajectory of one row for each time, and whether several were asked for."""
     if not isinstance(traj, Trajectory):
         raise TypeError(f"a figure is drawn of a Trajectory, got {type(traj).__name__}")
-    classes = traj._samples
+    _check_single(traj)
+    classes = traj.classes
     if classes > MOST_CLASSES:
         raise ValueError(f"a matrix of at most {MOST_CLASSES} classes can be drawn, got {classes}")
     rows = traj[-1] if t is None and log_t is None else traj.at(t, log_t=log_t)
@@ -929,6 +939,12 @@ def _log10(values: np.ndarray) -> np.ndarray:
 
 
 def _name(traj: Trajectory) -> str:
+    flow = traj.flow
     if isinstance(traj, SpectralTrajectory):
-        return f"Reduced flow, {traj.flow.scheme.name}"
-    return f"Full flow, K = {traj.classes}, d = {traj.W.shape[-1]}"
+        parts = ["Reduced flow", flow.scheme.name]
+    else:
+        parts = ["Full flow", f"K = {traj.classes}", f"d = {traj.W.shape[-1]}"]
+    parts += [f"depth {flow.depth:g}"] if flow.depth != 2 else []
+    parts += [str(flow.loss).replace("_", " ")] if flow.loss.name != "cross_entropy" else []
+    parts += [f"weight decay {flow.weight_decay:g}"] if flow.weight_decay else []
+    return ", ".join(parts)

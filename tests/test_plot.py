@@ -236,6 +236,35 @@ def test_animation(suffix, run, full, tmp_path):
     assert plt.get_fignums() == []
 
 
+@pytest.mark.parametrize(
+    "options", [{"depth": 3}, {"loss": "squared_error"}, {"weight_decay": 0.01}, {"loss": "focal", "depth": 2.5}]
+)
+def test_other_flows(options):
+    """No bound or dissipation is drawn where it is not proved."""
+    flow = cf.SpectralFlow(cf.hadamard(4), **options)
+    run = cf.integrate(flow, [0.1, 0.2, 0.3], t_end=1e4)
+    assert "upper bound of the loss" not in curves(cf.plot.loss(run))
+    assert cf.plot.DISSIPATION not in curves(cf.plot.lyapunov(run))
+    assert ("accuracy gap $1 - p_0$" in curves(cf.plot.loss(run))) == (options.get("loss") != "squared_error")
+    cf.plot.dashboard(run).canvas.draw()
+    cf.plot.ternary(run)
+    if options.get("depth") != 2.5:
+        full = cf.integrate(cf.MatrixFlow(**options), flow.lift(run.start), t_end=1e2)
+        for traj in (run, full):
+            drift = curves(cf.plot.conserved(traj)).get("drift", np.full((1, 2), -np.inf))
+            assert np.all(drift[:, 1] < -8.0)
+        for draw in (*(getattr(cf.plot, name) for name in DRAW), cf.plot.collapse, cf.plot.dashboard, cf.plot.softmax):
+            draw(full)
+
+
+def test_batches_are_refused():
+    pairs = [cf.random_init(classes=3, width=4, rng=n) for n in range(2)]
+    batch = cf.integrate(cf.MatrixFlow(), tuple(np.stack(parts) for parts in zip(*pairs, strict=True)), t_end=1.0)
+    for draw in (cf.plot.dashboard, cf.plot.logits):
+        with pytest.raises(ValueError, match="batch of 2"):
+            draw(batch)
+
+
 def test_animation_for_a_notebook_and_bad_input(run, tmp_path):
     assert "<img" in cf.plot.animate(run, frames=2, dpi=30).to_jshtml()
     for options, message in (
