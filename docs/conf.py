@@ -1,4 +1,4 @@
-"""Sphinx configuration: ``python -m sphinx -W docs docs/_build``."""
+"""Sphinx configuration: ``python -m sphinx -W docs docs/_build/html``."""
 
 import shutil
 import sys
@@ -26,6 +26,7 @@ myst_enable_extensions = ["dollarmath", "amsmath", "deflist"]
 myst_heading_anchors = 3
 nb_execution_mode = "off"  # they are committed with their outputs, and the tests see to it
 nb_merge_streams = True
+nb_render_markdown_format = "myst"  # formulas in printed Markdown too
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # the docstrings say more
