@@ -715,9 +715,7 @@ def _check_single(traj: Trajectory) -> None:
 
 def _is_plain(traj: Trajectory) -> bool:
     """Whether it is a reduced run of the flow that the theorems are about: two layers, cross-entropy, nothing else."""
-    flow = traj.flow
-    single = isinstance(traj, SpectralTrajectory) and flow.loss.name == "cross_entropy"
-    return single and flow.depth == 2 and not flow.weight_decay
+    return isinstance(traj, SpectralTrajectory) and traj.flow.plain
 
 
 def _modes(traj: Trajectory) -> tuple[np.ndarray, np.ndarray]:
