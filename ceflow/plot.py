@@ -337,7 +337,7 @@ def logits(
     Returns
     -------
     Axes or Figure
-        Axes for one time, Figure for several. Up to 8 classes the entries are written on the image.
+        Axes for one time, Figure for several. Up to 8 classes, 4 in several panels, the entries are written on it.
 
     Raises
     ------
@@ -346,9 +346,10 @@ def logits(
         for each time.
     """
     panels, several = _panels(traj, ax, t, log_t)
+    write = "{:.2g}".format if _has_room(traj, several) else None
     for panel, row in panels:
         label = "logit $Z_{jc}$" if panel is panels[-1][0] else ""
-        _draw_matrix(panel, _logit_matrix(row), label, "{:.2g}".format)
+        _draw_matrix(panel, _logit_matrix(row), label, write)
         panel.set_title(_moment(row))
         if several:
             panel.label_outer()
@@ -386,12 +387,13 @@ def softmax(
     if scale not in ("linear", "log"):
         raise ValueError(f'scale must be "linear" or "log", got {scale!r}')
     panels, several = _panels(traj, ax, t, log_t)
+    write = ("{:.3g}" if scale == "log" else "{:.2g}").format if _has_room(traj, several) else None
     for panel, row in panels:
         log_p, last = log_softmax(_logit_matrix(row), axis=0), panel is panels[-1][0]
         if scale == "log":
-            _draw_matrix(panel, log_p / LN10, r"$\log_{10} P_{jc}$" if last else "", "{:.3g}".format)
+            _draw_matrix(panel, log_p / LN10, r"$\log_{10} P_{jc}$" if last else "", write)
         else:  # one colour bar is enough for all
-            _draw_matrix(panel, _exp(log_p), "probability $P_{jc}$", "{:.2g}".format, Normalize(0.0, 1.0), last)
+            _draw_matrix(panel, _exp(log_p), "probability $P_{jc}$", write, Normalize(0.0, 1.0), last)
         panel.set_title(_moment(row))
         if several:
             panel.label_outer()
@@ -810,10 +812,15 @@ def _panels(
     return [(panel, rows[i]) for i, panel in enumerate(axes)], several
 
 
+def _has_room(traj: Trajectory, several: bool) -> bool:
+    """Whether the entries of a matrix can be written on its image."""
+    return traj.classes <= (CLASSES_WITH_NUMBERS // 2 if several else CLASSES_WITH_NUMBERS)
+
+
 def _draw_matrix(
     ax: Axes, matrix: np.ndarray, label: str, write: Callable | None, norm: Normalize | None = None, bar: bool = True
 ) -> AxesImage:
-    """The matrix as an image with a colour bar; the entries are written on it where there is room."""
+    """The matrix as an image with a colour bar, the entries written on it if `write` is given."""
     classes = len(matrix)
     image = ax.imshow(matrix, cmap="cividis", norm=norm, interpolation="nearest")
     if bar:
@@ -821,7 +828,7 @@ def _draw_matrix(
     ax.set(xlabel="class $c$ of the sample", ylabel="class $j$")
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_locator(MaxNLocator(nbins=min(classes, 8), integer=True))
-    if write is not None and classes <= CLASSES_WITH_NUMBERS:
+    if write is not None:
         shades = image.cmap(image.norm(matrix))
         for (j, c), value in np.ndenumerate(matrix):
             color = "black" if _luminance(shades[j, c, :3]) > 0.45 else "white"  # on the image, not on the page
@@ -915,7 +922,11 @@ def _powers(axis: Axis) -> None:
 
 
 def _power(exponent: float) -> str:
-    return f"10^{{{exponent:.6g}}}"
+    if abs(exponent) < 1e6:
+        return f"10^{{{exponent:.6g}}}"
+    digits, tower = f"{exponent:.3e}".split("e")
+    factor = "-"[: float(digits) < 0] if abs(float(digits)) == 1.0 else f"{float(digits):g} \\cdot "
+    return f"10^{{{factor}10^{{{int(tower)}}}}}"
 
 
 def _short(number: float) -> str:

@@ -114,6 +114,13 @@ def test_beyond_float64():
     assert "$10^{2000}$" in [label.get_text() for label in figure.axes[0].get_xticklabels()]
 
 
+def test_times_with_a_tower_of_exponents():
+    figure = cf.plot.dashboard(reduced(cf.hadamard(4), log_t_end=4e6 * LN10))
+    figure.canvas.draw()
+    assert "$10^{2 \\cdot 10^{6}}$" in [label.get_text() for label in figure.axes[0].get_xticklabels()]
+    assert cf.plot._power(2.5e7) == "10^{2.5 \\cdot 10^{7}}"
+
+
 def test_least_loss_lies_below_the_loss_and_meets_it_at_collapse():
     drawn = curves(cf.plot.loss(reduced(cf.hadamard(4), t_end=1e200, reduction="sum")))
     least, loss = drawn[LEAST][:, 1], drawn["loss"][:, 1]
