@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 import ceflow as cf
 
 LN10 = math.log(10.0)
-DRAW = ("singular_values", "normalized_singular_values", "loss", "lyapunov")
+DRAW = ("singular_values", "normalized_singular_values", "margins", "loss", "lyapunov", "conserved")
+LEAST = "least loss at this nuclear norm"
 
 
 def reduced(scheme, **options):
@@ -113,10 +114,23 @@ def test_beyond_float64():
     assert "$10^{2000}$" in [label.get_text() for label in figure.axes[0].get_xticklabels()]
 
 
-def test_unbalanced_runs_have_neither_bound_nor_dissipation():
+def test_times_with_a_tower_of_exponents():
+    figure = cf.plot.dashboard(reduced(cf.hadamard(4), log_t_end=4e6 * LN10))
+    figure.canvas.draw()
+    assert "$10^{2 \\cdot 10^{6}}$" in [label.get_text() for label in figure.axes[0].get_xticklabels()]
+    assert cf.plot._power(2.5e7) == "10^{2.5 \\cdot 10^{7}}"
+
+
+def test_least_loss_lies_below_the_loss_and_meets_it_at_collapse():
+    drawn = curves(cf.plot.loss(reduced(cf.hadamard(4), t_end=1e200, reduction="sum")))
+    least, loss = drawn[LEAST][:, 1], drawn["loss"][:, 1]
+    assert np.all(least <= loss + 1e-9) and least[-1] == pytest.approx(loss[-1], abs=1e-6)
+
+
+def test_unbalanced_runs_have_neither_upper_bound_nor_dissipation():
     flow = cf.SpectralFlow(cf.hadamard(4))
     run = cf.integrate(flow, np.array([[0.1, 0.2, 0.3], [0.3, 0.1, 0.2]]), t_end=1e3)
-    assert set(curves(cf.plot.loss(run))) == {"loss", "accuracy gap $1 - p_0$"}
+    assert set(curves(cf.plot.loss(run))) == {"loss", "accuracy gap $1 - p_0$", LEAST}
     assert set(curves(cf.plot.lyapunov(run))) == {"$V$"}
 
 
@@ -140,7 +154,161 @@ def test_runs_without_dense_output_show_their_rows():
     np.testing.assert_allclose(curves(cf.plot.loss(run))["loss"][:, 0], [0.0, 1.0, 2.0], atol=1e-15)
 
 
+def test_distance_to_collapse_on_a_log_axis(run):
+    ax = cf.plot.normalized_singular_values(run, scale="log")
+    s = run.singular_values[-1]
+    ends = sorted(line.get_ydata()[-1] for line in ax.lines)
+    np.testing.assert_allclose(ends, np.sort(np.log10(np.abs(s / s.mean() - 1.0))), rtol=1e-9)
+
+
+def test_margins_of_a_reduced_run_are_those_of_its_matrix(run):
+    lines = [line.get_ydata()[-1] for line in cf.plot.margins(run).lines[:7]]
+    Z = run.flow.lift(run.singular_values[-1])
+    Z = Z[0] @ Z[1]
+    np.testing.assert_allclose(np.sort(lines), np.sort(Z[0, 0] - Z[1:, 0]), rtol=1e-9)
+
+
+def test_drift_of_a_full_run_and_none_of_a_balanced_one(full, run):
+    drift = 10.0 ** curves(cf.plot.conserved(full))["drift"][:, 1]
+    assert 0.0 < drift.max() < full.rtol
+    assert "no drift: conserved to the last bit" in curves(cf.plot.conserved(run))
+
+
+def test_collapse_measures(full, run):
+    ax = cf.plot.collapse(full)
+    assert ax.lines[0].get_ydata()[-1] == pytest.approx(math.log10(full.collapse.nc2[-1]))
+    with pytest.raises(TypeError, match="MatrixFlow"):
+        cf.plot.collapse(run)
+
+
+def image(ax):
+    return np.asarray(ax.images[0].get_array())
+
+
+def test_matrices_of_reduced_and_full_runs_agree(run):
+    full = cf.integrate(cf.MatrixFlow(), run.flow.lift(run.start), t_end=1e4)
+    for draw in (cf.plot.logits, cf.plot.softmax):
+        for options in ({"t": 0.0}, {"t": 10.0}, {"log_t": 4.0}):
+            np.testing.assert_allclose(image(draw(run, **options)), image(draw(full, **options)), atol=1e-7)
+    P = image(cf.plot.softmax(run))
+    np.testing.assert_allclose(P.sum(axis=0), 1.0, rtol=1e-12)
+    shown = image(cf.plot.softmax(run, scale="log"))
+    np.testing.assert_allclose(10.0**shown, P, rtol=1e-9)
+
+
+def test_matrices_at_several_times(run):
+    figure = cf.plot.logits(run, log_t=[1.0, 2.0, 3.0])
+    assert isinstance(figure, Figure) and sum(bool(ax.images) for ax in figure.axes) == 3
+    figure = cf.plot.softmax(run, t=[1.0, 1e12])
+    panels = [ax for ax in figure.axes if ax.images]
+    assert [ax.get_title() for ax in panels] == ["$t = 1$", "$t = 10^{12}$"]
+    assert len(figure.axes) == 3, "one colour bar is enough"
+    axes = Figure().subplots(1, 2)
+    assert cf.plot.softmax(run, axes, t=[1.0, 2.0]) is axes[0].figure
+    ax = Figure().subplots()
+    assert cf.plot.logits(run, ax) is ax and len(ax.texts) == 64
+    assert not cf.plot.logits(reduced(cf.cyclic(9), t_end=1e3)).texts
+
+
+def test_ternary():
+    flow = cf.SpectralFlow(cf.hadamard(4))
+    runs = [cf.integrate(flow, np.roll([1e-3, 1e-2, 1e-1], n), t_end=1e200) for n in range(3)]
+    for options in ({}, {"color": "C0", "arrows": False, "contours": False}):
+        ax = Figure().subplots()
+        assert cf.plot.ternary(runs, ax, **options) is ax and plt.get_fignums() == []
+        ax.figure.canvas.draw()
+    ends = [line.get_xydata()[-1] for line in ax.lines if line.get_color() == "C0" and len(line.get_xdata()) > 1]
+    np.testing.assert_allclose(ends, [[0.5, math.sqrt(0.75) / 3]] * 3, atol=1e-3)
+    dead = cf.integrate(flow, [0.0, 0.1, 0.1], t_end=1e3)  # at a standstill in the triangle
+    assert isinstance(cf.plot.ternary(dead), Axes)
+    with pytest.raises(ValueError, match="3 modes"):
+        cf.plot.ternary(reduced(cf.hadamard(8), t_end=1.0))
+    with pytest.raises(ValueError, match="at least one"):
+        cf.plot.ternary([])
+    with pytest.raises(TypeError, match="SpectralFlow"):
+        cf.plot.ternary([1])
+
+
+@pytest.mark.parametrize("suffix", ["gif", "html"])
+def test_animation(suffix, run, full, tmp_path):
+    path = tmp_path / f"run.{suffix}"
+    cf.plot.animate(run, path, frames=3, dpi=30)
+    assert path.stat().st_size > 1000 and [p.name for p in tmp_path.iterdir()] == [path.name]
+    if suffix == "gif":
+        from PIL import Image
+
+        with Image.open(path) as film:
+            assert film.n_frames == 3
+        cf.plot.animate(full, path, frames=2, dpi=30)
+    assert plt.get_fignums() == []
+
+
+@pytest.mark.parametrize(
+    "options", [{"depth": 3}, {"loss": "squared_error"}, {"weight_decay": 0.01}, {"loss": "focal", "depth": 2.5}]
+)
+def test_other_flows(options):
+    """No bound or dissipation is drawn where it is not proved."""
+    flow = cf.SpectralFlow(cf.hadamard(4), **options)
+    run = cf.integrate(flow, [0.1, 0.2, 0.3], t_end=1e4)
+    assert "upper bound of the loss" not in curves(cf.plot.loss(run))
+    assert cf.plot.DISSIPATION not in curves(cf.plot.lyapunov(run))
+    assert ("accuracy gap $1 - p_0$" in curves(cf.plot.loss(run))) == (options.get("loss") != "squared_error")
+    cf.plot.dashboard(run).canvas.draw()
+    cf.plot.ternary(run)
+    if options.get("depth") != 2.5:
+        full = cf.integrate(cf.MatrixFlow(**options), flow.lift(run.start), t_end=1e2)
+        for traj in (run, full):
+            drift = curves(cf.plot.conserved(traj)).get("drift", np.full((1, 2), -np.inf))
+            assert np.all(drift[:, 1] < -8.0)
+        for draw in (*(getattr(cf.plot, name) for name in DRAW), cf.plot.collapse, cf.plot.dashboard, cf.plot.softmax):
+            draw(full)
+
+
+def test_batches_are_refused():
+    pairs = [cf.random_init(classes=3, width=4, rng=n) for n in range(2)]
+    batch = cf.integrate(cf.MatrixFlow(), tuple(np.stack(parts) for parts in zip(*pairs, strict=True)), t_end=1.0)
+    for draw in (cf.plot.dashboard, cf.plot.logits):
+        with pytest.raises(ValueError, match="batch of 2"):
+            draw(batch)
+
+
+def test_animation_for_a_notebook_and_bad_input(run, tmp_path):
+    assert "<img" in cf.plot.animate(run, frames=2, dpi=30).to_jshtml()
+    for options, message in (
+        ({"path": tmp_path / "run.mov"}, "gif or .html"),
+        ({"frames": 1}, "frames"),
+        ({"fps": 0.0}, "fps"),
+        ({"dpi": -1.0}, "dpi"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            cf.plot.animate(run, **options)
+    with pytest.raises(FileNotFoundError):
+        cf.plot.animate(run, tmp_path / "none" / "run.gif", frames=2)
+
+
+@pytest.mark.parametrize("style", ["default", "dark_background", "grayscale"])
+def test_text_and_lines_stand_out_from_the_page(style, run, full):
+    """In every style: what is drawn by name or in ink must differ from it by its brightness."""
+    with plt.style.context(style):
+        axes = [getattr(cf.plot, name)(traj) for name in DRAW for traj in (run, full)]
+        axes.append(cf.plot.collapse(full))
+        axes.append(cf.plot.ternary(reduced(cf.hadamard(4), t_end=1e3)))
+    for ax in axes:
+        page = cf.plot._luminance(ax.get_facecolor())
+        for line in ax.lines:
+            assert abs(cf.plot._luminance(line.get_color()) - page) > 0.2, line
+
+
 def test_bad_input(run):
+    for draw in (cf.plot.normalized_singular_values, cf.plot.softmax):
+        with pytest.raises(ValueError, match='"linear" or "log"'):
+            draw(run, scale="square")
+    with pytest.raises(ValueError, match="one Axes for each time"):
+        cf.plot.logits(run, Figure().subplots(), t=[1.0, 2.0])
+    with pytest.raises(TypeError, match="Trajectory"):
+        cf.plot.logits(np.eye(3))
+    with pytest.raises(ValueError, match="at most 4096"):
+        cf.plot.softmax(reduced(cf.hadamard(8192), t_end=1.0))
     with pytest.raises(ValueError, match='"linear" or "log"'):
         cf.plot.singular_values(run, scale="square")
     with pytest.raises(ValueError, match="after t = 0"):

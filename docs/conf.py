@@ -1,0 +1,41 @@
+"""Sphinx configuration: ``python -m sphinx -W docs docs/_build/html``."""
+
+import shutil
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+
+import ceflow  # noqa: E402  (the clone, not an installed version)
+
+# Sphinx reads only what lies below this folder; the notebooks stay at the top, where people look for them
+shutil.copytree(HERE.parent / "notebooks", HERE / "gallery", dirs_exist_ok=True, ignore=lambda _, names: [
+    name for name in names if not name.endswith(".ipynb")
+])  # fmt: skip
+
+project = "ceflow"
+author = copyright = "the ceflow authors"
+version = release = ceflow.__version__
+
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax", "sphinx.ext.viewcode"]
+exclude_patterns = ["_build"]
+default_role = "py:obj"  # in docstrings a name in single backticks is a link where there is something to link to
+
+myst_enable_extensions = ["dollarmath", "amsmath", "deflist"]
+myst_heading_anchors = 3
+nb_execution_mode = "off"  # they are committed with their outputs, and the tests see to it
+nb_merge_streams = True
+nb_render_markdown_format = "myst"  # formulas in printed Markdown too
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "none"  # the docstrings say more
+napoleon_google_docstring = False
+napoleon_use_ivar = True
+napoleon_use_rtype = False
+napoleon_preprocess_types = False
+
+html_theme = "furo"
+html_title = "ceflow"
+html_static_path = ["_static"]
+html_theme_options = {"navigation_with_keys": True}

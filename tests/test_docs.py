@@ -1,0 +1,75 @@
+"""Documentation that is true: its code runs, its links lead somewhere, and its notebooks show what they ran."""
+
+import ast
+import json
+import re
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "docs" / "api").glob("*.md"))]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
+LINK = re.compile(r"\]\(([^)#:]+)\)|^```\{image\} (\S+)", re.MULTILINE)
+
+
+def name(path):
+    return path.relative_to(ROOT).as_posix()
+
+
+def code(page):
+    """The python blocks of a page, each at its own line, so that a failure points into the page."""
+    text = page.read_text(encoding="utf-8")
+    for block in BLOCK.finditer(text):
+        tree = ast.parse(block[1], name(page))
+        yield compile(ast.increment_lineno(tree, text[: block.start(1)].count("\n")), str(page), "exec")
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if "```python" in page.read_text(encoding="utf-8")], ids=name)
+def test_every_python_block_runs(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    namespace = {"__name__": "page"}
+    try:
+        for block in code(page):
+            exec(block, namespace)
+    finally:
+        plt.close("all")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_links_lead_somewhere(page):
+    for match in LINK.finditer(page.read_text(encoding="utf-8")):
+        target = match[1] or match[2]
+        target = target.replace("gallery/", "../notebooks/") if target.startswith("gallery/") else target
+        assert (page.parent / target).exists(), target
+
+
+def test_readme_names_the_notebooks_and_pages_that_exist():
+    assert [int(path.name[:2]) for path in NOTEBOOKS] == list(range(1, 11))
+    assert (ROOT / "docs" / "_static" / "portrait.png").stat().st_size < 300_000
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=name)
+def test_notebook_is_committed_as_executed(path):
+    text = path.read_text(encoding="utf-8")
+    assert len(text) < 300_000
+    notebook = json.loads(text)
+    cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1)), "run from top to bottom"
+    outputs = [output for cell in cells for output in cell["outputs"]]
+    assert any("image/png" in output.get("data", {}) for output in outputs)
+    assert not [output for output in outputs if output["output_type"] == "error" or output.get("name") == "stderr"]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=name)
+def test_notebook_has_nothing_of_one_machine_or_moment(path):
+    text = path.read_text(encoding="utf-8")
+    assert not re.search(r"/(home|root|tmp|Users|usr|opt)/|[A-Z]:\\\\|site-packages", text)
+    notebook = json.loads(text)
+    assert set(notebook["metadata"]) == {"kernelspec", "language_info"}
+    assert set(notebook["metadata"]["language_info"]) == {"name"}
+    assert not any(cell["metadata"] for cell in notebook["cells"])
+    ids = [cell["id"] for cell in notebook["cells"]]
+    assert len(set(ids)) == len(ids) and all(identity.startswith(path.name[:2] + "-") for identity in ids)
