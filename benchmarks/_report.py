@@ -86,7 +86,9 @@ def _cpu() -> str:
         return platform.processor() or "unknown"
 
 
-def report(name: str, tables: list[Table], out: Path | None, *, quick: bool, notes: list[str] | None = None, figure=None):
+def report(
+    name: str, tables: list[Table], out: Path | None, *, quick: bool, notes: list[str] | None = None, figure=None
+) -> None:
     """Print the tables; with `out`, write them as JSON and Markdown, and the figure as PNG, beside each other."""
     for table in tables:
         print(table.text(), flush=True)

@@ -34,7 +34,7 @@ def measure(problem: Problem, solver: Solver, quick: bool) -> list[tuple[float, 
     for rtol in TOLERANCES[:: 4 if quick else 1]:
         error = problem.error(run(rtol)[0])
         if math.isfinite(error):
-            found.append((error, 1e3 * best(lambda: run(rtol), seconds=0.02 if quick else 0.2)))
+            found.append((error, 1e3 * best(lambda rtol=rtol: run(rtol), seconds=0.02 if quick else 0.2)))
     return found
 
 
@@ -70,7 +70,8 @@ def main(out: Path | None = None, quick: bool = False, peers: bool = True) -> li
             color, marker, line = STYLES[solver.name]
             curve = frontier(points)
             front = {"lw": 2.0, "zorder": 5} if solver is CEFLOW else {"lw": 1.1}
-            (shown[solver.name],) = ax.plot(*zip(*curve, strict=True), color=color, marker=marker, ls=line, ms=4, **front)
+            front |= {"color": color, "marker": marker, "ls": line, "ms": 4}
+            (shown[solver.name],) = ax.plot(*zip(*curve, strict=True), **front)
         ax.set(xscale="log", yscale="log", title=f"$K = {classes}$", xlabel=r"largest error of $\log s_i$")
         ax.set_xlim(3e-3, 1e-13)
         tables.append(table)

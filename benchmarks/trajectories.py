@@ -86,7 +86,7 @@ def main(out: Path | None = None, quick: bool = False, peers: bool = True) -> li
     for classes in sizes:
         problem = Problem(classes)
         tables.append(measure(problem, solvers, quick))
-        witness, error = problem.reference_error
+        witness, error = problem.witness(quick)
         notes.append(f"K = {classes}: reference is ceflow at rtol 1e-13; {witness} differs by {error:.1e} in log s")
     notes += [f"{solver.name}: {solver.form}" for solver in solvers]
     report("trajectories", tables, out, quick=quick, notes=notes, figure=draw(tables, sizes) if out else None)
