@@ -13,8 +13,8 @@ import math
 from typing import NamedTuple
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import entr
 
 from ._checks import checked_array
 
@@ -128,7 +128,7 @@ def measures(W: ArrayLike, H: ArrayLike, labels: ArrayLike | None = None) -> Mea
             nc3=_norm(_t(_unit(W)) - _unit(M)),
             nc4=(logits.argmax(axis=-2) != nearest).mean(axis=-1),
             alignment=(_t(_unit(W)) * _unit(means)).sum(axis=(-2, -1)),
-            effective_rank=np.exp(entr(shares).sum(axis=-1)),
+            effective_rank=np.exp(scipy.special.entr(shares).sum(axis=-1)),
             etf_distance=_norm(_unit(logits_of_means - logits_of_means.mean(axis=-2, keepdims=True)) - etf),
             margin=(right - wrong).min(axis=-1) * scale_W * scale_H,
         )

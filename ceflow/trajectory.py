@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-from scipy.special import logsumexp
+import scipy
 
 from . import collapse, losses, networks
 from .lyapunov import dissipation, excess, lyapunov
@@ -205,7 +205,7 @@ class Trajectory:
         """Log of the mean over classes; with an association scheme all classes are alike, and there is one a row."""
         if logarithms.ndim == 1:
             return logarithms
-        return logsumexp(logarithms, axis=-1) - math.log(self._samples)
+        return scipy.special.logsumexp(logarithms, axis=-1) - math.log(self._samples)
 
 
 class SpectralTrajectory(Trajectory):
