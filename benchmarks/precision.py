@@ -76,6 +76,7 @@ def main(out: Path | None = None, quick: bool = False, peers: bool = True) -> li
         ax.set_xlim(3e-3, 1e-13)
         tables.append(table)
     axes[0, 0].set_ylabel("time per trajectory [ms]")
-    figure.legend(shown.values(), shown, loc="outside lower center", ncols=5, frameon=False, labelcolor=BLACK)
+    columns = 5 if len(sizes) > 2 else 3
+    figure.legend(shown.values(), shown, loc="outside lower center", ncols=columns, frameon=False, labelcolor=BLACK)
     report("precision", tables, out, quick=quick, figure=figure)
     return tables

@@ -10,6 +10,7 @@ import json
 import math
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -40,9 +41,12 @@ def worker(kind: str, classes: int, t_end: float) -> None:
     solve(16)()  # compiles
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     call = solve(classes)
+    begin = time.perf_counter()
     run = call()
+    seconds = time.perf_counter() - begin
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    seconds = best(call, seconds=1.0, least=2 if classes < 2**18 else 1)
+    if seconds < 1.0:
+        seconds = min(seconds, best(call, seconds=1.0))
     unit = 1 if sys.platform == "darwin" else 1024
     found = {"seconds": seconds, "bytes": (peak - before) * unit, "total": peak * unit, "success": bool(run.success)}
     print(json.dumps(found | {"steps": run.nsteps, "evaluations": run.nfev}))
@@ -97,8 +101,8 @@ def main(out: Path | None = None, quick: bool = False, peers: bool = True) -> li
             middle.plot(*zip(*big, strict=True), color=color, marker=marker, ms=4, label=rf"$t = 10^{{{power}}}$")
     scale = np.array(sizes[-2:], float)
     middle.plot(scale, 8.0 * scale / 2**20, color=BLACK, lw=1.0, ls=":", label="one state")
-    left.set(xscale="log", yscale="log", xlabel="classes $K$", ylabel="time [s]", title="reduced flow")
-    middle.set(xscale="log", yscale="log", xlabel="classes $K$", ylabel="peak memory of the run [MiB]")
+    left.set(yscale="log", xlabel="classes $K$", ylabel="time [s]", title="reduced flow")
+    middle.set(yscale="log", xlabel="classes $K$", ylabel="peak memory of the run [MiB]")
     middle.set_title("reduced flow")
 
     sizes = [2**n for n in range(2, 6 if quick else 10)]
@@ -114,9 +118,10 @@ def main(out: Path | None = None, quick: bool = False, peers: bool = True) -> li
         fitted = slope(sizes, values, 4)
         notes.append(f"{name}: time ~ K^{fitted:.2f} over K = {sizes[-4]} to {sizes[-1]}")
         right.plot(sizes, values, color=color, marker=marker, ms=4, label=f"{name}, slope {fitted:.2f}")
-    right.set(xscale="log", yscale="log", xlabel="classes $K$", ylabel="time to $t = 10^6$ [ms]")
+    right.set(yscale="log", xlabel="classes $K$", ylabel="time to $t = 10^6$ [ms]")
     right.set_title("against full matrices")
     for ax in (left, middle, right):
+        ax.set_xscale("log", base=2)
         ax.legend(frameon=False, fontsize="small")
     report("scale", tables, out, quick=quick, notes=notes, figure=figure)
     return tables

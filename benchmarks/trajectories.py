@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ._peers import CEFLOW, PEERS, TOLERANCES, Solver, describe
 from ._problem import Problem
-from ._report import BLACK, GREEN, RED, SKY, Table, new_figure, report
+from ._report import BLUE, RED, Table, new_figure, report
 from ._timing import in_turns
 
 TARGET = 1e-9
@@ -67,15 +67,15 @@ def draw(tables: list[Table], sizes: list[int]):
                 ax.text(0.02, place, rows[name][1].split(":")[0], transform=ax.get_yaxis_transform(), va="center")
                 continue
             ms = rows[name][1]
-            color = RED if name == CEFLOW.name else GREEN if "heyoka" in name else SKY
-            ax.barh(place, ms, color=color, edgecolor=BLACK, lw=0.6, height=0.7)
-            ax.annotate(f"{ms:.3g}", (ms, place), (3, 0), textcoords="offset points", va="center", fontsize="small")
-        ax.set(xscale="log", title=f"$K = {classes}$", xlabel="time per trajectory [ms]", yticks=range(len(names)))
+            color, marker = (RED, "o") if name == CEFLOW.name else (BLUE, "s")
+            ax.plot(ms, place, color=color, marker=marker, ms=7)
+            ax.annotate(f"{ms:.3g}", (ms, place), (7, 0), textcoords="offset points", va="center", fontsize="small")
+        ax.set(xscale="log", title=f"$K = {classes}$", xlabel="time per trajectory [ms]")
+        ax.set(yticks=range(len(names)), ylim=(-0.6, len(names) - 0.4))
         ax.set_yticklabels(names)
         ax.tick_params(axis="y", length=0)
         low, high = ax.get_xlim()
-        ax.set_xlim(low / 1.5, high * 10 ** (0.16 * math.log10(high / low)))
-        ax.grid(False, axis="y")
+        ax.set_xlim(low, high * 10 ** (0.2 * math.log10(high / low)))
     return figure
 
 
