@@ -58,6 +58,8 @@ def measure(problem: Problem, solvers: list[Solver], quick: bool) -> Table:
 
 
 def draw(tables: list[Table], sizes: list[int]):
+    from matplotlib.ticker import LogLocator, NullFormatter
+
     figure, axes = new_figure(len(tables), 1, width=3.6, height=3.2, sharey=True, squeeze=False)
     names = [row[0] for row in tables[0].rows][::-1]
     for ax, table, classes in zip(axes[0], tables, sizes, strict=True):
@@ -75,6 +77,9 @@ def draw(tables: list[Table], sizes: list[int]):
         ax.set_yticklabels(names)
         ax.tick_params(axis="y", length=0)
         low, high = ax.get_xlim()
+        ax.xaxis.set_major_locator(LogLocator(subs=(1.0,) if high > 200 * low else (1.0, 2.0, 5.0)))
+        ax.xaxis.set_major_formatter("{x:g}")
+        ax.xaxis.set_minor_formatter(NullFormatter())
         ax.set_xlim(low, high * 10 ** (0.2 * math.log10(high / low)))
     return figure
 
