@@ -221,7 +221,6 @@ def _heyoka(compact_from: int):
 
         def run(rtol: float):
             if rtol not in made:  # the tolerance decides the order, which is compiled in
-                made.clear()
                 compact = classes >= compact_from
                 made[rtol] = hy.taylor_adaptive(system, problem.u0, tol=rtol, compact_mode=compact)
             solver = made[rtol]

@@ -17,10 +17,10 @@ def best(call: Callable[[], object], *, seconds: float = 0.5, least: int = 3, mo
     return shortest
 
 
-def in_turns(calls: dict[str, Callable[[], object]], *, rounds: int = 5, seconds: float = 0.2) -> dict[str, float]:
+def in_turns(calls: dict, *, rounds: int = 5, seconds: float = 0.2) -> dict:
     """Smallest time of each call, all of them measured again in every round: a busy moment does not hit only one."""
     shortest = dict.fromkeys(calls, float("inf"))
     for _ in range(rounds):
         for name, call in calls.items():
-            shortest[name] = min(shortest[name], best(call, seconds=seconds))
+            shortest[name] = min(shortest[name], best(call, seconds=seconds, least=1))
     return shortest

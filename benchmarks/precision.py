@@ -5,13 +5,14 @@ All solvers run through the same grid of tolerances; a curve shows the fastest r
 
 from __future__ import annotations
 
+import functools
 import math
 from pathlib import Path
 
 from ._peers import CEFLOW, PEERS, TOLERANCES, Solver, describe
 from ._problem import Problem
 from ._report import BLACK, BLUE, GREEN, ORANGE, PINK, RED, SKY, Table, new_figure, report
-from ._timing import best
+from ._timing import in_turns
 
 STYLES = {
     "ceflow": (RED, "o", "-"),
@@ -28,14 +29,24 @@ STYLES = {
 DECADES = [4, 6, 8, 10, 12]
 
 
-def measure(problem: Problem, solver: Solver, quick: bool) -> list[tuple[float, float]]:
-    """(error, ms) of every tolerance of the grid."""
-    run, found = solver.make(problem), []
-    for rtol in TOLERANCES[:: 4 if quick else 1]:
-        error = problem.error(run(rtol)[0])
-        if math.isfinite(error):
-            found.append((error, 1e3 * best(lambda rtol=rtol: run(rtol), seconds=0.02 if quick else 0.2)))
-    return found
+def measure(problem: Problem, solvers: list[Solver], quick: bool):
+    """(error, ms) of every tolerance of the grid, by solver, and why others did not run."""
+    errors, calls, failed = {}, {}, {}
+    for solver in solvers:
+        try:
+            run = solver.make(problem)
+            for rtol in TOLERANCES[:: 4 if quick else 1]:
+                error = problem.error(run(rtol)[0])
+                if math.isfinite(error):
+                    errors[solver.name, rtol] = error
+                    calls[solver.name, rtol] = functools.partial(run, rtol)
+        except Exception as error:  # whatever a competitor raises belongs into the table
+            failed[solver.name] = describe(error)
+    times = in_turns(calls, rounds=2 if quick else 6, seconds=0.01 if quick else 0.03)
+    points = {
+        solver.name: [(errors[key], 1e3 * times[key]) for key in calls if key[0] == solver.name] for solver in solvers
+    }
+    return points, failed
 
 
 def frontier(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -59,11 +70,11 @@ def main(out: Path | None = None, quick: bool = False, peers: bool = True) -> li
             f"K = {classes}: ms to t = {problem.t_end:g} for an error of log s of at most",
             ["solver", *(f"1e-{n}" for n in DECADES)],
         )
+        measured, failed = measure(problem, solvers, quick)
         for solver in solvers:
-            try:
-                points = measure(problem, solver, quick)
-            except Exception as error:  # whatever a competitor raises belongs into the table
-                table.rows.append([solver.name, describe(error)])
+            points = measured[solver.name]
+            if solver.name in failed or not points:
+                table.rows.append([solver.name, failed.get(solver.name, "failed: no finite answer")])
                 continue
             reach = [[ms for error, ms in points if error <= 10.0**-n] for n in DECADES]
             table.rows.append([solver.name, *(min(times) if times else None for times in reach)])
