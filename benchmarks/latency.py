@@ -8,6 +8,7 @@ seconds are what to compare on a machine that has other things to do.
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -27,14 +28,17 @@ SOLVE = (
 
 def python(code: str, cache: str, *options: str) -> tuple[float, str, str]:
     """(CPU seconds of the whole process, its output, its standard error)."""
-    before = os.times()
+    before = _children()
     environment = os.environ | {"NUMBA_CACHE_DIR": cache}
     process = subprocess.run(
         [sys.executable, *options, "-c", code], capture_output=True, text=True, cwd=ROOT, env=environment, check=True
     )
-    after = os.times()
-    cpu = after.children_user + after.children_system - before.children_user - before.children_system
-    return cpu, process.stdout, process.stderr
+    return _children() - before, process.stdout, process.stderr
+
+
+def _children() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def fastest(runs: list[list[float]]) -> list[float]:
