@@ -46,9 +46,9 @@ def general(problem: Problem, kernel):
 
 def main(out: Path | None = None, quick: bool = False, peers: bool = True) -> list[Table]:
     exponents = [6, 9, 12] if quick else [6, 7, 8, 9, 10, 11, 12, 13, 14, 15]
-    forms = ("1 - p", "summed", "ceflow")
+    forms = ("1-p", "sum", "ceflow")
     table = Table(
-        f"K = 64, rtol {RTOL:g}: evaluations, ms and largest error of log s, for the textbook 1 - p, summed, ceflow",
+        f"K = 64, rtol {RTOL:g}: evaluations, ms and largest error of log s, for the textbook 1-p, the sum, and ceflow",
         ["log10 t", *(f"{what} {form}" for what in ("evals", "ms", "err") for form in forms)],
     )
     for exponent in exponents:
