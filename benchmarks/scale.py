@@ -81,6 +81,7 @@ def main(out: Path | None = None, quick: bool = False, peers: bool = True) -> li
         done = []
         for classes in sizes:
             found = alone("reduced", classes, t_end)
+            print(f"  scale: K = {classes}, t = {t_end:g}: {found}", file=sys.stderr, flush=True)
             if "failed" in found:
                 table.rows.append([str(classes), found["failed"]])
                 break
