@@ -110,12 +110,20 @@ def main(out: Path | None = None, quick: bool = False, peers: bool = True) -> li
     table = Table(
         f"reduced against full matrices to t = 1e6, rtol {RTOL:g}", ["K", "reduced ms", "full ms", "full to reduced"]
     )
+    both = []
     for classes in sizes:
-        reduced, full = (1e3 * alone(kind, classes, 1e6)["seconds"] for kind in ("reduced", "matrix"))
-        table.rows.append([classes, reduced, full, full / reduced])
+        found = [alone(kind, classes, 1e6) for kind in ("reduced", "matrix")]
+        print(f"  scale: K = {classes}, reduced and full: {found}", file=sys.stderr, flush=True)
+        if lost := [each["failed"] for each in found if "failed" in each]:
+            table.rows.append([str(classes), lost[0]])
+            break
+        reduced, full = (1e3 * each["seconds"] for each in found)
+        both.append([classes, reduced, full, full / reduced])
+    sizes = [row[0] for row in both]
+    table.rows[:0] = both
     tables.append(table)
     for column, name, color, marker in ((2, "full matrices", GREEN, "^"), (1, "reduced", BLUE, "o")):
-        values = [row[column] for row in table.rows]
+        values = [row[column] for row in both]
         fitted = slope(sizes, values, 4)
         notes.append(f"{name}: time ~ K^{fitted:.2f} over K = {sizes[-4]} to {sizes[-1]}")
         right.plot(sizes, values, color=color, marker=marker, ms=4, label=f"{name}, slope {fitted:.2f}")
