@@ -13,9 +13,8 @@ import math
 from typing import NamedTuple
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import nnls
-from scipy.special import entr
 
 from ._checks import checked_array, checked_number
 from .schemes import Scheme
@@ -54,7 +53,7 @@ class Measures(NamedTuple):
     margin : array
         Smallest margin of a sample, the right logit less the largest wrong one.
     normalized_margin : array
-        Margin over |Z|_F, Z the logits of the class means; 1 / sqrt(K - 1) at collapse, the largest possible.
+        Margin over ``|Z|_F``, Z the logits of the class means; 1 / sqrt(K - 1) at collapse, the largest possible.
     """
 
     nc1: NDArray[np.float64]
@@ -134,7 +133,7 @@ def measures(W: ArrayLike, H: ArrayLike, labels: ArrayLike | None = None) -> Mea
             nc3=_norm(_t(_unit(W)) - _unit(M)),
             nc4=(logits.argmax(axis=-2) != nearest).mean(axis=-1),
             alignment=(_t(_unit(W)) * _unit(means)).sum(axis=(-2, -1)),
-            effective_rank=np.exp(entr(shares).sum(axis=-1)),
+            effective_rank=np.exp(scipy.special.entr(shares).sum(axis=-1)),
             etf_distance=_norm(_unit(logits_of_means - logits_of_means.mean(axis=-2, keepdims=True)) - etf),
             margin=margin * scale_W * scale_H,
             normalized_margin=margin / _norm(logits_of_means),

@@ -15,8 +15,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
+import scipy
 from numba import njit
-from scipy.special import expit, log_expit, logsumexp
 
 from ._kernels import KERNEL
 from .exponential import exp
@@ -143,7 +143,7 @@ def log_odds_of_error(margins: np.ndarray, valencies: np.ndarray | None = None) 
     (...) array
         ``log sum_j k_j exp(-margins_j)``; no cancellation, no overflow.
     """
-    return logsumexp(-np.asarray(margins, float), b=valencies, axis=-1)
+    return scipy.special.logsumexp(-np.asarray(margins, float), b=valencies, axis=-1)
 
 
 def cross_entropy(log_odds: np.ndarray) -> np.ndarray:
@@ -159,12 +159,12 @@ def log_cross_entropy(log_odds: np.ndarray) -> np.ndarray:
 
 def accuracy_gap(log_odds: np.ndarray) -> np.ndarray:
     """``1 - p_0``, the probability given to the wrong classes, accurate however small."""
-    return expit(log_odds)
+    return scipy.special.expit(log_odds)
 
 
 def log_accuracy_gap(log_odds: np.ndarray) -> np.ndarray:
     """Logarithm of `accuracy_gap`, which does not underflow."""
-    return log_expit(log_odds)
+    return scipy.special.log_expit(log_odds)
 
 
 @njit(**KERNEL, fastmath={"nnan", "nsz"})

@@ -29,7 +29,7 @@ from numbers import Integral
 from typing import Any
 
 import numpy as np
-import scipy.linalg
+import scipy
 from numba import njit
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 

@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
-from scipy.special import logsumexp
+import scipy
 
 from . import collapse, losses, networks
 from .lyapunov import dissipation, excess, lyapunov
@@ -367,13 +367,13 @@ class MatrixTrajectory(Trajectory):
     def log_loss(self) -> np.ndarray:
         """(n,) natural logarithm of the loss, also where that leaves float64 (at times beyond 1e308)."""
         loss, shift = self.flow.loss, 0.0 if self.flow.reduction == "sum" else -math.log(self.classes)
-        return self._by_row(lambda Z: logsumexp(loss.log_value(_margins(Z), mean=Z.mean(axis=-2)), axis=-1) + shift)
+        return self._by_row(lambda Z: scipy.special.logsumexp(loss.log_value(_margins(Z), mean=Z.mean(axis=-2)), axis=-1) + shift)
 
     @cached_property
     def log_accuracy_gap(self) -> np.ndarray:
         """(n,) natural logarithm of the accuracy gap, the mean over classes."""
         gap, shift = losses.log_accuracy_gap, math.log(self.classes)
-        return self._by_row(lambda Z: logsumexp(gap(losses.log_odds_of_error(_margins(Z))), axis=-1) - shift)
+        return self._by_row(lambda Z: scipy.special.logsumexp(gap(losses.log_odds_of_error(_margins(Z))), axis=-1) - shift)
 
     @cached_property
     def lyapunov(self) -> np.ndarray:

@@ -1,0 +1,89 @@
+"""Steps, evaluations and time of ceflow at rtol 1e-6, 1e-9 and 1e-12: where is there to save?
+
+"compiled" is the time inside the compiled stepper, "Python" all around it in one call of `integrate`. An evaluation
+is timed by itself, warm in the cache; "the rest" of the stepper is what its evaluations do not explain.
+"""
+
+from __future__ import annotations
+
+import importlib
+import time
+from pathlib import Path
+
+import numpy as np
+
+import ceflow as cf
+
+from ._problem import Problem
+from ._report import Table, report
+from ._timing import best
+
+_MANY = 200
+integrator = importlib.import_module("ceflow.integrate")  # the attribute of that name is the function
+
+
+def compiled_share(call, seconds: float) -> tuple[float, float]:
+    """(seconds of the fastest call, seconds of it inside the compiled stepper)."""
+    original, spent = integrator.advance_compiled, [0.0]
+
+    def watched(*args):
+        begin = time.perf_counter()
+        result = original(*args)
+        spent[0] += time.perf_counter() - begin
+        return result
+
+    fastest, inside = float("inf"), float("inf")
+    integrator.advance_compiled = watched
+    try:
+        start = time.perf_counter()
+        while time.perf_counter() - start < seconds:
+            spent[0] = 0.0
+            begin = time.perf_counter()
+            call()
+            fastest = min(fastest, time.perf_counter() - begin)
+            inside = min(inside, spent[0])
+    finally:
+        integrator.advance_compiled = original
+    return fastest, inside
+
+
+def one_evaluation(problem: Problem) -> float:
+    """Seconds of one evaluation of the right-hand side, without the cost of calling into compiled code."""
+    from numba import njit
+
+    system = problem.flow.mover(problem.s0, np.zeros(problem.classes - 1), -np.inf, 1e-9, True)
+    kernel, y, dy = type(system).rates, np.full(problem.classes - 1, 4.0), np.empty(problem.classes - 1)
+
+    @njit
+    def many(system, y, dy):
+        total = 0.0
+        for _ in range(_MANY):
+            total += kernel(system, y, dy)
+        return total
+
+    many(system, y, dy)
+    return best(lambda: many(system, y, dy), seconds=0.3) / _MANY
+
+
+def main(out: Path | None = None, quick: bool = False, peers: bool = True) -> list[Table]:
+    table = Table(
+        "ceflow to t = 1e12, dense_output=False; microseconds",
+        ["K", "rtol", "steps", "rejected", "evals", "error", "call", "compiled", "Python", "one eval", "the rest"],
+    )
+    for classes in [4, 64] if quick else [4, 64, 1024]:
+        problem = Problem(classes)
+        each = 1e6 * one_evaluation(problem)
+        for rtol in (1e-6, 1e-9, 1e-12):
+
+            def call(problem=problem, rtol=rtol):
+                return cf.integrate(problem.flow, problem.s0, problem.t_end, rtol=rtol, dense_output=False)
+
+            run = call()
+            error = problem.error(np.log(run.singular_values[-1]))
+            whole, inside = (1e6 * seconds for seconds in compiled_share(call, 0.2 if quick else 2.0))
+            table.rows.append([
+                classes, rtol, run.nsteps, run.nrejected, run.nfev, error, whole, inside, whole - inside, each,
+                inside - each * run.nfev,
+            ])  # fmt: skip
+    report("stepper", [table], out, quick=quick)
+    return [table]
