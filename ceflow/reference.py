@@ -7,7 +7,7 @@ The layers themselves are the variables, and the equations stand here as they st
 with the loss's force ``lambda_i(s)`` (divided by K for the reduction "mean") and the weight decay mu. They are
 integrated by Taylor series of high order in ``x = log(1 + t)``, in which the state moves slowly from t = 0 to times far
 beyond 1e300. All coefficients of a series follow from the equations by the rules of automatic differentiation; the step
-is so short that the last terms are below the digits that are asked for. Nothing is shared with `ceflow.integrate`: neither
+is so short that the last terms are below the digits asked for. Nothing is shared with `ceflow.integrate`: neither
 stepper, clock, dense output and coordinates, nor the closed form of the collapsed tail, nor the residuals of
 `ceflow.losses`. Of a scheme only its matrix of relations is used, which consists of integers; its eigenmatrix is
 computed again, to all digits.
