@@ -736,9 +736,9 @@ class _Examiner:
         self.reported(intervals)
         if view.depth == int(view.depth):
             worst = int(np.argmax(drift))
-            name = {True: "a^2 - b^2", False: "W'W - HH'"}[self.spectral]
+            name = "W'W - HH'" if not self.spectral else "a^2 - b^2" if view.depth == 2 else "w_k^2 - w_l^2"
             law = "conserved" if not view.decay else "decays by its law"
-            limit = ROUNDING if self.spectral and view.depth == 2 and not view.decay else self.limit(10.0) + ROUNDING
+            limit = self.limit(10.0) + ROUNDING
             self.claim(f"{name} {law}", drift[worst], limit, log_t[worst])
         else:
             self.skip("imbalance conserved", "layers of a depth between the integers are equal by definition")
