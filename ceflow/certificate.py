@@ -144,9 +144,10 @@ def _line(check: Check) -> str:
         line += f" {check.value:8.1e} {relation} {check.limit:.0e}"
     if check.log_t is not None and check.value:
         line += f"  at t = {_time(check.log_t)}"
+    line = line.rstrip()
     if not check.passed and check.note:
         line += "\n" + textwrap.fill(check.note, 80, initial_indent=" " * 8, subsequent_indent=" " * 8)
-    return line.rstrip()
+    return line
 
 
 def _time(log_t: float) -> str:
