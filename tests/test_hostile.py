@@ -653,3 +653,22 @@ def test_dense_output_inside_a_very_long_step():
         cf.integrate(cf.SpectralFlow(cf.cyclic(8)), start, log_t_end=9.0, rtol=rtol) for rtol in (1e-6, 1e-11)
     )
     np.testing.assert_allclose(coarse.singular_values[-1, 3], fine.singular_values[-1, 3], rtol=1e-4)
+
+
+EMPTY = "_Run.step: collect_rows(...) only if n > 0; a block that came back empty has no step to sample"
+
+
+@pytest.mark.xfail(strict=True, raises=IndexError, reason=EMPTY)
+@pytest.mark.parametrize("steps", [256, 512])
+def test_any_number_of_steps(steps):
+    """A run whose steps fill the last block exactly: one in 256, and one in 64 for K = 65536."""
+    knots = cf.integrate(FLOW, S0, log_t_end=1e4, closed_form=False)._path.stretches[0].log_t
+    end = 0.5 * (knots[steps - 1] + knots[steps])
+    run = cf.integrate(FLOW, S0, log_t_end=end, closed_form=False)
+    assert run.nsteps == steps and run.log_t[-1] == end and np.all(np.diff(run.log_t) > 0.0)
+
+
+@pytest.mark.xfail(strict=True, raises=IndexError, reason=EMPTY)
+def test_progress_of_the_full_flow(capsys):
+    """With a progress bar blocks are one step long, so that the last one is always empty."""
+    assert cf.integrate(cf.MatrixFlow(), FLOW.lift(S0), 10.0, progress=True).success
