@@ -704,7 +704,7 @@ class _Examiner:
         unresolved = sum(not interval.doubt <= 1.0 for interval in intervals)
         blur = f", {unresolved} of them not resolved" if unresolved else ""
         note = f"largest relative defect of an interval{part}{blur}"
-        self.claim("layers follow the equations", worst[i] * self.tolerance, self.limit(0.3 * SLACK), place, note)
+        self.claim("layers follow the equations", worst[i] * self.tolerance, self.limit(), place, note)
         total = float(ends.sum() * self.tolerance)
         worst_end = intervals[int(np.argmax(ends))].high
         self.claim(
