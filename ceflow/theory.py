@@ -16,8 +16,8 @@ from collections.abc import Callable
 from numbers import Integral
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import brentq, minimize_scalar
 
 from ._checks import LIMIT, checked_array, checked_number, log_time_unit
 from .losses import Loss, accuracy_gap, as_loss, cross_entropy
@@ -421,7 +421,7 @@ def equilibrium(
     end = top + 1.0
     while force(end) > decay:
         end *= 2.0
-    return float(brentq(lambda s: force(s) - decay, top, end, xtol=1e-300, rtol=1e-15))
+    return float(scipy.optimize.brentq(lambda s: force(s) - decay, top, end, xtol=1e-300, rtol=1e-15))
 
 
 def decay_threshold(
@@ -505,7 +505,7 @@ def _equilibrium_problem(
     if best == 0:
         return rate, decay, 0.0
     low, high = grid[best - 1], grid[min(best + 1, len(grid) - 1)]
-    top = minimize_scalar(lambda s: -rate(s), bounds=(low, high), method="bounded", options={"xatol": 1e-12}).x
+    top = scipy.optimize.minimize_scalar(lambda s: -rate(s), bounds=(low, high), method="bounded", options={"xatol": 1e-12}).x
     return rate, decay, float(top)
 
 

@@ -12,7 +12,7 @@ import zipfile
 from collections.abc import Callable
 
 import numpy as np
-from scipy.optimize import brentq
+import scipy
 from tqdm.auto import tqdm
 
 from .._checks import checked_number
@@ -398,7 +398,7 @@ class _Run:
         if stretch is not None and values[first] < 0.0:
             low = max(low, high - 100.0)  # from t = 0 the logarithm has no lower end
             at = functools.cache(lambda x: float(value(np.array([x]), stretch.sample(np.array([x])))[0]))
-            high = brentq(at, low, high, xtol=1e-14, rtol=1e-15) if at(low) > 0.0 else low
+            high = scipy.optimize.brentq(at, low, high, xtol=1e-14, rtol=1e-15) if at(low) > 0.0 else low
         self.log_end = high
         self.message = f"stopped by {self.until!r}"
         return True

@@ -1,0 +1,178 @@
+"""Interval arithmetic: what the theory says of the sign of the dissipation, and of the ray, proved for boxes.
+
+Balls of python-flint (Arb) enclose every result, rounding included, so that a sign that comes out is a theorem about
+all states of a box. Needs python-flint (the extra ``reference``). Of ceflow only the schemes are used.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from .schemes import Scheme
+from .theory import checked_classes
+
+BITS = 106
+
+
+class Sign(NamedTuple):
+    """Outcome of `dissipation_sign`.
+
+    Attributes
+    ----------
+    proved : bool
+        Whether ``dV/dt < 0`` holds on the whole box.
+    boxes : int
+        Number of boxes that it took.
+    undecided : (low, high) or None
+        A smallest box on which the sign is not known.
+    """
+
+    proved: bool
+    boxes: int
+    undecided: tuple[list[float], list[float]] | None
+
+
+def dissipation_sign(scheme: Scheme, low: ArrayLike, high: ArrayLike, *, max_boxes: int = 10_000) -> Sign:
+    """Prove that V falls on a box of states, by interval arithmetic and bisection.
+
+    The sign is that of the derivative of V along the flow, as the chain rule gives it,
+
+        dV/dt = (2 / ((K-1) s_bar)) sum_i m_i lambda_i (s_i - s_bar),
+
+    and not that of any formula into which it was brought: for lambda_i stands its definition, the mode of the softmax's
+    residual. On a box the function is enclosed by its mean-value form.
+
+    Parameters
+    ----------
+    scheme : Scheme
+    low, high : (D,) arrays
+        Corners of the box, 0 < low <= high. It must keep away from the ray, where dV/dt = 0.
+    max_boxes : int
+        After which to give up.
+
+    Returns
+    -------
+    Sign
+
+    Raises
+    ------
+    ImportError
+        Without python-flint.
+    ValueError
+        If the box is not one.
+    """
+    arb = _arb()
+    low, high = np.asarray(low, float), np.asarray(high, float)
+    if low.shape != (scheme.modes,) or high.shape != low.shape:
+        raise ValueError(f"low and high must have shape ({scheme.modes},), got {low.shape} and {high.shape}")
+    if not (np.all(low > 0.0) and np.all(low <= high) and np.all(np.isfinite(high))):
+        raise ValueError("low and high must be positive and finite, and low <= high")
+    gaps = _exact_gaps(scheme, arb)
+    multiplicities = [int(m) for m in scheme.multiplicities[1:]]
+    valencies = [int(k) for k in scheme.valencies[1:]]
+    queue, boxes = [(low, high)], 0
+    while queue:
+        low, high = queue.pop()
+        boxes += 1
+        enclosure, slopes = _enclosure(arb, gaps, multiplicities, valencies, int(scheme.classes), low, high)
+        if enclosure < 0:
+            continue
+        # halve the side along which the function may change most
+        change = [float(abs(slope).upper()) * (b - a) for slope, a, b in zip(slopes, low, high, strict=True)]
+        side = int(np.argmax(change))
+        middle = 0.5 * (low[side] + high[side])
+        if boxes >= max_boxes or not low[side] < middle < high[side]:
+            return Sign(False, boxes, (low.tolist(), high.tolist()))
+        for bounds in ((low[side], middle), (middle, high[side])):
+            a, b = low.copy(), high.copy()
+            a[side], b[side] = bounds
+            queue.append((a, b))
+    return Sign(True, boxes, None)
+
+
+def ray_time(s: float, s0: float, classes: int, *, bits: int = BITS):
+    """Ball that contains the time, with "sum", that the balanced ray takes from s0 to s > s0 > 0.
+
+    ``(Ei(s) - Ei(s0) + (K-1) log(s / s0)) / (2K)``, the numbers taken as exact; see `ceflow.theory.ray_time`.
+
+    Returns
+    -------
+    flint.arb
+
+    Raises
+    ------
+    ImportError
+        Without python-flint.
+    ValueError
+        If s and s0 are not such numbers.
+    """
+    arb = _arb()
+    import flint
+
+    if not 0.0 < s0 <= s < math.inf:
+        raise ValueError(f"0 < s0 <= s must hold and both be finite, got s0 = {s0:g}, s = {s:g}")
+    K = checked_classes(classes)
+    previous = flint.ctx.prec
+    flint.ctx.prec = bits + 64
+    try:
+        x, y = arb(float(s)), arb(float(s0))
+        return (x.ei() - y.ei() + (K - 1) * (x / y).log()) / (2 * K)
+    finally:
+        flint.ctx.prec = previous
+
+
+def _arb():
+    try:
+        from flint import arb
+    except ImportError:
+        raise ImportError("ceflow.rigor needs python-flint: pip install 'ceflow[reference]'") from None
+    return arb
+
+
+def _exact_gaps(scheme: Scheme, arb) -> list[list]:
+    """Balls that contain the gaps 1 - P_ij / k_j, (D, D): floats are right to a few units in the last place."""
+    return [[arb(float(gap), 1e-14 * max(float(gap), 1e-3)) if gap != round(gap) else arb(int(gap)) for gap in row]
+            for row in scheme.gaps]  # fmt: skip
+
+
+def _enclosure(arb, gaps, multiplicities, valencies, K: int, low, high):
+    """Ball with all values of ``sum_i m_i lambda_i (s_i - s_bar) / p_0`` on a box, and balls of its derivatives.
+
+    The positive factors p_0 and 2 / ((K-1) s_bar) do not change the sign. With e_j = k_j exp(-margin_j) the function is
+    f = sum_i sum_j m_i G_ij e_j (s_i - s_bar), and its mean-value form f(centre) + f'(box) (box - centre).
+    """
+    D = len(low)
+    centre = [arb(0.5 * (a + b)) for a, b in zip(low, high, strict=True)]
+    box = [arb(a).union(arb(b)) for a, b in zip(low, high, strict=True)]
+
+    def parts(s):
+        mean = sum((m * x for m, x in zip(multiplicities, s, strict=True)), arb(0)) / (K - 1)
+        odds = []
+        for j in range(D):
+            margin = sum((m * x * row[j] for m, x, row in zip(multiplicities, s, gaps, strict=True)), arb(0)) / K
+            odds.append(valencies[j] * (-margin).exp())
+        # w_j = sum_i m_i G_ij (s_i - s_bar)
+        weights = [
+            sum((m * row[j] * (x - mean) for m, x, row in zip(multiplicities, s, gaps, strict=True)), arb(0))
+            for j in range(D)
+        ]
+        return odds, weights
+
+    odds, weights = parts(centre)
+    value = sum((e * w for e, w in zip(odds, weights, strict=True)), arb(0))
+    odds, weights = parts(box)
+    column_sums = [sum((m * row[j] for m, row in zip(multiplicities, gaps, strict=True)), arb(0)) for j in range(D)]
+    slopes = []
+    for i in range(D):
+        slope = arb(0)
+        for j in range(D):
+            inner = multiplicities[i] * (gaps[i][j] - column_sums[j] / (K - 1))  # dw_j / ds_i
+            slope += odds[j] * (inner - multiplicities[i] * gaps[i][j] / K * weights[j])
+        slopes.append(slope)
+    for slope, x, c in zip(slopes, box, centre, strict=True):
+        value += slope * (x - c)
+    return value, slopes

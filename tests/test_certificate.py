@@ -1,0 +1,412 @@
+"""Certificates: sound runs of every kind pass, and every corruption is found by a check that is named here."""
+
+import copy
+import json
+import math
+
+import numpy as np
+import pytest
+
+import ceflow as cf
+from ceflow.certificate import FAILED, SKIPPED, Certificate, certify
+
+FLOW = cf.SpectralFlow(cf.hadamard(8))
+S0 = 1e-3 * np.random.default_rng(0).uniform(0.1, 1.0, 7)
+
+
+def statuses(certificate):
+    return {check.claim: check.status for check in certificate.checks}
+
+
+def failures(certificate):
+    return {check.claim for check in certificate.checks if not check.passed}
+
+
+# -- sound runs pass ---------------------------------------------------------------------------------------------------
+
+HADAMARD, CYCLIC = cf.hadamard(4), cf.cyclic(5)
+SOUND = {
+    "balanced": (FLOW, S0, {"t_end": 1e300}),
+    "coarse": (FLOW, S0, {"t_end": 1e100, "rtol": 1e-2}),
+    "fine": (FLOW, S0, {"t_end": 1e100, "rtol": 1e-13}),
+    "a closed form": (cf.SpectralFlow(HADAMARD), np.array([1e-3, 2e-3, 5e-4]), {"log_t_end": 1e6}),
+    "stiff steps": (cf.SpectralFlow(HADAMARD), np.array([1e-3, 2e-3, 5e-4]), {"log_t_end": 1e4, "closed_form": False}),
+    "unbalanced": (cf.SpectralFlow(CYCLIC, reduction="sum"), np.array([[0.3, 0.1], [-0.2, 0.5]]), {"t_end": 1e10}),
+    "one imbalance": (
+        cf.SpectralFlow(CYCLIC),
+        np.array([[math.sqrt(0.34), math.sqrt(0.79)], [0.2, 0.7]]),
+        {"t_end": 1e9},
+    ),
+    "dead modes": (cf.SpectralFlow(HADAMARD), np.array([0.1, 0.0, 0.0]), {"log_t_end": 1e5}),
+    "at rest": (cf.SpectralFlow(HADAMARD), np.zeros(3), {"t_end": 1e9}),
+    "fading modes": (cf.SpectralFlow(HADAMARD), np.array([-0.1, -0.2, -0.3]), {"log_t_end": 1e5}),
+    "both": (cf.SpectralFlow(HADAMARD), np.array([0.1, -0.3, 0.2]), {"log_t_end": 300.0}),
+    "through zero": (cf.SpectralFlow(HADAMARD), np.array([[0.1, 0.2, 1.0], [0.1, 0.2, -0.999]]), {"t_end": 1e12}),
+    "15 decades": (FLOW, np.array([1e3, 1e-12, 1.0, 1e-6, 30.0, 1e-9, 1e2]), {"log_t_end": 2000.0}),
+    "no time at all": (FLOW, S0, {"t_end": 1e-9}),
+    "given times": (FLOW, S0, {"t_eval": [0.0, 1.0, 1e5]}),
+    "rows only": (FLOW, S0, {"t_eval": np.logspace(-3, 5, 50), "dense_output": False}),
+    "one row": (FLOW, S0, {"t_eval": [1.0], "dense_output": False}),
+    "until collapse": (FLOW, S0, {"until": cf.collapsed(1e-6)}),
+    "a thousand classes": (cf.SpectralFlow(cf.hadamard(1024)), np.linspace(1e-4, 1e-3, 1023), {"t_end": 1e300}),
+    "full": (cf.MatrixFlow(), FLOW.lift(S0), {"t_end": 1e6}),
+    "full, random": (cf.MatrixFlow(reduction="sum"), cf.random_init(classes=5, width=3, scale=0.5), {"t_end": 1e4}),
+    "full, at rest": (cf.MatrixFlow(), (np.zeros((3, 2)), np.zeros((2, 3))), {"t_end": 1.0}),
+}
+
+
+@pytest.mark.parametrize("kind", SOUND)
+def test_sound_runs_pass(kind):
+    flow, start, options = SOUND[kind]
+    run = cf.integrate(flow, start, **options)
+    certificate = certify(run)
+    assert certificate.passed and bool(certificate), str(certificate)
+    assert max(map(len, str(certificate).splitlines())) <= 80
+    assert json.loads(json.dumps(certificate.to_dict()))["passed"] is True
+    if options.get("dense_output", True):
+        assert 0.0 <= certificate.error_estimate <= 100 * run.rtol
+    for check in certificate.checks:
+        assert check.status != SKIPPED or check.note
+
+
+def test_what_applies_and_what_does_not():
+    balanced = statuses(certify(cf.integrate(FLOW, S0, 1e9)))
+    assert SKIPPED not in balanced.values() and "geometric mean grows by its identity" in balanced
+    unequal = certify(cf.integrate(cf.SpectralFlow(CYCLIC), np.array([[0.3, 0.1], [0.2, 0.5]]), 1e9))
+    assert unequal["V never rises"].note == "false in general for imbalances that differ between modes"
+    common = statuses(certify(cf.integrate(*SOUND["one imbalance"][:2], 1e9)))
+    assert common["V_c never rises"] == common["V_c falls by its dissipation"] == "passed"
+    full = certify(cf.integrate(cf.MatrixFlow(), FLOW.lift(S0), 1e3))
+    assert full["W'W - HH' conserved"].status == "passed" and full["V never rises"].status == SKIPPED
+    rows = certify(cf.integrate(FLOW, S0, t_eval=[1.0, 2.0], dense_output=False))
+    assert rows["layers follow the equations"].note == "there is no dense output"
+    assert math.isnan(rows.error_estimate) and rows.to_dict()["error_estimate"] is None
+    with pytest.raises(KeyError):
+        rows["no such check"]
+
+
+def test_the_estimate_is_of_the_order_of_the_error():
+    pytest.importorskip("mpmath")
+    from ceflow import reference
+
+    flow, s0, log_t = cf.SpectralFlow(CYCLIC), np.array([1e-3, 3e-4]), np.linspace(-5.0, 690.0, 60)
+    exact = reference.solve(flow, s0, log_t, digits=16).singular_values
+    for rtol in (1e-4, 1e-7, 1e-10):
+        run = cf.integrate(flow, s0, 1e300, rtol=rtol)
+        error = np.abs((run.at(log_t=log_t).singular_values / exact - 1).astype(float)).max()
+        assert 0.1 < certify(run).error_estimate / error < 30.0
+
+
+def test_an_absolute_tolerance_counts_where_the_run_knows_it():
+    run = cf.integrate(cf.SpectralFlow(cf.hadamard(16)), 10.0 ** -np.arange(0, 15), 1e4, rtol=1e-10, atol=1e-4)
+    run.atol = 1e-4
+    assert certify(run).passed
+
+
+def test_only_trajectories():
+    with pytest.raises(TypeError, match="certify takes a trajectory, got int"):
+        certify(3)
+
+
+# -- corrupt runs fail -------------------------------------------------------------------------------------------------
+
+
+def reduced(**options):
+    return cf.integrate(FLOW, S0, 1e30, **options)
+
+
+def full(**options):
+    return cf.integrate(cf.MatrixFlow(), FLOW.lift(S0), 1e6, **options)
+
+
+def corrupt(run, **changes):
+    """A copy of a run with other attributes."""
+    out = copy.copy(run)
+    out.__dict__ = {name: value for name, value in vars(run).items() if name not in ("singular_values", "margins")}
+    out._path = copy.deepcopy(run._path)
+    for name, value in changes.items():
+        setattr(out, name, value)
+    return out
+
+
+def with_rows(run, change):
+    y = run.y.copy()
+    change(y)
+    return corrupt(run, y=y)
+
+
+def with_knots(run, change):
+    """The dense output itself is changed, and the rows follow it."""
+    out = corrupt(run)
+    stretch = next(stretch for stretch in out._path.stretches if stretch.kind == "steps")
+    stretch.y, stretch.log_t = stretch.y.copy(), stretch.log_t.copy()
+    change(stretch)
+    out.y = out._path.sample(out.log_t)
+    return out
+
+
+def perturb(y):
+    y[10] += 1e-6
+
+
+def swap(y):
+    y[[10, 11]] = y[[11, 10]]
+
+
+def spoil(y):
+    y[5, 0] = np.nan
+
+
+CORRUPTIONS = {
+    "a row off by 1e-6": (lambda: with_rows(reduced(), perturb), "rows agree with the dense output"),
+    "rows swapped": (lambda: with_rows(reduced(), swap), "rows agree with the dense output"),
+    "a NaN": (lambda: with_rows(reduced(), spoil), "rows are in order"),
+    "times swapped": (lambda: corrupt(reduced(), log_t=reduced().log_t[::-1].copy()), "rows are in order"),
+    "no rows": (lambda: corrupt(reduced(), log_t=np.empty(0), y=np.empty((0, 7))), "rows are in order"),
+    "no tolerance": (lambda: corrupt(reduced(), rtol=math.nan), "rows are in order"),
+    "rows beyond the end": (lambda: corrupt(reduced(), log_t_end=3.0), "rows are in order"),
+    "rows only, swapped": (
+        lambda: with_rows(cf.integrate(FLOW, S0, t_eval=np.logspace(-3, 5, 50), dense_output=False), swap),
+        "loss never rises",
+    ),
+    "rows only, swapped, singular values": (
+        lambda: with_rows(cf.integrate(FLOW, S0, t_eval=np.logspace(-3, 5, 50), dense_output=False), swap),
+        "singular values never fall",
+    ),
+    "another start": (lambda: corrupt(reduced(), start=S0[::-1].copy()), "layers follow the equations"),
+    "a mode moved back": (lambda: with_knots(reduced(), lambda knots: knots.y[20:, 0].__isub__(0.3)), "V never rises"),
+    "a step off by 1e-6": (
+        lambda: with_knots(reduced(), lambda knots: knots.y[20].__iadd__(np.linspace(-1e-6, 1e-6, 7))),
+        "layers follow the equations",
+    ),
+    "all later steps off": (
+        lambda: with_knots(reduced(), lambda knots: knots.y[12:, 3].__iadd__(1e-4)),
+        "V falls by its dissipation",
+    ),
+    "all later steps off, geometric mean": (
+        lambda: with_knots(reduced(), lambda knots: knots.y[12:, 3].__iadd__(1e-4)),
+        "geometric mean grows by its identity",
+    ),
+    "a false tolerance": (
+        lambda: corrupt(cf.integrate(FLOW, S0, 1e30, rtol=1e-3), rtol=1e-12), "layers follow the equations"
+    ),
+    "a false tolerance, in all": (
+        lambda: corrupt(cf.integrate(FLOW, S0, 1e30, rtol=1e-3), rtol=1e-12), "errors of all steps together"
+    ),
+    "another unit of time": (
+        lambda: corrupt(reduced(), flow=cf.SpectralFlow(cf.hadamard(8), reduction="sum")), "layers follow the equations"
+    ),
+    "another scheme": (
+        lambda: corrupt(reduced(), flow=cf.SpectralFlow(cf.cyclic(15))), "layers follow the equations"
+    ),
+    "time runs late": (
+        lambda: with_rows(
+            corrupt(cf.integrate(FLOW, S0, t_eval=np.logspace(-3, 5, 50), dense_output=False),
+                    log_t=np.log(np.logspace(-3, 5, 50)) + 5.0, log_t_end=20.0), lambda y: None
+        ),
+        "geometric mean above its bound",
+    ),
+    "time runs late, loss": (
+        lambda: corrupt(cf.integrate(FLOW, S0, t_eval=np.logspace(-3, 5, 50), dense_output=False),
+                        log_t=np.log(np.logspace(-3, 5, 50)) + 30.0, log_t_end=50.0),
+        "loss below its bound",
+    ),
+    "not at the end": (lambda: cf.integrate(FLOW, S0, 1e30, max_steps=5), "reached the end of the time span"),
+    "full: a step off": (
+        lambda: with_knots(full(), lambda knots: knots.y[8, 3:9].__iadd__(1e-5)), "layers follow the equations"
+    ),
+    "full: W'W - HH'": (
+        lambda: with_knots(full(), lambda knots: knots.y[8:, 3:9].__iadd__(1e-3)), "W'W - HH' conserved"
+    ),
+    "full: a row off": (lambda: with_rows(full(), lambda y: y[8].__iadd__(1e-6)), "rows agree with the dense output"),
+    "full: a false tolerance": (lambda: corrupt(full(rtol=1e-3), rtol=1e-12), "layers follow the equations"),
+    "full: another start": (lambda: corrupt(full(), start=full().start * 1.1), "begins at its start"),
+    "full: another unit of time": (
+        lambda: corrupt(full(), flow=cf.MatrixFlow(reduction="sum")), "layers follow the equations"
+    ),
+    "full: time reversed": (
+        lambda: corrupt(cf.integrate(cf.MatrixFlow(), FLOW.lift(S0), t_eval=[1.0, 9.0, 50.0], dense_output=False),
+                        y=cf.integrate(cf.MatrixFlow(), FLOW.lift(S0), t_eval=[1.0, 9.0, 50.0]).y[::-1].copy()),
+        "loss never rises",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", CORRUPTIONS)
+def test_corrupt_runs_fail(kind):
+    make, claim = CORRUPTIONS[kind]
+    certificate = certify(make())
+    assert not certificate.passed and claim in failures(certificate), str(certificate)
+    assert max(map(len, str(certificate).splitlines())) <= 80 and "FAIL" in str(certificate)
+    assert json.loads(json.dumps(certificate.to_dict()))["passed"] is False
+
+
+class Shifted(cf.trajectory.SpectralTrajectory):
+    """Derived quantities that do not follow from the states."""
+
+    spoiled = "log_loss"
+
+    @property
+    def log_loss(self):
+        return super().log_loss + (1e-9 if self.spoiled == "log_loss" else 0.0)
+
+    @property
+    def layers(self):
+        layers = super().layers.copy()
+        if self.spoiled == "layers":
+            late = self.log_t > 1.0
+            layers[late, 0] *= 1.0 + 1e-6
+            layers[late, 1] /= 1.0 + 1e-6
+        if self.spoiled == "start":
+            layers *= 1.0 + 1e-9
+        return layers
+
+
+@pytest.mark.parametrize(
+    ("spoiled", "claim"),
+    [("log_loss", "loss is as reported"), ("layers", "a^2 - b^2 conserved"), ("start", "begins at its start")],
+)
+def test_wrong_quantities_fail(spoiled, claim, monkeypatch):
+    run = reduced()
+    monkeypatch.setattr(Shifted, "spoiled", spoiled)
+    run.__class__ = Shifted
+    assert claim in failures(certify(run))
+
+
+def test_wrong_forces_fail(monkeypatch):
+    """Forces of the wrong sign, and a softmax that beats Jensen's bound: both only if the scheme itself is broken."""
+    run = reduced()
+    forces, margins = type(FLOW.scheme).forces, type(FLOW.scheme).margins
+    monkeypatch.setattr(type(FLOW.scheme), "forces", lambda self, r: forces(self, r) * np.array([-1.0] + [1.0] * 6))
+    assert "forces are positive" in failures(certify(run))
+    monkeypatch.setattr(type(FLOW.scheme), "forces", forces)
+    monkeypatch.setattr(type(FLOW.scheme), "margins", lambda self, s: 1.01 * margins(self, s))
+    assert "loss above that of collapse" in failures(certify(run))
+
+
+def test_every_check_has_failed_at_least_once():
+    claimed = {entry[1] for entry in CORRUPTIONS.values()}
+    claimed |= {"loss is as reported", "a^2 - b^2 conserved", "begins at its start", "forces are positive"}
+    claimed |= {"loss above that of collapse"}
+    known = set()
+    for run in (reduced(), full()):
+        known |= {check.claim for check in certify(run).checks}
+    assert known <= claimed, known - claimed
+
+
+def test_report():
+    certificate = certify(corrupt(cf.integrate(FLOW, S0, 1e30, rtol=1e-3), rtol=1e-12))
+    text = str(certificate)
+    assert "FAIL  layers follow the equations" in text and "checks FAILED" in text and "at t = 1e" in text
+    assert isinstance(certificate, Certificate) and "failed" in repr(certificate)
+    assert certificate["layers follow the equations"].status == FAILED
+    assert certificate["layers follow the equations"].log_t > -math.inf
+
+
+# -- other losses, depths and decay, by runs that scipy makes ----------------------------------------------------------
+
+
+class OtherFlow(cf.SpectralFlow):
+    """A flow as the equations of `ceflow.reference` describe it, with the layers themselves as coordinates."""
+
+    def __init__(self, scheme, layers, **options):
+        super().__init__(scheme, reduction="sum")
+        self.first = layers
+        vars(self).update(options)
+
+    def origin(self, start):
+        return self.first.ravel()
+
+
+class OtherTrajectory(cf.trajectory.SpectralTrajectory):
+    """Its y is the layers, or, of a depth between the integers, the singular values."""
+
+    @property
+    def layers(self):
+        return self.y.reshape(len(self), -1, self.flow.scheme.modes)
+
+    @property
+    def singular_values(self):
+        return self.layers.prod(axis=1)
+
+    @property
+    def log_loss(self):
+        flow, margins = self.flow, self.flow.scheme.margins(self.singular_values)
+        k, K = flow.scheme.valencies[1:], flow.scheme.classes
+        e = k * np.exp(-margins)
+        p = np.append(np.ones((len(self), 1)), e, axis=1) / (1.0 + e.sum(axis=1, keepdims=True))
+        if flow.loss == "focal":
+            value = (1.0 - p[:, 0]) ** flow.exponent * -np.log(p[:, 0])
+        elif flow.loss == "label_smoothing":
+            eps = flow.smoothing
+            value = -(1 - eps + eps / K) * np.log(p[:, 0]) - (eps / K * k * np.log(p[:, 1:] / k)).sum(axis=1)
+        elif flow.loss == "squared_error":
+            value = 0.5 * (1.0 + (self.singular_values - 1.0) ** 2 @ flow.scheme.multiplicities[1:]) / K
+        else:
+            value = np.log1p(e.sum(axis=1))
+        return np.log(K * value)
+
+
+class OtherPath:
+    def __init__(self, begin, solution):
+        self.begin, self.solution = begin, solution
+
+    def sample(self, log_t):
+        return np.array([self.begin if x == -np.inf else self.solution(np.log1p(np.exp(x))) for x in log_t])
+
+
+def other_run(loss, depth, decay, t_end, rtol=1e-9, claims=None):
+    """Integrates with the given options; the run then claims those in `claims`."""
+    from scipy.integrate import solve_ivp
+
+    scheme = cf.cyclic(5)
+    eps, f, K = 0.1, 2.0, 5
+    whole = depth == int(depth)
+    layers = np.random.default_rng(0).uniform(0.2, 0.9, (int(depth) if whole else 1, 2))
+
+    def velocity(x, u):
+        w = u.reshape(layers.shape)
+        s = w.prod(axis=0)
+        e = scheme.valencies[1:] * np.exp(-scheme.margins(s))
+        p0 = 1.0 / (1.0 + e.sum())
+        r = e * p0
+        if loss == "focal":
+            r = r * (1 - p0) ** (f - 1) * (1 - p0 - f * p0 * np.log(p0))
+        elif loss == "label_smoothing":
+            r = r - scheme.valencies[1:] * eps / K
+        force = 1.0 - s if loss == "squared_error" else scheme.gaps @ r
+        if whole:
+            v = np.array([np.delete(w, k, axis=0).prod(axis=0) for k in range(depth)]) * force - decay * w
+        else:
+            v = depth * (w ** (2 - 2 / depth) * force - decay * w)
+        return v.ravel() * np.exp(x)
+
+    path = solve_ivp(velocity, (0.0, np.log1p(t_end)), layers.ravel(), method="LSODA", rtol=rtol / 100, atol=1e-14,
+                     dense_output=True)  # fmt: skip
+    options = {"loss": loss, "depth": depth, "weight_decay": decay, "smoothing": eps, "exponent": f} | (claims or {})
+    flow = OtherFlow(scheme, layers, **options)
+    log_t = np.append(-np.inf, np.linspace(-3.0, np.log(t_end), 30))
+    dense = OtherPath(layers.ravel(), path.sol)
+    start = layers if whole else layers[0]
+    return OtherTrajectory(flow, start, log_t, dense.sample(log_t), path=dense, rtol=rtol)
+
+
+@pytest.mark.parametrize("depth", [2, 3, 2.5])
+@pytest.mark.parametrize("decay", [0.0, 0.03])
+@pytest.mark.parametrize("loss", ["cross_entropy", "focal", "label_smoothing", "squared_error"])
+def test_other_losses_depths_and_decay(loss, depth, decay):
+    """To rest, where there is one: that state is held to the tolerance too."""
+    certificate = certify(other_run(loss, depth, decay, 1e3, rtol=1e-7))
+    assert certificate.passed, str(certificate)
+    assert certificate["layers follow the equations"].status == "passed"
+    if depth == 2:  # the equations are those that were asked for
+        wrong = certify(other_run(loss, depth, decay, 1e3, rtol=1e-7, claims={"weight_decay": decay + 0.003}))
+        assert "layers follow the equations" in failures(wrong) and "a^2 - b^2 decays by its law" in failures(wrong)
+    elif loss in ("focal", "label_smoothing"):
+        wrong = certify(other_run(loss, depth, decay, 1e3, rtol=1e-7, claims={"smoothing": 0.11, "exponent": 2.1}))
+        assert "layers follow the equations" in failures(wrong) and "loss is as reported" not in failures(wrong)
+
+
+def test_an_unknown_loss_is_not_judged():
+    certificate = certify(other_run("cross_entropy", 2, 0.0, 10.0, rtol=1e-7, claims={"loss": "hinge"}))
+    assert "not known" in certificate["layers follow the equations"].note and math.isnan(certificate.error_estimate)
