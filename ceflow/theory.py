@@ -505,8 +505,8 @@ def _equilibrium_problem(
     if best == 0:
         return rate, decay, 0.0
     low, high = grid[best - 1], grid[min(best + 1, len(grid) - 1)]
-    top = scipy.optimize.minimize_scalar(lambda s: -rate(s), bounds=(low, high), method="bounded", options={"xatol": 1e-12}).x
-    return rate, decay, float(top)
+    options = {"bounds": (low, high), "method": "bounded", "options": {"xatol": 1e-12}}
+    return rate, decay, float(scipy.optimize.minimize_scalar(lambda s: -rate(s), **options).x)
 
 
 def checked_classes(classes: int) -> int:

@@ -367,13 +367,13 @@ class MatrixTrajectory(Trajectory):
     def log_loss(self) -> np.ndarray:
         """(n,) natural logarithm of the loss, also where that leaves float64 (at times beyond 1e308)."""
         loss, shift = self.flow.loss, 0.0 if self.flow.reduction == "sum" else -math.log(self.classes)
-        return self._by_row(lambda Z: scipy.special.logsumexp(loss.log_value(_margins(Z), mean=Z.mean(axis=-2)), axis=-1) + shift)
+        return self._by_row(lambda Z: _log_sum(loss.log_value(_margins(Z), mean=Z.mean(axis=-2))) + shift)
 
     @cached_property
     def log_accuracy_gap(self) -> np.ndarray:
         """(n,) natural logarithm of the accuracy gap, the mean over classes."""
         gap, shift = losses.log_accuracy_gap, math.log(self.classes)
-        return self._by_row(lambda Z: scipy.special.logsumexp(gap(losses.log_odds_of_error(_margins(Z))), axis=-1) - shift)
+        return self._by_row(lambda Z: _log_sum(gap(losses.log_odds_of_error(_margins(Z)))) - shift)
 
     @cached_property
     def lyapunov(self) -> np.ndarray:
@@ -400,6 +400,10 @@ class MatrixTrajectory(Trajectory):
             for name, left, right, factor in zip(names, sides[:-1], sides[1:], self.factors, strict=True)
         }
         return _dataset(self, batch, **variables, singular_values=(("row", *batch, "mode"), self.singular_values))
+
+
+def _log_sum(logarithms: np.ndarray) -> np.ndarray:
+    return scipy.special.logsumexp(logarithms, axis=-1)
 
 
 def _margins(Z: np.ndarray) -> np.ndarray:
