@@ -21,7 +21,7 @@ from numba import njit
 from numba.extending import overload, register_jitable
 
 from .._kernels import KERNEL
-from .clock import POINTS, SAMPLES, TO_CHEBYSHEV, interpolation_error, locate, log_integral, log_sum
+from .clock import AT_STAGE, POINTS, SAMPLES, TO_CHEBYSHEV, interpolation_error, locate, log_integral, log_sum
 from .tableau import DOP853, interpolation_weights
 
 LAST = DOP853.stages
@@ -121,16 +121,21 @@ def _attempt(system, y, h, k, new):
 @register_jitable
 def _sample_clock(system, y, h, k, phi_start, phi_end, probe, scratch, c):
     """The further stages for dense output, and phi - phi_end over the step as a Chebyshev series."""
-    for i in range(LAST + 1, STAGES):
-        combine(system, y, h, _COEFFICIENTS[i], k, i, probe)
-        rates(system, probe, k[i])
     for i in range(SAMPLES):
         c[i] = TO_CHEBYSHEV[i, 0] * (phi_start - phi_end)
+    for i in range(LAST + 1, STAGES):
+        combine(system, y, h, _COEFFICIENTS[i], k, i, probe)
+        phi = float(rates(system, probe, k[i])) - phi_end
+        for m in range(1, SAMPLES - 1):
+            if AT_STAGE[m] == i:
+                for j in range(SAMPLES):
+                    c[j] += TO_CHEBYSHEV[j, m] * phi
     for m in range(1, SAMPLES - 1):
-        combine(system, y, h, _AT_POINTS[m], k, STAGES, probe)
-        phi = float(rates(system, probe, scratch)) - phi_end
-        for i in range(SAMPLES):
-            c[i] += TO_CHEBYSHEV[i, m] * phi
+        if AT_STAGE[m] == 0:
+            combine(system, y, h, _AT_POINTS[m], k, STAGES, probe)
+            phi = float(rates(system, probe, scratch)) - phi_end
+            for j in range(SAMPLES):
+                c[j] += TO_CHEBYSHEV[j, m] * phi
 
 
 def advance(
@@ -165,7 +170,7 @@ def advance(
         log_t_new = log_t
         if error <= 1.0 and phi_new < np.inf:
             _sample_clock(system, y, h, k, phi, phi_new, probe, scratch, c)
-            evaluations += STAGES - LAST + SAMPLES - 3
+            evaluations += STAGES - LAST + SAMPLES - 6
             log_t_new = log_sum(log_t, phi_new + math.log(h) + log_integral(c, 1.0))
             # an error of phi is one of log t; as a displacement along the path it counts t dtau/dt times
             drift = math.exp(max(min(log_t_new - phi_new, 700.0), -700.0))
