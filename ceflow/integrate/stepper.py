@@ -172,9 +172,11 @@ def advance(
             _sample_clock(system, y, h, k, phi, phi_new, probe, scratch, c)
             evaluations += STAGES - LAST + SAMPLES - 6
             log_t_new = log_sum(log_t, phi_new + math.log(h) + log_integral(c, 1.0))
-            # an error of phi is one of log t; as a displacement along the path it counts t dtau/dt times
-            drift = math.exp(max(min(log_t_new - phi_new, 700.0), -700.0))
-            error = max(error, 2.0 * drift * interpolation_error(c) / rtol)
+            # An error of phi is one of log t; as a displacement along the path it counts t dtau/dt times. At the start
+            # of a long step, where dense output is to be right too, that is more than at its end.
+            drift = math.exp(max(min(max(log_t_new - phi_new, log_t - phi), 700.0), -700.0))
+            rounding = 5e-16 * max(1.0, abs(phi), abs(phi_new))  # coefficients below it are noise
+            error = max(error, 2.0 * drift * max(interpolation_error(c) - rounding, 0.0) / rtol)
         if not (error <= 1.0 and log_t_new >= log_t):
             shrink = _SAFETY * error**-_K if error > 1.0 else _SHRINK
             h *= max(_SHRINK, min(shrink, 0.9))
