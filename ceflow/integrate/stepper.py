@@ -21,7 +21,7 @@ from numba import njit
 from numba.extending import overload, register_jitable
 
 from .._kernels import KERNEL
-from .clock import AT_STAGE, POINTS, SAMPLES, TO_CHEBYSHEV, interpolation_error, locate, log_integral, log_sum
+from .clock import AT_STAGE, POINTS, ROOM, SAMPLES, TO_CHEBYSHEV, interpolation_error, locate, log_integral, log_sum
 from .tableau import DOP853, interpolation_weights
 
 LAST = DOP853.stages
@@ -139,15 +139,16 @@ def _sample_clock(system, y, h, k, phi_start, phi_end, probe, scratch, c):
 
 
 def advance(
-    system, y, k, new, probe, scratch, zero, state, knots_y, knots_h, knots_log_t, rtol, atol, log_t_end, steps_left
-):
+    system, y, k, new, probe, scratch, zero, room,
+    state, knots_y, knots_h, knots_log_t, rtol, atol, log_t_end, steps_left,
+):  # fmt: skip
     """Steps until `log_t_end`, or until the knots are full, or until something is up.
 
     ``state`` = (log_t, phi, h, previous error) is updated, as are y and ``k[0]`` (its rates). Returns the number of
     accepted steps, a status, and the numbers of evaluations and of rejected steps.
     """
     log_t, phi, h, previous = state[0], state[1], state[2], state[3]
-    c = np.empty(SAMPLES)
+    c = room[ROOM : ROOM + SAMPLES]
     done, evaluations, rejected = 0, 0, 0
     status = RUNNING
     while done < knots_h.size:
@@ -171,7 +172,7 @@ def advance(
         if error <= 1.0 and phi_new < np.inf:
             _sample_clock(system, y, h, k, phi, phi_new, probe, scratch, c)
             evaluations += STAGES - LAST + SAMPLES - 6
-            log_t_new = log_sum(log_t, phi_new + math.log(h) + log_integral(c, 1.0))
+            log_t_new = log_sum(log_t, phi_new + math.log(h) + log_integral(c, 1.0, room))
             # An error of phi is one of log t; as a displacement along the path it counts t dtau/dt times. At the start
             # of a long step, where dense output is to be right too, that is more than at its end.
             drift = math.exp(max(min(max(log_t_new - phi_new, log_t - phi), 700.0), -700.0))
@@ -199,14 +200,14 @@ def advance(
     return done, status, evaluations, rejected
 
 
-def sample(system, y, k, new, probe, scratch, h, log_t, targets, out):
+def sample(system, y, k, new, probe, scratch, room, h, log_t, targets, out):
     """Dense output: redoes the step of size h from (log_t, y) and writes the states at the times `targets`, in it."""
-    c, weights = np.empty(SAMPLES), np.empty(STAGES)
+    c, weights = room[ROOM : ROOM + SAMPLES], room[ROOM + SAMPLES : ROOM + SAMPLES + STAGES]
     phi = float(rates(system, y, k[0]))
     phi_new = float(_attempt(system, y, h, k, new))
     _sample_clock(system, y, h, k, phi, phi_new, probe, scratch, c)
     for row in range(targets.size):
-        x = locate(c, log_t, phi_new + math.log(h), targets[row])
+        x = locate(c, log_t, phi_new + math.log(h), targets[row], room)
         for j in range(STAGES):
             weights[j] = 0.0
         bubble = 1.0
@@ -217,5 +218,5 @@ def sample(system, y, k, new, probe, scratch, h, log_t, targets, out):
         combine(system, y, h, weights, k, STAGES, out[row])
 
 
-advance_compiled = njit(cache=True)(advance)
-sample_compiled = njit(cache=True)(sample)
+advance_compiled = njit(**KERNEL)(advance)
+sample_compiled = njit(**KERNEL)(sample)
