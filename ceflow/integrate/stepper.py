@@ -34,7 +34,7 @@ _AT_POINTS = interpolation_weights(DOP853, POINTS)
 # PI control of the step (Gustafsson): exponents over the order of the error estimate.
 _KI, _KP = 0.7 / DOP853.error_order, 0.4 / DOP853.error_order
 _K = 1.0 / DOP853.error_order
-_SAFETY, _GROWTH, _SHRINK = 0.9, 3.0, 0.1
+_SAFETY, _GROWTH, _SHRINK = 0.8, 2.0, 0.1
 _SMALLEST_STEP = 1e-13
 FIRST_STEP = 0.1  # the clock moves the state at unit speed: a tenth of a relative change
 
