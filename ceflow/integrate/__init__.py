@@ -437,6 +437,7 @@ class _Run:
             path=Path(stretches) if self.keep and stretches else None,
             log_t_end=end,
             rtol=self.rtol,
+            atol=self.atol,
             success=success,
             message=message,
             nfev=self.nfev,
@@ -494,6 +495,7 @@ def load(path: str | os.PathLike) -> Trajectory:
             arrays["y"],
             path=Path(stretches) if stretches else None,
             rtol=meta["rtol"],
+            atol=meta.get("atol", 0.0),
             **options,
         )
         if meta["resume"] is not None:
