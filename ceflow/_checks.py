@@ -18,19 +18,24 @@ def checked_array(name: str, values: ArrayLike, low: float = -LIMIT, high: float
         raise ValueError(f"{name} must be an array, got a nested sequence that is none: {error}") from None
     if array.dtype.kind not in "iuf":
         raise TypeError(f"{name} must be real, got dtype {array.dtype}")
+    array = array.astype(np.float64)  # first: short floats do not reach the limits
     inside = (array >= low) & (array <= high)
     if not inside.all():
         raise ValueError(f"{name} must be from {low:g} to {high:g}, got {array[~inside][0]}")
-    return array.astype(np.float64)
+    return array
 
 
 def checked_number(name: str, value: float, low: float, high: float) -> float:
     """The value as a float, if it is a number from low to high; else a TypeError or a ValueError."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.floating, np.integer)):
         raise TypeError(f"{name} must be a number, got {type(value).__name__}")
+    try:
+        value = float(value)
+    except OverflowError:
+        raise ValueError(f"{name} must be between {low:g} and {high:g}, got an integer beyond floats") from None
     if not low <= value <= high:
         raise ValueError(f"{name} must be between {low:g} and {high:g}, got {value!r}")
-    return float(value)
+    return value
 
 
 def checked_integer(name: str, value: int) -> int:

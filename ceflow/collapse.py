@@ -216,7 +216,7 @@ def margin_kkt(scheme: Scheme, s: ArrayLike, depth: float = 2, tolerance: float 
     on, active = s > 0.0, margins <= 1.0 + tolerance
     gradient = multiplicities[on] * s[on] ** (2.0 / depth - 1.0)
     multipliers = np.zeros(scheme.modes)
-    multipliers[active], residual = nnls(slopes[on][:, active], gradient)
+    multipliers[active], residual = scipy.optimize.nnls(slopes[on][:, active], gradient)
     residual /= np.linalg.norm(gradient)
     grows = depth == 2 and np.any(slopes[~on] @ multipliers > multiplicities[~on] * (1.0 + tolerance))
     return MarginKKT(

@@ -167,6 +167,8 @@ def checked_modes(
     scheme: Scheme, name: str, values: ArrayLike, low: float = -LIMIT, high: float = LIMIT
 ) -> NDArray[np.float64]:
     """As `checked_array`, for an array of shape (..., D)."""
+    if not isinstance(scheme, Scheme):
+        raise TypeError(f"scheme must be an association scheme, got {type(scheme).__name__}")
     array = checked_array(name, values, low, high)
     if array.ndim == 0 or array.shape[-1] != scheme.modes:
         raise ValueError(f"{name} must have shape (..., {scheme.modes}) for {scheme.name}, got {array.shape}")

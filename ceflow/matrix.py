@@ -313,7 +313,7 @@ def random_init(
     for name, value in (("classes", classes), ("width", width), ("depth", depth), ("batch", batch)):
         if (name != "batch" or batch is not None) and checked_integer(name, value) < least[name]:
             raise ValueError(f"{name} must be at least {least[name]}, got {value}")
-    if not (0.0 < scale < math.inf):
+    if not (0.0 < scale <= 1e300):
         raise ValueError(f"scale must be positive and finite, got {scale!r}")
     rng = np.random.default_rng(rng)
     shapes = [(classes, width), *[(width, width)] * (depth - 2), (width, classes)]

@@ -17,6 +17,7 @@ from .networks import FADED, singular_value_slope, singular_values
 from .schemes import Scheme, gap_transform
 from .walsh import empty
 
+LARGEST = 1e15  # singular value at the start: the logits of others could not be told from rounding
 SETTLED = 1e-2  # velocity in the clock, over rtol, at which a state counts as having come to rest
 
 
@@ -118,13 +119,13 @@ def _watch(system, y, dy, rtol):
     for i in range(system.s.size):
         if system.active[i] > 0.0 and -system.toward[i] * y[i] > FADED:
             return True
-    if system.closes and is_collapsed(system.constants, system.weights, y, system.s, system.gain, rtol):
+    if system.closes and is_collapsed(system.constants, system.weights, system.classes, y, system.s, system.gain, rtol):
         return True
     return _rests(system, y, dy, rtol)
 
 
 @njit(**KERNEL)
-def is_collapsed(constants, weights, y, s, gain, rtol):
+def is_collapsed(constants, weights, classes, y, s, gain, rtol):
     """Whether the modes of two layers have merged so far that the linearized tail on the exact ray meets the tolerance.
 
     With d = max |s_i / s_bar - 1| the tail errs by max(s_bar, 1) d^2, and unequal imbalances push the modes apart by
@@ -136,11 +137,12 @@ def is_collapsed(constants, weights, y, s, gain, rtol):
         mean += weights[i] * s[i]
         share += weights[i]
     mean /= share
+    if not mean > 0.0:
+        return False
     spread, imbalance = 0.0, 0.0
     for i in range(y.size):
         spread = max(spread, abs(s[i] / mean - 1.0))
         imbalance = max(imbalance, constants[1, i] * constants[2, i])
-    classes = 1.0 / (1.0 - share)
     merged = max(mean, 1.0) * spread**2 <= 0.01 * rtol
     return mean > 0.0 and merged and 2.0 * classes * imbalance <= 0.1 * rtol * mean**3
 
@@ -316,6 +318,8 @@ class SpectralFlow:
         limit = 300 if values.ndim == 1 else 300 // depth
         if np.any((size > 0) & ((size < 10.0**-limit) | (size > 10.0**limit))):
             raise ValueError(f"s0 must be 0 or between 1e-{limit} and 1e{limit} in size")
+        if np.any((size if values.ndim == 1 else np.prod(size, axis=0)) > LARGEST):
+            raise ValueError(f"singular values must be at most {LARGEST:g}: larger ones would not move within any time")
         return values
 
     def origin(self, start: np.ndarray) -> np.ndarray:
@@ -333,7 +337,9 @@ class SpectralFlow:
             return Rest(y, log_t)
         weights, valencies = self._weights
         closes = bool(closed_form and self.plain and growing.all())
-        if closes and is_collapsed(constants, weights, y, np.empty_like(y), np.empty_like(y), rtol):
+        if closes and is_collapsed(
+            constants, weights, float(self.scheme.classes), y, np.empty_like(y), np.empty_like(y), rtol
+        ):
             return Ray(self, start, y, log_t)
         to_margins, to_forces = self.scheme.transforms
         base = 1.0

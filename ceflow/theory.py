@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 from ._checks import LIMIT, checked_array, checked_number, log_time_unit
 from .losses import Loss, accuracy_gap, as_loss, cross_entropy
 from .lyapunov import checked_imbalance, checked_modes, excess, log_growth, lyapunov, mean_singular_value
-from .schemes import Scheme
+from .schemes import MAX_CLASSES, Scheme
 
 SMALLEST = 1e-300  # of numbers that must be positive
 NEGLIGIBLE = 45.0  # exp(-45) is below rounding
@@ -515,6 +515,8 @@ def checked_classes(classes: int) -> int:
         raise TypeError(f"classes must be an integer, got {classes!r}")
     if classes < 2:
         raise ValueError(f"classes must be at least 2, got {classes}")
+    if classes >= MAX_CLASSES:
+        raise ValueError(f"classes must be less than 2**1000, got about 2**{int(classes).bit_length() - 1}")
     return int(classes)
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import scipy
 
 from . import collapse, losses, networks
+from ._checks import checked_array
 from .lyapunov import dissipation, excess, lyapunov
 from .matrix import MatrixFlow
 from .spectral import SpectralFlow, check_whole_depth
@@ -127,12 +128,12 @@ class Trajectory:
         if (t is None) == (log_t is None):
             raise ValueError("give either t or log_t")
         if t is not None:
-            t = np.atleast_1d(np.asarray(t, float))
+            t = np.atleast_1d(checked_array("t", t, -np.inf, np.inf))
             if np.any(t < 0.0):
                 raise ValueError(f"t must not be negative, got {t.min():g}")
             with np.errstate(divide="ignore"):
                 log_t = np.log(t)
-        log_t = np.atleast_1d(np.asarray(log_t, float))
+        log_t = np.atleast_1d(checked_array("log_t", log_t, -np.inf, np.inf))
         if log_t.ndim != 1 or np.any(np.isnan(log_t)):
             raise ValueError("times must be a number or one-dimensional, without NaN")
         if np.any(log_t > self.log_t_end + 1e-12 * abs(self.log_t_end)):
@@ -141,6 +142,10 @@ class Trajectory:
         if self._path is None:
             raise ValueError("this trajectory has no dense output: integrate with dense_output=True")
         return self._with(log_t, self._path.sample(log_t))
+
+    def __array__(self, *args, **kwargs):
+        # with __len__ and __getitem__ NumPy would take it for a sequence of sequences without end
+        raise TypeError("a trajectory is no array; take one of its quantities, such as singular_values")
 
     def __getitem__(self, rows) -> Trajectory:
         """Some of the rows, by an index, a slice or an array, as a trajectory."""

@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
 import math
 import os
 import time
-import zipfile
 from collections.abc import Callable
 
 import numpy as np
 import scipy
 from tqdm.auto import tqdm
 
-from .._checks import checked_number
-from ..losses import from_spec as loss_from_spec
+from .._checks import checked_array, checked_number
 from ..matrix import MatrixFlow, as_like, host
-from ..schemes import from_spec
 from ..spectral import Ray, Rest, SpectralFlow, SpectralSystem
-from ..trajectory import FORMAT, VERSION, Resume, Trajectory, trajectory_type
+from ..trajectory import Resume, Trajectory, trajectory_type
 from .dense import Path, Steps, Workspace
+from .files import load
 from .stepper import (
     FIRST_STEP,
     REACHED,
@@ -43,7 +40,7 @@ class Collapsed:
     """Stopping criterion: the Lyapunov function has fallen to `threshold`. Made by `collapsed`."""
 
     def __init__(self, threshold: float) -> None:
-        if not (isinstance(threshold, (int, float, np.floating)) and _LEAST_V <= threshold < math.inf):
+        if not (isinstance(threshold, (int, float, np.floating)) and _LEAST_V <= threshold <= 1e300):
             raise ValueError(f"threshold must be finite and at least {_LEAST_V:g}, got {threshold!r}")
         self.threshold = float(threshold)
 
@@ -195,7 +192,7 @@ def _span(t_end, log_t_end, t_eval, log_t_eval, until, max_steps) -> dict:
     return {
         "log_end": _end(t_end, log_t_end, rows, until),
         "until": until,
-        "max_steps": int(max_steps),
+        "max_steps": min(int(max_steps), 2**62),
         "rows": rows,
     }
 
@@ -282,7 +279,7 @@ class _Run:
                 return
             status = self.step(mover, work, y, state, bar)
             y = host(work.y).copy()
-            if status != WATCH:
+            if status != WATCH or state[0] >= self.log_end:  # the last step may end beyond the end, and collapsed
                 return
 
     def mover(self, y: np.ndarray, log_t: float):
@@ -389,6 +386,8 @@ class _Run:
             return np.asarray(self.until(trajectory_type(self.flow)(self.flow, self.start, log_t, y)), float)
 
         values = value(log_t, y)
+        if values.shape != log_t.shape:
+            raise ValueError(f"until must return one number for each of {len(log_t)} rows, got shape {values.shape}")
         met = np.flatnonzero(values <= 0.0)
         if not len(met):
             return False
@@ -449,78 +448,13 @@ class _Run:
         return found
 
 
-def load(path: str | os.PathLike) -> Trajectory:
-    """Load a run that `Trajectory.save` wrote, dense output included.
-
-    Parameters
-    ----------
-    path : str or path-like
-
-    Returns
-    -------
-    Trajectory
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If the file is not a run of ceflow, is cut short, or has a version that is not known.
-    """
-    if not os.path.exists(path):
-        raise FileNotFoundError(f"no such file: {os.fspath(path)!r}")
-    try:
-        with open(path, "rb") as handle, np.load(handle, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-        meta = json.loads(str(arrays["meta"]))
-        if meta["format"] != FORMAT:
-            raise ValueError(f"its format is {meta['format']!r}")
-        if meta["version"] != VERSION:
-            raise ValueError(f"its version is {meta['version']!r}, known is {VERSION}")
-        spec = dict(meta["flow"])
-        spec["loss"] = loss_from_spec(spec["loss"])
-        if spec.pop("flow") == "spectral":
-            flow = SpectralFlow(from_spec(spec.pop("scheme")), **spec)
-            start = flow.start(arrays["start0"])
-        else:
-            flow = MatrixFlow(**spec)
-            start = flow.start([arrays[f"start{i}"] for i in range(flow.depth)])
-        stretches = [_stretch(flow, start, kind, i, arrays, meta["rtol"]) for i, kind in enumerate(meta["stretches"])]
-        options = meta["options"]
-        options["log_t_end"] = float(options["log_t_end"])
-        found = trajectory_type(flow)(
-            flow,
-            start,
-            arrays["log_t"],
-            arrays["y"],
-            path=Path(stretches) if stretches else None,
-            rtol=meta["rtol"],
-            atol=meta.get("atol", 0.0),
-            **options,
-        )
-        if meta["resume"] is not None:
-            tail = tuple(arrays[f"tail_{name}"] for name in ("y", "h", "log_t")) if "tail_y" in arrays else None
-            found._resume = Resume(arrays["resume_state"], arrays["resume_y"], tail, meta["resume"])
-        return found
-    except (ValueError, KeyError, TypeError, AttributeError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{os.fspath(path)!r} is not a whole file of a ceflow run: {error}") from None
-
-
-def _stretch(flow, start: np.ndarray, kind: str, i: int, arrays: dict[str, np.ndarray], rtol: float):
-    y, log_t = arrays[f"path{i}_y"], arrays[f"path{i}_log_t"]
-    if kind == Steps.kind:
-        first, log_first = y[0], float(log_t[0])
-        return Steps(lambda: flow.mover(start, first, log_first, rtol, False), y, arrays[f"path{i}_h"], log_t)
-    return Rest(y, float(log_t)) if kind == Rest.kind else Ray(flow, start, y, float(log_t))
-
-
 def _times(name: str, t, log_t) -> np.ndarray | None:
     """Log times from times or from their logarithms, checked."""
     if t is None and log_t is None:
         return None
     if t is not None and log_t is not None:
         raise ValueError(f"give {name} or log_{name}, not both")
-    given = np.atleast_1d(np.asarray(t if log_t is None else log_t, float))
+    given = np.atleast_1d(checked_array(name, t if log_t is None else log_t, -math.inf, math.inf))
     if (
         given.ndim != 1
         or not len(given)
@@ -541,7 +475,7 @@ def _end(t_end, log_t_end, rows, until) -> float:
     if t_end is not None and log_t_end is not None:
         raise ValueError("give t_end or log_t_end, not both")
     if t_end is not None:
-        checked_number("t_end", t_end, -math.inf, math.inf)
+        t_end = checked_number("t_end", t_end, -math.inf, math.inf)
         if not 0.0 < t_end < math.inf:
             raise ValueError(f"t_end must be positive and finite, got {t_end!r}; use log_t_end for times beyond 1e308")
         end = math.log(t_end)
