@@ -125,7 +125,12 @@ class Certificate:
         return f"<Certificate: {len(self.checks)} checks, {failed} failed, error estimate {self.error_estimate:.1e}>"
 
     def __str__(self) -> str:
-        lines = [textwrap.fill(f"Certificate of {self.run}", 80, subsequent_indent="  ")]
+        return "\n".join([textwrap.fill(f"Certificate of {self.run}", 80, subsequent_indent="  "), *self.lines])
+
+    @property
+    def lines(self) -> list[str]:
+        """The checks and the verdict as text, at most 80 columns wide."""
+        lines = []
         skipped = [check for check in self.checks if check.status == SKIPPED]
         for check in self.checks:
             if check.status != SKIPPED:
@@ -135,7 +140,7 @@ class Certificate:
         failed = sum(not check.passed for check in self.checks)
         verdict = "All checks passed." if self.passed else f"{failed} of {len(self.checks)} checks FAILED."
         lines.append(f"{verdict} Error estimate {self.error_estimate:.1e}, from {self.samples} states.")
-        return "\n".join(lines)
+        return "\n".join(lines).split("\n")
 
 
 def _line(check: Check) -> str:
@@ -145,16 +150,22 @@ def _line(check: Check) -> str:
         relation = "<=" if check.value <= check.limit else "> "
         line += f" {check.value:8.1e} {relation} {check.limit:.0e}"
     if check.log_t is not None and check.value:
-        line += f"  at t = {_time(check.log_t)}"
+        line += f"  at t = {time_text(check.log_t)}"
     line = line.rstrip()
     if not check.passed and check.note:
         line += "\n" + textwrap.fill(check.note, 80, initial_indent=" " * 8, subsequent_indent=" " * 8)
     return line
 
 
-def _time(log_t: float) -> str:
-    exponent = log_t / math.log(10.0)
-    return "0" if log_t == -math.inf else f"1e{exponent:.3g}" if abs(exponent) < 1000.0 else f"1e{exponent:.0f}"
+def time_text(log_t: float) -> str:
+    """A time as a number, however large."""
+    if log_t == -math.inf:
+        return "0"
+    exponent = math.floor(log_t / math.log(10.0) + 1e-9)
+    mantissa = round(10.0 ** (log_t / math.log(10.0) - exponent), 2)
+    if mantissa >= 10.0:
+        mantissa, exponent = 1.0, exponent + 1
+    return f"{mantissa:g}e{exponent}" if exponent else f"{mantissa:g}"
 
 
 def certify(trajectory: Trajectory) -> Certificate:
