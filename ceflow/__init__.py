@@ -1,6 +1,7 @@
 """ceflow: cross-entropy gradient flow on unconstrained features models, exactly where symmetry allows it."""
 
 from . import collapse, losses, lyapunov, theory
+from .certificate import Certificate
 from .compare import Comparison, compare
 from .integrate import collapsed, integrate, load, resume
 from .matrix import MatrixFlow, random_init
@@ -12,6 +13,7 @@ from .walsh import walsh_hadamard
 __version__ = "0.1.0"
 
 __all__ = [
+    "Certificate",
     "Comparison",
     "MatrixFlow",
     "Scheme",

@@ -18,9 +18,10 @@ passed nor failed.
 
 from __future__ import annotations
 
+import functools
 import math
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -28,6 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import lyapunov, networks, theory
+from .losses import Loss
 from .trajectory import MatrixTrajectory, SpectralTrajectory, Trajectory
 
 PASSED, FAILED, SKIPPED = "passed", "failed", "not applicable"
@@ -123,7 +125,12 @@ class Certificate:
         return f"<Certificate: {len(self.checks)} checks, {failed} failed, error estimate {self.error_estimate:.1e}>"
 
     def __str__(self) -> str:
-        lines = [textwrap.fill(f"Certificate of {self.run}", 80, subsequent_indent="  ")]
+        return "\n".join([textwrap.fill(f"Certificate of {self.run}", 80, subsequent_indent="  "), *self.lines])
+
+    @property
+    def lines(self) -> list[str]:
+        """The checks and the verdict as text, at most 80 columns wide."""
+        lines = []
         skipped = [check for check in self.checks if check.status == SKIPPED]
         for check in self.checks:
             if check.status != SKIPPED:
@@ -133,7 +140,7 @@ class Certificate:
         failed = sum(not check.passed for check in self.checks)
         verdict = "All checks passed." if self.passed else f"{failed} of {len(self.checks)} checks FAILED."
         lines.append(f"{verdict} Error estimate {self.error_estimate:.1e}, from {self.samples} states.")
-        return "\n".join(lines)
+        return "\n".join(lines).split("\n")
 
 
 def _line(check: Check) -> str:
@@ -143,25 +150,31 @@ def _line(check: Check) -> str:
         relation = "<=" if check.value <= check.limit else "> "
         line += f" {check.value:8.1e} {relation} {check.limit:.0e}"
     if check.log_t is not None and check.value:
-        line += f"  at t = {_time(check.log_t)}"
+        line += f"  at t = {time_text(check.log_t)}"
     line = line.rstrip()
     if not check.passed and check.note:
         line += "\n" + textwrap.fill(check.note, 80, initial_indent=" " * 8, subsequent_indent=" " * 8)
     return line
 
 
-def _time(log_t: float) -> str:
-    exponent = log_t / math.log(10.0)
-    return "0" if log_t == -math.inf else f"1e{exponent:.3g}" if abs(exponent) < 1000.0 else f"1e{exponent:.0f}"
+def time_text(log_t: float) -> str:
+    """A time as a number, however large."""
+    if log_t == -math.inf:
+        return "0"
+    exponent = math.floor(log_t / math.log(10.0) + 1e-9)
+    mantissa = round(10.0 ** (log_t / math.log(10.0) - exponent), 2)
+    if mantissa >= 10.0:
+        mantissa, exponent = 1.0, exponent + 1
+    return f"{mantissa:g}e{exponent}" if exponent else f"{mantissa:g}"
 
 
 def certify(trajectory: Trajectory) -> Certificate:
-    """Check what a run verifiably satisfies.
+    """Check what a run verifiably satisfies. Also `Trajectory.certificate`.
 
     Parameters
     ----------
     trajectory : Trajectory
-        Of either flow. With dense output it is looked at between its steps too.
+        Of either flow, not a batch. With dense output it is looked at between its steps too.
 
     Returns
     -------
@@ -171,6 +184,8 @@ def certify(trajectory: Trajectory) -> Certificate:
     ------
     TypeError
         If it is no trajectory.
+    ValueError
+        If it is a batch of runs.
 
     Notes
     -----
@@ -178,6 +193,9 @@ def certify(trajectory: Trajectory) -> Certificate:
     """
     if not isinstance(trajectory, (SpectralTrajectory, MatrixTrajectory)):
         raise TypeError(f"certify takes a trajectory, got {type(trajectory).__name__}")
+    if isinstance(trajectory, MatrixTrajectory) and trajectory.start[0].ndim != 2:
+        shape = trajectory.start[0].shape
+        raise ValueError(f"certify takes one run, not a batch; got a start of shape {shape}: certify each by itself")
     with np.errstate(all="ignore"):  # a corrupt run may hold anything; what comes of it is judged, not raised
         return _Examiner(trajectory).certificate()
 
@@ -185,20 +203,15 @@ def certify(trajectory: Trajectory) -> Certificate:
 # -- the equations once more -------------------------------------------------------------------------------------------
 
 
-class _Loss:
+class _Margins:
     """A loss on margins, by its definition.
 
     Its residuals ``r_j`` on the relations (or wrong classes) come as ``exp(log_scale)`` times numbers of size 1, with
     the sum of the sizes of the terms that make them: times the margins it tells how they react to a relative change.
     """
 
-    def __init__(self, flow) -> None:
-        loss = flow.loss
-        self.name = loss if isinstance(loss, str) else getattr(loss, "name", type(loss).__name__)
-        self.smoothing = float(getattr(loss, "smoothing", getattr(flow, "smoothing", 0.1)))
-        self.exponent = float(getattr(loss, "exponent", getattr(flow, "exponent", 2.0)))
-        self.pushes = self.name in ("cross_entropy", "focal")  # forces are positive, always
-        self.known = self.pushes or self.name in ("label_smoothing", "squared_error")
+    def __init__(self, loss: Loss) -> None:
+        self.smoothing, self.focusing = loss.smoothing, loss.focusing
 
     def residuals(
         self, margins: NDArray, valencies: NDArray, classes: int, reached: NDArray | bool = True
@@ -211,13 +224,13 @@ class _Loss:
         total = _log_sum(log_odds)[..., None]
         log_right = -np.logaddexp(0.0, total)
         log_r = log_odds + log_right
-        if self.name == "label_smoothing":
+        if self.smoothing:
             p, target = np.exp(log_r), valencies * self.smoothing / classes
             return p - target, p + target, np.zeros(margins.shape[:-1])
-        if self.name == "focal":
+        if self.focusing:
             log_wrong = total + log_right
-            bracket = np.logaddexp(log_wrong, math.log(self.exponent) + log_right + _log_of_log1p_exp(total))
-            log_r = log_r + (self.exponent - 1.0) * log_wrong + bracket
+            bracket = np.logaddexp(log_wrong, math.log(self.focusing) + log_right + _log_of_log1p_exp(total))
+            log_r = log_r + (self.focusing - 1.0) * log_wrong + bracket
         if reached is not True:
             log_r = np.where(reached, log_r, -np.inf)
         log_scale = np.maximum(log_r.max(axis=-1, keepdims=True), -1e300)
@@ -228,9 +241,9 @@ class _Loss:
         """Logarithm of the loss of a sample with such margins, (...)."""
         total = _log_sum(np.log(valencies) - margins)
         value = _log_of_log1p_exp(total)
-        if self.name == "focal":
-            return value + self.exponent * (total - np.logaddexp(0.0, total))
-        if self.name == "label_smoothing":
+        if self.focusing:
+            return value + self.focusing * (total - np.logaddexp(0.0, total))
+        if self.smoothing:
             return np.log(np.exp(value) + self.smoothing / classes * (margins @ valencies))
         return value
 
@@ -256,6 +269,7 @@ class _States(NamedTuple):
     log_scale: NDArray  # (n,)
     size: NDArray  # (n, ...) by which errors are measured
     largest: NDArray  # (n,) largest singular value in size
+    reach: NDArray  # (n,) what an error of the singular values is to the root of a squared error
     log_objective: NDArray  # (n,) of loss plus decay
     log_loss: NDArray  # (n,)
     least_force: NDArray  # (n,) over the largest one
@@ -267,9 +281,9 @@ class _Spectral:
     """How to look at a run of the reduced flow."""
 
     def __init__(self, trajectory: SpectralTrajectory) -> None:
-        self.flow, self.start, self.loss = trajectory.flow, trajectory.start, _Loss(trajectory.flow)
-        self.scheme, self.depth = self.flow.scheme, float(getattr(self.flow, "depth", 2))
-        self.decay = float(getattr(self.flow, "weight_decay", 0.0))
+        self.flow, self.start, self.loss = trajectory.flow, trajectory.start, trajectory.flow.loss
+        self.scheme, self.depth, self.decay = self.flow.scheme, self.flow.depth, self.flow.weight_decay
+        self.eps = EPS
         self.unit = -math.log(self.scheme.classes) if self.flow.reduction == "mean" else 0.0
         self.numbers = self.scheme.modes * max(2, math.ceil(self.depth))
         first = self.layers(trajectory[:0]._with(np.array([-np.inf]), self.flow.origin(self.start)[None]))
@@ -278,29 +292,32 @@ class _Spectral:
 
     def layers(self, rows: SpectralTrajectory) -> NDArray:
         """(n, L, D), or for a depth between the integers (n, 1, D), the size of each of the equal layers."""
-        layers = rows.layers
-        if layers.shape[1] == self.depth:
-            return layers
+        if isinstance(self.depth, int):
+            return rows.layers
         return np.abs(rows.singular_values)[:, None, :] ** (1.0 / self.depth)
 
     def states(self, rows: SpectralTrajectory) -> _States:
         scheme, s, w = self.scheme, rows.singular_values, self.layers(rows)
         valencies, multiplicities, classes = scheme.valencies[1:], scheme.multiplicities[1:], scheme.classes
         margins = scheme.margins(s)
-        if self.loss.name == "squared_error":
+        if self.loss.squared:
             force, gross, log_scale = 1.0 - s, 1.0 + np.abs(s), np.zeros(len(s))
-            log_loss = np.log(0.5 * (1.0 + (s - 1.0) ** 2 @ multiplicities) / classes)
+            log_loss = np.log(0.5 * ((s - 1.0) ** 2 @ multiplicities) / classes)
         else:
             alive = np.abs(w).max(axis=1) > self.floor
             reached = True if alive.all() else scheme.margins(alive.astype(float)) * classes > 1e-9 / classes
-            r, sizes, log_scale = self.loss.residuals(margins, valencies, classes, reached)
+            loss = _Margins(self.loss)
+            r, sizes, log_scale = loss.residuals(margins, valencies, classes, reached)
             force = scheme.forces(r)
             gross = scheme.forces(sizes * (1.0 + np.abs(margins)))
-            log_loss = self.loss.log_value(margins, valencies, classes)
+            log_loss = loss.log_value(margins, valencies, classes)
         if w.shape[1] == 1:
             others = np.sign(s)[:, None, :] * w ** (self.depth - 1.0)
         else:
-            others = np.stack([np.delete(w, k, axis=1).prod(axis=1) for k in range(w.shape[1])], axis=1)
+            before, after = np.ones_like(w), np.ones_like(w)
+            np.cumprod(w[:, :-1], axis=1, out=before[:, 1:])
+            np.cumprod(w[:, :0:-1], axis=1, out=after[:, -2::-1])
+            others = before * after
         log_scale = log_scale + self.unit
         size = np.maximum(np.abs(w).max(axis=1, keepdims=True), self.floor[:, None, :])
         decay = self.decay * np.exp(-log_scale)[:, None, None] if self.decay else 0.0
@@ -310,7 +327,8 @@ class _Spectral:
         squares = (w**2).sum(axis=1) * (self.depth / w.shape[1]) @ multiplicities
         log_objective = _add_decay(log_loss, self.decay, squares)
         return _States(
-            rows.log_t, w, velocity, rate, log_scale, size, np.abs(s).max(axis=1), log_objective, log_loss,
+            rows.log_t, w, velocity, rate, log_scale, size, np.abs(s).max(axis=1),
+            np.sqrt((s**2 @ multiplicities) * np.exp(self.unit)), log_objective, log_loss,
             force.min(axis=1) / np.abs(force).max(axis=1), s, _log_sum(np.log(valencies) - margins),
         )  # fmt: skip
 
@@ -332,51 +350,61 @@ class _Matrix:
     """How to look at a run of the full flow."""
 
     def __init__(self, trajectory: MatrixTrajectory) -> None:
-        self.flow, self.start, self.loss = trajectory.flow, trajectory.start, _Loss(trajectory.flow)
-        self.depth, self.decay = 2.0, float(getattr(self.flow, "weight_decay", 0.0))
-        self.classes = self.start.shape[1]
+        self.flow, self.start, self.loss = trajectory.flow, trajectory.start, trajectory.flow.loss
+        self.depth, self.decay, self.classes = self.flow.depth, self.flow.weight_decay, trajectory.classes
+        self.eps = float(np.finfo(self.flow.dtype).eps)
         self.unit = -math.log(self.classes) if self.flow.reduction == "mean" else 0.0
-        self.numbers = self.start.size
-        self.floor = max(1e-100 * float(np.linalg.norm(self.start)), 1e-300)
+        self.numbers = sum(factor.size for factor in self.start)
+        self.floor = max(1e-100 * float(np.linalg.norm(_flat(self.start, ()))), 1e-300)
 
     def layers(self, rows: MatrixTrajectory) -> NDArray:
-        """(n, 2, K, d), W and the transpose of H."""
-        return np.stack([rows.W, rows.H.swapaxes(-1, -2)], axis=1)
+        """(n, N), all factors one after another."""
+        return _flat(rows.factors, (len(rows),))
+
+    def factors(self, w: NDArray) -> list[NDArray]:
+        """The factors (n, ...) again."""
+        ends = np.cumsum([factor.size for factor in self.start])
+        return [
+            w[:, end - factor.size : end].reshape(len(w), *factor.shape)
+            for end, factor in zip(ends, self.start, strict=True)
+        ]
 
     def states(self, rows: MatrixTrajectory) -> _States:
-        w, K = self.layers(rows), self.classes
-        W, H = w[:, 0], w[:, 1]
-        Z = W @ H.swapaxes(-1, -2)
+        w, K, n = self.layers(rows), self.classes, len(rows)
+        factors = self.factors(w)
+        Z = _product(factors)
         off = ~np.eye(K, dtype=bool)
         columns = Z.swapaxes(-1, -2)  # [sample, class]
         margins = (np.diagonal(Z, axis1=-2, axis2=-1)[..., None] - columns)[:, off].reshape(-1, K, K - 1)
-        if self.loss.name == "squared_error":
-            G, gross, log_scale = np.eye(K) - Z, np.eye(K) + np.abs(Z), np.zeros(len(Z))
+        if self.loss.squared:
+            target = np.eye(K) - 1.0 / K
+            G, gross, log_scale = target - Z, np.abs(target) + np.abs(Z), np.zeros(n)
             log_loss = np.log(0.5 * (G**2).sum(axis=(-2, -1)) / K)
         else:
-            r, sizes, scales = self.loss.residuals(margins, np.ones(K - 1), K)
+            loss = _Margins(self.loss)
+            r, sizes, scales = loss.residuals(margins, np.ones(K - 1), K)
             log_scale = scales.max(axis=-1)
             sizes = sizes * (1.0 + np.abs(margins))
             r, sizes = (x * np.exp(scales - log_scale[:, None])[..., None] for x in (r, sizes))
             G, gross = np.zeros_like(Z), np.zeros_like(Z)
             for matrix, values, sign in ((G, r, -1.0), (gross, sizes, 1.0)):
                 turned = np.zeros_like(Z)
-                turned[:, off] = sign * values.reshape(len(Z), -1)
+                turned[:, off] = sign * values.reshape(n, -1)
                 turned[:, np.arange(K), np.arange(K)] = values.sum(axis=-1)
                 matrix[:] = turned.swapaxes(-1, -2)
-            log_loss = _log_sum(self.loss.log_value(margins, np.ones(K - 1), K)) - math.log(K)
+            log_loss = _log_sum(loss.log_value(margins, np.ones(K - 1), K)) - math.log(K)
         log_scale = log_scale + self.unit
-        size = np.maximum(np.linalg.norm(w.reshape(len(w), -1), axis=1), self.floor)[:, None, None, None]
-        decay = self.decay * np.exp(-log_scale)[:, None, None, None] if self.decay else 0.0
-        velocity = np.stack([G @ H, G.swapaxes(-1, -2) @ W], axis=1) - decay * w
-        terms = np.stack([gross @ np.abs(H), gross.swapaxes(-1, -2) @ np.abs(W)], axis=1).reshape(len(w), -1)
-        rate = np.linalg.norm(terms, axis=1)[:, None, None, None] / size + decay
+        size = np.maximum(np.linalg.norm(w, axis=1), self.floor)[:, None]
+        decay = self.decay * np.exp(-log_scale)[:, None] if self.decay else 0.0
+        velocity = _flat(_pulled(G, factors), (n,)) - decay * w
+        terms = _flat(_pulled(gross, [np.abs(factor) for factor in factors]), (n,))
+        rate = np.linalg.norm(terms, axis=1)[:, None] / size + decay
         log_loss = log_loss + (math.log(K) if self.unit == 0.0 else 0.0)
         s = np.linalg.svd(Z, compute_uv=False)
         return _States(
             rows.log_t, w, velocity, rate, log_scale, size, s[:, 0],
-            _add_decay(log_loss, self.decay, (w**2).sum(axis=(1, 2, 3))), log_loss, np.full(len(w), np.nan), s,
-            np.full(len(w), np.nan),
+            np.sqrt((s**2).sum(axis=1) * np.exp(self.unit)), _add_decay(log_loss, self.decay, (w**2).sum(axis=1)),
+            log_loss, np.full(n, np.nan), s, np.full(n, np.nan),
         )  # fmt: skip
 
     def error(self, difference: NDArray, size: NDArray, factor: NDArray, tolerance: float, atol: float) -> NDArray:
@@ -385,11 +413,30 @@ class _Matrix:
         return norm / (factor.reshape(-1) * (size * tolerance + atol))
 
     def imbalance(self, w: NDArray) -> NDArray | None:
-        W, H = w[:, 0], w[:, 1]
-        return W.swapaxes(-1, -2) @ W - H.swapaxes(-1, -2) @ H
+        factors = self.factors(w)
+        return _flat([W.swapaxes(-1, -2) @ W - H @ H.swapaxes(-1, -2) for W, H in pairwise(factors)], (len(w),))
 
     def imbalance_size(self, w: NDArray) -> NDArray:
-        return np.maximum((w**2).sum(axis=(1, 2, 3)), 1e-300)[:, None, None]
+        return np.maximum((w**2).sum(axis=1), 1e-300)[:, None]
+
+
+def _flat(arrays: Iterable[NDArray], lead: tuple[int, ...]) -> NDArray:
+    """All numbers of some arrays that share their leading axes, one after another."""
+    return np.concatenate([array.reshape(*lead, -1) for array in arrays], axis=-1)
+
+
+def _product(factors: Sequence[NDArray]) -> NDArray:
+    return functools.reduce(np.matmul, factors)
+
+
+def _pulled(G: NDArray, factors: Sequence[NDArray]) -> list[NDArray]:
+    """For each factor (product of those before it)' G (product of those after it)'."""
+    out = []
+    for k in range(len(factors)):
+        before, after = factors[:k], factors[k + 1 :]
+        pull = _product(before).swapaxes(-1, -2) @ G if before else G
+        out.append(pull @ _product(after).swapaxes(-1, -2) if after else pull)
+    return out
 
 
 def _add_decay(log_loss: NDArray, decay: float, squares: NDArray) -> NDArray:
@@ -425,6 +472,7 @@ class _Interval(NamedTuple):
     log_objective: NDArray  # (NODES,)
     log_loss: NDArray
     largest: NDArray
+    reach: NDArray
     least_force: NDArray
     fall: float  # largest relative fall of a singular value from one node to the next
     v: NDArray | None  # Lyapunov function at every second node
@@ -439,7 +487,7 @@ class _Examiner:
     def __init__(self, trajectory: Trajectory) -> None:
         self.trajectory, self.rtol = trajectory, trajectory.rtol
         self.tolerance = trajectory.rtol if trajectory.rtol > 0.0 else math.nan
-        self.atol = float(getattr(trajectory, "atol", 0.0) or 0.0)
+        self.atol = trajectory.atol
         self.spectral = isinstance(trajectory, SpectralTrajectory)
         self.view = (_Spectral if self.spectral else _Matrix)(trajectory)
         self.checks: list[Check] = []
@@ -449,13 +497,9 @@ class _Examiner:
         self.no_v = self._why_no_v()
 
     def certificate(self) -> Certificate:
-        known = self.view.loss.known
         self.ends()
         estimate = math.nan
-        sound = self.rows() and known
-        if not known:
-            self.skip("layers follow the equations", f"the loss {self.view.loss.name!r} is not known here")
-        elif sound:
+        if self.rows():
             dense = self.trajectory._path is not None
             intervals = self.intervals() if dense else []
             if not dense:
@@ -482,7 +526,7 @@ class _Examiner:
         view, flow = self.view, self.trajectory.flow
         if not self.spectral:
             return "proved for starts with the symmetry of a scheme, which the reduced flow has"
-        if view.loss.name != "cross_entropy":
+        if view.loss != Loss():
             return "proved for the cross-entropy only"
         if view.depth != 2:
             return "proved for two layers only"
@@ -540,7 +584,7 @@ class _Examiner:
         if self.spectral:
             size = np.maximum(np.abs(kept).max(axis=1, keepdims=True), view.floor[:, None, :])
         else:
-            size = np.linalg.norm(kept.reshape(len(kept), -1), axis=1)[:, None, None, None] + view.floor
+            size = np.linalg.norm(kept, axis=1)[:, None] + view.floor
         off = (np.abs(kept - dense) / np.where(size > 0.0, size, 1.0)).max(axis=axes)
         worst = int(np.argmax(np.where(np.isnan(off), np.inf, off)))
         limit = ROUNDING + 8.0 * EPS * np.abs(log_t[rows][np.isfinite(log_t[rows])]).max(initial=0.0)
@@ -549,13 +593,13 @@ class _Examiner:
     def _start_layers(self) -> NDArray:
         run = self.trajectory
         if not self.spectral:
-            return run.start
+            return _flat(run.start, ())
         if run.start.ndim == 2:
             return run.start
         root = np.abs(run.start) ** (1.0 / self.view.depth)
-        if self.view.depth != int(self.view.depth):
+        if not isinstance(self.view.depth, int):
             return root[None]
-        layers = np.tile(root, (int(self.view.depth), 1))
+        layers = np.tile(root, (self.view.depth, 1))
         layers[-1] = np.copysign(root, run.start)
         return layers
 
@@ -642,7 +686,7 @@ class _Examiner:
         turnover = integral(rate)
         # what rounding alone does: of margins, which are as large as singular values, and of the logarithm of time
         reach = states.largest.max() + abs(high) + (abs(low) if low > -np.inf else 0.0)
-        noise = 8.0 * EPS * (1.0 + reach)
+        noise = 8.0 * view.eps * (1.0 + reach)
         allowed = self.tolerance + noise
         defect = view.error(off, size, 1.0 + np.maximum(turnover, 0.0), allowed, self.atol)
         coarse = np.tensordot(_COARSE, speed[::2], axes=1) - moved[-1]
@@ -682,7 +726,7 @@ class _Examiner:
                 growth_error = float(off / (allowed * (1.0 + grown[-1]) + blur))
         return _Interval(
             low, high, states.log_t, defect, drift, float(doubt), states.log_objective, states.log_loss, states.largest,
-            states.least_force, fall, v, v_error, growth_error,
+            states.reach, states.least_force, fall, v, v_error, growth_error,
         )  # fmt: skip
 
     @property
@@ -721,23 +765,24 @@ class _Examiner:
                 return np.concatenate([getattr(interval, name) for interval in intervals])
 
             log_t, log_objective, log_loss = join("log_t"), join("log_objective"), join("log_loss")
-            largest, drift, least = join("largest"), join("drift"), join("least_force")
+            largest, reach, drift, least = (join(name) for name in ("largest", "reach", "drift", "least_force"))
         else:
             rows = run[self._some(len(run), max(FEWEST, min(SAMPLES, VOLUME // view.numbers)))]
             states = view.states(rows)
             self.samples += len(rows)
             log_t, log_objective, log_loss = rows.log_t, states.log_objective, states.log_loss
-            largest, least, drift = states.largest, states.least_force, np.zeros(len(rows))
+            largest, reach, least, drift = states.largest, states.reach, states.least_force, np.zeros(len(rows))
             imbalance = view.imbalance(states.w)
             if imbalance is not None:
                 shape = (len(rows),) + (1,) * (imbalance.ndim - 1)
                 kept = self.imbalance_of_start * np.exp(-2.0 * view.decay * rows.t).reshape(shape)
                 drift = (np.abs(imbalance - kept) / view.imbalance_size(states.w)).reshape(len(rows), -1).max(axis=1)
-        self.objective(log_t, log_objective, largest)
-        self.reported(intervals)
-        if view.depth == int(view.depth):
+        self.objective(log_t, log_objective, largest, reach)
+        self.reported()
+        if isinstance(view.depth, int):
             worst = int(np.argmax(drift))
-            name = "W'W - HH'" if not self.spectral else "a^2 - b^2" if view.depth == 2 else "w_k^2 - w_l^2"
+            names = ("a^2 - b^2", "w_k^2 - w_l^2") if self.spectral else ("W'W - HH'", "W'W - VV' of neighbours")
+            name = names[view.depth > 2]
             law = "conserved" if not view.decay else "decays by its law"
             limit = self.limit(10.0) + ROUNDING
             self.claim(f"{name} {law}", drift[worst], limit, log_t[worst])
@@ -747,26 +792,32 @@ class _Examiner:
         self.lyapunov(intervals)
         self.bounds(intervals, log_t, log_loss)
 
-    def objective(self, log_t: NDArray, log_objective: NDArray, largest: NDArray) -> None:
+    def objective(self, log_t: NDArray, log_objective: NDArray, largest: NDArray, reach: NDArray) -> None:
         order = np.argsort(log_t, kind="stable")
-        values, size = log_objective[order], largest[order]
+        log_t, values = log_t[order], log_objective[order]
+        noise = 8.0 * self.view.eps * np.abs(log_t, where=np.isfinite(log_t), out=np.zeros(len(values)))
+        if self.view.loss.squared:  # it may fall to 0, where its logarithm says nothing
+            values = np.exp(0.5 * values)
+            blur, note = ROUNDING + noise + self.rtol * (reach[order] + values), "rise of its root"
+        else:  # the logarithm of the loss is as sensitive as the margins are large
+            blur, note = ROUNDING + noise + self.rtol * largest[order], "rise of its logarithm"
         rise = np.diff(values, prepend=values[:1])
-        # the logarithm of the loss is as sensitive as the margins are large
-        blur = ROUNDING + self.rtol * size + 8.0 * EPS * np.abs(log_t[order], where=np.isfinite(log_t[order]),
-                                                                out=np.zeros(len(values)))  # fmt: skip
         worst = int(np.argmax(np.where(np.isnan(rise), np.inf, rise - blur)))
         name = "loss + decay never rises" if self.view.decay else "loss never rises"
-        self.claim(name, max(rise[worst], 0.0), blur[worst], log_t[order][worst], "rise of its logarithm")
+        self.claim(name, max(rise[worst], 0.0), blur[worst], log_t[worst], note)
 
-    def reported(self, intervals: list[_Interval]) -> None:
-        """The numbers that the trajectory gives, against the definitions here."""
+    def reported(self) -> None:
+        """The loss that the trajectory gives, against the definition here."""
         run = self.trajectory
         rows = run[self._some(len(run), 200 if self.view.numbers < 2**16 else 5)]
         own = self.view.states(rows)
-        off = np.abs(rows.log_loss - own.log_loss)
+        if self.view.loss.squared:
+            off, size = np.abs(np.exp(0.5 * rows.log_loss) - np.exp(0.5 * own.log_loss)), 1.0 + own.reach
+            note = "difference of the roots"
+        else:
+            off, size, note = np.abs(rows.log_loss - own.log_loss), own.largest, "difference of the logarithms"
         worst = int(np.argmax(np.where(np.isnan(off), np.inf, off)))
-        limit = ROUNDING + 32.0 * EPS * own.largest[worst]
-        self.claim("loss is as reported", off[worst], limit, rows.log_t[worst], "difference of the logarithms")
+        self.claim("loss is as reported", off[worst], ROUNDING + 32.0 * EPS * size[worst], rows.log_t[worst], note)
 
     def forces(self, intervals: list[_Interval], log_t: NDArray, least: NDArray) -> None:
         view = self.view
@@ -775,9 +826,9 @@ class _Examiner:
             for claim in claims:
                 self.skip(claim, "proved for the reduced flow only")
             return
-        if not view.loss.pushes:
+        if view.loss.pull:
             for claim in claims:
-                self.skip(claim, f"with the loss {view.loss.name} a force may have any sign")
+                self.skip(claim, f"with the loss {view.loss} a force may have any sign")
             return
         worst = int(np.argmin(np.where(np.isnan(least), -np.inf, least)))
         # the fast transform subtracts: forces are right relative to the largest
@@ -833,7 +884,7 @@ class _Examiner:
     def bounds(self, intervals: list[_Interval], log_t: NDArray, log_loss: NDArray) -> None:
         view, run = self.view, self.trajectory
         claims = ("geometric mean above its bound", "loss below its bound", "loss above that of collapse")
-        if view.loss.name != "cross_entropy":
+        if view.loss != Loss():
             for claim in claims:
                 self.skip(claim, "proved for the cross-entropy only")
             return

@@ -19,20 +19,23 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .certificate import time_text
+
 LN10 = math.log(10.0)
 FULL_UNTIL, FULL_CLASSES = 6.0 * LN10, 128  # `run` checks against the full flow to t = 1e6, for at most so many classes
+LEAST_LOG_TIME = -690.0  # of a run that there is something to compare of
 SLACK, COARSEST = 1000.0, 0.01  # two runs may differ by so many times rtol, for errors of steps add up; and by so much
-ROUNDING = 1e-12  # a change that counts as none
 ROWS = 40  # of the full run that `compare` looks at, besides those that it prints
 LARGEST_FILE = 2**28  # bytes of states of the full run, above which `compare` does not save them
-SAMPLES = 2000  # of a run, on which certificates rest; fewer if it has very many modes
 
 EXAMPLES = {
     "run": """examples:
   ceflow run                                   16 classes to t = 1e30
   ceflow run -K 64 --t-end 1e1000              time may leave floating point
   ceflow run --scheme cyclic -K 10 --seed 3    any number of classes
-  ceflow run --scheme hamming:3,4              64 classes, 3 modes""",
+  ceflow run --scheme hamming:3,4              64 classes, 3 modes
+  ceflow run --depth 3 --weight-decay 1e-3     deeper, until it comes to rest
+  ceflow run --loss label_smoothing:0.2        another loss""",
     "compare": """examples:
   ceflow compare                               16 classes to t = 1e6
   ceflow compare --scheme johnson:5,2          triangular graph on 10 classes
@@ -87,10 +90,10 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser(
         "run",
         help="integrate the reduced flow, certify it, save data and a figure",
-        description="Integrate the flow of the singular values from a small random start, check it\n"
-        "against the full matrix flow and against what theory proves, print a summary,\n"
-        "and write data and a figure. Exit code 0 only if the run reached its end and\n"
-        "every check passed.",
+        description="Integrate the flow of the singular values from a small random start, certify it\n"
+        "(equations, conservation laws, what theory proves), check it against the full\n"
+        "matrix flow, print a summary, and write data and a figure. Exit code 0 only if\n"
+        "the run reached its end and every check passed.",
         epilog=EXAMPLES["run"],
         formatter_class=raw,
     )
@@ -112,6 +115,21 @@ def _parser() -> argparse.ArgumentParser:
             metavar="NAME",
             help="hadamard (K a power of 2), cyclic or complete (any K), hamming:M,Q (K = Q^M) or johnson:N,K"
             " (K = N choose K); default: %(default)s",
+        )
+        add(
+            "--loss",
+            default="cross_entropy",
+            metavar="NAME",
+            help="cross_entropy, squared_error, label_smoothing[:E] or focal[:F], with E = 0.1 and F = 2 when left out;"
+            " default: %(default)s",
+        )
+        add("--depth", type=float, default=2, metavar="L", help="number of layers (default: %(default)s)")
+        add(
+            "--weight-decay",
+            type=float,
+            default=0.0,
+            metavar="MU",
+            help="adds (MU / 2) sum |W_l|^2 to the loss (default: %(default)g)",
         )
         add(
             "--t-end",
@@ -172,6 +190,21 @@ def _scheme(text: str, classes: int | None):
     raise ValueError(f"--scheme must be hadamard, cyclic, complete, hamming:M,Q or johnson:N,K; got {text!r}")
 
 
+def _loss(text: str):
+    """The loss called `text`, for example "focal" or "focal:3"."""
+    from . import losses
+
+    name, _, parameter = text.partition(":")
+    if not parameter:
+        return losses.as_loss(name)
+    if name not in ("label_smoothing", "focal"):
+        raise ValueError(f"--loss must be cross_entropy, squared_error, label_smoothing[:E] or focal[:F]; got {text!r}")
+    try:
+        return getattr(losses, name)(float(parameter))
+    except ValueError as error:
+        raise ValueError(f"--loss {text}: {error}") from None
+
+
 def _start(options: argparse.Namespace):
     """Flow and start that the options ask for."""
     from .spectral import SpectralFlow
@@ -180,7 +213,12 @@ def _start(options: argparse.Namespace):
         raise ValueError(f"--scale must be between 1e-290 and 1e290, got {options.scale:g}")
     if options.seed < 0:
         raise ValueError(f"--seed must not be negative, got {options.seed}")
-    flow = SpectralFlow(_scheme(options.scheme, options.classes))
+    flow = SpectralFlow(
+        _scheme(options.scheme, options.classes),
+        loss=_loss(options.loss),
+        depth=options.depth,
+        weight_decay=options.weight_decay,
+    )
     return flow, options.scale * np.random.default_rng(options.seed).uniform(0.1, 1.0, flow.scheme.modes)
 
 
@@ -188,7 +226,7 @@ def _start(options: argparse.Namespace):
 
 
 def _run(options: argparse.Namespace) -> int:
-    from . import compare, integrate
+    from . import integrate
 
     flow, start = _start(options)
     options.out.mkdir(parents=True, exist_ok=True)
@@ -198,35 +236,63 @@ def _run(options: argparse.Namespace) -> int:
     traj, seconds = page.timed(
         lambda: integrate(flow, start, log_t_end=options.t_end, rtol=options.rtol, progress=page.progress)
     )
-    at = traj.at(log_t=_decades(traj, traj.log_t_end))
+    rests = _rest(traj)
+    at = traj.at(log_t=_decades(traj, traj.log_t_end if rests is None else rests))
     s, weights = at.singular_values, flow.scheme.multiplicities[1:]
     mean = s @ weights / weights.sum()
     columns = np.stack([s.min(axis=1), mean, s.max(axis=1), at.loss, at.lyapunov, at.accuracy_gap], axis=1)
     page.table(("t", "min s", "mean s", "max s", "loss", "V", "1 - p_0"), at.log_t, columns)
-
-    checks = [Check("reached the end of the time span", traj.success, None if traj.success else traj.message)]
-    checks += _certificates(traj)
-    full_end = min(traj.log_t_end, FULL_UNTIL)
-    if flow.scheme.classes <= FULL_CLASSES:
-        full = page.timed(lambda: _full(flow, start, None, full_end, options.rtol, page.progress))[0]
-        found = compare(traj, full)
-        size = _limit(options.rtol)
-        agrees = full.success and found.max_error <= size
-        measure = f"error {found.max_error:.1e} <= {size:.0e}"
-        checks.append(Check(f"agrees with the full flow to t = {_time(full_end)}", agrees, measure))
-        drift = _drift(full)
-        checks.append(Check("full flow: W'W - HH' conserved", drift <= size, f"drift {drift:.1e} <= {size:.0e}"))
-    else:
-        page.say(f"  Not compared with the full flow: more than {FULL_CLASSES} classes.")
-    passed = page.checks(checks)
+    if rests is not None:
+        page.say(f"At rest from t = {time_text(rests)} on: nothing moves any more.")
     page.say(f"{traj.nsteps} steps ({traj.nrejected} rejected), {traj.nfev} evaluations in {seconds:.3g} s")
-    page.say(f"{compiling:.2g} s before that to compile, or to load what was compiled")
+    page.say(f"{compiling:.2g} s before that to compile, or to load what was compiled\n")
+
+    certificate, seconds = page.timed(traj.certificate)
+    page.heading(f"Certificate, in {seconds:.2g} s")
+    page.report(certificate)
+    agrees = _check_against_full(page, flow, start, traj)
     traj.save(options.out / "run.npz")
     page.written(options.out / "run.npz")
     if options.plot:
         _save_figure(options.out / "run.png", lambda figure: _plot().dashboard(traj, figure), (11, 7.5))
         page.written(options.out / "run.png")
-    return page.verdict(passed)
+    return page.verdict(certificate.passed and agrees)
+
+
+def _check_against_full(page: _Page, flow, start: np.ndarray, traj) -> bool:
+    """The same start as full matrices: whether that run is sound, and agrees."""
+    from . import MatrixFlow, compare, integrate
+
+    why_not = None
+    if flow.scheme.classes > FULL_CLASSES:
+        why_not = f"more than {FULL_CLASSES} classes"
+    elif not isinstance(flow.depth, int):
+        why_not = "no network has such a depth"
+    elif traj.log_t_end < LEAST_LOG_TIME:
+        why_not = "the run got nowhere"
+    if why_not is not None:
+        page.say(f"Not compared with the full flow: {why_not}.\n")
+        return True
+    full_flow = MatrixFlow(loss=flow.loss, depth=flow.depth, reduction=flow.reduction, weight_decay=flow.weight_decay)
+    end, rtol = min(traj.log_t_end, FULL_UNTIL), page.options.rtol
+    full, seconds = page.timed(
+        lambda: integrate(full_flow, flow.lift(start), log_t_end=end, rtol=rtol, progress=page.progress)
+    )
+    found, certificate, size = compare(traj, full), full.certificate(), _limit(rtol)
+    page.heading(f"Full flow from the same start to t = {time_text(end)}, in {seconds:.2g} s")
+    failed = [check for check in certificate.checks if not check.passed]
+    own = "; ".join(check.claim for check in failed)
+    return page.checks(
+        [
+            Check("reduced flow agrees with it", found.max_error <= size, f"{found.max_error:8.1e} <= {size:.0e}"),
+            Check("its own certificate", not failed, f"failed: {own}" if failed else f" {_number(certificate)} checks"),
+        ]
+    )
+
+
+def _number(certificate) -> int:
+    """How many checks applied."""
+    return sum(check.status != "not applicable" for check in certificate.checks)
 
 
 def _compare(options: argparse.Namespace) -> int:
@@ -235,7 +301,14 @@ def _compare(options: argparse.Namespace) -> int:
     flow, start = _start(options)
     # bad widths and devices are reported before the work
     full_start = flow.lift(start, width=options.width)
-    full_flow = MatrixFlow(backend=options.backend, device=options.device, dtype=options.dtype)
+    full_flow = MatrixFlow(
+        backend=options.backend,
+        device=options.device,
+        dtype=options.dtype,
+        loss=flow.loss,
+        depth=flow.depth,
+        weight_decay=flow.weight_decay,
+    )
     options.out.mkdir(parents=True, exist_ok=True)
     page = _Page(options)
     page.problem(flow, start, width=full_start[0].shape[1])
@@ -244,6 +317,9 @@ def _compare(options: argparse.Namespace) -> int:
         lambda: integrate(flow, start, log_t_end=options.t_end, rtol=options.rtol, progress=page.progress)
     )
     decades = _decades(reduced, reduced.log_t_end)
+    if len(decades) < 2:
+        page.checks([Check("reduced flow reached the end", False, reduced.message)])
+        return page.verdict(False)
     rows = np.union1d(np.linspace(decades[1], decades[-1], ROWS), decades)
     full, full_seconds = page.timed(
         lambda: integrate(
@@ -286,13 +362,6 @@ def _compare(options: argparse.Namespace) -> int:
     return page.verdict(passed)
 
 
-def _full(flow, start: np.ndarray, width: int | None, log_t_end: float, rtol: float, progress: bool):
-    from . import MatrixFlow, integrate
-
-    full = MatrixFlow(reduction=flow.reduction)
-    return integrate(full, flow.lift(start, width=width), log_t_end=log_t_end, rtol=rtol, progress=progress)
-
-
 def _plot():
     from . import plot
 
@@ -307,7 +376,7 @@ def _save_figure(path: Path, draw: Callable, size: tuple[float, float]) -> None:
     figure.savefig(path, dpi=150)
 
 
-# -- certificates -----------------------------------------------------------------------------------------------------
+# -- what is printed --------------------------------------------------------------------------------------------------
 
 
 class Check(NamedTuple):
@@ -318,84 +387,63 @@ class Check(NamedTuple):
     measure: str | None = None
 
 
-def _certificates(traj) -> list[Check]:
-    """What theory proves of a balanced run, tested between its steps too."""
-    rows = traj.log_t[np.isfinite(traj.log_t)]
-    count = max(200, min(SAMPLES, 2**27 // traj.y.shape[1]))
-    log_t = np.union1d(rows, np.linspace(rows[0] - LN10, rows[-1], count))
-    loss, lyapunov = _sampled(traj, log_t, "loss", "lyapunov")
-    loss = loss[loss > 1e-300]
-    rise = float(np.max(np.diff(loss) / loss[:-1], initial=0.0))
-    checks = [Check("loss never rises", rise <= ROUNDING, f"rise {rise:.1e} <= {ROUNDING:.0e}")]
-    # V is quadratic in relative deviations of the singular values, and these are known to rtol
-    rise, size = float(np.max(np.diff(np.sqrt(np.maximum(lyapunov, 0.0))), initial=0.0)), ROUNDING + 10.0 * traj.rtol
-    checks.append(Check("V never rises", rise <= size, f"rise of sqrt(V) {rise:.1e} <= {size:.0e}"))
-    drift = float(np.max(np.abs(traj.conserved - traj.conserved[0]) / (traj.layers**2).sum(axis=1)))
-    checks.append(Check("a^2 - b^2 conserved", drift <= ROUNDING, f"drift {drift:.1e} <= {ROUNDING:.0e}"))
-    rows = rows[rows < 690.0]  # the last check needs times inside float64
-    if len(rows):
-        error, size = _geometric_mean_error(traj, rows), _limit(traj.rtol)
-        checks.append(Check("geometric mean grows by its identity", error <= size, f"error {error:.1e} <= {size:.0e}"))
-    return checks
-
-
-def _geometric_mean_error(traj, rows: np.ndarray) -> float:
-    """How far the run is from d log GM / dt = 2/(K-1) (1 - p_0), exact for balanced layers, integrated over its rows.
-
-    An independent test of singular values and times: the solver uses neither this identity nor this quadrature.
-    """
-    scheme = traj.flow.scheme
-    gap = traj.at(0.0).accuracy_gap[0]
-    first = min(rows[0], -math.log(gap)) - 30.0  # log t; nothing has moved before
-    early = np.linspace(first, rows[0], math.ceil((rows[0] - first) / 4.0), endpoint=False)
-    knots = np.append(early, np.interp(np.arange(0.0, len(rows) - 0.75, 0.5), np.arange(len(rows)), rows))
-    nodes, weights = np.polynomial.legendre.leggauss(16)
-    log_t = knots[:-1, None] + 0.5 * (nodes + 1.0) * np.diff(knots)[:, None]
-    (gaps,) = _sampled(traj, log_t.ravel(), "accuracy_gap")
-    growth = gap * math.exp(first) + np.sum(gaps.reshape(log_t.shape) * np.exp(log_t) @ weights * np.diff(knots)) / 2.0
-    ends = np.log(traj.at(log_t=np.array([-np.inf, rows[-1]])).singular_values)
-    share = scheme.multiplicities[1:] / (scheme.classes - 1)
-    return float(abs((ends[1] - ends[0]) @ share - 2.0 / (scheme.classes - 1) * growth))
-
-
-def _sampled(traj, log_t: np.ndarray, *names: str) -> list[np.ndarray]:
-    """Some numbers of a run at many times, a piece after another to save memory."""
-    pieces = np.array_split(log_t, math.ceil(len(log_t) * traj.y.shape[1] / 2**22))
-    values = [[getattr(row, name) for name in names] for row in (traj.at(log_t=piece) for piece in pieces)]
-    return [np.concatenate(parts) for parts in zip(*values, strict=True)]
-
-
 def _limit(rtol: float) -> float:
     return min(SLACK * rtol, COARSEST)
 
 
-def _drift(full) -> float:
-    """Largest change of the conserved matrix relative to the layers."""
-    change = np.linalg.norm(full.conserved - full.conserved[0], axis=(1, 2))
-    return float(np.max(change / (full.y**2).sum(axis=1)))
-
-
-# -- what is printed --------------------------------------------------------------------------------------------------
+def _rest(traj) -> float | None:
+    """log t from which on nothing moves; None if something moves to the end."""
+    last = traj._path.stretches[-1] if traj._path is not None else None
+    if getattr(last, "kind", "") != "rest" or not traj.success:
+        return None
+    return last.log_t if -math.inf < last.log_t < traj.log_t_end else None
 
 
 def _decades(traj, log_t_end: float, most: int = 12) -> np.ndarray:
     """log t at t = 0, at some powers of ten, and at the end."""
-    first = math.floor(traj.log_t[np.isfinite(traj.log_t)][0] / LN10)
+    finite = traj.log_t[np.isfinite(traj.log_t)]
+    if not len(finite) or not math.isfinite(log_t_end):  # it could not even begin
+        return np.array([-np.inf])
+    first = math.floor(finite[0] / LN10)
     last = log_t_end / LN10
     apart = max(1, math.ceil((last - first) / most))
     powers = np.arange(math.ceil(first / apart) * apart, last - 1e-9, apart) * LN10
     return np.concatenate([[-np.inf], powers, [log_t_end]])
 
 
-def _time(log_t: float) -> str:
-    """A time as a number, however large."""
-    if log_t == -math.inf:
-        return "0"
-    exponent = math.floor(log_t / LN10 + 1e-9)
-    mantissa = round(10.0 ** (log_t / LN10 - exponent), 2)
-    if mantissa >= 10.0:
-        mantissa, exponent = 1.0, exponent + 1
-    return f"{mantissa:g}e{exponent}" if exponent else f"{mantissa:g}"
+def _network(depth: float) -> str:
+    if depth == 2:
+        return "two layers, Z = W H"
+    if not isinstance(depth, int):
+        return f"depth {depth:g}"
+    return f"{depth} layers, Z = W_1 W_2 W_3" if depth == 3 else f"{depth} layers, Z = W_1 ... W_{depth}"
+
+
+def _residual(loss) -> tuple[str, str]:
+    """The loss in words, and its residual G, minus its gradient in Z."""
+    if loss.squared:
+        return "squared error", "I - 11'/K - Z"
+    if loss.smoothing:
+        return f"cross-entropy, label smoothing e = {loss.smoothing:g}", "(1 - e) I + e 11'/K - P,  P = softmax(Z)"
+    if loss.focusing:
+        words = f"focal, (1 - p)^f (-log p), f = {loss.focusing:g}"
+        return words, "(I - P) diag(q^f - f q^(f-1) p log p),  p = diag P = 1 - q"
+    return "cross-entropy", "I - P,  P = softmax(Z)"
+
+
+def _equations(depth: float, decays: bool) -> list[str]:
+    """The full flow, if there is one, and the reduced one."""
+    lines = []
+    if depth == 2:
+        terms = (" - mu W", " - mu H") if decays else ("", "")
+        lines.append(f"  full      dW/dt = G H' / K{terms[0]},  dH/dt = W' G / K{terms[1]}")
+    elif isinstance(depth, int):
+        term = " - mu W_l" if decays else ""
+        lines.append(f"  full      dW_l/dt = (W_1 ... W_(l-1))' G (W_(l+1) ... W_{depth})' / K{term}")
+    power = "s_i" if depth == 2 else f"s_i^(2 - 2/{depth:g})"
+    term = f" - {depth:g} mu s_i" if decays else ""
+    lines.append(f"  reduced   ds_i/dt = {depth:g} {power} lambda_i(s) / K{term},  lambda = modes of G")
+    return lines
 
 
 class _Page:
@@ -420,13 +468,30 @@ class _Page:
     def problem(self, flow, start: np.ndarray, width: int | None = None) -> None:
         scheme, options = flow.scheme, self.options
         full = "" if width is None else f", d = {width} features"
-        self.say(self.paint("Cross-entropy gradient flow on unconstrained features, two layers, Z = W H", "1"))
-        self.say("  equation  dW/dt = G H' / K,  dH/dt = W' G / K,  G = I - softmax(Z)   [full]")
-        self.say("            ds_i/dt = 2 s_i lambda_i(s) / K,  lambda = modes of G   [reduced]")
+        self.heading(f"Gradient flow on unconstrained features, {_network(flow.depth)}")
+        loss, residual = _residual(flow.loss)
+        self.say(f"  loss      {loss}, averaged over the classes")
+        if flow.weight_decay:
+            self.say(f"            and (mu / 2) sum |W_l|^2, weight decay mu = {flow.weight_decay:g}")
+        self.say(f"  residual  G = {residual}")
+        for line in _equations(flow.depth, bool(flow.weight_decay)):
+            self.say(line)
         self.say(f"  scheme    {scheme.name}: K = {scheme.classes} classes, D = {scheme.modes} modes{full}")
         self.say(f"  start     balanced, s = {options.scale:g} * U(0.1, 1), seed {options.seed}: "
                  f"{start.min():.3g} to {start.max():.3g}")  # fmt: skip
-        self.say(f"  until     t = {_time(options.t_end)}, rtol = {options.rtol:g}, time of the averaged loss\n")
+        self.say(f"  until     t = {time_text(options.t_end)}, rtol = {options.rtol:g}\n")
+
+    def heading(self, text: str) -> None:
+        self.say(self.paint(text, "1"))
+
+    def report(self, certificate) -> None:
+        """A certificate without its first line, for which there is a heading."""
+        for line in certificate.lines:
+            for word, code in (("PASS", "32"), ("FAIL", "31;1")):
+                if line.startswith(f"  {word}  "):
+                    line = f"  {self.paint(word, code)}  {line[8:]}"
+            self.say(line)
+        self.say()
 
     def table(self, head: tuple[str, ...], log_t: np.ndarray, cells: np.ndarray) -> None:
         widths = [max(11, len(name) + 2) for name in head[1:]]
@@ -434,7 +499,7 @@ class _Page:
         self.say(self.paint(cut, "1"))
         for time_of_row, row in zip(log_t, cells, strict=True):
             line = "".join(f"{value:>{width}.3e}" for value, width in zip(row, widths, strict=True))
-            self.say(f"{_time(time_of_row):>10}{line}")
+            self.say(f"{time_text(time_of_row):>10}{line}")
         self.say()
 
     def checks(self, checks: list[Check]) -> bool:
@@ -442,7 +507,7 @@ class _Page:
             state = self.paint("PASS", "32") if check.passed else self.paint("FAIL", "31;1")
             measure = textwrap.fill(check.measure or "", 64, subsequent_indent=" " * 8)
             measure = measure if len(measure) <= 33 else "\n        " + measure
-            self.say(f"  {state}  {check.claim:<38}{measure}".rstrip())
+            self.say(f"  {state}  {check.claim:<37}{measure}".rstrip())
         self.say()
         return all(check.passed for check in checks)
 

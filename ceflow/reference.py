@@ -30,8 +30,7 @@ from .spectral import SpectralFlow
 
 MAX_CLASSES = 1024
 FADED = 1e-155  # below, both layers of a mode that decays for ever count as 0
-PARAMETERS = {"label_smoothing": ("smoothing", 0.1), "focal": ("exponent", 2.0)}  # name and default of each loss's own
-LOSSES = ("cross_entropy", "squared_error", *PARAMETERS)
+DEEPEST = 100
 
 
 class Solution(NamedTuple):
@@ -59,14 +58,13 @@ def solve(
     *,
     digits: int = 30,
     max_steps: int = 5_000,
-    **options,
 ) -> Solution:
     """Singular values of a run at given times, right to the given number of digits.
 
     Parameters
     ----------
     flow : SpectralFlow
-        Its scheme, loss, depth, reduction and weight decay are what is solved.
+        Its scheme, loss, depth (at most 100), reduction and weight decay are what is solved.
     start : (D,) or (L, D) array
         Singular values, balanced, or the layers' own. Taken as exact numbers, as are the times.
     log_t : (n,) array
@@ -76,9 +74,6 @@ def solve(
         modes that decay to 0 relative to the largest one.
     max_steps : int
         Taylor steps after which to give up.
-    **options
-        ``loss=``, ``depth=``, ``reduction=``, ``weight_decay=``, and ``smoothing=`` or ``exponent=`` of the losses that
-        have one, instead of the flow's own.
 
     Returns
     -------
@@ -102,20 +97,21 @@ def solve(
         raise TypeError(f"flow must be a SpectralFlow, got {type(flow).__name__}")
     if isinstance(digits, bool) or not isinstance(digits, (int, np.integer)) or not 10 <= digits <= 200:
         raise ValueError(f"digits must be an integer from 10 to 200, got {digits!r}")
-    problem = _problem(flow, options)
+    if flow.depth > DEEPEST:
+        raise ValueError(f"the flow must have a depth of at most {DEEPEST}, got {flow.depth:g}")
     times = np.atleast_1d(np.asarray(log_t, float))
     if times.ndim != 1 or np.any(np.isnan(times)) or np.any(np.diff(times) <= 0.0) or np.any(times == np.inf):
         raise ValueError("log_t must be one-dimensional, finite or -inf, and strictly increasing")
     values = np.asarray(start, float)
     modes = flow.scheme.modes
-    if values.shape != (modes,) and values.shape != (problem.depth, modes):
-        raise ValueError(f"start must have shape ({modes},) or ({problem.depth:g}, {modes}), got {values.shape}")
+    if values.shape != (modes,) and values.shape != (flow.depth, modes):
+        raise ValueError(f"start must have shape ({modes},) or ({flow.depth:g}, {modes}), got {values.shape}")
     if not np.all(np.isfinite(values)):
         raise ValueError("start must be finite")
 
     ctx = _context(int(digits) + 15 + _lost_digits(values))
-    equations = _Equations(ctx, problem, exact_gaps(flow.scheme, ctx), values)
-    return _integrate(ctx, equations, times, int(digits), max_steps, problem.depth)
+    equations = _Equations(ctx, flow, exact_gaps(flow.scheme, ctx), values)
+    return _integrate(ctx, equations, times, int(digits), max_steps, flow.depth)
 
 
 def exact_gaps(scheme: Scheme, ctx=None) -> list[list]:
@@ -168,42 +164,6 @@ def exact_gaps(scheme: Scheme, ctx=None) -> list[list]:
     if sorted(order) != list(range(relations)) or not np.allclose(numbers[order], scheme.eigenmatrix, atol=1e-6):
         raise ValueError(f"{scheme.name} has an eigenmatrix that does not belong to its relations")
     return [[1 - rows[order[i]][j] / int(valencies[j]) for j in range(1, relations)] for i in range(1, relations)]
-
-
-# -- the problem ------------------------------------------------------------------------------------------------------
-
-
-class _Problem(NamedTuple):
-    scheme: Scheme
-    loss: str
-    parameter: float  # of the loss
-    depth: float
-    mean: bool
-    weight_decay: float
-
-
-def _problem(flow: SpectralFlow, options: dict) -> _Problem:
-    unknown = set(options) - {"loss", "depth", "reduction", "weight_decay", "smoothing", "exponent"}
-    if unknown:
-        raise TypeError(f"unknown options {', '.join(sorted(unknown))}")
-    loss = options.get("loss", flow.loss)
-    name = loss if isinstance(loss, str) else getattr(loss, "name", type(loss).__name__)
-    if name not in LOSSES:
-        raise ValueError(f"loss must be one of {', '.join(LOSSES)}, got {name!r}")
-    parameter = 0.0
-    if name in PARAMETERS:
-        attribute, default = PARAMETERS[name]
-        parameter = float(options.get(attribute, getattr(loss, attribute, getattr(flow, attribute, default))))
-    depth = float(options.get("depth", getattr(flow, "depth", 2)))
-    decay = float(options.get("weight_decay", getattr(flow, "weight_decay", 0.0)))
-    reduction = options.get("reduction", flow.reduction)
-    if not 2.0 <= depth <= 100.0:
-        raise ValueError(f"depth must be from 2 to 100, got {depth:g}")
-    if not 0.0 <= decay < math.inf:
-        raise ValueError(f"weight_decay must not be negative, got {decay:g}")
-    if reduction not in ("mean", "sum"):
-        raise ValueError(f'reduction must be "mean" or "sum", got {reduction!r}')
-    return _Problem(flow.scheme, name, parameter, depth, reduction == "mean", decay)
 
 
 def _context(digits: int):
@@ -310,12 +270,12 @@ class _Tape:
 class _Equations:
     """The flow as series in x = log(1 + t): the state is what `values` holds, and `velocities` are d/dx."""
 
-    def __init__(self, ctx, problem: _Problem, gaps: list[list], start: NDArray[np.float64]) -> None:
+    def __init__(self, ctx, flow: SpectralFlow, gaps: list[list], start: NDArray[np.float64]) -> None:
         self.ctx, self.tape = ctx, _Tape(ctx)
-        classes, modes = int(problem.scheme.classes), problem.scheme.modes
+        classes, modes = int(flow.scheme.classes), flow.scheme.modes
         self.modes = modes
-        decay = ctx.mpf(problem.weight_decay)
-        depth = int(problem.depth) if problem.depth == int(problem.depth) else ctx.mpf(problem.depth)
+        decay = ctx.mpf(flow.weight_decay)
+        depth = flow.depth if isinstance(flow.depth, int) else ctx.mpf(flow.depth)
         self.whole = isinstance(depth, int)
         exact = [[ctx.mpf(float(value)) for value in row] for row in np.atleast_2d(start)]
         if start.ndim == 2:
@@ -327,12 +287,12 @@ class _Equations:
         self.signs = [1 if value >= 0 else -1 for value in layers[-1]]
 
         # opposite layers have no part that grows, and where the force is positive they decay for ever
-        lasting = len(layers) == 2 and decay == 0 and problem.loss != "label_smoothing"
+        lasting = len(layers) == 2 and decay == 0 and not flow.loss.smoothing
         self.fading = [i for i in range(modes) if lasting and layers[0][i] == -layers[1][i]]
         self.growth = [ctx.mpf(1)]  # e^x = dt/dx, a coefficient after another
         self.values = [[[value] for value in row] for row in layers]  # [layer][mode] -> coefficients of its series
         s = [self._singular_value(i, depth) for i in range(modes)]
-        forces = self._forces(problem, gaps, s, classes, modes)
+        forces = self._forces(flow, gaps, s, classes, modes)
         self.velocities = [[self._velocity(row, i, depth, forces[i], decay) for i in range(modes)]
                            for row in range(len(layers))]  # fmt: skip
 
@@ -361,13 +321,13 @@ class _Equations:
             return velocity
         return tape.combination([1, -decay], [velocity, tape.product(layer, self.growth)])
 
-    def _forces(self, problem: _Problem, gaps: list[list], s: list[list], classes: int, modes: int) -> list[list]:
+    def _forces(self, flow: SpectralFlow, gaps: list[list], s: list[list], classes: int, modes: int) -> list[list]:
         """lambda_i dt/dx, as the definitions of the losses say."""
         ctx, tape, growth = self.ctx, self.tape, self.growth
-        unit = ctx.mpf(1) / classes if problem.mean else ctx.mpf(1)
-        multiplicities = [int(m) for m in problem.scheme.multiplicities[1:]]
-        valencies = [int(k) for k in problem.scheme.valencies[1:]]
-        if problem.loss == "squared_error":
+        unit = ctx.mpf(1) / classes if flow.reduction == "mean" else ctx.mpf(1)
+        multiplicities = [int(m) for m in flow.scheme.multiplicities[1:]]
+        valencies = [int(k) for k in flow.scheme.valencies[1:]]
+        if flow.loss.squared:
             return [tape.product(growth, tape.combination([-unit], [s[i]], unit)) for i in range(modes)]
         odds = []  # k_j p_j / p_0 = k_j exp(-(z_0 - z_j))
         for j in range(modes):
@@ -376,15 +336,15 @@ class _Equations:
         wrong = tape.combination([1] * modes, odds)
         right = tape.reciprocal(tape.combination([1], [wrong], 1))  # p_0
         common = right
-        if problem.loss == "focal":  # q^(f-1) (q + f p_0 (-log p_0)) p_0, q = 1 - p_0
-            f = ctx.mpf(problem.parameter)
+        if flow.loss.focusing:  # q^(f-1) (q + f p_0 (-log p_0)) p_0, q = 1 - p_0
+            f = ctx.mpf(flow.loss.focusing)
             q = tape.product(wrong, right)
             bracket = tape.combination([1, f], [q, tape.product(right, tape.log1p(wrong))])
             common = tape.product(tape.product(tape.power(q, f - 1), bracket), right)
         common = tape.product(common, growth)
         residuals = [tape.product(odds[j], common) for j in range(modes)]
-        if problem.loss == "label_smoothing":
-            eps = ctx.mpf(problem.parameter)
+        if flow.loss.smoothing:
+            eps = ctx.mpf(flow.loss.smoothing)
             residuals = [
                 tape.combination([1, -valencies[j] * eps / classes], [residuals[j], growth]) for j in range(modes)
             ]
@@ -408,14 +368,14 @@ class _Equations:
         """The state a distance h further, by the series."""
         return [[self.ctx.polyval(series[::-1], h) for series in row] for row in self.values]
 
-    def product(self, state: list[list], problem_depth) -> list:
+    def product(self, state: list[list], depth) -> list:
         """Singular values of a state."""
         out = []
         for i in range(self.modes):
             if self.whole:
                 out.append(self.ctx.fprod(row[i] for row in state))
             else:
-                out.append(self.signs[i] * abs(state[0][i]) ** problem_depth)
+                out.append(self.signs[i] * abs(state[0][i]) ** depth)
         return out
 
 

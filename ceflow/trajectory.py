@@ -24,6 +24,8 @@ from .spectral import SpectralFlow, check_whole_depth
 if TYPE_CHECKING:
     import xarray
 
+    from .certificate import Certificate
+
 FORMAT, VERSION = "ceflow trajectory", 2
 
 
@@ -56,8 +58,8 @@ class Trajectory:
         Natural logarithm of the time, -inf for t = 0. Time is in the units of the flow's `reduction`.
     y : (n, N) array
         States in the flow's own coordinates.
-    rtol : float
-        Tolerance of the run.
+    rtol, atol : float
+        Tolerances of the run.
     log_t_end : float
         How far the run goes.
     success : bool
@@ -76,6 +78,7 @@ class Trajectory:
         path: DenseOutput | None = None,
         log_t_end: float | None = None,
         rtol: float = math.nan,
+        atol: float = 0.0,
         success: bool = True,
         message: str = "",
         nfev: int = 0,
@@ -83,7 +86,7 @@ class Trajectory:
         nrejected: int = 0,
     ) -> None:
         self.flow, self.start, self.log_t, self.y = flow, start, log_t, y
-        self._path, self.rtol = path, rtol
+        self._path, self.rtol, self.atol = path, rtol, atol
         self.log_t_end = log_t_end if log_t_end is not None else float(log_t[-1])
         self.success, self.message = success, message
         self.nfev, self.nsteps, self.nrejected = nfev, nsteps, nrejected
@@ -150,11 +153,31 @@ class Trajectory:
         return self._with(self.log_t[rows], self.y[rows])
 
     def _with(self, log_t: np.ndarray, y: np.ndarray) -> Trajectory:
-        return type(self)(self.flow, self.start, log_t, y, path=self._path, rtol=self.rtol, **self._options())
+        options = self._options()
+        return type(self)(self.flow, self.start, log_t, y, path=self._path, rtol=self.rtol, atol=self.atol, **options)
 
     def _options(self) -> dict:
         names = ("log_t_end", "success", "message", "nfev", "nsteps", "nrejected")
         return {name: getattr(self, name) for name in names}
+
+    def certificate(self) -> Certificate:
+        """Check, after the fact and from outside, what the run verifiably satisfies: that it solves the equations, how
+        large its error is, what is conserved, what must fall, and proved bounds.
+
+        Returns
+        -------
+        ceflow.Certificate
+            It prints itself; ``passed`` is the verdict, ``error_estimate`` the relative error. Claims that are not
+            proved for this flow are listed as such.
+
+        Raises
+        ------
+        ValueError
+            If it is a batch of runs.
+        """
+        from .certificate import certify  # which imports this module
+
+        return certify(self)
 
     def save(self, path: str | os.PathLike) -> None:
         """Write the run to an ``.npz`` file, dense output included, for `ceflow.load`. The file appears whole or not
@@ -176,6 +199,7 @@ class Trajectory:
             "version": VERSION,
             "flow": self.flow.spec,
             "rtol": float(self.rtol),
+            "atol": float(self.atol),
             "options": options | {"log_t_end": repr(float(self.log_t_end))},
             "stretches": [stretch.kind for stretch in stretches],
             "resume": self._resume and self._resume.options,
@@ -430,7 +454,8 @@ def _dataset(trajectory: Trajectory, batch: tuple[str, ...] = (), **variables) -
     scalars = {name: (("row", *batch), getattr(trajectory, name)) for name in names}
     coordinates = {"log_t": ("row", trajectory.log_t), "t": ("row", trajectory.t)}
     attributes = {name: _plain(value) for name, value in trajectory._options().items() if name != "success"}
-    attributes |= {"flow": repr(trajectory.flow), "rtol": trajectory.rtol, "success": int(trajectory.success)}
+    attributes |= {name: getattr(trajectory, name) for name in ("rtol", "atol")}
+    attributes |= {"flow": repr(trajectory.flow), "success": int(trajectory.success)}
     return xarray.Dataset(scalars | variables, coords=coordinates, attrs=attributes)
 
 

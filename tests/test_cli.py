@@ -167,7 +167,7 @@ def test_no_command_shows_help_and_version_is_told(command):
      (2500 * math.log(10), "1e2500"), (math.log(9.999), "1e1"), (math.log(7.0), "7")],
 )  # fmt: skip
 def test_times_in_words(log_t, text):
-    assert cli._time(log_t) == text
+    assert cli.time_text(log_t) == text
 
 
 def test_module_runs():

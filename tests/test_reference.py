@@ -21,24 +21,23 @@ def small(scheme, seed=0, scale=1e-3):
 # -- the reference itself ----------------------------------------------------------------------------------------------
 
 
-def matrix_force(scheme, loss, parameter):
+def matrix_force(scheme, loss):
     """s -> -(dL/ds_i) / m_i = tr(E_i G) / m_i, from the logit matrix itself: no margins, no residuals."""
     basis, columns, K = scheme.basis(), scheme.columns, scheme.classes
+    eps, f = loss.smoothing, loss.focusing
 
     def force(s):
         Z = (basis * np.append(0.0, s)[columns]) @ basis.T
         P = np.exp(Z - Z.max(axis=0))
         P /= P.sum(axis=0)
-        if loss == "squared_error":
-            G = np.eye(K) - Z
-        elif loss == "cross_entropy":
-            G = np.eye(K) - P
-        elif loss == "label_smoothing":
-            G = (1.0 - parameter) * np.eye(K) + parameter / K - P
+        if loss.squared:
+            G = np.eye(K) - 1.0 / K - Z
+        elif not f:
+            G = (1.0 - eps) * np.eye(K) + eps / K - P
         else:  # focal, (1 - p_0)^f (-log p_0), by its slope in p_0 and dp_0/dz = p_0 (onehot - p)
             p0 = np.diag(P)
             q = 1.0 - p0
-            slope = parameter * q ** (parameter - 1.0) * np.log(p0) - q**parameter / p0
+            slope = f * q ** (f - 1.0) * np.log(p0) - q**f / p0
             G = -slope * p0 * (np.eye(K) - P)
         return np.bincount(columns, np.einsum("xi,xy,yi->i", basis, G, basis))[1:] / scheme.multiplicities[1:]
 
@@ -59,24 +58,19 @@ def layer_equations(force, start, t, decay, unit):
     return run.y.T.reshape(len(t), depth, modes)
 
 
-OPTIONS = {
-    "cross_entropy": {},
-    "squared_error": {},
-    "label_smoothing": {"smoothing": 0.2},
-    "focal": {"exponent": 2.5},
-}
+LOSSES = [cf.losses.Loss(), cf.losses.as_loss("squared_error"), cf.losses.label_smoothing(0.2), cf.losses.focal(2.5)]
 
 
 @pytest.mark.parametrize(("depth", "decay"), [(2, 0.0), (2, 0.03), (3, 0.03), (4, 0.0)])
-@pytest.mark.parametrize("loss", OPTIONS)
+@pytest.mark.parametrize("loss", LOSSES, ids=str)
 def test_losses_depths_and_decay_against_the_matrix_equations(loss, depth, decay):
     scheme = cf.hamming(2, 3) if depth == 3 else cf.cyclic(5)
     start = np.random.default_rng(depth).uniform(-0.3, 0.9, (depth, scheme.modes))
     t = np.array([1e-3, 0.1, 1.0, 5.0, 20.0])
     reduction, unit = ("mean", 1.0 / scheme.classes) if decay else ("sum", 1.0)
-    options = {"loss": loss, "depth": depth, "weight_decay": decay, "reduction": reduction}
-    exact = reference.solve(cf.SpectralFlow(scheme), start, np.log(t), digits=16, **options, **OPTIONS[loss])
-    force = matrix_force(scheme, loss, next(iter(OPTIONS[loss].values()), None))
+    flow = cf.SpectralFlow(scheme, loss=loss, depth=depth, weight_decay=decay, reduction=reduction)
+    exact = reference.solve(flow, start, np.log(t), digits=16)
+    force = matrix_force(scheme, loss)
     found = layer_equations(force, start, t, decay, unit)
     np.testing.assert_allclose(exact.layers.astype(float), found, rtol=0, atol=1e-11 * np.abs(found).max())
     product = exact.layers.prod(axis=1)
@@ -84,13 +78,13 @@ def test_losses_depths_and_decay_against_the_matrix_equations(loss, depth, decay
 
 
 @pytest.mark.parametrize("depth", [2.5, 3.0])
-@pytest.mark.parametrize("loss", OPTIONS)
+@pytest.mark.parametrize("loss", LOSSES, ids=str)
 def test_depths_between_the_integers(loss, depth):
     """ds/dt = L s^(2 - 2/L) lambda - L mu s; a negative s stays negative, and approaches 0 or falls."""
     scheme, t, decay = cf.cyclic(5), np.array([0.1, 1.0, 10.0]), 0.02
-    flow, s0 = cf.SpectralFlow(scheme, reduction="sum"), np.array([0.5, -0.2])
-    found = reference.solve(flow, s0, np.log(t), loss=loss, depth=depth, weight_decay=decay, digits=16, **OPTIONS[loss])
-    force = matrix_force(scheme, loss, next(iter(OPTIONS[loss].values()), None))
+    flow = cf.SpectralFlow(scheme, loss=loss, depth=depth, weight_decay=decay, reduction="sum")
+    s0, force = np.array([0.5, -0.2]), matrix_force(scheme, loss)
+    found = reference.solve(flow, s0, np.log(t), digits=16)
 
     def velocity(_, s):
         return depth * (np.abs(s) ** (2.0 - 2.0 / depth) * force(s) - decay * s)
@@ -123,22 +117,25 @@ def test_the_collapsed_ray_to_1e300_by_the_exponential_integral():
 )
 def test_more_digits_confirm_the_digits(scheme, options):
     """Other orders and other steps, to t = 1e300; decay and label smoothing come to rest on the way."""
-    flow, log_t = cf.SpectralFlow(scheme), LN10 * np.array([-3.0, 0.5, 2.0, 5.0, 30.0, 300.0])
+    flow, log_t = cf.SpectralFlow(scheme, **options), LN10 * np.array([-3.0, 0.5, 2.0, 5.0, 30.0, 300.0])
     s0 = small(scheme, scale=0.1)
-    rough, fine = (reference.solve(flow, s0, log_t, digits=digits, **options).singular_values for digits in (10, 16))
+    rough, fine = (reference.solve(flow, s0, log_t, digits=digits).singular_values for digits in (10, 16))
     assert np.abs((rough / fine - 1).astype(float)).max() < 1e-10
 
 
 def test_at_rest_the_equations_vanish():
     """Where decay or smoothing end a run, -dL/ds balances the decay: checked by the logit matrix."""
     scheme, eps = cf.cyclic(5), 0.1
-    flow = cf.SpectralFlow(scheme, reduction="sum")
-    s = reference.solve(flow, np.array([0.5, 1.0]), [400.0], loss="label_smoothing").singular_values[0].astype(float)
+
+    def end(s0, log_t, **options):
+        flow = cf.SpectralFlow(scheme, reduction="sum", **options)
+        return reference.solve(flow, np.array(s0), [log_t]).singular_values[0].astype(float)
+
+    s = end([0.5, 1.0], 400.0, loss="label_smoothing")
     np.testing.assert_allclose(s, math.log((1.0 - eps + eps / 5) / (eps / 5)), rtol=1e-13)  # p_j = eps / K: collapse
-    s = reference.solve(flow, np.array([0.5, 1.0]), [400.0], weight_decay=0.01).singular_values[0].astype(float)
-    np.testing.assert_allclose(matrix_force(scheme, "cross_entropy", None)(s), 0.01, rtol=1e-10)
-    s = reference.solve(flow, np.array([0.5, 2.0]), [690.0], loss="squared_error").singular_values[0].astype(float)
-    np.testing.assert_array_equal(s, 1.0)
+    s = end([0.5, 1.0], 400.0, weight_decay=0.01)
+    np.testing.assert_allclose(matrix_force(scheme, cf.losses.Loss())(s), 0.01, rtol=1e-10)
+    np.testing.assert_array_equal(end([0.5, 2.0], 690.0, loss="squared_error"), 1.0)
 
 
 def test_special_starts():
@@ -176,11 +173,8 @@ def test_bad_input():
         ((flow, np.ones(3), [np.nan]), {}, ValueError, "log_t"),
         ((flow, np.ones(3), [np.inf]), {}, ValueError, "log_t"),
         ((flow, np.ones(3), [0.0]), {"digits": 5}, ValueError, "digits"),
-        ((flow, np.ones(3), [0.0]), {"loss": "hinge"}, ValueError, "loss must be one of"),
-        ((flow, np.ones(3), [0.0]), {"depth": 1}, ValueError, "depth"),
-        ((flow, np.ones(3), [0.0]), {"weight_decay": -1.0}, ValueError, "weight_decay"),
-        ((flow, np.ones(3), [0.0]), {"reduction": "none"}, ValueError, "reduction"),
-        ((flow, np.ones(3), [0.0]), {"speed": 1}, TypeError, "unknown options speed"),
+        ((cf.SpectralFlow(cf.hadamard(4), depth=101), np.ones(3), [0.0]), {}, ValueError, "depth of at most 100"),
+        ((cf.SpectralFlow(cf.hadamard(4), depth=2.5), np.ones((2, 3)), [0.0]), {}, ValueError, "start must have shape"),
         ((flow, np.ones(3), [700.0]), {"max_steps": 3}, RuntimeError, "gave up after 3"),
         ((cf.SpectralFlow(cf.hadamard(2048)), np.ones(2047), [0.0]), {}, ValueError, "at most 1024"),
     ):
@@ -199,4 +193,18 @@ def test_true_errors_are_below_100_tolerances(scheme):
     for rtol in (1e-6, 1e-9, 1e-12):
         found = cf.integrate(flow, s0, log_t_eval=log_t, rtol=rtol)
         error = np.abs((found.singular_values / exact - 1).astype(float))
+        assert error.max() < 100 * rtol
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.01])
+@pytest.mark.parametrize("depth", [2, 2.5, 3])
+@pytest.mark.parametrize("loss", LOSSES, ids=str)
+def test_true_errors_of_every_loss_depth_and_decay(loss, depth, decay):
+    scheme = cf.cyclic(5)
+    flow, log_t = cf.SpectralFlow(scheme, loss=loss, depth=depth, weight_decay=decay), np.linspace(-3.0, 6.0, 19)
+    start = np.array([0.4, 0.2]) if depth == 2.5 else np.random.default_rng(0).uniform(0.3, 0.9, (depth, 2))
+    exact = reference.solve(flow, start, log_t, digits=12).singular_values
+    for rtol in (1e-6, 1e-9):
+        found = cf.integrate(flow, start, log_t_eval=log_t, rtol=rtol)
+        error = np.abs(((found.singular_values - exact) / np.maximum(np.abs(exact), 1e-100)).astype(float))
         assert error.max() < 100 * rtol

@@ -436,6 +436,7 @@ class _Run:
             path=Path(stretches) if self.keep and stretches else None,
             log_t_end=end,
             rtol=self.rtol,
+            atol=self.atol,
             success=success,
             message=message,
             nfev=self.nfev,

@@ -63,6 +63,7 @@ def load(path: str | os.PathLike) -> Trajectory:
             arrays["y"],
             path=Path(stretches) if stretches else None,
             rtol=rtol,
+            atol=checked_number("its atol", meta.get("atol", 0.0), 0.0, 1e300),
             **options,
         )
         if resume is not None:
