@@ -359,8 +359,10 @@ class _Run:
             inside = np.append(inside, self.log_end)
         if not len(inside):
             return False
-        if self.until is None and self.rows is None and not self.keep:
-            inside = inside[-1:]  # what nobody asks for stays where it is
+        if self.until is None and self.rows is None and not self.keep:  # only the last row is asked for
+            if log_t[-1] < self.log_end:
+                return False
+            inside = inside[-1:]
         y = stretch.sample(inside) if self.until is not None or self.rows is None else None
         stop = self.stopped(inside, y, begin, stretch) if self.until is not None else False
         if stop:
@@ -406,6 +408,8 @@ class _Run:
         self.success = False
         self.message = f"{reason}; stopped at log t = {log_t:.6g}"
         self.log_end = float(log_t)
+        if self.rows is None and not self.keep and self.at.state[0] > self.begun:
+            self.kept[1:] = [(self.at.state[:1].copy(), host(self.at.y)[None])]
 
     def show(self, bar: tqdm | None, log_t: float) -> None:
         if bar is None:

@@ -32,7 +32,7 @@ _INTERPOLANT = DOP853.interpolant
 _AT_POINTS = interpolation_weights(DOP853, POINTS)
 
 # PI control of the step (Gustafsson): exponents over the order of the error estimate.
-_KI, _KP = 0.7 / DOP853.error_order, 0.4 / DOP853.error_order
+_KI, _KP = 0.8 / DOP853.error_order, 0.2 / DOP853.error_order
 _K = 1.0 / DOP853.error_order
 _SAFETY, _GROWTH, _SHRINK = 0.8, 2.0, 0.1
 _SMALLEST_STEP = 1e-13
