@@ -274,7 +274,8 @@ def _check_against_full(page: _Page, flow, start: np.ndarray, traj) -> bool:
         page.say(f"Not compared with the full flow: {why_not}.\n")
         return True
     full_flow = MatrixFlow(loss=flow.loss, depth=flow.depth, reduction=flow.reduction, weight_decay=flow.weight_decay)
-    end, rtol = min(traj.log_t_end, FULL_UNTIL), page.options.rtol
+    rests = _rest(traj)  # after which there is nothing to compare
+    end, rtol = min(traj.log_t_end if rests is None else rests, FULL_UNTIL), page.options.rtol
     full, seconds = page.timed(
         lambda: integrate(full_flow, flow.lift(start), log_t_end=end, rtol=rtol, progress=page.progress)
     )
@@ -407,7 +408,7 @@ def _decades(traj, log_t_end: float, most: int = 12) -> np.ndarray:
     first = math.floor(finite[0] / LN10)
     last = log_t_end / LN10
     apart = max(1, math.ceil((last - first) / most))
-    powers = np.arange(math.ceil(first / apart) * apart, last - 1e-9, apart) * LN10
+    powers = np.arange(math.ceil(first / apart) * apart, last - 0.3, apart) * LN10
     return np.concatenate([[-np.inf], powers, [log_t_end]])
 
 
