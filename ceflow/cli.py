@@ -63,7 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.print_help()
         return 2
     try:
-        return options.action(options)
+        with np.errstate(over="ignore", under="ignore"):  # where everything decays, singular values become subnormal
+            return options.action(options)
     except (ValueError, TypeError, OSError, ImportError, MemoryError) as error:
         print(f"ceflow {options.command}: error: {error}", file=sys.stderr)
         return 2
@@ -443,7 +444,12 @@ def _equations(depth: float, decays: bool) -> list[str]:
         lines.append(f"  full      dW_l/dt = (W_1 ... W_(l-1))' G (W_(l+1) ... W_{depth})' / K{term}")
     power = "s_i" if depth == 2 else f"s_i^(2 - 2/{depth:g})"
     term = f" - {depth:g} mu s_i" if decays else ""
-    lines.append(f"  reduced   ds_i/dt = {depth:g} {power} lambda_i(s) / K{term},  lambda = modes of G")
+    lines.append(f"  reduced   ds_i/dt = {depth:g} {power} lambda_i(s) / K{term}")
+    meaning = "lambda = modes of G"
+    if len(lines[-1]) + len(meaning) + 3 <= 80:
+        lines[-1] += f",  {meaning}"
+    else:
+        lines.append(f"            {meaning}")
     return lines
 
 
