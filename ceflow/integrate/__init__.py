@@ -297,8 +297,8 @@ class _Run:
         while True:
             block, h, log_t = system.allocate(size, y.size), np.empty(size), np.empty(size)
             n, status, evaluations, rejected = (advance_compiled if compiled else advance)(
-                system, work.y, work.k, work.new, work.probe, work.scratch, work.zero, state, block, h, log_t,
-                self.rtol, self.atol, self.log_end, self.max_steps - self.nsteps - self.nrejected,
+                system, work.y, work.k, work.new, work.probe, work.scratch, work.zero, work.room, state, block, h,
+                log_t, self.rtol, self.atol, self.log_end, self.max_steps - self.nsteps - self.nrejected,
             )  # fmt: skip
             self.nfev, self.nsteps, self.nrejected = self.nfev + evaluations, self.nsteps + n, self.nrejected + rejected
             block, h, log_t = host(block[:n]) if self.keep else block[:n], h[:n], log_t[:n]

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..matrix import as_like, host
 from ..spectral import SpectralSystem
+from .clock import ROOM, SAMPLES
 from .stepper import STAGES, sample, sample_compiled
 
 
@@ -19,6 +20,7 @@ class Workspace:
     def __init__(self, system, n: int) -> None:
         self.k = system.allocate(STAGES, n)
         self.y, self.new, self.probe, self.scratch, self.zero = (system.allocate(n) for _ in range(5))
+        self.room = np.empty(ROOM + SAMPLES + STAGES)  # of the clock
 
 
 class Steps:
@@ -57,7 +59,8 @@ class Steps:
             y = system.allocate(out.shape[1])
             y[:] = as_like(self.y[i], y)
             call(
-                system, y, work.k, work.new, work.probe, work.scratch, self.h[i], self.log_t[i], log_t[rows], found
+                system, y, work.k, work.new, work.probe, work.scratch, work.room, self.h[i], self.log_t[i],
+                log_t[rows], found,
             )  # fmt: skip
             out[rows] = host(found)
         return out

@@ -21,7 +21,7 @@ from numba import njit
 from numba.extending import overload, register_jitable
 
 from .._kernels import KERNEL
-from .clock import POINTS, SAMPLES, TO_CHEBYSHEV, interpolation_error, locate, log_integral, log_sum
+from .clock import AT_STAGE, POINTS, ROOM, SAMPLES, TO_CHEBYSHEV, interpolation_error, locate, log_integral, log_sum
 from .tableau import DOP853, interpolation_weights
 
 LAST = DOP853.stages
@@ -34,7 +34,7 @@ _AT_POINTS = interpolation_weights(DOP853, POINTS)
 # PI control of the step (Gustafsson): exponents over the order of the error estimate.
 _KI, _KP = 0.7 / DOP853.error_order, 0.4 / DOP853.error_order
 _K = 1.0 / DOP853.error_order
-_SAFETY, _GROWTH, _SHRINK = 0.9, 3.0, 0.1
+_SAFETY, _GROWTH, _SHRINK = 0.8, 2.0, 0.1
 _SMALLEST_STEP = 1e-13
 FIRST_STEP = 0.1  # the clock moves the state at unit speed: a tenth of a relative change
 
@@ -121,28 +121,34 @@ def _attempt(system, y, h, k, new):
 @register_jitable
 def _sample_clock(system, y, h, k, phi_start, phi_end, probe, scratch, c):
     """The further stages for dense output, and phi - phi_end over the step as a Chebyshev series."""
-    for i in range(LAST + 1, STAGES):
-        combine(system, y, h, _COEFFICIENTS[i], k, i, probe)
-        rates(system, probe, k[i])
     for i in range(SAMPLES):
         c[i] = TO_CHEBYSHEV[i, 0] * (phi_start - phi_end)
+    for i in range(LAST + 1, STAGES):
+        combine(system, y, h, _COEFFICIENTS[i], k, i, probe)
+        phi = float(rates(system, probe, k[i])) - phi_end
+        for m in range(1, SAMPLES - 1):
+            if AT_STAGE[m] == i:
+                for j in range(SAMPLES):
+                    c[j] += TO_CHEBYSHEV[j, m] * phi
     for m in range(1, SAMPLES - 1):
-        combine(system, y, h, _AT_POINTS[m], k, STAGES, probe)
-        phi = float(rates(system, probe, scratch)) - phi_end
-        for i in range(SAMPLES):
-            c[i] += TO_CHEBYSHEV[i, m] * phi
+        if AT_STAGE[m] == 0:
+            combine(system, y, h, _AT_POINTS[m], k, STAGES, probe)
+            phi = float(rates(system, probe, scratch)) - phi_end
+            for j in range(SAMPLES):
+                c[j] += TO_CHEBYSHEV[j, m] * phi
 
 
 def advance(
-    system, y, k, new, probe, scratch, zero, state, knots_y, knots_h, knots_log_t, rtol, atol, log_t_end, steps_left
-):
+    system, y, k, new, probe, scratch, zero, room,
+    state, knots_y, knots_h, knots_log_t, rtol, atol, log_t_end, steps_left,
+):  # fmt: skip
     """Steps until `log_t_end`, or until the knots are full, or until something is up.
 
     ``state`` = (log_t, phi, h, previous error) is updated, as are y and ``k[0]`` (its rates). Returns the number of
     accepted steps, a status, and the numbers of evaluations and of rejected steps.
     """
     log_t, phi, h, previous = state[0], state[1], state[2], state[3]
-    c = np.empty(SAMPLES)
+    c = room[ROOM : ROOM + SAMPLES]
     done, evaluations, rejected = 0, 0, 0
     status = RUNNING
     while done < knots_h.size:
@@ -165,11 +171,13 @@ def advance(
         log_t_new = log_t
         if error <= 1.0 and phi_new < np.inf:
             _sample_clock(system, y, h, k, phi, phi_new, probe, scratch, c)
-            evaluations += STAGES - LAST + SAMPLES - 3
-            log_t_new = log_sum(log_t, phi_new + math.log(h) + log_integral(c, 1.0))
-            # an error of phi is one of log t; as a displacement along the path it counts t dtau/dt times
-            drift = math.exp(max(min(log_t_new - phi_new, 700.0), -700.0))
-            error = max(error, 2.0 * drift * interpolation_error(c) / rtol)
+            evaluations += STAGES - LAST + SAMPLES - 6
+            log_t_new = log_sum(log_t, phi_new + math.log(h) + log_integral(c, 1.0, room))
+            # An error of phi is one of log t; as a displacement along the path it counts t dtau/dt times. At the start
+            # of a long step, where dense output is to be right too, that is more than at its end.
+            drift = math.exp(max(min(max(log_t_new - phi_new, log_t - phi), 700.0), -700.0))
+            rounding = 5e-16 * max(1.0, abs(phi), abs(phi_new))  # coefficients below it are noise
+            error = max(error, 2.0 * drift * max(interpolation_error(c) - rounding, 0.0) / rtol)
         if not (error <= 1.0 and log_t_new >= log_t):
             shrink = _SAFETY * error**-_K if error > 1.0 else _SHRINK
             h *= max(_SHRINK, min(shrink, 0.9))
@@ -192,14 +200,14 @@ def advance(
     return done, status, evaluations, rejected
 
 
-def sample(system, y, k, new, probe, scratch, h, log_t, targets, out):
+def sample(system, y, k, new, probe, scratch, room, h, log_t, targets, out):
     """Dense output: redoes the step of size h from (log_t, y) and writes the states at the times `targets`, in it."""
-    c, weights = np.empty(SAMPLES), np.empty(STAGES)
+    c, weights = room[ROOM : ROOM + SAMPLES], room[ROOM + SAMPLES : ROOM + SAMPLES + STAGES]
     phi = float(rates(system, y, k[0]))
     phi_new = float(_attempt(system, y, h, k, new))
     _sample_clock(system, y, h, k, phi, phi_new, probe, scratch, c)
     for row in range(targets.size):
-        x = locate(c, log_t, phi_new + math.log(h), targets[row])
+        x = locate(c, log_t, phi_new + math.log(h), targets[row], room)
         for j in range(STAGES):
             weights[j] = 0.0
         bubble = 1.0
@@ -210,5 +218,5 @@ def sample(system, y, k, new, probe, scratch, h, log_t, targets, out):
         combine(system, y, h, weights, k, STAGES, out[row])
 
 
-advance_compiled = njit(cache=True)(advance)
-sample_compiled = njit(cache=True)(sample)
+advance_compiled = njit(**KERNEL)(advance)
+sample_compiled = njit(**KERNEL)(sample)
