@@ -296,7 +296,7 @@ def test_every_check_has_failed_at_least_once():
 def test_report():
     certificate = certify(corrupt(cf.integrate(FLOW, S0, 1e30, rtol=1e-3), rtol=1e-12))
     text = str(certificate)
-    assert "FAIL  layers follow the equations" in text and "checks FAILED" in text and "at t = 1e" in text
+    assert "FAIL  layers follow the equations" in text and "checks FAILED" in text and "  at t = " in text
     assert isinstance(certificate, Certificate) and "failed" in repr(certificate)
     assert certificate["layers follow the equations"].status == FAILED
     assert certificate["layers follow the equations"].log_t > -math.inf
