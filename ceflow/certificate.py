@@ -162,7 +162,7 @@ def time_text(log_t: float) -> str:
     if log_t == -math.inf:
         return "0"
     exponent = math.floor(log_t / math.log(10.0) + 1e-9)
-    mantissa = round(10.0 ** (log_t / math.log(10.0) - exponent), 2)
+    mantissa = round(10.0 ** (log_t / math.log(10.0) - exponent), 2 if abs(exponent) < 1000 else 0)
     if mantissa >= 10.0:
         mantissa, exponent = 1.0, exponent + 1
     return f"{mantissa:g}e{exponent}" if exponent else f"{mantissa:g}"

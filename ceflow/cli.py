@@ -63,7 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.print_help()
         return 2
     try:
-        return options.action(options)
+        with np.errstate(over="ignore", under="ignore"):  # where everything decays, singular values become subnormal
+            return options.action(options)
     except (ValueError, TypeError, OSError, ImportError, MemoryError) as error:
         print(f"ceflow {options.command}: error: {error}", file=sys.stderr)
         return 2
@@ -274,7 +275,8 @@ def _check_against_full(page: _Page, flow, start: np.ndarray, traj) -> bool:
         page.say(f"Not compared with the full flow: {why_not}.\n")
         return True
     full_flow = MatrixFlow(loss=flow.loss, depth=flow.depth, reduction=flow.reduction, weight_decay=flow.weight_decay)
-    end, rtol = min(traj.log_t_end, FULL_UNTIL), page.options.rtol
+    rests = _rest(traj)  # after which there is nothing to compare
+    end, rtol = min(traj.log_t_end if rests is None else rests, FULL_UNTIL), page.options.rtol
     full, seconds = page.timed(
         lambda: integrate(full_flow, flow.lift(start), log_t_end=end, rtol=rtol, progress=page.progress)
     )
@@ -407,7 +409,7 @@ def _decades(traj, log_t_end: float, most: int = 12) -> np.ndarray:
     first = math.floor(finite[0] / LN10)
     last = log_t_end / LN10
     apart = max(1, math.ceil((last - first) / most))
-    powers = np.arange(math.ceil(first / apart) * apart, last - 1e-9, apart) * LN10
+    powers = np.arange(math.ceil(first / apart) * apart, last - 0.3, apart) * LN10
     return np.concatenate([[-np.inf], powers, [log_t_end]])
 
 
@@ -442,7 +444,12 @@ def _equations(depth: float, decays: bool) -> list[str]:
         lines.append(f"  full      dW_l/dt = (W_1 ... W_(l-1))' G (W_(l+1) ... W_{depth})' / K{term}")
     power = "s_i" if depth == 2 else f"s_i^(2 - 2/{depth:g})"
     term = f" - {depth:g} mu s_i" if decays else ""
-    lines.append(f"  reduced   ds_i/dt = {depth:g} {power} lambda_i(s) / K{term},  lambda = modes of G")
+    lines.append(f"  reduced   ds_i/dt = {depth:g} {power} lambda_i(s) / K{term}")
+    meaning = "lambda = modes of G"
+    if len(lines[-1]) + len(meaning) + 3 <= 80:
+        lines[-1] += f",  {meaning}"
+    else:
+        lines.append(f"            {meaning}")
     return lines
 
 

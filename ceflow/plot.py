@@ -52,7 +52,7 @@ __all__ = [
     "ternary",
 ]
 
-SAMPLES, MOST_NUMBERS = 500, 2**24  # of a curve; of all states sampled for a figure
+SAMPLES, MOST_NUMBERS = 500, 2**21  # of a curve; of all states sampled for a figure
 MOST_CLASSES, CLASSES_WITH_NUMBERS = 4096, 8  # of a matrix drawn as an image; of one whose entries are written on it
 LN10 = math.log(10.0)
 SMALLEST = 1e-300  # of what has a logarithm worth drawing
