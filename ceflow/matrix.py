@@ -246,10 +246,14 @@ class MatrixFlow:
         """Coordinates of the start."""
         return np.concatenate([factor.ravel() for factor in start])
 
+    def rest(self, y: np.ndarray, log_t: float) -> Rest:
+        """The state y, at rest."""
+        return Rest(y, log_t)
+
     def mover(self, start: tuple[np.ndarray, ...], y: np.ndarray, log_t: float, rtol: float, closed_form: bool = True):
         """What carries the state on from y: a system for the stepper, or Rest at the origin."""
         if not np.any(y):
-            return Rest(y, log_t)
+            return self.rest(y, log_t)
         if self.dtype == "float32":
             if rtol < 1e-5:
                 raise ValueError(f"rtol must be at least 1e-5 in float32, got {rtol:g}")

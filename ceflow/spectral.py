@@ -186,20 +186,28 @@ class SpectralSystem(NamedTuple):
 
 
 class Rest:
-    """A state that does not move any more: every mode is at a critical point. It lasts for all times."""
+    """A state that does not move any more: every mode is at a critical point. It lasts for all times.
+
+    Under weight decay the imbalance of the layers goes on fading: theta, where it is part of the state, grows by
+    `decay` per unit of time.
+    """
 
     kind = "rest"
     message = "at rest: nothing can move any more"
 
-    def __init__(self, y: np.ndarray, log_t: float) -> None:
-        self.y, self.log_t = y, log_t
+    def __init__(self, y: np.ndarray, log_t: float, decay: float = 0.0) -> None:
+        self.y, self.log_t, self.decay = y, log_t, decay
 
     def grid(self, log_t_end: float) -> np.ndarray:
         """Times at which a row is worth keeping."""
         return np.empty(0)
 
     def sample(self, log_t: np.ndarray) -> np.ndarray:
-        return np.broadcast_to(self.y, (len(log_t), *self.y.shape)).copy()
+        y = np.broadcast_to(self.y, (len(log_t), *self.y.shape)).copy()
+        if self.decay > 0.0:
+            elapsed = np.exp(np.minimum(log_t, 700.0)) - math.exp(min(self.log_t, 700.0))
+            y[:, -1] += np.minimum(self.decay * elapsed, 1e6)  # by then nothing is left of the imbalance
+        return y
 
 
 class Ray:
@@ -326,6 +334,10 @@ class SpectralFlow:
         """Coordinates of the start."""
         return np.zeros(self.scheme.modes + (self.weight_decay > 0.0 and networks.needs_theta(start)))
 
+    def rest(self, y: np.ndarray, log_t: float) -> Rest:
+        """The state y, at rest."""
+        return Rest(y, log_t, self.weight_decay if y.size > self.scheme.modes else 0.0)
+
     def mover(self, start: np.ndarray, y: np.ndarray, log_t: float, rtol: float, closed_form: bool = True):
         """What carries the state on from y: a system for the stepper, or a closed form that holds for all later
         times."""
@@ -334,7 +346,7 @@ class SpectralFlow:
         toward = np.where(growing, 1.0, -1.0)
         active = (growing | fading) & (-toward * y[:modes] <= FADED)
         if not active.any():
-            return Rest(y, log_t)
+            return self.rest(y, log_t)
         weights, valencies = self._weights
         closes = bool(closed_form and self.plain and growing.all())
         if closes and is_collapsed(

@@ -304,8 +304,6 @@ def test_report():
 
 # -- other losses, depths and decay ------------------------------------------------------------------------------------
 
-FROZEN = "Rest freezes the layers: singular values are right, but the imbalance does not fade any further"
-
 
 @pytest.mark.parametrize("decay", [0.0, 0.01])
 @pytest.mark.parametrize("depth", [2, 2.5, 3])
@@ -340,7 +338,6 @@ def test_layers_of_their_own(loss, depth, decay):
     assert certificate[law].status == "passed"
 
 
-@pytest.mark.xfail(strict=True, reason=FROZEN)
 @pytest.mark.parametrize("loss", ["squared_error", "label_smoothing"])
 def test_an_imbalance_goes_on_fading_at_rest(loss):
     start = np.random.default_rng(0).uniform(0.2, 0.9, (2, 3))

@@ -113,10 +113,10 @@ def test_states_stay_on_the_device_until_they_are_sampled(monkeypatch):
         monkeypatch.setattr(module, "host", host)
     start = cf.random_init(classes=4, width=4)
     run = cf.integrate(cf.MatrixFlow(backend="torch"), start, 1e6, dense_output=False)
-    assert run.nsteps > 20 and len(run) == 2 and len(fetched) <= 3
+    assert run.nsteps > 20 and len(run) == 2 and len(fetched) <= 6
     fetched.clear()
     run = cf.integrate(cf.MatrixFlow(backend="torch"), start, t_eval=[1.0, 1e3], dense_output=False)
-    assert run.nsteps > 20 and len(run) == 2 and len(fetched) <= 4
+    assert run.nsteps > 20 and len(run) == 2 and len(fetched) <= 8
 
 
 def test_saved_and_sampled_like_any_run(tmp_path):

@@ -273,7 +273,7 @@ class _Run:
                 state[1] = float(type(mover).rates(mover, work.y, work.k[0]))
                 self.nfev += 1
                 if state[1] == math.inf or type(mover).rests(mover, work.y, work.k[0], self.rtol):
-                    mover = Rest(y, log_t)
+                    mover = self.flow.rest(y, log_t)
             if isinstance(mover, (Rest, Ray)):
                 self.close(mover)
                 return

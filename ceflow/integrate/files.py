@@ -153,4 +153,4 @@ def _stretch(flow, start: np.ndarray, kind: str, i: int, arrays: dict[str, np.nd
     if kind == Steps.kind:
         first, log_first = y[0], float(log_t[0])
         return Steps(lambda: flow.mover(start, first, log_first, rtol, False), y, arrays[f"path{i}_h"], log_t)
-    return Rest(y, float(log_t)) if kind == Rest.kind else Ray(flow, start, y, float(log_t))
+    return flow.rest(y, float(log_t)) if kind == Rest.kind else Ray(flow, start, y, float(log_t))
