@@ -512,15 +512,20 @@ def comparison(comparison: Comparison, ax: Axes | None = None) -> Axes:
     curves = (
         (comparison.error, ERROR, colors.blue, "o-", 2.0),
         (comparison.off_diagonal, "full run: distance from the scheme", colors.orange, "s--", 1.4),
+        (comparison.singular_value_error, "singular values, over the largest", colors.ink, "v:", 1.2),
         (comparison.loss_error, "relative difference of the losses", colors.green, "^-.", 1.4),
+        (comparison.lyapunov_error, "difference of $V$", colors.purple, "d--", 1.2),
     )
     for values, label, color, style, width in curves:
-        ax.plot(x, _log10(values[later]), style, color=color, lw=width, ms=4, label=label)
+        if np.isfinite(values[later]).any():  # V is not defined for all runs
+            ax.plot(x, _log10(values[later]), style, color=color, lw=width, ms=4, label=label)
     tolerances = {run.rtol for run in (comparison.reduced, comparison.full) if run.rtol > 0.0}
     for rtol in sorted(tolerances):
         ax.axhline(math.log10(rtol), color=colors.grey, lw=1.2, ls=":", label=f"rtol = {_short(rtol)}")
     _powers(ax.yaxis)
-    return _finish(ax, comparison.full, "relative error")
+    _finish(ax, comparison.full, "relative error")
+    ax.legend(**LEGEND, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1.0))  # curves lie anywhere inside
+    return ax
 
 
 def dashboard(traj: Trajectory, figure: Figure | None = None) -> Figure:
@@ -690,6 +695,7 @@ class _Colors(NamedTuple):
     blue: str
     orange: str
     green: str
+    purple: str
     grey: str
     shades: ListedColormap
 
@@ -702,8 +708,8 @@ def _colors(ax: Axes) -> _Colors:
     paper = next((c for c in (ax.get_facecolor(), ax.figure.get_facecolor()) if c[3] > 0.0), (*[1.0 - dark] * 3, 1.0))
     shades = ListedColormap(colormaps["cividis"](np.linspace(0.3, 1.0, 256) if dark else np.linspace(0.0, 0.88, 256)))
     if dark:
-        return _Colors(ink, paper, "#56B4E9", "#E69F00", "#29C79B", "0.65", shades)
-    return _Colors(ink, paper, "#0072B2", "#D55E00", "#009E73", "0.45", shades)
+        return _Colors(ink, paper, "#56B4E9", "#E69F00", "#29C79B", "#E7A3C8", "0.65", shades)
+    return _Colors(ink, paper, "#0072B2", "#D55E00", "#009E73", "#A8558A", "0.45", shades)
 
 
 def _luminance(color) -> float:

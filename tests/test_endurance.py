@@ -74,4 +74,5 @@ def test_ten_thousand_moments_of_one_run():
     log_t = np.sort(np.random.default_rng(0).uniform(-20.0, 690.0, 10_000))
     s = run.at(log_t=log_t).singular_values
     assert np.isfinite(s).all() and np.diff(s, axis=0).min() > -1e-9 * s.max()
-    np.testing.assert_array_equal(s[::1000], run.at(log_t=log_t[::1000]).singular_values)
+    # not bit for bit: the closed form is computed for all times at once, and sums of other shapes add in another order
+    np.testing.assert_allclose(s[::1000], run.at(log_t=log_t[::1000]).singular_values, rtol=1e-13)
