@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -57,18 +57,18 @@ def errors(scheme: cf.Scheme, start: np.ndarray, log_t: np.ndarray = LOG_T) -> I
         yield Row(scheme, rtol, float(error[worst] / rtol), float(log_t[worst] / LN10), run.nsteps)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Prints the table. Returns 0 if all errors are below 100 tolerances."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks accuracy", description=__doc__)
-    parser.add_argument("--seed", type=int, default=0, help="of the start, s = 1e-3 U(0.1, 1) (default: 0)")
-    options = parser.parse_args(argv)
+def main(quick: bool = False, seed: int = 0) -> int:
+    """Prints the table, of two schemes if it must be quick. Returns 0 if all errors are below 100 tolerances.
+
+    The starts are s = 1e-3 U(0.1, 1) of the seed.
+    """
     print(f"Largest error of any singular value over rtol, at {len(LOG_T)} times from 1e-3 to 1e300 (and where).")
     print()
     print("| scheme | " + " | ".join(f"rtol = {rtol:g}" for rtol in TOLERANCES) + " | steps |")
     print("|---" * (len(TOLERANCES) + 2) + "|")
     passed = True
-    for scheme in schemes():
-        start = 1e-3 * np.random.default_rng(options.seed).uniform(0.1, 1.0, scheme.modes)
+    for scheme in schemes()[: 2 if quick else None]:
+        start = 1e-3 * np.random.default_rng(seed).uniform(0.1, 1.0, scheme.modes)
         rows = list(errors(scheme, start))
         cells = [f"{row.ratio:.2g} (1e{row.place:.3g})" for row in rows]
         print(f"| {scheme.name} | {' | '.join(cells)} | {', '.join(str(row.nsteps) for row in rows)} |", flush=True)
@@ -77,4 +77,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.accuracy", description=__doc__)
+    parser.add_argument("--seed", type=int, default=0, help="of the start, s = 1e-3 U(0.1, 1) (default: 0)")
+    raise SystemExit(main(seed=parser.parse_args().seed))
