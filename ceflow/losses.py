@@ -18,6 +18,7 @@ import numpy as np
 import scipy
 from numba import njit
 
+from ._checks import checked_number
 from ._kernels import KERNEL
 from .exponential import exp
 
@@ -89,12 +90,12 @@ class Loss(NamedTuple):
 
 def label_smoothing(smoothing: float = 0.1) -> Loss:
     """Cross-entropy with a share of the target, 0 < smoothing < 1, spread evenly over all K classes."""
-    return Loss(smoothing=_parameter("smoothing", smoothing, 0.0, 1.0))
+    return Loss(smoothing=checked_number("smoothing", smoothing, 1e-12, 1.0 - 1e-12))
 
 
 def focal(focusing: float = 2.0) -> Loss:
-    """Focal loss, ``(1 - p_0)^focusing`` times the cross-entropy, 0 < focusing < 100."""
-    return Loss(focusing=_parameter("focusing", focusing, 0.0, 100.0))
+    """Focal loss, ``(1 - p_0)^focusing`` times the cross-entropy, 0 < focusing <= 100."""
+    return Loss(focusing=checked_number("focusing", focusing, 1e-12, 100.0))
 
 
 def as_loss(loss: str | Loss) -> Loss:
@@ -118,14 +119,6 @@ def from_spec(spec: Mapping) -> Loss:
     if loss.squared or (loss.smoothing and loss.focusing):
         raise ValueError(f"there is no such loss: {dict(spec)}")
     return label_smoothing(loss.smoothing) if loss.smoothing else focal(loss.focusing)
-
-
-def _parameter(name: str, value: float, low: float, high: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
-        raise TypeError(f"{name} must be a number, got {value!r}")
-    if not low < value < high:
-        raise ValueError(f"{name} must be between {low:g} and {high:g}, got {value!r}")
-    return float(value)
 
 
 def log_odds_of_error(margins: np.ndarray, valencies: np.ndarray | None = None) -> np.ndarray:
