@@ -220,7 +220,7 @@ def residual(
     return log_scale
 
 
-def full_residual(loss: Loss, Z, work, xp=np):
+def full_residual(loss: Loss, Z, indices, xp=np):
     """Scaled residual G of a loss on full logit matrices, column c belonging to class c; for cross-entropy G = I - P.
 
     Written for any array library xp with NumPy's names, in place, without a look at the values.
@@ -230,7 +230,7 @@ def full_residual(loss: Loss, Z, work, xp=np):
     Z : (..., K, K) array
         Logits; becomes G divided by ``exp(log_scale)``. For cross-entropy G is -P_jk off the diagonal and on it the sum
         of the column's off-diagonal P_jk, never 1 - P_kk.
-    work : (K,) array of integers
+    indices : (K,) array of integers
         0..K-1, where Z lives.
 
     Returns
@@ -239,7 +239,7 @@ def full_residual(loss: Loss, Z, work, xp=np):
         Common to all matrices: the largest entry of G is about 1, or less for those that move much more slowly.
     """
     classes = Z.shape[-1]
-    diagonal = (..., work, work)
+    diagonal = (..., indices, indices)
     if loss.squared:
         Z *= -1.0
         Z -= 1.0 / classes
