@@ -124,7 +124,7 @@ def test_compare(command, tmp_path, arguments):
         ("run --loss hinge", "loss must be one of"),
         ("run --loss squared_error:2", "--loss must be cross_entropy"),
         ("run --loss focal:x", "--loss focal:x: could not convert"),
-        ("run --loss label_smoothing:2", "smoothing must be between 0 and 1"),
+        ("run --loss label_smoothing:2", "smoothing must be between 1e-12 and 1"),
         ("run --depth 1", "depth must be between"),
         ("run --weight-decay -1", "weight_decay must be between"),
         ("compare --depth 2.5", "depth must be an integer"),
