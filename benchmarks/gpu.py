@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 import ceflow as cf
-from ceflow.integrate.dense import Workspace
+from ceflow.integrate.stepper import Workspace
 from ceflow.integrate.stepper import STAGES
 from ceflow.matrix import as_like, host
 
@@ -65,7 +65,7 @@ def _right_hand_side(torch, device: str, sizes: list[int]) -> None:
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
         system = flow.mover(start, y, 0.0, 1e-9)
-        work = Workspace(system, y.size)
+        work = Workspace.of(system, y.size)
         work.y[:] = as_like(y, work.y)
         W, H = system.factors(work.y)
         V, U = system.factors(work.k[0])
@@ -77,7 +77,7 @@ def _right_hand_side(torch, device: str, sizes: list[int]) -> None:
             torch.matmul(W.T, G, out=U)
 
         floor = _best(torch, device, products)
-        ours = _best(torch, device, lambda system=system, work=work: float(system.rates(work.y, work.k[0])))
+        ours = _best(torch, device, lambda system=system, work=work: float(system.rates(work.y, work.k[0])[0]))
         least = 8 * ((STAGES + 2) * y.size + classes**2) / 2**20  # y and the new y, besides the stages
         used = torch.cuda.max_memory_allocated() / 2**20 if device == "cuda" else None  # nothing counts it on the CPU
         memory = f"{'-':>8} {least:8.0f} {'-':>6}" if used is None else f"{used:8.0f} {least:8.0f} {used / least:6.2f}"

@@ -6,6 +6,8 @@ table and no call in it.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numba import njit
 
@@ -58,3 +60,9 @@ def exp(x):
     power = np.uint64((half + BIAS) << PLACE).view(np.float64)
     other_power = np.uint64((digits - half + BIAS) << PLACE).view(np.float64)
     return (1.0 + (r + r2 * (low + r2 * r2 * high))) * power * other_power
+
+
+@njit(**KERNEL)
+def softplus(a: float) -> float:
+    """``log(1 + exp(a))``, without overflow."""
+    return max(a, 0.0) + math.log1p(math.exp(-abs(a)))

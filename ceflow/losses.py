@@ -20,8 +20,9 @@ from numba import njit
 
 from ._checks import checked_number
 from ._kernels import KERNEL
-from .exponential import exp
+from .exponential import exp, softplus
 
+NO_ODDS = -1e3  # whose exponential is 0
 LOSSES = ("cross_entropy", "squared_error", "label_smoothing", "focal")
 
 
@@ -169,22 +170,28 @@ def _smallest(valencies, margins):
 
 
 @njit(**KERNEL, fastmath={"reassoc"})
-def _sum(x):
+def _exponentials(valencies, margins, smallest, out):
+    """``out_j = k_j exp(smallest - margins_j)``, and their sum."""
     total = 0.0
-    for j in range(x.size):
-        total += x[j]
+    for j in range(margins.size):
+        weight = valencies[j] * exp(min(smallest - margins[j], 0.0))  # > 0 only where the valency is 0
+        out[j] = weight
+        total += weight
     return total
 
 
 @njit(**KERNEL)
 def residual(
     loss: Loss, classes: float, base: float, valencies: np.ndarray, margins: np.ndarray, out: np.ndarray
-) -> float:
+) -> tuple[float, float]:
     """Scaled residual of a loss on the relations (kernel).
 
     Writes ``out_j = k_j r_j / scale`` and returns ``log scale``, with r_j = p_j for cross-entropy; the largest ``exp``
     is 1, so nothing that matters underflows. ``base`` is 1 plus the valencies of those relations that are left out
     because their margin is always 0. A relation of valency 0 takes no part.
+
+    Returned beside it is a, minus the log odds of the relations that take part against all others: for cross-entropy
+    ``-log(1 + exp(a))`` is what is not smooth in the scale. It is -1000 where there is no such thing.
     """
     if loss.squared:
         first = 0.0
@@ -193,18 +200,16 @@ def residual(
         first = (first + 1.0) / classes
         for j in range(margins.size):
             out[j] = valencies[j] * (first - margins[j])
-        return 0.0
+        return 0.0, NO_ODDS
     smallest = _smallest(valencies, margins)
-    for j in range(margins.size):
-        out[j] = valencies[j] * exp(min(smallest - margins[j], 0.0))  # > 0 only where the valency is 0
-    total = _sum(out)
-    if smallest > 0.0:
-        log_scale = -smallest - math.log(base + total * math.exp(-smallest))
-    else:
-        log_scale = -math.log(base * math.exp(smallest) + total)
+    total = _exponentials(valencies, margins, smallest, out)
+    log_total = math.log(total)
+    log_base = math.log(base) if base > 1.0 else 0.0
+    a = log_base + smallest - log_total
+    log_scale = -log_total - softplus(a)
     if loss.focusing > 0.0:
         # r_j = p_j q^f (1 + f log(1 + o) / o), with q = 1 - p_0 and o = q / p_0
-        rest, own = math.log(base - 1.0) if base > 1.0 else -np.inf, math.log(total) - smallest
+        rest, own = math.log(base - 1.0) if base > 1.0 else -np.inf, log_total - smallest
         high = max(rest, own)
         log_odds = high + math.log(math.exp(rest - high) + math.exp(own - high))
         odds = math.exp(min(log_odds, 700.0))
@@ -217,7 +222,7 @@ def residual(
         for j in range(margins.size):
             out[j] = out[j] * weight - valencies[j] * share
         log_scale = high
-    return log_scale
+    return log_scale, a
 
 
 def full_residual(loss: Loss, Z, indices, xp=np):
@@ -237,6 +242,8 @@ def full_residual(loss: Loss, Z, indices, xp=np):
     -------
     log_scale : 0-dimensional array
         Common to all matrices: the largest entry of G is about 1, or less for those that move much more slowly.
+    a : 0-dimensional array or float
+        Mean log odds of the right class, as in `residual`.
     """
     classes = Z.shape[-1]
     diagonal = (..., indices, indices)
@@ -244,7 +251,7 @@ def full_residual(loss: Loss, Z, indices, xp=np):
         Z *= -1.0
         Z -= 1.0 / classes
         Z[diagonal] += 1.0
-        return 0.0 * Z[..., 0, 0].sum()
+        return 0.0 * Z[..., 0, 0].sum(), NO_ODDS
     Z -= Z[diagonal][..., None, :]  # minus the margins; the diagonal takes no part
     Z[diagonal] = -math.inf
     largest = xp.amax(Z, -2)  # minus the smallest margin of each column
@@ -253,6 +260,7 @@ def full_residual(loss: Loss, Z, indices, xp=np):
     # P_jk = Z_jk exp(log_weight_k), 1 / exp(log_weight) = exp(smallest margin) + total
     log_total = xp.log(Z.sum(-2))
     log_weight = -xp.logaddexp(-largest, log_total)
+    a = -(largest + log_total).mean()
     if loss.focusing:
         log_odds = largest + log_total
         odds = xp.exp(xp.clip(log_odds, -80.0, 80.0))
@@ -268,4 +276,4 @@ def full_residual(loss: Loss, Z, indices, xp=np):
         Z += loss.smoothing / classes * xp.exp(-log_scale)
     Z[diagonal] = 0.0
     Z[diagonal] = -Z.sum(-2)
-    return log_scale
+    return log_scale, a

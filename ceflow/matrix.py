@@ -107,7 +107,7 @@ class MatrixSystem:
         for factor in factors[-2:0:-1]:
             after.insert(0, xp.matmul(factor, after[0]))
         xp.matmul(factors[0], after[0], out=self.logits)
-        log_scale = full_residual(self.flow.loss, self.logits, self.diagonal, xp)
+        log_scale, a = full_residual(self.flow.loss, self.logits, self.diagonal, xp)
         back = self.logits  # (product of the first factors)' G
         for i, velocity in enumerate(velocities):
             if i + 1 < len(velocities):
@@ -131,7 +131,7 @@ class MatrixSystem:
             dy -= decay * y
         speed = xp.clip(xp.sqrt((activity**2).mean()), self.tiny, None)
         dy /= speed
-        return self.log_unit - log_scale - xp.log(speed)
+        return self.log_unit - log_scale - xp.log(speed), a
 
     def combine(self, y, h: float, w: np.ndarray, k, n: int, out) -> None:
         self.xp.matmul(k[:n].T, self.arrays.constant(w[:n]), out=out)

@@ -53,8 +53,11 @@ def constants(start: np.ndarray, depth: float = 2) -> np.ndarray:
     values has n = 0 at any depth; there the others are equal to the first two in size (see `others`).
     """
     if start.ndim == 1:
-        pair = start if depth == 2 else np.copysign(np.abs(start) ** (2.0 / depth), start)
-        return np.stack([pair, np.maximum(pair, 0.0), np.maximum(-pair, 0.0)])
+        rows = np.empty((3, start.size))
+        rows[0] = start if depth == 2 else np.copysign(np.abs(start) ** (2.0 / depth), start)
+        np.maximum(rows[0], 0.0, out=rows[1])
+        np.maximum(-rows[0], 0.0, out=rows[2])
+        return rows
     size = np.sort(np.abs(start), axis=0)
     sign = np.prod(np.sign(start), axis=0)
     a, b = size[0] * np.where(sign < 0.0, -1.0, 1.0), size[1]
@@ -99,9 +102,30 @@ def further(constants: np.ndarray, others: float, square: float, shift: float, i
     return gain
 
 
+@njit(**KERNEL)
 def paired(constants: np.ndarray) -> bool:
-    """Whether some mode has two smallest layers of different sizes, so that it is no plain exponential of y."""
-    return bool(np.any((constants[1] > 0.0) & (constants[2] > 0.0)))
+    """Whether some mode has two smallest layers of different sizes, so that it is no plain exponential of y (kernel)."""
+    for i in range(constants.shape[1]):
+        if constants[1, i] > 0.0 and constants[2, i] > 0.0:
+            return True
+    return False
+
+
+@njit(**KERNEL)
+def mobility(constants: np.ndarray, y: np.ndarray, toward: np.ndarray, active: np.ndarray) -> tuple[int, int]:
+    """Which modes can move at the coordinates y (kernel). Returns how many can, and how many could grow.
+
+    Writes 1 into `toward` for a mode whose layers grow with y, -1 for one that fades, and into `active` 1 for one that
+    can move, 0 for one that is dead or has faded.
+    """
+    count = growing = 0
+    for i in range(toward.size):
+        growing += constants[1, i] > 0.0
+        toward[i] = 1.0 if constants[1, i] > 0.0 else -1.0
+        moves = (constants[1, i] > 0.0 or constants[2, i] > 0.0) and -toward[i] * y[i] <= FADED
+        active[i] = 1.0 if moves else 0.0
+        count += moves
+    return count, growing
 
 
 @njit(**KERNEL)

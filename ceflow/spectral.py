@@ -12,6 +12,7 @@ from numba import njit
 from . import networks, theory
 from ._checks import LIMIT, checked_array, checked_integer, checked_number, log_time_unit
 from ._kernels import INLINE, KERNEL
+from .exponential import exp
 from .losses import Loss, as_loss, residual
 from .networks import FADED, singular_value_slope, singular_values
 from .schemes import Scheme, gap_transform
@@ -38,23 +39,45 @@ def _sum_of_squares(x, scale):
     return total
 
 
+@njit(**KERNEL)
+def _weighted_exponentials(weights, double_sign, y, out):
+    """``out_i = weights_i exp(±2 y_i)``: one loop, so that it is all vector instructions."""
+    for i in range(out.size):
+        out[i] = weights[i] * exp(double_sign[i] * y[i])
+
+
+@njit(**KERNEL)
+def _scale(x, factor):
+    for i in range(x.size):
+        x[i] *= factor
+
+
 @njit(**INLINE)
 def _forces(system, y, dy):
-    """Forces on the modes into dy, times exp(-log_scale), which is returned."""
-    singular_values(system.constants, system.others, system.paired, y, system.s, system.gain)
-    modes = system.s.size
-    for i in range(modes):
-        system.scratch[i] = system.weights[i] * system.s[i]
+    """Forces on the modes into dy, times exp(-log_scale), which is returned, and a (see `losses.residual`)."""
+    modes = system.toward.size
+    if system.plain:
+        _weighted_exponentials(system.start_weights, system.double_sign, y, system.scratch)
+    else:
+        singular_values(system.constants, system.others, system.paired, y, system.s, system.gain)
+        for i in range(modes):
+            system.scratch[i] = system.weights[i] * system.s[i]
     gap_transform(system.to_margins, system.work, system.margins)
-    log_scale = residual(system.loss, system.classes, system.base, system.valencies, system.margins, system.scratch)
+    log_scale, a = residual(system.loss, system.classes, system.base, system.valencies, system.margins, system.scratch)
     gap_transform(system.to_forces, system.work, dy[:modes])
-    return log_scale
+    return log_scale, a
 
 
 @njit(**INLINE)
 def _rates(system, y, dy):
-    modes = system.s.size
-    log_scale = _forces(system, y, dy)
+    modes = system.toward.size
+    log_scale, a = _forces(system, y, dy)
+    if system.plain:  # what is below, where all modes move, by nothing but forces
+        speed = math.sqrt(_sum_of_squares(dy, 1.0) * system.inverse_count)
+        if not speed > 0.0:
+            return np.inf, a
+        _scale(dy, 1.0 / speed)
+        return system.log_unit - log_scale - math.log(speed), a
     decay = 0.0
     if system.decay > 0.0:
         log_decay = math.log(system.decay)
@@ -72,7 +95,7 @@ def _rates(system, y, dy):
         dy[i] = system.active[i] * (system.gain[i] * dy[i] - system.toward[i] * decay)
     peak = _largest(system.scratch)
     if peak == 0.0:
-        return np.inf
+        return np.inf, a
     # scaled, because squares of what is small in deep networks would underflow
     speed = peak * math.sqrt(_sum_of_squares(system.scratch, 1.0 / peak) * system.inverse_count)
     inverse = 1.0 / speed
@@ -80,7 +103,7 @@ def _rates(system, y, dy):
         dy[i] *= inverse
     if y.size > modes:
         dy[modes] = decay / speed
-    return system.log_unit - log_scale - math.log(speed)
+    return system.log_unit - log_scale - math.log(speed), a
 
 
 @njit(**INLINE)
@@ -147,9 +170,28 @@ def is_collapsed(constants, weights, classes, y, s, gain, rtol):
     return mean > 0.0 and merged and 2.0 * classes * imbalance <= 0.1 * rtol * mean**3
 
 
+@njit(**KERNEL)
+def _extent(layers):
+    """The smallest size of numbers that are not 0, the largest, and the largest product of a column."""
+    smallest, largest, top = np.inf, 0.0, 0.0
+    for i in range(layers.shape[1]):
+        product = 1.0
+        for row in range(layers.shape[0]):
+            size = abs(layers[row, i])
+            product *= size
+            largest = max(largest, size)
+            if size > 0.0:
+                smallest = min(smallest, size)
+        top = max(top, product)
+    return smallest, largest, top
+
+
 class SpectralSystem(NamedTuple):
     """What the compiled stepper integrates: arrays, scratch space, and the kernels for them."""
 
+    plain: bool  # whether all modes move, as exponentials of y, by forces alone: two layers, no constant forces
+    start_weights: np.ndarray  # (D,) weights times singular values at y = 0
+    double_sign: np.ndarray  # (D,) twice `toward`
     constants: np.ndarray  # (3 + n, D), see networks.constants
     others: float  # see networks.others
     paired: bool  # see networks.paired
@@ -181,8 +223,8 @@ class SpectralSystem(NamedTuple):
 
     @staticmethod
     def allocate(*shape: int) -> np.ndarray:
-        """Zeros to keep states in."""
-        return np.zeros(shape)
+        """Room for states."""
+        return np.empty(shape)
 
 
 class Rest:
@@ -305,7 +347,7 @@ class SpectralFlow:
         """All that makes this flow again, in terms of JSON."""
         return {"flow": "spectral", "scheme": self.scheme.spec, "depth": self.depth} | options_spec(self)
 
-    @property
+    @functools.cached_property
     def plain(self) -> bool:
         """Whether this is cross-entropy on two layers without decay, of which Lyapunov functions, bounds and the
         collapsed solution are proved."""
@@ -322,11 +364,11 @@ class SpectralFlow:
             raise ValueError(
                 f"s0 must have shape ({modes},), singular values{layers} for {self.scheme.name}; got {values.shape}"
             )
-        size = np.abs(values)
         limit = 300 if values.ndim == 1 else 300 // depth
-        if np.any((size > 0) & ((size < 10.0**-limit) | (size > 10.0**limit))):
+        smallest, largest, product = _extent(values.reshape(-1, modes))
+        if smallest < 10.0**-limit or largest > 10.0**limit:
             raise ValueError(f"s0 must be 0 or between 1e-{limit} and 1e{limit} in size")
-        if np.any((size if values.ndim == 1 else np.prod(size, axis=0)) > LARGEST):
+        if product > LARGEST:
             raise ValueError(f"singular values must be at most {LARGEST:g}: larger ones would not move within any time")
         return values
 
@@ -342,46 +384,50 @@ class SpectralFlow:
         """What carries the state on from y: a system for the stepper, or a closed form that holds for all later
         times."""
         constants, modes = networks.constants(start, self.depth), self.scheme.modes
-        growing, fading = constants[1] > 0.0, constants[2] > 0.0
-        toward = np.where(growing, 1.0, -1.0)
-        active = (growing | fading) & (-toward * y[:modes] <= FADED)
-        if not active.any():
+        toward, active, s, gain, margins = empty(5, modes)
+        count, growing = networks.mobility(constants, y, toward, active)
+        if count == 0:
             return self.rest(y, log_t)
         weights, valencies = self._weights
-        closes = bool(closed_form and self.plain and growing.all())
-        if closes and is_collapsed(
-            constants, weights, float(self.scheme.classes), y, np.empty_like(y), np.empty_like(y), rtol
-        ):
+        classes = float(self.scheme.classes)
+        closes = bool(closed_form and self.plain and growing == modes)
+        if closes and is_collapsed(constants, weights, classes, y, s, gain, rtol):
             return Ray(self, start, y, log_t)
         to_margins, to_forces = self.scheme.transforms
         base = 1.0
-        if not active.all():
-            reached = self.scheme.margins(active.astype(float)) * self.scheme.classes > 1e-9 / self.scheme.classes
+        if count < modes:
+            reached = self.scheme.margins(active) * self.scheme.classes > 1e-9 / self.scheme.classes
             base += float(valencies[~reached].sum())
             valencies = np.where(reached, valencies, 0.0)
         log_unit, work = log_time_unit(self.scheme.classes, self.reduction), empty(modes + 1)
+        paired = networks.paired(constants)
         return SpectralSystem(
+            plain=bool(
+                count == modes and not paired and self.depth == 2 and not self.loss.pull and not self.weight_decay
+            ),
+            start_weights=weights * constants[0],
+            double_sign=2.0 * toward,
             constants=constants,
             others=networks.others(start, self.depth),
-            paired=networks.paired(constants),
+            paired=paired,
             weights=weights,
             loss=self.loss,
             pull=self.loss.pull,
-            classes=float(self.scheme.classes),
+            classes=classes,
             valencies=valencies,
             base=base,
-            active=active.astype(float),
+            active=active,
             toward=toward,
-            inverse_count=1.0 / int(active.sum()),
+            inverse_count=1.0 / count,
             decay=self.weight_decay * math.exp(log_unit),
             settles=self.loss.pull > 0.0 or self.weight_decay > 0.0,
             to_margins=to_margins,
             to_forces=to_forces,
             log_unit=log_unit,
             closes=closes,
-            s=empty(modes),
-            gain=empty(modes),
-            margins=empty(modes),
+            s=s,
+            gain=gain,
+            margins=margins,
             scratch=work[1:],
             work=work,
         )

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from .certificate import Certificate
 
-FORMAT, VERSION = "ceflow trajectory", 2
+FORMAT, VERSION = "ceflow trajectory", 3
 
 
 class DenseOutput(Protocol):
@@ -40,7 +40,7 @@ class DenseOutput(Protocol):
 class Resume(NamedTuple):
     """What it takes to go on with a run."""
 
-    state: np.ndarray  # (4,) of the stepper: log t, phi, step size, previous error
+    state: np.ndarray  # (5,) of the stepper: log t, phi, a, step size, previous error
     y: np.ndarray  # (N,) at that log t
     tail: tuple[np.ndarray, np.ndarray, np.ndarray] | None  # the last step, y, h and log t, which may go beyond the end
     options: dict  # of the run

@@ -186,7 +186,7 @@ def test_the_residual_that_is_printed_is_the_residual(loss):
         text = text.replace(spaced, product)
     G = eval(text, names | {"diag": np.diag, "log": np.log})
     expected = Z.copy()
-    scale = cf.losses.full_residual(loss, expected, np.arange(K))
+    scale, _ = cf.losses.full_residual(loss, expected, np.arange(K))
     np.testing.assert_allclose(G, expected * np.exp(scale), atol=1e-14)
 
 

@@ -2,14 +2,24 @@
 
 import math
 
+import mpmath
 import numpy as np
 import pytest
 from reference import layers_flow, reduced_flow
 
 import ceflow as cf
 from ceflow.integrate import tableau
-from ceflow.integrate.clock import POINTS, ROOM, TO_CHEBYSHEV, interpolation_error, locate, log_integral
-from ceflow.integrate.stepper import _attempt
+from ceflow.integrate.clock import (
+    POINTS,
+    ROOM,
+    TO_CHEBYSHEV,
+    interpolation_error,
+    locate,
+    log_integral,
+    phi_value,
+)
+from ceflow.integrate.stepper import Workspace, _attempt, _plain_time
+from ceflow.losses import NO_ODDS
 
 SCHEMES = [cf.hadamard(8), cf.cyclic(9), cf.johnson(5, 2), cf.hamming(2, 3)]
 
@@ -188,7 +198,10 @@ class Circle:
 
     def rates(self, y, dy):
         dy[:] = y[1], -y[0]
-        return 0.0
+        return 0.0, NO_ODDS
+
+    def allocate(self, *shape):
+        return np.empty(shape)
 
     def combine(self, y, h, w, k, n, out):
         out[:] = y + h * (w[:n] @ k[:n])
@@ -197,13 +210,14 @@ class Circle:
 def test_convergence_order_of_the_tableau():
     errors = []
     for n in (4, 8):
-        y, new, k = np.array([0.0, 1.0]), np.zeros(2), np.zeros((16, 2))
         system = Circle()
+        work = Workspace.of(system, 2)
+        work.y[:] = 0.0, 1.0
         for _ in range(n):
-            system.rates(y, k[0])
-            _attempt(system, y, 2.0 / n, k, new)
-            y = new.copy()
-        errors.append(abs(y - [math.sin(2.0), math.cos(2.0)]).max())
+            system.rates(work.y, work.k[0])
+            _attempt(system, work, 2.0 / n)
+            work.y[:] = work.new
+        errors.append(abs(work.y - [math.sin(2.0), math.cos(2.0)]).max())
     order = math.log2(errors[0] / errors[1])
     assert tableau.DOP853.order - 0.5 < order < tableau.DOP853.order + 1.5
 
@@ -211,14 +225,16 @@ def test_convergence_order_of_the_tableau():
 def test_dense_output_is_of_order_seven():
     errors = []
     for h in (0.8, 0.4):
-        system, y, new, k = Circle(), np.array([0.0, 1.0]), np.zeros(2), np.zeros((16, 2))
-        system.rates(y, k[0])
-        _attempt(system, y, h, k, new)
+        system = Circle()
+        work = Workspace.of(system, 2)
+        work.y[:] = 0.0, 1.0
+        system.rates(work.y, work.k[0])
+        _attempt(system, work, h)
         for i in range(13, 16):
-            system.combine(y, h, tableau.DOP853.coefficients[i], k, i, new)
-            system.rates(new, k[i])
+            system.combine(work.y, h, tableau.DOP853.coefficients[i], work.k, i, work.new)
+            system.rates(work.new, work.k[i])
         x = np.linspace(0.05, 0.95, 19)
-        found = y + h * tableau.interpolation_weights(tableau.DOP853, x) @ k
+        found = work.y + h * tableau.interpolation_weights(tableau.DOP853, x) @ work.k
         errors.append(np.abs(found - np.stack([np.sin(h * x), np.cos(h * x)], axis=1)).max())
     assert math.log2(errors[0] / errors[1]) > 7.5  # the local error of an interpolant of order 7 is h^8
 
@@ -234,26 +250,69 @@ def test_tableau_satisfies_its_row_sums():
 
 @pytest.mark.parametrize(("low", "high"), [(0.0, 1e-9), (-3.0, 4.0), (0.0, 300.0), (5.0, -200.0), (0.0, 1e5)])
 def test_log_integral_of_an_exponential(low, high):
-    c = TO_CHEBYSHEV @ (low + (high - low) * POINTS)
+    series = np.stack([TO_CHEBYSHEV @ np.full(POINTS.size, NO_ODDS), TO_CHEBYSHEV @ (low + (high - low) * POINTS)])
     for end in (1.0, 0.37, 1e-6):
         x = (high - low) * end
         exact = low + math.log(end) + (math.log(math.expm1(x) / x) if x < 600 else x - math.log(x))
-        assert log_integral(c, end, np.empty(ROOM)) == pytest.approx(exact, rel=1e-13, abs=1e-13 + 1e-15 * abs(high))
+        assert log_integral(series, end, np.empty(ROOM)) == pytest.approx(
+            exact, rel=1e-13, abs=1e-13 + 1e-15 * abs(high)
+        )
+
+
+@pytest.mark.parametrize(
+    ("a", "b"), [((-8.0, 9.0), (0.0, 0.0)), ((-40.0, 300.0), (2.0, -7.0)), ((3.0, -90.0), (0, 60))]
+)
+def test_log_integral_of_a_softplus(a, b):
+    """exp(phi) = (1 + exp(a)) exp(b), with a and b straight lines from a[0] to a[1]: two exponentials."""
+    series = np.stack([TO_CHEBYSHEV @ (low + (high - low) * POINTS) for low, high in (a, b)])
+
+    def exponential(low, high):
+        return mpmath.exp(low) * mpmath.expm1(high - low) / (high - low) if high != low else mpmath.exp(low)
+
+    exact = mpmath.log(exponential(*map(mpmath.mpf, b)) + exponential(a[0] + mpmath.mpf(b[0]), a[1] + mpmath.mpf(b[1])))
+    assert log_integral(series, 1.0, np.empty(ROOM)) == pytest.approx(float(exact), rel=1e-13)
+    for x in (0.0, 0.3, 1.0):
+        here = [low + (high - low) * x for low, high in (a, b)]
+        assert phi_value(series, x) == pytest.approx(np.logaddexp(0.0, here[0]) + here[1], rel=1e-13, abs=1e-13)
 
 
 def test_locate_inverts_the_integral():
-    c, room = TO_CHEBYSHEV @ (40 * POINTS**2 - 40.0), np.empty(ROOM)
+    room = np.empty(ROOM)
+    series = np.stack([TO_CHEBYSHEV @ (30 * POINTS - 20.0), TO_CHEBYSHEV @ (40 * POINTS**2 - 40.0)])
     for log_start in (-math.inf, -30.0):
         for x in (1e-9, 0.01, 0.5, 0.999):
-            target = np.logaddexp(log_start, 2.0 + log_integral(c, x, room))
-            x = locate(c, log_start, 2.0, target, room)
-            found = np.logaddexp(log_start, 2.0 + log_integral(c, x, room))
+            target = np.logaddexp(log_start, 2.0 + log_integral(series, x, room))
+            x = locate(series, log_start, 2.0, target, room)
+            found = np.logaddexp(log_start, 2.0 + log_integral(series, x, room))
             assert found == pytest.approx(target, abs=1e-13)
 
 
 def test_a_series_that_does_not_converge_is_not_trusted():
-    assert interpolation_error(TO_CHEBYSHEV @ np.exp(60 * POINTS)) == math.inf
-    assert interpolation_error(TO_CHEBYSHEV @ np.exp(POINTS)) < 1e-7
+    assert interpolation_error(TO_CHEBYSHEV @ np.exp(60 * POINTS), 0.0) == math.inf
+    assert interpolation_error(TO_CHEBYSHEV @ np.exp(POINTS), 0.0) < 1e-6
+    assert interpolation_error(TO_CHEBYSHEV @ np.exp(POINTS), 1e-6) == 0.0
+
+
+def test_time_by_the_stages_alone_is_of_order_eight():
+    """In a circle whose angle is phi, t = integral of exp(phi) dtau."""
+    errors = []
+    for h in (0.8, 0.4):
+        system = Circle()
+        work = Workspace.of(system, 2)
+        work.y[:], work.k[0], work.phi[:, 0] = (0.0, 1.0), (1.0, 0.0), (0.0, NO_ODDS)
+        _attempt(system, work, h)
+        states = [work.y + h * tableau.DOP853.coefficients[i] @ work.k for i in range(13)]
+        passed, estimate = _plain_time(np.array([math.atan2(*state) for state in states]), h)
+        errors.append(abs(passed - math.expm1(h)))
+        assert errors[-1] < estimate < 1e-4
+    assert 7.5 < math.log2(errors[0] / errors[1]) < 10.5
+
+
+def test_states_are_continuous_where_steps_meet():
+    """Time is computed in two ways, which agree to the tolerance."""
+    run = cf.integrate(cf.SpectralFlow(cf.hadamard(64)), small(cf.hadamard(64)), 1e12, rtol=1e-9)
+    before = run.at(log_t=run.log_t[1:] * (1.0 - 1e-15)).singular_values
+    assert np.all(run.log_t[2:] > 0.0) and np.abs(before / run.singular_values[1:] - 1.0).max() < 1e-9
 
 
 # -- rows, stopping, options -------------------------------------------------------------------------------------------

@@ -38,7 +38,7 @@ def test_full_residual_is_minus_the_gradient(loss):
     for scale, shift in ((1.0, 0.0), (3.0, 20.0), (2.0, 300.0), (1.0, -200.0)):
         Z = scale * rng.standard_normal((3, 3)) + shift * np.eye(3)
         G = Z.copy()
-        log_scale = full_residual(as_loss(loss), G, np.arange(3))
+        log_scale, _ = full_residual(as_loss(loss), G, np.arange(3))
         with mpmath.workdps(400):
             for c, j in itertools.product(range(3), repeat=2):
 
@@ -61,13 +61,14 @@ def test_reduced_residual_is_the_full_one(scheme, loss):
     for scale in (0.3, 3.0, 30.0):
         s = scale * rng.uniform(-0.3, 1.0, scheme.modes)
         G = (basis * np.append(0.0, s)[columns]) @ basis.T
-        log_full = full_residual(loss, G, np.arange(scheme.classes))
+        log_full, a_full = full_residual(loss, G, np.arange(scheme.classes))
         out = np.empty(scheme.modes)
-        log_scale = residual(loss, float(scheme.classes), 1.0, valencies, scheme.margins(s), out)
+        log_scale, a = residual(loss, float(scheme.classes), 1.0, valencies, scheme.margins(s), out)
         expected = [-G[relations == j].mean() * valencies[j - 1] for j in range(1, scheme.modes + 1)]
         np.testing.assert_allclose(
             out * math.exp(log_scale - float(log_full)), expected, rtol=1e-9, atol=1e-13 * np.abs(expected).max()
         )
+        assert a == pytest.approx(float(a_full), rel=1e-12)
 
 
 @pytest.mark.parametrize("loss", ALL_LOSSES, ids=lambda x: str(as_loss(x)))

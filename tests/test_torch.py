@@ -54,10 +54,11 @@ def test_every_relative(loss, depth, decay):
 def test_residuals_are_the_same_code(loss):
     Z = 3.0 * np.random.default_rng(0).standard_normal((3, 5, 5)) + 4.0 * np.eye(5)
     mine, other = Z.copy(), torch.from_numpy(Z.copy())
-    log_scale = full_residual(as_loss(loss), mine, np.arange(5))
-    other_scale = full_residual(as_loss(loss), other, torch.arange(5), torch)
+    log_scale, a = full_residual(as_loss(loss), mine, np.arange(5))
+    other_scale, other_a = full_residual(as_loss(loss), other, torch.arange(5), torch)
     np.testing.assert_allclose(other.numpy(), mine, rtol=1e-12, atol=1e-15)
     assert float(other_scale) == pytest.approx(float(log_scale), rel=1e-14)
+    assert float(other_a) == pytest.approx(float(a), rel=1e-13)
 
 
 @pytest.mark.parametrize("backend", ["numpy", "torch"])

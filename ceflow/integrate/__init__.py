@@ -17,15 +17,18 @@ from .._checks import checked_array, checked_number
 from ..matrix import MatrixFlow, as_like, host
 from ..spectral import Ray, Rest, SpectralFlow, SpectralSystem
 from ..trajectory import Resume, Trajectory, trajectory_type
-from .dense import Path, Steps, Workspace
+from .dense import Path, Steps
 from .files import load
 from .stepper import (
+    AT_REST,
     FIRST_STEP,
     REACHED,
+    RUNNING,
     STAGES,
     STEP_TOO_SMALL,
     STEPS_SPENT,
     WATCH,
+    Workspace,
     advance,
     advance_compiled,
 )
@@ -247,7 +250,7 @@ class _Run:
         y = flow.origin(start)
         self.kept = [(np.array([-math.inf]), y[None])]  # rows that are final: (log_t, y)
         self.nfev = self.nsteps = self.nrejected = 0
-        self.at = Resume(np.array([-math.inf, 0.0, FIRST_STEP, 1.0]), y, None, {})
+        self.at = Resume(np.array([-math.inf, 0.0, 0.0, FIRST_STEP, 1.0]), y, None, {})
         if before is not None:
             self.at, self.begun = before._resume, before.log_t_end
             self.nfev, self.nsteps, self.nrejected = before.nfev, before.nsteps, before.nrejected
@@ -265,45 +268,45 @@ class _Run:
         elif self.begun == -math.inf and self.stopped(state[:1], y[None]):
             return
         while True:
-            log_t = float(state[0])
-            mover = self.mover(y, log_t)
-            if not isinstance(mover, (Rest, Ray)):
-                work = Workspace(mover, y.size)
-                work.y[:] = as_like(y, work.y)
-                state[1] = float(type(mover).rates(mover, work.y, work.k[0]))
-                self.nfev += 1
-                if state[1] == math.inf or type(mover).rests(mover, work.y, work.k[0], self.rtol):
-                    mover = self.flow.rest(y, log_t)
+            mover = self.mover(y, float(state[0]))
             if isinstance(mover, (Rest, Ray)):
                 self.close(mover)
                 return
-            status = self.step(mover, work, y, state, bar)
-            y = host(work.y).copy()
+            state[1] = math.nan
+            status, y = self.step(mover, y, state, bar)
+            if status == AT_REST:
+                self.close(self.flow.rest(y, float(state[0])))
             if status != WATCH or state[0] >= self.log_end:  # the last step may end beyond the end, and collapsed
                 return
 
     def mover(self, y: np.ndarray, log_t: float):
         return self.flow.mover(self.start, y, log_t, self.rtol, self.closed_form)
 
-    def step(self, system, work: Workspace, y: np.ndarray, state: np.ndarray, bar: tqdm | None) -> int:
-        """Integrates until the end, the criterion, or a change of what moves the state. Returns the stepper's
-        status."""
+    def step(self, system, y: np.ndarray, state: np.ndarray, bar: tqdm | None) -> tuple[int, np.ndarray]:
+        """Integrates from y until the end, the criterion, or a change of what moves the state. Returns the stepper's
+        status, and the state that was reached."""
         compiled = isinstance(system, SpectralSystem)
+        call = advance_compiled if compiled else advance
+        work = Workspace.of(system, y.size)
+        work.y[:] = as_like(y, work.y)
         # of a flow that takes its time, no more than a step is lost by an interrupt
-        size = int(max(1, min(256, _CHUNK_BYTES // (8 * y.size)))) if compiled else 1
+        most = max(1, min(256, _CHUNK_BYTES // (8 * y.size))) if compiled else 1
+        size = min(most, 32)
         mover = functools.partial(self.mover, y, float(state[0]))
         self.open = mover, [(y[None], np.empty(0), state[:1].copy())]
         last, before = y, state[:1].copy()  # the last knot, where the flow lives
         while True:
             block, h, log_t = system.allocate(size, y.size), np.empty(size), np.empty(size)
-            n, status, evaluations, rejected = (advance_compiled if compiled else advance)(
-                system, work.y, work.k, work.new, work.probe, work.scratch, work.zero, work.room, state, block, h,
-                log_t, self.rtol, self.atol, self.log_end, self.max_steps - self.nsteps - self.nrejected,
+            n, status, evaluations, rejected = call(
+                system, work, state, block, h, log_t, self.rtol, self.atol, self.log_end,
+                self.max_steps - self.nsteps - self.nrejected,
             )  # fmt: skip
             self.nfev, self.nsteps, self.nrejected = self.nfev + evaluations, self.nsteps + n, self.nrejected + rejected
             block, h, log_t = host(block[:n]) if self.keep else block[:n], h[:n], log_t[:n]
             states = np.concatenate([last[None], block]) if isinstance(block, np.ndarray) else [last, *block]
-            stretch = Steps(lambda: system, states, h, np.append(before, log_t))
+            stretch = Steps(lambda: system, states, h, np.concatenate([before, log_t]))
+            if n and log_t[-1] >= self.log_end:
+                stretch.end = self.log_end, host(work.end)
             stopped = n > 0 and self.collect_rows(stretch.log_t, stretch)
             if n:
                 last, before = states[-1], log_t[-1:]
@@ -315,15 +318,16 @@ class _Run:
             if time.monotonic() - self.saved > self.every:
                 self.trajectory(unfinished=True).save(self.checkpoint)
                 self.saved = time.monotonic()
-            if stopped or status in (REACHED, WATCH, STEPS_SPENT, STEP_TOO_SMALL):
+            if stopped or status != RUNNING:
                 break
+            size = min(most, 2 * size)
         self.stretches += self.unfinished()
         self.open = None
         if status == STEPS_SPENT and not stopped:
             self.fail(state[0], f"gave up after max_steps = {self.max_steps} attempted steps")
         if status == STEP_TOO_SMALL and not stopped:
             self.fail(state[0], f"the step size fell to rounding, rtol = {self.rtol:g} cannot be met")
-        return REACHED if stopped else status
+        return REACHED if stopped else status, host(work.y)
 
     def unfinished(self) -> list[Steps]:
         """The stretch that is being integrated, as far as it is known."""
@@ -345,7 +349,7 @@ class _Run:
             grid = np.append(grid, self.log_end)
         grid = grid[grid > self.begun]
         self.stretches.append(mover)
-        self.at = Resume(np.array([mover.log_t, 0.0, FIRST_STEP, 1.0]), mover.y, None, {})
+        self.at = Resume(np.array([mover.log_t, 0.0, 0.0, FIRST_STEP, 1.0]), mover.y, None, {})
         if len(grid) and not self.collect_rows(np.append(mover.log_t, grid), stretch) and math.isfinite(self.log_end):
             self.message += f" ({mover.message})"
         elif not math.isfinite(self.log_end) and self.success and not self.message.startswith("stopped"):
@@ -353,16 +357,16 @@ class _Run:
 
     def collect_rows(self, log_t: np.ndarray, stretch) -> bool:
         """Takes the rows after ``log_t[0]`` out of a new stretch. Returns whether the criterion has been met."""
+        if self.until is None and self.rows is None and not self.keep:  # only the last row is asked for
+            if log_t[-1] >= self.log_end:
+                self.kept[1:] = [(np.array([self.log_end]), stretch.sample(np.array([self.log_end])))]
+            return False
         begin, inside = max(log_t[0], self.begun), log_t[1:]
         inside = inside[(inside > begin) & (inside < self.log_end)]
         if log_t[-1] >= self.log_end:
-            inside = np.append(inside, self.log_end)
+            inside = np.concatenate([inside, [self.log_end]])
         if not len(inside):
             return False
-        if self.until is None and self.rows is None and not self.keep:  # only the last row is asked for
-            if log_t[-1] < self.log_end:
-                return False
-            inside = inside[-1:]
         y = stretch.sample(inside) if self.until is not None or self.rows is None else None
         stop = self.stopped(inside, y, begin, stretch) if self.until is not None else False
         if stop:
@@ -447,7 +451,9 @@ class _Run:
             nsteps=self.nsteps,
             nrejected=self.nrejected,
         )
-        tail = self.at.tail and (np.stack([host(y) for y in self.at.tail[0]]), *self.at.tail[1:])
+        tail = self.at.tail
+        if tail is not None and not isinstance(tail[0], np.ndarray):
+            tail = (np.stack([host(y) for y in tail[0]]), *tail[1:])
         found._resume = Resume(self.at.state, host(self.at.y), tail, options)
         return found
 

@@ -10,17 +10,7 @@ import numpy as np
 
 from ..matrix import as_like, host
 from ..spectral import SpectralSystem
-from .clock import ROOM, SAMPLES
-from .stepper import STAGES, sample, sample_compiled
-
-
-class Workspace:
-    """Arrays that the stepper works in."""
-
-    def __init__(self, system, n: int) -> None:
-        self.k = system.allocate(STAGES, n)
-        self.y, self.new, self.probe, self.scratch, self.zero = (system.allocate(n) for _ in range(5))
-        self.room = np.empty(ROOM + SAMPLES + STAGES)  # of the clock
+from .stepper import Workspace, sample, sample_compiled
 
 
 class Steps:
@@ -31,16 +21,23 @@ class Steps:
     y : (n + 1, N) array of states at the knots, or a list of them where they still are on a device
     h : (n,) array of step sizes in the clock
     log_t : (n + 1,) array of log times at the knots
+    end : pair of the log time where the run ends, within the last step, and the state (N,) there; if it is known
     """
 
     kind = "steps"
 
     def __init__(self, mover, y: np.ndarray | list, h: np.ndarray, log_t: np.ndarray) -> None:
         self.mover, self.y, self.h, self.log_t = mover, y, h, log_t
+        self.end: tuple[float, np.ndarray] | None = None
 
     def sample(self, log_t: np.ndarray) -> np.ndarray:
         """States (m, N) at the given log times, each within the stretch."""
         out = np.empty((len(log_t), len(self.y[0])))
+        if self.end is not None and len(log_t) and log_t[-1] == self.end[0]:
+            out[-1] = self.end[1]
+            if len(log_t) > 1:
+                out[:-1] = self.sample(log_t[:-1])
+            return out
         step = np.searchsorted(self.log_t, log_t, side="right") - 1
         exact = self.log_t[step] == log_t
         if isinstance(self.y, np.ndarray):
@@ -51,17 +48,13 @@ class Steps:
         if exact.all():
             return out
         system = self.mover()  # scratch space of its own: sampling from several threads is safe
-        work = Workspace(system, out.shape[1])
+        work = Workspace.of(system, out.shape[1])
         call = sample_compiled if isinstance(system, SpectralSystem) else sample
         for i in np.unique(step[~exact]):
             rows = np.flatnonzero((step == i) & ~exact)
             found = system.allocate(len(rows), out.shape[1])
-            y = system.allocate(out.shape[1])
-            y[:] = as_like(self.y[i], y)
-            call(
-                system, y, work.k, work.new, work.probe, work.scratch, work.room, self.h[i], self.log_t[i],
-                log_t[rows], found,
-            )  # fmt: skip
+            work.y[:] = as_like(self.y[i], work.y)
+            call(system, work, self.h[i], self.log_t[i], self.log_t[i + 1], log_t[rows], found)
             out[rows] = host(found)
         return out
 

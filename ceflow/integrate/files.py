@@ -140,7 +140,7 @@ def _check_arrays(kinds: list[str], arrays: dict[str, np.ndarray], width: int) -
     if "resume_state" in arrays:
         check("resume_y", width)
         state = arrays["resume_state"]
-        if state.dtype != np.float64 or state.shape != (4,) or not np.all(state < math.inf):
+        if state.dtype != np.float64 or state.shape != (5,) or not np.all(state < math.inf):
             raise ValueError("its resume_state is not that of a stepper")
     if "tail_y" in arrays:
         check_steps("tail")

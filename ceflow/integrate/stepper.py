@@ -3,10 +3,12 @@
 The functions here are written once. For a system of NumPy arrays whose kernels are compiled (`SpectralFlow`) Numba
 compiles them whole; for any other system (`MatrixFlow`) the same source runs as plain Python. A system supplies
 
-    rates(y, dy) -> phi            velocity in the clock, dy/dtau, and phi = log(dt/dtau)
+    rates(y, dy) -> (phi, a)       velocity in the clock, dy/dtau, and phi = log(dt/dtau), with a as `clock` tells
     combine(y, h, w, k, n, out)    out = y + h * (w[:n] @ k[:n])
     norm(error, y, dy, rtol, atol) size of an error in units of the tolerance, at a state y of velocity dy
+    rests(y, dy, rtol) -> bool     whether the state has come to rest
     watch(y, dy, rtol) -> bool     True when the system wants to be looked at again (a closed form may take over)
+    allocate(*shape)               room for states
 
 as methods, or, compiled, as kernels of the same names with the system as first argument. `combine` has one compiled
 form.
@@ -15,13 +17,16 @@ form.
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 from numba.extending import overload, register_jitable
 
 from .._kernels import KERNEL
-from .clock import AT_STAGE, POINTS, ROOM, SAMPLES, TO_CHEBYSHEV, interpolation_error, locate, log_integral, log_sum
+from ..exponential import softplus
+from ..matrix import host
+from .clock import AT_STAGE, POINTS, ROOM, SAMPLES, TO_CHEBYSHEV, locate, log_integral, log_sum, phi_error
 from .tableau import DOP853, interpolation_weights
 
 LAST = DOP853.stages
@@ -30,15 +35,42 @@ _COEFFICIENTS = DOP853.coefficients
 _ESTIMATES = DOP853.estimates
 _INTERPOLANT = DOP853.interpolant
 _AT_POINTS = interpolation_weights(DOP853, POINTS)
+_FURTHER = STAGES - LAST - 1 + int(np.sum(AT_STAGE[1:-1] == 0))  # evaluations
 
 # PI control of the step (Gustafsson): exponents over the order of the error estimate.
 _KI, _KP = 0.8 / DOP853.error_order, 0.2 / DOP853.error_order
 _K = 1.0 / DOP853.error_order
-_SAFETY, _GROWTH, _SHRINK = 0.8, 2.0, 0.1
+_SAFETY, _GROWTH, _SHRINK = 0.8, 5.0, 0.1
 _SMALLEST_STEP = 1e-13
-FIRST_STEP = 0.1  # the clock moves the state at unit speed: a tenth of a relative change
+_SMALL_RISE = 1.0  # of phi, so that time may be quadrature by the stages
+FIRST_STEP = 0.4  # the clock moves the state at unit speed: 0.4 is a relative change of singular values by 2
 
-RUNNING, REACHED, WATCH, STEPS_SPENT, STEP_TOO_SMALL = range(5)
+RUNNING, REACHED, WATCH, AT_REST, STEPS_SPENT, STEP_TOO_SMALL = range(6)
+
+
+class Workspace(NamedTuple):
+    """Arrays that the stepper works in: stages, states, and what the clock needs."""
+
+    k: np.ndarray  # (STAGES, N)
+    y: np.ndarray  # (N,) like those that follow
+    new: np.ndarray
+    probe: np.ndarray
+    scratch: np.ndarray
+    zero: np.ndarray
+    end: np.ndarray  # state at the end of the run
+    phi: np.ndarray  # (2, STAGES) phi and a at the stages
+    series: np.ndarray  # (2, SAMPLES)
+    weights: np.ndarray  # (STAGES,)
+    room: np.ndarray  # (ROOM,)
+
+    @classmethod
+    def of(cls, system, n: int) -> Workspace:
+        """For states of n numbers of a system."""
+        rows = system.allocate(STAGES + 6, n)
+        k, y, new, probe, scratch, zero, end = rows[:STAGES], *rows[STAGES:]
+        zero[:] = 0.0
+        phi = system.allocate(2, STAGES)
+        return cls(k, y, new, probe, scratch, zero, end, phi, np.empty((2, SAMPLES)), np.empty(STAGES), np.empty(ROOM))
 
 
 def rates(system, y, dy):
@@ -53,8 +85,16 @@ def copy(source, out):
     out[:] = source
 
 
+def numbers(array):
+    return host(array)
+
+
 def norm(system, error, y, dy, rtol, atol):
     return system.norm(error, y, dy, rtol, atol)
+
+
+def rests(system, y, dy, rtol):
+    return system.rests(y, dy, rtol)
 
 
 def watch(system, y, dy, rtol):
@@ -67,10 +107,21 @@ def _rates(system, y, dy):
     return lambda system, y, dy: kernel(system, y, dy)
 
 
+@overload(numbers)
+def _numbers(array):
+    return lambda array: array
+
+
 @overload(norm)
 def _norm(system, error, y, dy, rtol, atol):
     kernel = system.instance_class.norm
     return lambda system, error, y, dy, rtol, atol: kernel(system, error, y, dy, rtol, atol)
+
+
+@overload(rests)
+def _rests(system, y, dy, rtol):
+    kernel = system.instance_class.rests
+    return lambda system, y, dy, rtol: kernel(system, y, dy, rtol)
 
 
 @overload(watch)
@@ -109,49 +160,103 @@ def _combine_arrays(y, h, w, k, n, out):
 
 
 @register_jitable
-def _attempt(system, y, h, k, new):
-    """The regular stages of a step from y, where ``k[0]`` is known. Leaves the solution in `new`; returns phi there."""
-    phi = 0.0
+def _attempt(system, work, h):
+    """The regular stages of a step from ``work.y``, whose rates are ``work.k[0]``. Leaves the solution in `new`, and
+    phi and a of the stages."""
     for i in range(1, LAST + 1):
-        combine(system, y, h, _COEFFICIENTS[i], k, i, new)
-        phi = rates(system, new, k[i])
-    return phi
+        combine(system, work.y, h, _COEFFICIENTS[i], work.k, i, work.new)
+        work.phi[0, i], work.phi[1, i] = rates(system, work.new, work.k[i])
 
 
 @register_jitable
-def _sample_clock(system, y, h, k, phi_start, phi_end, probe, scratch, c):
-    """The further stages for dense output, and phi - phi_end over the step as a Chebyshev series."""
+def _plain_time(phi, h):
+    """Time that the step takes, and its estimated error, both over dt/dtau at its start, from the stages alone.
+
+    Time as one more component of the state: that is all it takes as long as phi changes little.
+    """
+    time = high = low = 0.0
+    for i in range(LAST + 1):
+        speed = math.exp(phi[i] - phi[0])
+        time += _COEFFICIENTS[LAST, i] * speed
+        high += _ESTIMATES[0, i] * speed
+        low += _ESTIMATES[1, i] * speed
+    return h * time, h * _combined(abs(high), abs(low))
+
+
+@register_jitable
+def _combined(high, low):
+    """Size of the error, from the two estimates of DOP853."""
+    return high * high / math.sqrt(high * high + 0.01 * low * low) if high > 0.0 else high
+
+
+@register_jitable
+def _sample_clock(system, work, phi, h):
+    """The further stages for dense output, and a and b, where ``log(1 + exp(a)) + b`` is phi less that at the end, over
+    the step as Chebyshev series. `phi` is that of the stages so far."""
+    y, k, probe, series = work.y, work.k, work.probe, work.series
+    phi_end = phi[0, LAST]
     for i in range(SAMPLES):
-        c[i] = TO_CHEBYSHEV[i, 0] * (phi_start - phi_end)
+        for part in range(2):
+            series[part, i] = 0.0
+    _add_sample(series, 0, phi[0, 0] - phi_end, phi[1, 0])
+    _add_sample(series, SAMPLES - 1, 0.0, phi[1, LAST])
     for i in range(LAST + 1, STAGES):
         combine(system, y, h, _COEFFICIENTS[i], k, i, probe)
-        phi = float(rates(system, probe, k[i])) - phi_end
+        phi_here, a = rates(system, probe, k[i])
         for m in range(1, SAMPLES - 1):
             if AT_STAGE[m] == i:
-                for j in range(SAMPLES):
-                    c[j] += TO_CHEBYSHEV[j, m] * phi
+                _add_sample(series, m, float(phi_here) - phi_end, float(a))
     for m in range(1, SAMPLES - 1):
         if AT_STAGE[m] == 0:
             combine(system, y, h, _AT_POINTS[m], k, STAGES, probe)
-            phi = float(rates(system, probe, scratch)) - phi_end
-            for j in range(SAMPLES):
-                c[j] += TO_CHEBYSHEV[j, m] * phi
+            phi_here, a = rates(system, probe, work.scratch)
+            _add_sample(series, m, float(phi_here) - phi_end, float(a))
 
 
-def advance(
-    system, y, k, new, probe, scratch, zero, room,
-    state, knots_y, knots_h, knots_log_t, rtol, atol, log_t_end, steps_left,
-):  # fmt: skip
+@register_jitable
+def _add_sample(series, m, phi, a):
+    b = phi - softplus(a)
+    for i in range(SAMPLES):
+        series[0, i] += TO_CHEBYSHEV[i, m] * a
+        series[1, i] += TO_CHEBYSHEV[i, m] * b
+
+
+@register_jitable
+def _interpolate(system, work, h, log_t, log_t_new, target, out):
+    """Dense output: the state at the time `target` within the step of size h from log_t to log_t_new, whose stages and
+    clock are known."""
+    weights = work.weights
+    log_step = log_t_new + math.log(-math.expm1(log_t - log_t_new)) - log_integral(work.series, 1.0, work.room)
+    x = locate(work.series, log_t, log_step, target, work.room)
+    for j in range(STAGES):
+        weights[j] = 0.0
+    bubble = 1.0
+    for m in range(len(_INTERPOLANT)):
+        bubble *= x if m % 2 == 0 else 1.0 - x
+        for j in range(STAGES):
+            weights[j] += bubble * _INTERPOLANT[m, j]
+    combine(system, work.y, h, weights, work.k, STAGES, out)
+
+
+def advance(system, work, state, knots_y, knots_h, knots_log_t, rtol, atol, log_t_end, steps_left):
     """Steps until `log_t_end`, or until the knots are full, or until something is up.
 
-    ``state`` = (log_t, phi, h, previous error) is updated, as are y and ``k[0]`` (its rates). Returns the number of
-    accepted steps, a status, and the numbers of evaluations and of rejected steps.
+    ``state`` = (log_t, phi, a, h, previous error) is updated, as are ``work.y`` and its rates ``work.k[0]``; a phi of
+    NaN says that they are not known yet. Leaves the state at `log_t_end` in ``work.end`` when that is reached. Returns
+    the number of accepted steps, a status, and the numbers of evaluations and of rejected steps.
     """
-    log_t, phi, h, previous = state[0], state[1], state[2], state[3]
-    c = room[ROOM : ROOM + SAMPLES]
+    log_t, h, previous = state[0], state[3], state[4]
+    y, k, new = work.y, work.k, work.new
     done, evaluations, rejected = 0, 0, 0
     status = RUNNING
-    while done < knots_h.size:
+    if math.isnan(state[1]):
+        work.phi[0, 0], work.phi[1, 0] = rates(system, y, k[0])
+        evaluations += 1
+        if numbers(work.phi)[0, 0] == np.inf or rests(system, y, k[0], rtol):
+            status = AT_REST
+    else:
+        work.phi[0, 0], work.phi[1, 0] = state[1], state[2]
+    while status == RUNNING and done < knots_h.size:
         if log_t >= log_t_end:
             status = REACHED
             break
@@ -161,61 +266,70 @@ def advance(
         if h < _SMALLEST_STEP:
             status = STEP_TOO_SMALL
             break
-        phi_new = float(_attempt(system, y, h, k, new))
+        _attempt(system, work, h)
         evaluations += LAST
-        combine(system, zero, h, _ESTIMATES[0], k, LAST + 1, probe)
-        combine(system, zero, h, _ESTIMATES[1], k, LAST + 1, scratch)
-        high = norm(system, probe, new, k[LAST], rtol, atol)
-        low = norm(system, scratch, new, k[LAST], rtol, atol)
-        error = high * high / math.sqrt(high * high + 0.01 * low * low) if high > 0.0 else high
+        phi = numbers(work.phi)
+        phi_old, phi_new = phi[0, 0], phi[0, LAST]
+        combine(system, work.zero, h, _ESTIMATES[0], k, LAST + 1, work.probe)
+        combine(system, work.zero, h, _ESTIMATES[1], k, LAST + 1, work.scratch)
+        high = norm(system, work.probe, new, k[LAST], rtol, atol)
+        error = _combined(high, norm(system, work.scratch, new, k[LAST], rtol, atol))
         log_t_new = log_t
+        sampled = False
         if error <= 1.0 and phi_new < np.inf:
-            _sample_clock(system, y, h, k, phi, phi_new, probe, scratch, c)
-            evaluations += STAGES - LAST + SAMPLES - 6
-            log_t_new = log_sum(log_t, phi_new + math.log(h) + log_integral(c, 1.0, room))
-            # An error of phi is one of log t; as a displacement along the path it counts t dtau/dt times. At the start
-            # of a long step, where dense output is to be right too, that is more than at its end.
-            drift = math.exp(max(min(max(log_t_new - phi_new, log_t - phi), 700.0), -700.0))
-            rounding = 5e-16 * max(1.0, abs(phi), abs(phi_new))  # coefficients below it are noise
-            error = max(error, 2.0 * drift * max(interpolation_error(c) - rounding, 0.0) / rtol)
+            # An error of t is a displacement along the path by dtau/dt times that. At the start of a long step, where
+            # dense output is to be right too, that is more than at its end.
+            passed, error_of_time = np.nan, np.inf
+            if abs(phi_new - phi_old) < _SMALL_RISE:
+                passed, error_of_time = _plain_time(phi[0], h)
+            if error_of_time * max(1.0, math.exp(min(phi_old - phi_new, 1.0))) <= rtol:
+                log_t_new = log_sum(log_t, phi_old + math.log(passed))
+            else:
+                _sample_clock(system, work, phi, h)
+                evaluations += _FURTHER
+                sampled = True
+                log_t_new = log_sum(log_t, phi_new + math.log(h) + log_integral(work.series, 1.0, work.room))
+                # an error of phi is one of log t
+                drift = math.exp(max(min(max(log_t_new - phi_new, log_t - phi_old), 700.0), -700.0))
+                error = max(error, 0.4 * drift * phi_error(work.series, max(abs(phi_old), abs(phi_new))) / rtol)
         if not (error <= 1.0 and log_t_new >= log_t):
             shrink = _SAFETY * error**-_K if error > 1.0 else _SHRINK
             h *= max(_SHRINK, min(shrink, 0.9))
             previous = 1.0
             rejected += 1
             continue
+        if log_t_new == log_t_end:
+            copy(new, work.end)
+        elif log_t_new > log_t_end:
+            if not sampled:
+                _sample_clock(system, work, phi, h)
+                evaluations += _FURTHER
+            _interpolate(system, work, h, log_t, log_t_new, log_t_end, work.end)
         knots_h[done] = h
         copy(new, knots_y[done])
         knots_log_t[done] = log_t_new
         done += 1
         copy(new, y)
         copy(k[LAST], k[0])
-        log_t, phi = log_t_new, phi_new
+        work.phi[0, 0], work.phi[1, 0] = work.phi[0, LAST], work.phi[1, LAST]
+        log_t = log_t_new
         h *= min(_GROWTH, _SAFETY * max(error, 1e-10) ** -_KI * max(previous, 1e-4) ** _KP)
         previous = error
         if watch(system, y, k[0], rtol):
             status = WATCH
-            break
-    state[0], state[1], state[2], state[3] = log_t, phi, h, previous
+    phi = numbers(work.phi)
+    state[0], state[1], state[2], state[3], state[4] = log_t, phi[0, 0], phi[1, 0], h, previous
     return done, status, evaluations, rejected
 
 
-def sample(system, y, k, new, probe, scratch, room, h, log_t, targets, out):
-    """Dense output: redoes the step of size h from (log_t, y) and writes the states at the times `targets`, in it."""
-    c, weights = room[ROOM : ROOM + SAMPLES], room[ROOM + SAMPLES : ROOM + SAMPLES + STAGES]
-    phi = float(rates(system, y, k[0]))
-    phi_new = float(_attempt(system, y, h, k, new))
-    _sample_clock(system, y, h, k, phi, phi_new, probe, scratch, c)
+def sample(system, work, h, log_t, log_t_new, targets, out):
+    """Dense output: redoes the step of size h from log_t and ``work.y`` to log_t_new, and writes the states at the
+    times `targets`, which are in it."""
+    work.phi[0, 0], work.phi[1, 0] = rates(system, work.y, work.k[0])
+    _attempt(system, work, h)
+    _sample_clock(system, work, numbers(work.phi), h)
     for row in range(targets.size):
-        x = locate(c, log_t, phi_new + math.log(h), targets[row], room)
-        for j in range(STAGES):
-            weights[j] = 0.0
-        bubble = 1.0
-        for m in range(len(_INTERPOLANT)):
-            bubble *= x if m % 2 == 0 else 1.0 - x
-            for j in range(STAGES):
-                weights[j] += bubble * _INTERPOLANT[m, j]
-        combine(system, y, h, weights, k, STAGES, out[row])
+        _interpolate(system, work, h, log_t, log_t_new, targets[row], out[row])
 
 
 advance_compiled = njit(**KERNEL)(advance)
