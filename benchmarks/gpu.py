@@ -15,8 +15,7 @@ from pathlib import Path
 import numpy as np
 
 import ceflow as cf
-from ceflow.integrate.stepper import Workspace
-from ceflow.integrate.stepper import STAGES
+from ceflow.integrate.stepper import STAGES, Workspace
 from ceflow.matrix import as_like, host
 
 T_END, RTOL = 1e3, 1e-6  # of whole runs, time of the summed loss

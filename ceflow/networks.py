@@ -104,7 +104,7 @@ def further(constants: np.ndarray, others: float, square: float, shift: float, i
 
 @njit(**KERNEL)
 def paired(constants: np.ndarray) -> bool:
-    """Whether some mode has two smallest layers of different sizes, so that it is no plain exponential of y (kernel)."""
+    """Whether some mode has two smallest layers of different sizes, so that it is no exponential of y (kernel)."""
     for i in range(constants.shape[1]):
         if constants[1, i] > 0.0 and constants[2, i] > 0.0:
             return True
