@@ -155,6 +155,15 @@ def singular_values(
 
 
 @njit(**KERNEL)
+def singular_values_of_rows(
+    constants: np.ndarray, others: float, paired: bool, y: np.ndarray, s: np.ndarray, gain: np.ndarray
+) -> None:
+    """`singular_values` of n states (n, D), or (n, D + 1), into s and gain (n, D) (kernel)."""
+    for row in range(len(y)):
+        singular_values(constants, others, paired, y[row], s[row], gain[row])
+
+
+@njit(**KERNEL)
 def singular_value_slope(constants: np.ndarray, others: float, y: np.ndarray, i: int) -> float:
     """ds_i/dy, which is the sum of (s / w_l)^2 over the layers, over g (kernel)."""
     theta = y[constants.shape[1]] if y.size > constants.shape[1] else 0.0

@@ -439,11 +439,10 @@ class SpectralFlow:
 
     def evaluate(self, start: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Singular values (n, D) at coordinates (n, N), and the gains of `ceflow.networks`."""
-        constants, others = networks.constants(start, self.depth), networks.others(start, self.depth)
-        paired = networks.paired(constants)
+        constants = networks.constants(start, self.depth)
         s, gain = np.empty((2, len(y), self.scheme.modes))
-        for row in range(len(y)):
-            singular_values(constants, others, paired, y[row], s[row], gain[row])
+        others, paired = networks.others(start, self.depth), networks.paired(constants)
+        networks.singular_values_of_rows(constants, others, paired, np.ascontiguousarray(y), s, gain)
         return s, gain
 
     # -- between modes and matrices -----------------------------------------------------------------------------------
