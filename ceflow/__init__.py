@@ -1,7 +1,6 @@
 """ceflow: cross-entropy gradient flow on unconstrained features models, exactly where symmetry allows it."""
 
 from . import collapse, losses, lyapunov, theory
-from .certificate import Certificate
 from .compare import Comparison, compare
 from .integrate import collapsed, integrate, load, resume
 from .matrix import MatrixFlow, random_init
@@ -40,9 +39,13 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str):
-    if name == "plot":  # matplotlib is slow to import and not every run draws
-        import importlib
+_LATER = {"plot": "plot", "Certificate": "certificate"}  # what not every run needs, and takes time to import
 
-        return importlib.import_module(".plot", __name__)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+def __getattr__(name: str):
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    module = importlib.import_module(f".{_LATER[name]}", __name__)
+    return module if name == _LATER[name] else getattr(module, name)

@@ -8,10 +8,10 @@ import math
 import os
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy
-from tqdm.auto import tqdm
 
 from .._checks import checked_array, checked_number
 from ..matrix import MatrixFlow, as_like, host
@@ -32,6 +32,9 @@ from .stepper import (
     advance,
     advance_compiled,
 )
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 __all__ = ["Collapsed", "collapsed", "integrate", "load", "resume"]
 
@@ -219,6 +222,8 @@ def _run(run: _Run, progress: bool, checkpoint: str | os.PathLike | None, every:
 
 
 def _bar() -> tqdm:
+    from tqdm.auto import tqdm  # which is slow to import
+
     return tqdm(total=100, unit="%", bar_format="{l_bar}{bar}| {postfix} [{elapsed}]")
 
 
