@@ -4,5 +4,5 @@
 # takes a system of arrays costs tenths of microseconds instead of microseconds.
 KERNEL = {"cache": True, "_nrt": False}
 
-# For what stands between the stepper and those functions, so that no system of arrays is passed on at all.
+# For what is called so often that no system of arrays should be passed on at all.
 INLINE = KERNEL | {"forceinline": True}

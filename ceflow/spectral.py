@@ -53,8 +53,7 @@ def _scale(x, factor):
 
 
 @njit(**INLINE)
-def _forces(system, y, dy):
-    """Forces on the modes into dy, times exp(-log_scale), which is returned, and a (see `losses.residual`)."""
+def _rates(system, y, dy):
     modes = system.toward.size
     if system.plain:
         _weighted_exponentials(system.start_weights, system.double_sign, y, system.scratch)
@@ -64,14 +63,7 @@ def _forces(system, y, dy):
             system.scratch[i] = system.weights[i] * system.s[i]
     gap_transform(system.to_margins, system.work, system.margins)
     log_scale, a = residual(system.loss, system.classes, system.base, system.valencies, system.margins, system.scratch)
-    gap_transform(system.to_forces, system.work, dy[:modes])
-    return log_scale, a
-
-
-@njit(**INLINE)
-def _rates(system, y, dy):
-    modes = system.toward.size
-    log_scale, a = _forces(system, y, dy)
+    gap_transform(system.to_forces, system.work, dy[:modes])  # forces, times exp(-log_scale)
     if system.plain:  # what is below, where all modes move, by nothing but forces
         speed = math.sqrt(_sum_of_squares(dy, 1.0) * system.inverse_count)
         if not speed > 0.0:
@@ -106,12 +98,12 @@ def _rates(system, y, dy):
     return system.log_unit - log_scale - math.log(speed), a
 
 
-@njit(**INLINE)
+@njit(**KERNEL)
 def _velocity(system, dy):
     return math.sqrt(_sum_of_squares(dy[: system.s.size], 1.0) * system.inverse_count)
 
 
-@njit(**INLINE)
+@njit(**KERNEL)
 def _norm(system, error, y, dy, rtol, atol):
     modes = system.s.size
     level = 0.1 * rtol
@@ -132,12 +124,12 @@ def _norm(system, error, y, dy, rtol, atol):
     return largest
 
 
-@njit(**INLINE)
+@njit(**KERNEL)
 def _rests(system, y, dy, rtol):
     return system.settles and _velocity(system, dy) <= max(SETTLED * rtol, 1e-14)
 
 
-@njit(**INLINE)
+@njit(**KERNEL)
 def _watch(system, y, dy, rtol):
     for i in range(system.s.size):
         if system.active[i] > 0.0 and -system.toward[i] * y[i] > FADED:

@@ -32,11 +32,16 @@ from .tableau import DOP853, interpolation_weights
 
 LAST = DOP853.stages
 STAGES = len(DOP853.coefficients)
-_COEFFICIENTS = DOP853.coefficients
-_ESTIMATES = DOP853.estimates
 _INTERPOLANT = DOP853.interpolant
-_AT_POINTS = interpolation_weights(DOP853, POINTS)
-_FURTHER = STAGES - LAST - 1 + int(np.sum(AT_STAGE[1:-1] == 0))  # evaluations
+_SOLUTION = DOP853.coefficients[LAST]
+_ESTIMATES = DOP853.estimates
+# All places in a step at which rates are evaluated, by their weights of the stages: the regular stages, those for dense
+# output, and, by dense output, where else the clock is sampled.
+_OWN = np.flatnonzero(AT_STAGE < 0)
+_WEIGHTS = np.vstack([DOP853.coefficients, interpolation_weights(DOP853, POINTS[_OWN])])
+_PLACES = len(_WEIGHTS)
+_SAMPLES = AT_STAGE.copy()  # the place of each sample
+_SAMPLES[_OWN] = np.arange(STAGES, _PLACES)
 
 # PI control of the step (Gustafsson): exponents over the order of the error estimate.
 _KI, _KP = 0.8 / DOP853.error_order, 0.2 / DOP853.error_order
@@ -59,7 +64,7 @@ class Workspace(NamedTuple):
     scratch: np.ndarray
     zero: np.ndarray
     end: np.ndarray  # state at the end of the run
-    phi: np.ndarray  # (2, STAGES) phi and a at the stages
+    phi: np.ndarray  # (2, n) phi and a at all places of a step
     series: np.ndarray  # (2, SAMPLES)
     weights: np.ndarray  # (STAGES,)
     room: np.ndarray  # (ROOM,)
@@ -70,7 +75,7 @@ class Workspace(NamedTuple):
         rows = system.allocate(STAGES + 6, n)
         k, y, new, probe, scratch, zero, end = rows[:STAGES], *rows[STAGES:]
         zero[:] = 0.0
-        phi = system.allocate(2, STAGES)
+        phi = system.allocate(2, _PLACES)
         return cls(k, y, new, probe, scratch, zero, end, phi, np.empty((2, SAMPLES)), np.empty(STAGES), np.empty(ROOM))
 
 
@@ -102,41 +107,41 @@ def watch(system, y, dy, rtol):
     return system.watch(y, dy, rtol)
 
 
-@overload(rates)
+@overload(rates, inline="always")
 def _rates(system, y, dy):
     kernel = system.instance_class.rates
     return lambda system, y, dy: kernel(system, y, dy)
 
 
-@overload(numbers)
+@overload(numbers, inline="always")
 def _numbers(array):
     return lambda array: array
 
 
-@overload(norm)
+@overload(norm, inline="always")
 def _norm(system, error, y, dy, rtol, atol):
     kernel = system.instance_class.norm
     return lambda system, error, y, dy, rtol, atol: kernel(system, error, y, dy, rtol, atol)
 
 
-@overload(rests)
+@overload(rests, inline="always")
 def _rests(system, y, dy, rtol):
     kernel = system.instance_class.rests
     return lambda system, y, dy, rtol: kernel(system, y, dy, rtol)
 
 
-@overload(watch)
+@overload(watch, inline="always")
 def _watch(system, y, dy, rtol):
     kernel = system.instance_class.watch
     return lambda system, y, dy, rtol: kernel(system, y, dy, rtol)
 
 
-@overload(combine)
+@overload(combine, inline="always")
 def _combine(system, y, h, w, k, n, out):
     return lambda system, y, h, w, k, n, out: _combine_arrays(y, h, w, k, n, out)
 
 
-@overload(copy)
+@overload(copy, inline="always")
 def _copy(source, out):
     return lambda source, out: _copy_array(source, out)
 
@@ -168,12 +173,13 @@ def _combine_arrays(y, h, w, k, n, out):
 
 
 @register_jitable
-def _attempt(system, work, h):
-    """The regular stages of a step from ``work.y``, whose rates are ``work.k[0]``. Leaves the solution in `new`, and
-    phi and a of the stages."""
-    for i in range(1, LAST + 1):
-        combine(system, work.y, h, _COEFFICIENTS[i], work.k, i, work.new)
-        work.phi[0, i], work.phi[1, i] = rates(system, work.new, work.k[i])
+def _evaluate(system, work, h, first, end):
+    """Rates, phi and a at some of the places of a step of size h from ``work.y``: 0 is its start, and those up to LAST
+    are what it takes to know its end, ``work.new``."""
+    for i in range(first, end):
+        state = work.new if i <= LAST else work.probe
+        combine(system, work.y, h, _WEIGHTS[i], work.k, min(i, STAGES), state)
+        work.phi[0, i], work.phi[1, i] = rates(system, state, work.k[i] if i < STAGES else work.scratch)
 
 
 @register_jitable
@@ -185,7 +191,7 @@ def _plain_time(phi, h):
     time = high = low = 0.0
     for i in range(LAST + 1):
         speed = math.exp(phi[i] - phi[0])
-        time += _COEFFICIENTS[LAST, i] * speed
+        time += _SOLUTION[i] * speed
         high += _ESTIMATES[0, i] * speed
         low += _ESTIMATES[1, i] * speed
     return h * time, h * _combined(abs(high), abs(low))
@@ -198,35 +204,18 @@ def _combined(high, low):
 
 
 @register_jitable
-def _sample_clock(system, work, phi, h):
-    """The further stages for dense output, and a and b, where ``log(1 + exp(a)) + b`` is phi less that at the end, over
-    the step as Chebyshev series. `phi` is that of the stages so far."""
-    y, k, probe, series = work.y, work.k, work.probe, work.series
-    phi_end = phi[0, LAST]
+def _interpolate_clock(phi, series):
+    """From phi and a at all places of a step a and b, where ``log(1 + exp(a)) + b`` is phi less that at the end, as
+    Chebyshev series."""
     for i in range(SAMPLES):
-        for part in range(2):
-            series[part, i] = 0.0
-    _add_sample(series, 0, phi[0, 0] - phi_end, phi[1, 0])
-    _add_sample(series, SAMPLES - 1, 0.0, phi[1, LAST])
-    for i in range(LAST + 1, STAGES):
-        combine(system, y, h, _COEFFICIENTS[i], k, i, probe)
-        phi_here, a = rates(system, probe, k[i])
-        for m in range(1, SAMPLES - 1):
-            if AT_STAGE[m] == i:
-                _add_sample(series, m, float(phi_here) - phi_end, float(a))
-    for m in range(1, SAMPLES - 1):
-        if AT_STAGE[m] == 0:
-            combine(system, y, h, _AT_POINTS[m], k, STAGES, probe)
-            phi_here, a = rates(system, probe, work.scratch)
-            _add_sample(series, m, float(phi_here) - phi_end, float(a))
-
-
-@register_jitable
-def _add_sample(series, m, phi, a):
-    b = phi - softplus(a)
-    for i in range(SAMPLES):
-        series[0, i] += TO_CHEBYSHEV[i, m] * a
-        series[1, i] += TO_CHEBYSHEV[i, m] * b
+        series[0, i] = series[1, i] = 0.0
+    for m in range(SAMPLES):
+        place = _SAMPLES[m]
+        a = phi[1, place]
+        b = phi[0, place] - phi[0, LAST] - softplus(a)
+        for i in range(SAMPLES):
+            series[0, i] += TO_CHEBYSHEV[i, m] * a
+            series[1, i] += TO_CHEBYSHEV[i, m] * b
 
 
 @register_jitable
@@ -258,7 +247,7 @@ def advance(system, work, state, knots_y, knots_h, knots_log_t, rtol, atol, log_
     done, evaluations, rejected = 0, 0, 0
     status = RUNNING
     if math.isnan(state[1]):
-        work.phi[0, 0], work.phi[1, 0] = rates(system, y, k[0])
+        _evaluate(system, work, h, 0, 1)
         evaluations += 1
         if numbers(work.phi)[0, 0] == np.inf or rests(system, y, k[0], rtol):
             status = AT_REST
@@ -274,7 +263,7 @@ def advance(system, work, state, knots_y, knots_h, knots_log_t, rtol, atol, log_
         if h < _SMALLEST_STEP:
             status = STEP_TOO_SMALL
             break
-        _attempt(system, work, h)
+        _evaluate(system, work, h, 1, LAST + 1)
         evaluations += LAST
         phi = numbers(work.phi)
         phi_old, phi_new = phi[0, 0], phi[0, LAST]
@@ -294,8 +283,9 @@ def advance(system, work, state, knots_y, knots_h, knots_log_t, rtol, atol, log_
             if error_of_time * max(1.0, math.exp(min(phi_old - phi_new, 1.0))) <= rtol:
                 log_t_new = log_sum(log_t, phi_old + math.log(passed))
             else:
-                _sample_clock(system, work, phi, h)
-                evaluations += _FURTHER
+                _evaluate(system, work, h, LAST + 1, _PLACES)
+                evaluations += _PLACES - LAST - 1
+                _interpolate_clock(numbers(work.phi), work.series)
                 sampled = True
                 log_t_new = log_sum(log_t, phi_new + math.log(h) + log_integral(work.series, 1.0, work.room))
                 # an error of phi is one of log t
@@ -311,8 +301,9 @@ def advance(system, work, state, knots_y, knots_h, knots_log_t, rtol, atol, log_
             copy(new, work.end)
         elif log_t_new > log_t_end:
             if not sampled:
-                _sample_clock(system, work, phi, h)
-                evaluations += _FURTHER
+                _evaluate(system, work, h, LAST + 1, _PLACES)
+                evaluations += _PLACES - LAST - 1
+                _interpolate_clock(numbers(work.phi), work.series)
             _interpolate(system, work, h, log_t, log_t_new, log_t_end, work.end)
         knots_h[done] = h
         copy(new, knots_y[done])
@@ -334,9 +325,8 @@ def advance(system, work, state, knots_y, knots_h, knots_log_t, rtol, atol, log_
 def sample(system, work, h, log_t, log_t_new, targets, out):
     """Dense output: redoes the step of size h from log_t and ``work.y`` to log_t_new, and writes the states at the
     times `targets`, which are in it."""
-    work.phi[0, 0], work.phi[1, 0] = rates(system, work.y, work.k[0])
-    _attempt(system, work, h)
-    _sample_clock(system, work, numbers(work.phi), h)
+    _evaluate(system, work, h, 0, _PLACES)
+    _interpolate_clock(numbers(work.phi), work.series)
     for row in range(targets.size):
         _interpolate(system, work, h, log_t, log_t_new, targets[row], out[row])
 
