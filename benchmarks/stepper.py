@@ -58,7 +58,7 @@ def one_evaluation(problem: Problem) -> float:
     def many(system, y, dy):
         total = 0.0
         for _ in range(_MANY):
-            total += kernel(system, y, dy)
+            total += kernel(system, y, dy)[0]
         return total
 
     many(system, y, dy)

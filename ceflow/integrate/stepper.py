@@ -190,7 +190,7 @@ def _plain_time(phi, h):
     """
     time = high = low = 0.0
     for i in range(LAST + 1):
-        speed = math.exp(phi[i] - phi[0])
+        speed = math.exp(min(phi[i] - phi[0], 700.0))
         time += _SOLUTION[i] * speed
         high += _ESTIMATES[0, i] * speed
         low += _ESTIMATES[1, i] * speed
