@@ -78,6 +78,9 @@ def test_what_applies_and_what_does_not():
     assert common["V_c never rises"] == common["V_c falls by its dissipation"] == "passed"
     full = certify(cf.integrate(cf.MatrixFlow(), FLOW.lift(S0), 1e3))
     assert full["W'W - HH' conserved"].status == "passed" and full["V never rises"].status == SKIPPED
+    assert full["V changes by its dissipation"].status == "passed"
+    narrow = certify(cf.integrate(cf.MatrixFlow(), cf.random_init(classes=6, width=3, scale=0.5), 10.0))
+    assert narrow["V changes by its dissipation"].note.startswith("one of the K - 1 singular values is 0")
     rows = certify(cf.integrate(FLOW, S0, t_eval=[1.0, 2.0], dense_output=False))
     assert rows["layers follow the equations"].note == "there is no dense output"
     assert math.isnan(rows.error_estimate) and rows.to_dict()["error_estimate"] is None
@@ -156,6 +159,8 @@ def spoil(y):
     y[5, 0] = np.nan
 
 
+ROUGH = 1.0 + 1e-6 * np.random.default_rng(0).standard_normal(2 * 8 * 8)
+
 CORRUPTIONS = {
     "a row off by 1e-6": (lambda: with_rows(reduced(), perturb), "rows agree with the dense output"),
     "rows swapped": (lambda: with_rows(reduced(), swap), "rows agree with the dense output"),
@@ -217,6 +222,7 @@ CORRUPTIONS = {
     "full: W'W - HH'": (
         lambda: with_knots(full(), lambda knots: knots.y[8:, 3:9].__iadd__(1e-3)), "W'W - HH' conserved"
     ),
+    "full: V": (lambda: with_knots(full(), lambda knots: knots.y[8:].__imul__(ROUGH)), "V changes by its dissipation"),
     "full: a row off": (lambda: with_rows(full(), lambda y: y[8].__iadd__(1e-6)), "rows agree with the dense output"),
     "full: a false tolerance": (lambda: corrupt(full(rtol=1e-3), rtol=1e-12), "layers follow the equations"),
     "full: another start": (lambda: corrupt(full(), start=tuple(1.1 * x for x in full().start)), "begins at its start"),
