@@ -523,7 +523,7 @@ class _Examiner:
             if not dense:
                 for claim in ("layers follow the equations", "errors of all steps together"):
                     self.skip(claim, "there is no dense output")
-            elif intervals:
+            else:
                 estimate = self.defects(intervals)
             self.scalars(intervals)
         return Certificate(repr(self.trajectory), self.checks, estimate, self.samples)

@@ -46,6 +46,11 @@ SOUND = {
     "no time at all": (FLOW, S0, {"t_end": 1e-9}),
     "given times": (FLOW, S0, {"t_eval": [0.0, 1.0, 1e5]}),
     "rows only": (FLOW, S0, {"t_eval": np.logspace(-3, 5, 50), "dense_output": False}),
+    "rows only, depth 2.5": (
+        cf.SpectralFlow(HADAMARD, depth=2.5),
+        [0.1, 0.2, 0.3],
+        {"t_eval": [1.0, 5.0, 9.0], "dense_output": False},
+    ),
     "one row": (FLOW, S0, {"t_eval": [1.0], "dense_output": False}),
     "until collapse": (FLOW, S0, {"until": cf.collapsed(1e-6)}),
     "a thousand classes": (cf.SpectralFlow(cf.hadamard(1024)), np.linspace(1e-4, 1e-3, 1023), {"t_end": 1e300}),
@@ -81,6 +86,10 @@ def test_what_applies_and_what_does_not():
     assert full["V changes by its dissipation"].status == "passed"
     narrow = certify(cf.integrate(cf.MatrixFlow(), cf.random_init(classes=6, width=3, scale=0.5), 10.0))
     assert narrow["V changes by its dissipation"].note.startswith("one of the K - 1 singular values is 0")
+    early = certify(cf.integrate(FLOW, S0, 1.0)[:1])
+    assert early.passed and early["loss below its bound"].note == "there is no row after t = 0"
+    negative = certify(cf.integrate(cf.SpectralFlow(CYCLIC), np.array([[0.5, 0.5], [-0.4, -0.4]]), 1e-3))
+    assert negative.passed and negative["V_c never rises"].note == "the mean singular value is not positive yet"
     rows = certify(cf.integrate(FLOW, S0, t_eval=[1.0, 2.0], dense_output=False))
     assert rows["layers follow the equations"].note == "there is no dense output"
     assert math.isnan(rows.error_estimate) and rows.to_dict()["error_estimate"] is None

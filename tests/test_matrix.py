@@ -1,6 +1,7 @@
 """The full flow, and reduced against full."""
 
 import math
+import sys
 
 import mpmath
 import numpy as np
@@ -32,6 +33,7 @@ def test_reduced_and_full_agree_to_1e6(scheme, kind):
     assert comparison.max_error <= 1e-7
     assert comparison.off_diagonal.max() < 1e-10 and comparison.singular_value_error.max() <= 1e-7
     assert comparison.loss_error.max() <= 1e-7
+    np.testing.assert_array_equal(comparison.t, full.t)
     assert full.margin[-1] > 5.0 and full.t[-1] == pytest.approx(1e6)
 
 
@@ -196,6 +198,8 @@ def test_v_and_its_dissipation_of_a_batch_and_where_there_are_none():
             "W must be from",
         ),
         (lambda: cf.MatrixFlow(backend="jax"), ValueError, "backend must be one of"),
+        (lambda: cf.MatrixFlow(dtype="float16"), ValueError, "dtype must be one of"),
+        (lambda: cf.MatrixFlow(device="cuda"), ValueError, 'device must be "cpu" with the numpy backend'),
         (lambda: cf.random_init(classes=1, width=3), ValueError, "classes must be at least 2"),
         (lambda: cf.random_init(classes=3, width=3, scale=0.0), ValueError, "scale"),
         (lambda: cf.random_init(classes=3.0, width=3), TypeError, "classes must be an integer"),
@@ -206,6 +210,20 @@ def test_bad_input(call, error, match):
         call()
 
 
+def test_without_torch(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(ImportError, match="pip install torch"):
+        cf.MatrixFlow(backend="torch")
+
+
+def test_weights_are_kept_but_not_without_end():
+    arrays = cf.MatrixFlow(dtype="float32").arrays
+    for i in range(1500):
+        weights = np.array([1.0, i])
+        np.testing.assert_array_equal(arrays.constant(weights), np.float32(weights))
+    assert arrays.constant(weights) is arrays.constant(weights.copy()) and len(arrays._constants) <= 1001
+
+
 def test_compare_refuses_what_does_not_belong_together():
     flow = cf.SpectralFlow(cf.hadamard(4))
     reduced = cf.integrate(flow, np.ones(3), 1.0)
@@ -214,5 +232,9 @@ def test_compare_refuses_what_does_not_belong_together():
         cf.compare(full, reduced)
     with pytest.raises(ValueError, match="classes"):
         cf.compare(cf.integrate(cf.SpectralFlow(cf.hadamard(8)), np.ones(7), 1.0), full)
+    with pytest.raises(ValueError, match="no time in common"):
+        cf.compare(reduced, cf.integrate(cf.MatrixFlow(), flow.lift(np.ones(3)), t_eval=[2.0, 3.0]))
+    with pytest.raises(ValueError, match="not a batch"):
+        cf.compare(reduced, cf.integrate(cf.MatrixFlow(), cf.random_init(classes=4, width=3, batch=2), 1.0))
     with pytest.raises(ValueError, match="reduction"):
         cf.compare(cf.integrate(cf.SpectralFlow(cf.hadamard(4), reduction="sum"), np.ones(3), 1.0), full)

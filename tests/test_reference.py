@@ -1,6 +1,7 @@
 """The exact solution against other methods, and the true errors of ceflow against the exact solution."""
 
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -160,6 +161,19 @@ def test_gaps_come_from_relations_alone():
     ctx = reference._context(50)
     gaps = reference.exact_gaps(cf.cyclic(5), ctx)
     assert abs(gaps[0][0] - (5 - ctx.sqrt(5)) / 4) < ctx.mpf(10) ** -48
+
+
+def test_an_eigenmatrix_of_other_relations(monkeypatch):
+    scheme = cf.cyclic(5)
+    monkeypatch.setattr(type(scheme), "eigenmatrix", cf.hamming(2, 3).eigenmatrix)
+    with pytest.raises(ValueError, match=r"cyclic\(5\) has an eigenmatrix that does not belong to its relations"):
+        reference.exact_gaps(scheme)
+
+
+def test_without_mpmath(monkeypatch):
+    monkeypatch.setitem(sys.modules, "mpmath.ctx_mp", None)
+    with pytest.raises(ImportError, match=r"ceflow\.reference needs mpmath"):
+        reference.solve(cf.SpectralFlow(cf.hadamard(4)), np.ones(3), [0.0])
 
 
 def test_bad_input():
