@@ -39,6 +39,7 @@ COARSEST = 0.5  # and no more than this, whatever the tolerance
 NODES = 17  # of an interval; a power of two plus one, so that every second one is a rule of its own
 SAMPLES, FEWEST = 500 * NODES, 4 * NODES  # states that are looked at; fewer if they are large
 VOLUME = 2**23  # numbers in all those states
+DENSE = 512  # modes, up to which forces are free of cancellation
 UNRESOLVED = 0.1  # error of the least singular value, relative, from which on V of a full flow says nothing
 EPS = np.finfo(float).eps
 
@@ -297,6 +298,10 @@ class _Spectral:
             return rows.layers
         return np.abs(rows.singular_values)[:, None, :] ** (1.0 / self.depth)
 
+    def forces(self, r: NDArray) -> NDArray:
+        """(n, D) forces of residuals (n, D): by the matrix of gaps, as the fast transform of many modes subtracts."""
+        return r @ self.scheme.gaps.T if self.scheme.modes <= DENSE else self.scheme.forces(r)
+
     def states(self, rows: SpectralTrajectory) -> _States:
         scheme, s, w = self.scheme, rows.singular_values, self.layers(rows)
         valencies, multiplicities, classes = scheme.valencies[1:], scheme.multiplicities[1:], scheme.classes
@@ -309,8 +314,8 @@ class _Spectral:
             reached = True if alive.all() else scheme.margins(alive.astype(float)) * classes > 1e-9 / classes
             loss = _Margins(self.loss)
             r, sizes, log_scale = loss.residuals(margins, valencies, classes, reached)
-            force = scheme.forces(r)
-            gross = scheme.forces(sizes * (1.0 + np.abs(margins)))
+            force = self.forces(r)
+            gross = self.forces(sizes * (1.0 + np.abs(margins)))
             log_loss = loss.log_value(margins, valencies, classes)
         if w.shape[1] == 1:
             others = np.sign(s)[:, None, :] * w ** (self.depth - 1.0)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import ceflow as cf
-from ceflow.certificate import FAILED, SKIPPED, Certificate, certify
+from ceflow.certificate import FAILED, SKIPPED, Certificate, _Spectral, certify
 
 FLOW = cf.SpectralFlow(cf.hadamard(8))
 S0 = 1e-3 * np.random.default_rng(0).uniform(0.1, 1.0, 7)
@@ -290,12 +290,22 @@ def test_wrong_quantities_fail(spoiled, claim, monkeypatch):
 def test_wrong_forces_fail(monkeypatch):
     """Forces of the wrong sign, and a softmax that beats Jensen's bound: both only if the scheme itself is broken."""
     run = reduced()
-    forces, margins = type(FLOW.scheme).forces, type(FLOW.scheme).margins
-    monkeypatch.setattr(type(FLOW.scheme), "forces", lambda self, r: forces(self, r) * np.array([-1.0] + [1.0] * 6))
+    forces, margins = _Spectral.forces, type(FLOW.scheme).margins
+    monkeypatch.setattr(_Spectral, "forces", lambda self, r: forces(self, r) * np.array([-1.0] + [1.0] * 6))
     assert "forces are positive" in failures(certify(run))
-    monkeypatch.setattr(type(FLOW.scheme), "forces", forces)
+    monkeypatch.setattr(_Spectral, "forces", forces)
     monkeypatch.setattr(type(FLOW.scheme), "margins", lambda self, s: 1.01 * margins(self, s))
     assert "loss above that of collapse" in failures(certify(run))
+
+
+def test_forces_that_differ_by_more_than_all_digits():
+    """Two modes that fade, slowly in three layers, hold a tie: the force on the third falls to 1e-46 of theirs."""
+    same = cf.from_relations(HADAMARD.relations())  # without the fast transform, which subtracts
+    run = cf.integrate(cf.SpectralFlow(same, depth=3), np.array([0.1, -0.2, -0.3]), log_t_end=100.0, rtol=1e-7)
+    assert run.singular_values[-1, 0] == pytest.approx(213.70486722060934, rel=1e-6)
+    for scheme in (same, HADAMARD):
+        certificate = certify(corrupt(run, flow=cf.SpectralFlow(scheme, depth=3)))
+        assert certificate.passed and certificate.error_estimate < 1e-6, str(certificate)
 
 
 def test_every_check_has_failed_at_least_once():

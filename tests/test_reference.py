@@ -153,6 +153,12 @@ def test_special_starts():
     assert np.abs((rough / fine - 1).astype(float)).max() < 1e-12
 
 
+def test_forces_that_differ_by_more_than_all_digits():
+    flow, start = cf.SpectralFlow(cf.hadamard(4), depth=3), np.array([0.1, -0.2, -0.3])
+    s = reference.solve(flow, start, [100.0], digits=12).singular_values.astype(float)
+    assert s[0, 0] == pytest.approx(213.70486722060934, rel=1e-12)  # found with 80 digits
+
+
 def test_gaps_come_from_relations_alone():
     heptagon = cf.from_relations(cf.cyclic(7).relations())
     for scheme in (cf.hadamard(8), cf.cyclic(9), cf.johnson(7, 3), cf.hamming(3, 3), heptagon):
