@@ -39,6 +39,8 @@ COARSEST = 0.5  # and no more than this, whatever the tolerance
 NODES = 17  # of an interval; a power of two plus one, so that every second one is a rule of its own
 SAMPLES, FEWEST = 500 * NODES, 4 * NODES  # states that are looked at; fewer if they are large
 VOLUME = 2**23  # numbers in all those states
+DENSE = 512  # modes, up to which forces are free of cancellation
+UNRESOLVED = 0.1  # error of the least singular value, relative, from which on V of a full flow says nothing
 EPS = np.finfo(float).eps
 
 
@@ -296,6 +298,10 @@ class _Spectral:
             return rows.layers
         return np.abs(rows.singular_values)[:, None, :] ** (1.0 / self.depth)
 
+    def forces(self, r: NDArray) -> NDArray:
+        """(n, D) forces of residuals (n, D): by the matrix of gaps, as the fast transform of many modes subtracts."""
+        return r @ self.scheme.gaps.T if self.scheme.modes <= DENSE else self.scheme.forces(r)
+
     def states(self, rows: SpectralTrajectory) -> _States:
         scheme, s, w = self.scheme, rows.singular_values, self.layers(rows)
         valencies, multiplicities, classes = scheme.valencies[1:], scheme.multiplicities[1:], scheme.classes
@@ -308,8 +314,8 @@ class _Spectral:
             reached = True if alive.all() else scheme.margins(alive.astype(float)) * classes > 1e-9 / classes
             loss = _Margins(self.loss)
             r, sizes, log_scale = loss.residuals(margins, valencies, classes, reached)
-            force = scheme.forces(r)
-            gross = scheme.forces(sizes * (1.0 + np.abs(margins)))
+            force = self.forces(r)
+            gross = self.forces(sizes * (1.0 + np.abs(margins)))
             log_loss = loss.log_value(margins, valencies, classes)
         if w.shape[1] == 1:
             others = np.sign(s)[:, None, :] * w ** (self.depth - 1.0)
@@ -407,6 +413,17 @@ class _Matrix:
             log_loss, np.full(n, np.nan), s, np.full(n, np.nan),
         )  # fmt: skip
 
+    def slope_of_v(self, states: _States) -> tuple[NDArray, NDArray, NDArray]:
+        """dV/dt, (n,), with the scale of the velocities; and what a relative change of the state is to V, (n,), and,
+        at most, to the least of the K - 1 singular values, (n,)."""
+        factors = self.factors(states.w)
+        sizes = np.stack([np.linalg.norm(factor, axis=(1, 2)) for factor in factors], axis=1)
+        others = np.stack([np.delete(sizes, k, axis=1).prod(axis=1) for k in range(len(factors))], axis=1)
+        size = np.linalg.norm(states.w, axis=1)
+        slope = _flat(_pulled(lyapunov.gradient_of_logits(_product(factors)), factors), (len(states.w),))
+        reach = size * np.linalg.norm(others, axis=1) / states.singular_values[:, -2]
+        return (slope * states.velocity).sum(axis=1), size * np.linalg.norm(slope, axis=1), reach
+
     def error(self, difference: NDArray, size: NDArray, factor: NDArray, tolerance: float, atol: float) -> NDArray:
         """Frobenius norm over what is allowed, (n,)."""
         norm, size = np.linalg.norm(difference.reshape(len(difference), -1), axis=1), size.reshape(-1)
@@ -457,7 +474,13 @@ def _integration(n: int) -> tuple[NDArray, NDArray]:
 
 _POINTS, _INTEGRATE = _integration(NODES)
 _INTEGRATE_COARSE = _integration(NODES // 2 + 1)[1]
-_COARSE, _COARSEST = _INTEGRATE_COARSE[-1], _integration(NODES // 4 + 1)[1][-1]
+_INTEGRATE_COARSEST = _integration(NODES // 4 + 1)[1]
+
+
+def _integrated(rates: NDArray) -> tuple[NDArray, float]:
+    """Integral from the first to each of every second node, and how far it is in doubt."""
+    integral = _INTEGRATE_COARSE @ rates
+    return integral, float(np.max(np.abs(_INTEGRATE_COARSEST @ rates[::2] - integral[::2])))
 
 
 class _Interval(NamedTuple):
@@ -476,7 +499,7 @@ class _Interval(NamedTuple):
     least_force: NDArray
     fall: float  # largest relative fall of a singular value from one node to the next
     v: NDArray | None  # Lyapunov function at every second node
-    v_error: float  # of its change, in tolerances
+    v_error: float  # of its change, in tolerances; NaN where V of a full flow is not resolved
     growth_error: float  # of the change of the geometric mean, in tolerances
 
 
@@ -505,7 +528,7 @@ class _Examiner:
             if not dense:
                 for claim in ("layers follow the equations", "errors of all steps together"):
                     self.skip(claim, "there is no dense output")
-            elif intervals:
+            else:
                 estimate = self.defects(intervals)
             self.scalars(intervals)
         return Certificate(repr(self.trajectory), self.checks, estimate, self.samples)
@@ -689,7 +712,7 @@ class _Examiner:
         noise = 8.0 * view.eps * (1.0 + reach)
         allowed = self.tolerance + noise
         defect = view.error(off, size, 1.0 + np.maximum(turnover, 0.0), allowed, self.atol)
-        coarse = np.tensordot(_COARSE, speed[::2], axes=1) - moved[-1]
+        coarse = np.tensordot(_INTEGRATE_COARSE[-1], speed[::2], axes=1) - moved[-1]
         doubt = view.error(coarse[None], size[-1:], 1.0 + np.maximum(turnover[-1:], 0.0), allowed, self.atol)[0]
         imbalance = view.imbalance(states.w)
         drift = np.zeros(NODES)
@@ -702,32 +725,50 @@ class _Examiner:
         s = states.singular_values
         step = np.diff(s, axis=0) / np.abs(s[:-1])
         fall = float(np.max(-step)) if self.spectral else 0.0
-        v, v_error, growth_error = None, 0.0, 0.0
+        # every second node is enough for V, where no other quantity depends on it
+        every = _States(*(values[::2] for values in states))
+        v, v_error, growth_error = None, math.nan, 0.0
         if self.v is not None:
-            scheme = self.trajectory.flow.scheme
-            share = scheme.multiplicities[1:] / (scheme.classes - 1)
-            # every second node is enough here, where no other quantity depends on it
-            v, log_weight = self.v(s[::2]), log_weight[::2]
-            falls = np.exp(self.v_decay(s[::2]) + log_weight)
-            change = _INTEGRATE_COARSE @ falls
-            blur = abs(_COARSEST @ falls[::2] - change[-1])
-            depth = np.sqrt(np.max(v)) + 10.0 * allowed
-            v_error = float(np.max(np.abs(v - v[0] + change)) / (allowed * depth + blur + 4.0 * EPS * np.max(v)))
-            if self.v_name == "V_c" and not (np.isfinite(v).all() and np.isfinite(falls).all()):
-                v_error = 0.0  # not defined yet, or beyond the times that floats hold
-            if self.v_name == "V":
-                log_mean = np.log(s) @ share
-                gap = states.log_odds - np.logaddexp(0.0, states.log_odds)
-                gains = 2.0 / (scheme.classes - 1) * np.exp(gap[::2] + log_weight)
-                gains *= 1.0 if self.view.unit else scheme.classes
-                grown = _INTEGRATE_COARSE @ gains
-                blur = abs(_COARSEST @ gains[::2] - grown[-1])
-                off = np.max(np.abs(log_mean[::2] - log_mean[0] - grown))
-                growth_error = float(off / (allowed * (1.0 + grown[-1]) + blur))
+            v, v_error, growth_error = self.v_of_modes(every, log_weight[::2], allowed)
+        elif not self.spectral:
+            v_error = self.v_of_logits(every, log_weight[::2], allowed * (1.0 + max(float(np.max(turnover)), 0.0)))
         return _Interval(
             low, high, states.log_t, defect, drift, float(doubt), states.log_objective, states.log_loss, states.largest,
             states.reach, states.least_force, fall, v, v_error, growth_error,
         )  # fmt: skip
+
+    def v_of_modes(self, states: _States, log_weight: NDArray, allowed: float) -> tuple[NDArray, float, float]:
+        """V, and by how much its change is not its dissipation, and that of the geometric mean not the identity."""
+        s, scheme = states.singular_values, self.trajectory.flow.scheme
+        v = self.v(s)
+        change, blur = _integrated(np.exp(self.v_decay(s) + log_weight))
+        depth = np.sqrt(np.max(v)) + 10.0 * allowed
+        v_error = float(np.max(np.abs(v - v[0] + change)) / (allowed * depth + blur + 4.0 * EPS * np.max(v)))
+        if self.v_name == "V_c" and not (np.isfinite(v).all() and np.isfinite(change).all()):
+            v_error = 0.0  # not defined yet, or beyond the times that floats hold
+        growth_error = 0.0
+        if self.v_name == "V":
+            log_mean = np.log(s) @ (scheme.multiplicities[1:] / (scheme.classes - 1))
+            gap = states.log_odds - np.logaddexp(0.0, states.log_odds)
+            gains = 2.0 / (scheme.classes - 1) * np.exp(gap + log_weight)
+            grown, blur = _integrated(gains * (1.0 if self.view.unit else scheme.classes))
+            off = np.max(np.abs(log_mean - log_mean[0] - grown))
+            growth_error = float(off / (allowed * (1.0 + grown[-1]) + blur))
+        return v, v_error, growth_error
+
+    def v_of_logits(self, states: _States, log_weight: NDArray, allowed: float) -> float:
+        """By how much the change of V is not the integral of dV/dt; NaN where V is beyond what the tolerance resolves.
+
+        The singular values are right to the tolerance times the largest, and V is as sensitive to them as it is.
+        """
+        slope, reach, reach_of_least = self.view.slope_of_v(states)
+        if not allowed * np.max(reach_of_least) < UNRESOLVED:  # also where there is no V
+            return math.nan
+        v = lyapunov.of_logits(states.singular_values)
+        change, blur = _integrated(slope * np.exp(np.minimum(states.log_scale + log_weight, 700.0)))
+        known = allowed * np.max(reach) + (allowed * np.max(reach_of_least)) ** 2 + 4.0 * EPS * np.max(v)
+        error = float(np.max(np.abs(v - v[0] - change)) / (known + blur))
+        return math.inf if math.isnan(error) else error
 
     @property
     def imbalance_of_start(self) -> NDArray:
@@ -847,7 +888,10 @@ class _Examiner:
         falls, integral = f"{self.v_name} never rises", f"{self.v_name} falls by its dissipation"
         if self.v is None:
             self.skip(falls, self.no_v)
-            self.skip(integral, self.no_v)
+            if self.spectral:
+                self.skip(integral, self.no_v)
+            else:
+                self.change_of_v(intervals)
             return
         if intervals:
             log_t = np.concatenate([interval.log_t[::2] for interval in intervals])
@@ -880,6 +924,18 @@ class _Examiner:
             worst = int(np.argmax(np.where(np.isnan(errors), np.inf, errors)))
             self.claim("geometric mean grows by its identity", errors.sum() * self.tolerance, self.limit(),
                        intervals[worst].high, "d log GM/dt = 2 K/(K-1) (1 - p_0)")  # fmt: skip
+
+    def change_of_v(self, intervals: list[_Interval]) -> None:
+        """Of a full flow, where V may rise, but only as its derivative says."""
+        claim = "V changes by its dissipation"
+        resolved = [interval for interval in intervals if not math.isnan(interval.v_error)]
+        if not intervals:
+            self.skip(claim, "there is no dense output")
+        elif not resolved:
+            self.skip(claim, "one of the K - 1 singular values is 0, or too small for the tolerance")
+        else:
+            errors = np.array([interval.v_error for interval in resolved])
+            self.claim(claim, errors.sum(), SLACK, resolved[int(np.argmax(errors))].high, "in tolerances of V")
 
     def bounds(self, intervals: list[_Interval], log_t: NDArray, log_loss: NDArray) -> None:
         view, run = self.view, self.trajectory

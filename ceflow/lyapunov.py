@@ -163,6 +163,56 @@ def log_growth(
     return np.where(near, np.log1p(np.where(near, ratio, 0.0)), 2.0 * np.log(root / root_of_start))
 
 
+def of_logits(singular_values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """V of the K - 1 largest singular values of any logits.
+
+    Parameters
+    ----------
+    singular_values : (..., K) array
+        Descending, as `numpy.linalg.svd` returns them.
+
+    Returns
+    -------
+    (...) array
+        V >= 0; NaN where one of the K - 1 is 0, or not to be told from 0, because rounding of the largest one reaches
+        it.
+    """
+    top, defined = _top(singular_values)
+    return np.where(defined, excess(-np.log(top / top.mean(axis=-1, keepdims=True))).mean(axis=-1), np.nan)
+
+
+def gradient_of_logits(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Gradient of `of_logits` in the logits, ``sum_i u_i v_i' dV/ds_i`` over the K - 1 largest singular values.
+
+    ``dV/ds_i = (1/s_bar - 1/s_i) / (K-1)`` is the same for singular values that agree, so it does not matter which
+    vectors belong to them. Where the last two of all K agree V has a kink, and this is the gradient on one side of it.
+
+    Parameters
+    ----------
+    logits : (..., K, K) array
+
+    Returns
+    -------
+    (..., K, K) array
+        Right to rounding of the largest deviation of a singular value from the mean; NaN where V is not defined.
+    """
+    left, singular_values, right = np.linalg.svd(logits)
+    top, defined = _top(singular_values)
+    mean = top.mean(axis=-1, keepdims=True)
+    deviations = top - mean
+    deviations -= deviations.mean(axis=-1, keepdims=True)  # the rounding error of the mean
+    slopes = np.where(defined[..., None], deviations / mean / top / top.shape[-1], np.nan)
+    return (left[..., :-1] * slopes[..., None, :]) @ right[..., :-1, :]
+
+
+def _top(singular_values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """The K - 1 largest of (..., K) singular values, and where (...) none of them is lost in the rounding of the
+    largest; there they are as they are, elsewhere 1."""
+    top, K = singular_values[..., :-1], singular_values.shape[-1]
+    defined = top[..., -1] > K * np.finfo(float).eps * top[..., 0]
+    return np.where(defined[..., None], top, 1.0), defined
+
+
 def checked_modes(
     scheme: Scheme, name: str, values: ArrayLike, low: float = -LIMIT, high: float = LIMIT
 ) -> NDArray[np.float64]:

@@ -905,8 +905,7 @@ def _label(traj: Trajectory, rank: int, mode: int, modes: int) -> str | None:
 
 
 def _finish(ax: Axes, traj: Trajectory, label: str) -> Axes:
-    if ax.get_legend_handles_labels()[0]:
-        ax.legend(**LEGEND)
+    ax.legend(**LEGEND)
     ax.set_xlabel(f"time $t$ ({traj.flow.reduction} reduction)")
     ax.set_ylabel(label)
     _powers(ax.xaxis)

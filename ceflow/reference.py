@@ -31,6 +31,7 @@ from .spectral import SpectralFlow
 MAX_CLASSES = 1024
 FADED = 1e-155  # below, both layers of a mode that decays for ever count as 0
 DEEPEST = 100
+NO_GAP = 1e-7  # the least gap of so many classes is 1 - cos(2 pi / 1024), or 2e-5
 
 
 class Solution(NamedTuple):
@@ -163,7 +164,9 @@ def exact_gaps(scheme: Scheme, ctx=None) -> list[list]:
     order = [int(np.argmin(np.abs(numbers - row).max(axis=1))) for row in scheme.eigenmatrix]
     if sorted(order) != list(range(relations)) or not np.allclose(numbers[order], scheme.eigenmatrix, atol=1e-6):
         raise ValueError(f"{scheme.name} has an eigenmatrix that does not belong to its relations")
-    return [[1 - rows[order[i]][j] / int(valencies[j]) for j in range(1, relations)] for i in range(1, relations)]
+    gaps = [[1 - rows[order[i]][j] / int(valencies[j]) for j in range(1, relations)] for i in range(1, relations)]
+    # those that vanish do so exactly: a force may be beyond all digits of the residuals that have no part in it
+    return [[gap if gap > NO_GAP else ctx.mpf(0) for gap in row] for row in gaps]
 
 
 def _context(digits: int):

@@ -8,7 +8,7 @@ import json
 import math
 import os
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -16,8 +16,8 @@ import numpy as np
 import scipy
 
 from . import collapse, losses, networks
-from ._checks import checked_array
-from .lyapunov import dissipation, excess, lyapunov
+from ._checks import checked_array, log_time_unit
+from .lyapunov import dissipation, gradient_of_logits, lyapunov, of_logits
 from .matrix import MatrixFlow
 from .spectral import SpectralFlow, check_whole_depth
 
@@ -361,10 +361,14 @@ class MatrixTrajectory(Trajectory):
         """(n, K, K) logits Z, the product of all factors; column c belongs to class c."""
         return functools.reduce(np.matmul, self.factors)
 
+    def _by_factors(self, function: Callable[..., np.ndarray], *shape: int) -> np.ndarray:
+        """A function of all factors, row by row."""
+        rows = [function(*factors) for factors in zip(*self.factors, strict=True)]
+        return np.stack(rows) if rows else np.empty((0, *self.start[0].shape[:-2], *shape))
+
     def _by_row(self, function: Callable[[np.ndarray], np.ndarray], *shape: int) -> np.ndarray:
         """A function of the logits, row by row: all logits at once may be more than memory holds."""
-        rows = [function(functools.reduce(np.matmul, factors)) for factors in zip(*self.factors, strict=True)]
-        return np.stack(rows) if rows else np.empty((0, *self.start[0].shape[:-2], *shape))
+        return self._by_factors(lambda *factors: function(functools.reduce(np.matmul, factors)), *shape)
 
     @cached_property
     def singular_values(self) -> np.ndarray:
@@ -406,12 +410,30 @@ class MatrixTrajectory(Trajectory):
 
     @cached_property
     def lyapunov(self) -> np.ndarray:
-        """(n,) V of the top K - 1 singular values of Z; NaN where one of them is 0."""
-        top = self.singular_values[..., :-1]
-        positive = top[..., -1] > 0.0
-        top = np.where(positive[..., None], top, 1.0)
-        deviation = np.log(top / top.mean(axis=-1, keepdims=True))
-        return np.where(positive, excess(-deviation).mean(axis=-1), np.nan)
+        """(n,) V of the top K - 1 singular values of Z; NaN where one of them is 0, to rounding of the largest."""
+        return of_logits(self.singular_values)
+
+    @cached_property
+    def dissipation(self) -> np.ndarray:
+        """(n,) dV/dt along the run, NaN where V is.
+
+        That of this very flow, of any depth, loss and decay (which scales Z, and V does not see that). It may be
+        positive: V is proved to fall for the reduced flow only. It is a sum of terms of both signs, right to rounding
+        of the largest: near collapse ``-log10(V) / 2`` digits are lost, as they are in V itself, and while all logits
+        are small as many again as they have zeros. Beyond times of 1e308 it underflows to 0.
+        """
+        indices, log_unit = np.arange(self.classes), log_time_unit(self.classes, self.flow.reduction)
+
+        def rate(*factors: np.ndarray) -> np.ndarray:
+            Z = functools.reduce(np.matmul, factors)
+            slopes = _pulled(gradient_of_logits(Z), factors)
+            log_scale, _ = losses.full_residual(self.flow.loss, Z, indices)  # of G, which takes the place of Z
+            pulls = _pulled(Z, factors)
+            rates = sum((slope * pull).sum(axis=(-1, -2)) for slope, pull in zip(slopes, pulls, strict=True))
+            return rates * np.exp(log_scale - log_unit)
+
+        with np.errstate(under="ignore"):
+            return self._by_factors(rate)
 
     @property
     def collapse(self) -> collapse.Measures:
@@ -429,6 +451,18 @@ class MatrixTrajectory(Trajectory):
             for name, left, right, factor in zip(names, sides[:-1], sides[1:], self.factors, strict=True)
         }
         return _dataset(self, batch, **variables, singular_values=(("row", *batch, "mode"), self.singular_values))
+
+
+def _pulled(gradient: np.ndarray, factors: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Gradient in each factor of what has this gradient (..., K, K) in their product."""
+    after = [np.eye(factors[-1].shape[-1])]
+    for factor in factors[:0:-1]:
+        after.insert(0, factor @ after[0])
+    pulled = []
+    for factor, rest in zip(factors, after, strict=True):
+        pulled.append(gradient @ rest.swapaxes(-1, -2))
+        gradient = factor.swapaxes(-1, -2) @ gradient
+    return pulled
 
 
 def _log_sum(logarithms: np.ndarray) -> np.ndarray:

@@ -17,3 +17,8 @@ def _sources() -> str:
 
 os.environ["NUMBA_CACHE_DIR"] = str(ROOT / ".numba_cache" / _sources())
 os.environ["MPLBACKEND"] = "Agg"
+
+if os.environ.get("NUMBA_DISABLE_JIT", "0") != "0":
+    import interpreted
+
+    interpreted.supply()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import ceflow as cf
-from ceflow.certificate import FAILED, SKIPPED, Certificate, certify
+from ceflow.certificate import FAILED, SKIPPED, Certificate, _Spectral, certify
 
 FLOW = cf.SpectralFlow(cf.hadamard(8))
 S0 = 1e-3 * np.random.default_rng(0).uniform(0.1, 1.0, 7)
@@ -46,6 +46,11 @@ SOUND = {
     "no time at all": (FLOW, S0, {"t_end": 1e-9}),
     "given times": (FLOW, S0, {"t_eval": [0.0, 1.0, 1e5]}),
     "rows only": (FLOW, S0, {"t_eval": np.logspace(-3, 5, 50), "dense_output": False}),
+    "rows only, depth 2.5": (
+        cf.SpectralFlow(HADAMARD, depth=2.5),
+        [0.1, 0.2, 0.3],
+        {"t_eval": [1.0, 5.0, 9.0], "dense_output": False},
+    ),
     "one row": (FLOW, S0, {"t_eval": [1.0], "dense_output": False}),
     "until collapse": (FLOW, S0, {"until": cf.collapsed(1e-6)}),
     "a thousand classes": (cf.SpectralFlow(cf.hadamard(1024)), np.linspace(1e-4, 1e-3, 1023), {"t_end": 1e300}),
@@ -78,6 +83,13 @@ def test_what_applies_and_what_does_not():
     assert common["V_c never rises"] == common["V_c falls by its dissipation"] == "passed"
     full = certify(cf.integrate(cf.MatrixFlow(), FLOW.lift(S0), 1e3))
     assert full["W'W - HH' conserved"].status == "passed" and full["V never rises"].status == SKIPPED
+    assert full["V changes by its dissipation"].status == "passed"
+    narrow = certify(cf.integrate(cf.MatrixFlow(), cf.random_init(classes=6, width=3, scale=0.5), 10.0))
+    assert narrow["V changes by its dissipation"].note.startswith("one of the K - 1 singular values is 0")
+    early = certify(cf.integrate(FLOW, S0, 1.0)[:1])
+    assert early.passed and early["loss below its bound"].note == "there is no row after t = 0"
+    negative = certify(cf.integrate(cf.SpectralFlow(CYCLIC), np.array([[0.5, 0.5], [-0.4, -0.4]]), 1e-3))
+    assert negative.passed and negative["V_c never rises"].note == "the mean singular value is not positive yet"
     rows = certify(cf.integrate(FLOW, S0, t_eval=[1.0, 2.0], dense_output=False))
     assert rows["layers follow the equations"].note == "there is no dense output"
     assert math.isnan(rows.error_estimate) and rows.to_dict()["error_estimate"] is None
@@ -156,6 +168,8 @@ def spoil(y):
     y[5, 0] = np.nan
 
 
+ROUGH = 1.0 + 1e-6 * np.random.default_rng(0).standard_normal(2 * 8 * 8)
+
 CORRUPTIONS = {
     "a row off by 1e-6": (lambda: with_rows(reduced(), perturb), "rows agree with the dense output"),
     "rows swapped": (lambda: with_rows(reduced(), swap), "rows agree with the dense output"),
@@ -217,6 +231,7 @@ CORRUPTIONS = {
     "full: W'W - HH'": (
         lambda: with_knots(full(), lambda knots: knots.y[8:, 3:9].__iadd__(1e-3)), "W'W - HH' conserved"
     ),
+    "full: V": (lambda: with_knots(full(), lambda knots: knots.y[8:].__imul__(ROUGH)), "V changes by its dissipation"),
     "full: a row off": (lambda: with_rows(full(), lambda y: y[8].__iadd__(1e-6)), "rows agree with the dense output"),
     "full: a false tolerance": (lambda: corrupt(full(rtol=1e-3), rtol=1e-12), "layers follow the equations"),
     "full: another start": (lambda: corrupt(full(), start=tuple(1.1 * x for x in full().start)), "begins at its start"),
@@ -275,12 +290,22 @@ def test_wrong_quantities_fail(spoiled, claim, monkeypatch):
 def test_wrong_forces_fail(monkeypatch):
     """Forces of the wrong sign, and a softmax that beats Jensen's bound: both only if the scheme itself is broken."""
     run = reduced()
-    forces, margins = type(FLOW.scheme).forces, type(FLOW.scheme).margins
-    monkeypatch.setattr(type(FLOW.scheme), "forces", lambda self, r: forces(self, r) * np.array([-1.0] + [1.0] * 6))
+    forces, margins = _Spectral.forces, type(FLOW.scheme).margins
+    monkeypatch.setattr(_Spectral, "forces", lambda self, r: forces(self, r) * np.array([-1.0] + [1.0] * 6))
     assert "forces are positive" in failures(certify(run))
-    monkeypatch.setattr(type(FLOW.scheme), "forces", forces)
+    monkeypatch.setattr(_Spectral, "forces", forces)
     monkeypatch.setattr(type(FLOW.scheme), "margins", lambda self, s: 1.01 * margins(self, s))
     assert "loss above that of collapse" in failures(certify(run))
+
+
+def test_forces_that_differ_by_more_than_all_digits():
+    """Two modes that fade, slowly in three layers, hold a tie: the force on the third falls to 1e-46 of theirs."""
+    same = cf.from_relations(HADAMARD.relations())  # without the fast transform, which subtracts
+    run = cf.integrate(cf.SpectralFlow(same, depth=3), np.array([0.1, -0.2, -0.3]), log_t_end=100.0, rtol=1e-7)
+    assert run.singular_values[-1, 0] == pytest.approx(213.70486722060934, rel=1e-6)
+    for scheme in (same, HADAMARD):
+        certificate = certify(corrupt(run, flow=cf.SpectralFlow(scheme, depth=3)))
+        assert certificate.passed and certificate.error_estimate < 1e-6, str(certificate)
 
 
 def test_every_check_has_failed_at_least_once():

@@ -2,6 +2,7 @@
 
 import math
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -158,6 +159,33 @@ def test_a_run_that_ends_early_fails_and_is_kept(command, monkeypatch, tmp_path)
     assert not cf.load(tmp_path / "ceflow-run" / "run.npz").success
 
 
+def test_a_comparison_interrupted_before_its_first_step_fails(command, monkeypatch, tmp_path):
+    def interrupted(rows):
+        raise KeyboardInterrupt
+
+    integrate, early = cf.integrate, {"until": interrupted}
+    monkeypatch.setattr(cf, "integrate", lambda *a, **k: integrate(*a, **k | (early if "log_t_end" in k else {})))
+    code, out, _ = command("compare", "-K", "4")
+    assert code == 1 and "FAIL  reduced flow reached the end" in out and "interrupted" in out
+    assert not list((tmp_path / "ceflow-compare").iterdir())
+
+
+def test_states_too_large_to_keep_are_not_written(command, monkeypatch, tmp_path):
+    monkeypatch.setattr(cli, "LARGEST_FILE", 10_000)
+    code, out, _ = command("compare", "-K", "8", "--no-plot")
+    assert code == 0 and "full.npz is not written: " in out
+    assert [path.name for path in (tmp_path / "ceflow-compare").iterdir()] == ["reduced.npz"]
+
+
+def test_an_interrupt_outside_of_a_run_ends_in_order(command, monkeypatch):
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cf, "integrate", interrupted)
+    code, _, err = command("run", "-K", "4")
+    assert code == 130 and err == "ceflow run: interrupted\n"
+
+
 def test_a_run_without_rows_has_no_decades():
     run = cf.integrate(cf.SpectralFlow(cf.hadamard(4)), np.full(3, 0.1), 1.0)[:1]
     np.testing.assert_array_equal(cli._decades(run, -math.inf), [-math.inf])
@@ -222,6 +250,15 @@ def test_times_in_words(log_t, text):
 def test_module_runs():
     done = subprocess.run([sys.executable, "-m", "ceflow", "--version"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0 and done.stdout.startswith("ceflow ")
+
+
+def test_module_runs_only_as_a_command(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["ceflow"])
+    with pytest.raises(SystemExit, match="2"):
+        runpy.run_module("ceflow", run_name="__main__")
+    assert "usage: ceflow" in capsys.readouterr().out
+    runpy.run_module("ceflow.__main__")
+    assert capsys.readouterr().out == ""
 
 
 def test_example_of_the_readme_runs(tmp_path, monkeypatch, capsys):

@@ -289,6 +289,30 @@ def test_an_unknown_compression(saved, tmp_path):
     outcome("bugs", lambda: cf.load(path))
 
 
+def test_headers_of_another_version(saved, tmp_path):
+    """NumPy writes them where headers are long; they say the same."""
+    path, arrays, meta = tmp_path / "run.npz", saved[2], saved[3]
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, array in (arrays | {"meta": np.array(json.dumps(meta))}).items():
+            with archive.open(f"{name}.npy", "w") as member:
+                np.lib.format.write_array(member, np.asarray(array), version=(2, 0))
+    np.testing.assert_array_equal(cf.load(path).y, cf.load(saved[0]).y)
+
+
+def test_forged_ends(saved, tmp_path):
+    """What a run would go on with."""
+    path, (arrays, meta) = tmp_path / "run.npz", saved[2:]
+    steps = {f"tail_{name}": arrays[f"path0_{name}"][:n] for name, n in (("y", 3), ("h", 2), ("log_t", 3))}
+    for changes, message in (
+        ({"resume_state": np.full(4, np.inf)}, "resume_state is not that of a stepper"),
+        ({"resume_state": np.zeros(3)}, "resume_state is not that of a stepper"),
+        (steps, "tail is not one step"),
+    ):
+        forge(path, arrays, meta, **changes)
+        with pytest.raises(ValueError, match=message):
+            cf.load(path)
+
+
 def test_foreign_files(tmp_path, saved):
     path, meta = tmp_path / "run.npz", saved[3]
 

@@ -20,6 +20,7 @@ from ceflow.integrate.clock import (
 )
 from ceflow.integrate.stepper import Workspace, _evaluate, _plain_time
 from ceflow.losses import NO_ODDS
+from ceflow.matrix import MatrixSystem
 
 SCHEMES = [cf.hadamard(8), cf.cyclic(9), cf.johnson(5, 2), cf.hamming(2, 3)]
 
@@ -284,6 +285,14 @@ def test_locate_inverts_the_integral():
             assert found == pytest.approx(target, abs=1e-13)
 
 
+@pytest.mark.parametrize("c", [np.full(8, np.nan), np.full(8, np.inf), 1e9 * np.cos(np.arange(8.0))])
+@pytest.mark.parametrize("part", [0, 1])
+def test_log_integral_of_what_floats_do_not_resolve(c, part):
+    series = np.zeros((2, 8))
+    series[part] = c
+    assert math.isnan(log_integral(series, 1.0, np.empty(ROOM)))
+
+
 def test_a_series_that_does_not_converge_is_not_trusted():
     assert interpolation_error(TO_CHEBYSHEV @ np.exp(60 * POINTS), 0.0) == math.inf
     assert interpolation_error(TO_CHEBYSHEV @ np.exp(POINTS), 0.0) < 1e-6
@@ -356,6 +365,23 @@ def test_until_met_at_the_start_or_never():
     assert not never.success and "not met" in never.message
 
 
+def test_running_out_of_steps_with_rows_only():
+    flow, s0 = cf.SpectralFlow(cf.hadamard(4)), np.array([1e-3, 2e-3, 5e-4])
+    steps = cf.integrate(flow, s0, 1e9, max_steps=5)
+    ends = cf.integrate(flow, s0, 1e9, max_steps=5, dense_output=False)
+    np.testing.assert_array_equal(ends.y, steps.y[[0, -1]])
+    none = cf.integrate(flow, s0, t_eval=[1e8, 1e9], max_steps=5)  # it does not get so far
+    assert not none.success and none.y.shape == (0, 3) and none.singular_values.shape == (0, 3)
+    assert none.log_t_end == steps.log_t_end
+
+
+def test_an_error_that_cannot_be_met_ends_the_run(monkeypatch):
+    monkeypatch.setattr(MatrixSystem, "norm", lambda *arguments: 2.0)
+    run = cf.integrate(cf.MatrixFlow(), cf.random_init(classes=3, width=2, scale=0.1), 1.0)
+    assert not run.success and "the step size fell to rounding, rtol = 1e-09 cannot be met" in run.message
+    assert len(run) == 1 and run.nsteps == 0 < run.nrejected
+
+
 def test_running_out_of_steps_returns_what_was_computed():
     run = cf.integrate(cf.SpectralFlow(cf.hadamard(4)), np.array([1e-3, 2e-3, 5e-4]), 1e9, max_steps=5)
     assert not run.success and "max_steps = 5" in run.message and len(run) == 6 and run.log_t_end == run.log_t[-1]
@@ -372,6 +398,8 @@ def test_absolute_tolerance_saves_work_on_tiny_modes():
 def test_progress_bar(capsys):
     cf.integrate(cf.SpectralFlow(cf.hadamard(4)), np.full(3, 1e-3), 1e9, progress=True)
     assert "%" in capsys.readouterr().err
+    cf.integrate(cf.SpectralFlow(cf.hadamard(4)), [1e-3, 2e-3, 5e-4], until=cf.collapsed(1e-3), progress=True)
+    assert "log10 t = " in capsys.readouterr().err  # and nobody knows which share of the way that is
 
 
 FLOW, START = cf.SpectralFlow(cf.hadamard(4)), np.full(3, 1e-3)
@@ -399,6 +427,7 @@ FLOW, START = cf.SpectralFlow(cf.hadamard(4)), np.full(3, 1e-3)
         (lambda: cf.integrate(FLOW, START, t_eval=[2.0, 1.0]), ValueError, "strictly increasing"),
         (lambda: cf.integrate(FLOW, START, t_eval=[-1.0, 1.0]), ValueError, "must not be negative"),
         (lambda: cf.integrate(FLOW, START, t_eval=[]), ValueError, "t_eval"),
+        (lambda: cf.integrate(FLOW, START, t_eval=[1.0], log_t_eval=[0.0]), ValueError, "log_t_eval, not both"),
         (lambda: cf.integrate(FLOW, START, 1.0, until=3), TypeError, "until must be callable"),
         (lambda: cf.collapsed(0.0), ValueError, "threshold"),
         (lambda: cf.collapsed(1e-40), ValueError, "at least 1e-28"),

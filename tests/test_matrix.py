@@ -1,6 +1,7 @@
 """The full flow, and reduced against full."""
 
 import math
+import sys
 
 import mpmath
 import numpy as np
@@ -32,6 +33,7 @@ def test_reduced_and_full_agree_to_1e6(scheme, kind):
     assert comparison.max_error <= 1e-7
     assert comparison.off_diagonal.max() < 1e-10 and comparison.singular_value_error.max() <= 1e-7
     assert comparison.loss_error.max() <= 1e-7
+    np.testing.assert_array_equal(comparison.t, full.t)
     assert full.margin[-1] > 5.0 and full.t[-1] == pytest.approx(1e6)
 
 
@@ -132,6 +134,59 @@ def test_collapse_along_a_run():
     np.testing.assert_allclose(run.lyapunov, np.log(top.mean(axis=1)) - np.log(top).mean(axis=1), atol=1e-14)
 
 
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("scheme", [cf.hadamard(8), cf.cyclic(7), cf.johnson(5, 2)], ids=lambda s: s.name)
+def test_dissipation_of_a_lifted_start_is_that_of_the_reduced_flow(scheme, reduction):
+    """With singular values that agree, in pairs and more, and vectors that the SVD chooses among them."""
+    flow, s0 = cf.SpectralFlow(scheme, reduction=reduction), 1e2 * start_of(scheme, "balanced")
+    reduced = cf.integrate(flow, s0, 1e6, rtol=1e-11)
+    lifted = flow.lift(s0, width=scheme.classes + 2)
+    full = cf.integrate(cf.MatrixFlow(reduction=reduction), lifted, 1e6, rtol=1e-11)
+    t = np.geomspace(1e-2, 1e6, 12)
+    np.testing.assert_allclose(full.at(t).dissipation, reduced.at(t).dissipation, rtol=1e-9)
+    assert np.all(full.dissipation < 0.0)
+
+
+@pytest.mark.parametrize(
+    ("loss", "depth", "decay"),
+    [("cross_entropy", 2, 0.0), ("cross_entropy", 3, 0.0), ("focal", 2, 0.1), ("squared_error", 4, 0.01)],
+)
+def test_dissipation_is_the_slope_of_v(loss, depth, decay):
+    flow = cf.MatrixFlow(loss=loss, depth=depth, weight_decay=decay)
+    run = cf.integrate(flow, cf.random_init(classes=5, width=6, scale=0.8, depth=depth), 1e2, rtol=1e-12)
+    log_t, step = np.linspace(-2.0, 4.5, 20), 1e-3
+    ahead, behind, far_ahead, far_behind = (run.at(log_t=log_t + k * step).lyapunov for k in (1, -1, 2, -2))
+    slope = (8.0 * (ahead - behind) - (far_ahead - far_behind)) / (12.0 * step)
+    found = run.at(log_t=log_t).dissipation * run.at(log_t=log_t).t
+    np.testing.assert_allclose(found, slope, rtol=1e-6, atol=1e-8 * np.abs(slope).max())
+
+
+@pytest.mark.parametrize("spread", [1e-2, 1e-4, 1e-6])
+def test_dissipation_near_collapse_has_the_digits_that_v_leaves(spread):
+    scheme = cf.cyclic(7)
+    flow, s = cf.SpectralFlow(scheme), 5.0 * (1.0 + spread * np.array([1.0, -0.7, 0.2]))
+    at = cf.integrate(cf.MatrixFlow(), flow.lift(s, width=9), 1e-9)
+    digits = 30.0 * np.finfo(float).eps / spread
+    assert at.lyapunov[0] == pytest.approx(cf.lyapunov.lyapunov(scheme, s), rel=digits)
+    assert at.dissipation[0] == pytest.approx(cf.lyapunov.dissipation(scheme, s), rel=digits)
+
+
+def test_v_and_its_dissipation_of_a_batch_and_where_there_are_none():
+    starts = cf.random_init(classes=4, width=5, scale=0.8, batch=3)
+    batch = cf.integrate(cf.MatrixFlow(), starts, 1e2).at([0.0, 1.0])
+    assert batch.dissipation.shape == batch.lyapunov.shape == (2, 3)
+    for i in range(3):
+        alone = cf.integrate(cf.MatrixFlow(), tuple(factor[i] for factor in starts), 1e2).at([0.0, 1.0])
+        np.testing.assert_allclose(batch.dissipation[:, i], alone.dissipation, rtol=1e-7)
+    assert batch[:0].dissipation.shape == (0, 3)
+    narrow = cf.integrate(cf.MatrixFlow(), cf.random_init(classes=6, width=2, scale=0.8), 1e2)
+    rest = cf.integrate(cf.MatrixFlow(), (np.zeros((3, 2)), np.zeros((2, 3))), 1e2)
+    for run in (narrow, rest):
+        assert np.isnan(run.lyapunov).all() and np.isnan(run.dissipation).all()
+    beyond = cf.integrate(cf.MatrixFlow(), cf.random_init(classes=3, width=3, scale=0.8), log_t_end=1000.0)
+    assert beyond.dissipation[-1] == 0.0 and beyond.lyapunov[-1] > 0.0
+
+
 @pytest.mark.parametrize(
     ("call", "error", "match"),
     [
@@ -143,6 +198,8 @@ def test_collapse_along_a_run():
             "W must be from",
         ),
         (lambda: cf.MatrixFlow(backend="jax"), ValueError, "backend must be one of"),
+        (lambda: cf.MatrixFlow(dtype="float16"), ValueError, "dtype must be one of"),
+        (lambda: cf.MatrixFlow(device="cuda"), ValueError, 'device must be "cpu" with the numpy backend'),
         (lambda: cf.random_init(classes=1, width=3), ValueError, "classes must be at least 2"),
         (lambda: cf.random_init(classes=3, width=3, scale=0.0), ValueError, "scale"),
         (lambda: cf.random_init(classes=3.0, width=3), TypeError, "classes must be an integer"),
@@ -153,6 +210,20 @@ def test_bad_input(call, error, match):
         call()
 
 
+def test_without_torch(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(ImportError, match="pip install torch"):
+        cf.MatrixFlow(backend="torch")
+
+
+def test_weights_are_kept_but_not_without_end():
+    arrays = cf.MatrixFlow(dtype="float32").arrays
+    for i in range(1500):
+        weights = np.array([1.0, i])
+        np.testing.assert_array_equal(arrays.constant(weights), np.float32(weights))
+    assert arrays.constant(weights) is arrays.constant(weights.copy()) and len(arrays._constants) <= 1001
+
+
 def test_compare_refuses_what_does_not_belong_together():
     flow = cf.SpectralFlow(cf.hadamard(4))
     reduced = cf.integrate(flow, np.ones(3), 1.0)
@@ -161,5 +232,9 @@ def test_compare_refuses_what_does_not_belong_together():
         cf.compare(full, reduced)
     with pytest.raises(ValueError, match="classes"):
         cf.compare(cf.integrate(cf.SpectralFlow(cf.hadamard(8)), np.ones(7), 1.0), full)
+    with pytest.raises(ValueError, match="no time in common"):
+        cf.compare(reduced, cf.integrate(cf.MatrixFlow(), flow.lift(np.ones(3)), t_eval=[2.0, 3.0]))
+    with pytest.raises(ValueError, match="not a batch"):
+        cf.compare(reduced, cf.integrate(cf.MatrixFlow(), cf.random_init(classes=4, width=3, batch=2), 1.0))
     with pytest.raises(ValueError, match="reduction"):
         cf.compare(cf.integrate(cf.SpectralFlow(cf.hadamard(4), reduction="sum"), np.ones(3), 1.0), full)

@@ -81,6 +81,14 @@ def test_comparison(run):
         cf.plot.comparison(cf.compare(run, full[:1]))
 
 
+def test_comparison_where_v_is_not_defined():
+    flow, start = cf.SpectralFlow(cf.hadamard(4)), np.array([0.1, 0.0, 0.2])
+    found = cf.compare(cf.integrate(flow, start, 10.0), cf.integrate(cf.MatrixFlow(), flow.lift(start), 10.0))
+    assert np.isnan(found.lyapunov_error).all()
+    drawn = curves(found.plot())
+    assert "difference of $V$" not in drawn and cf.plot.ERROR in drawn
+
+
 def test_curves_are_smooth_and_pass_through_the_run(run):
     x, y = curves(cf.plot.loss(run))["loss"].T
     assert len(x) > 10 * len(run)
@@ -147,6 +155,8 @@ def test_few_modes_are_named_and_many_become_bands(run):
     bands = cf.plot.singular_values(run, max_modes=6)
     assert len(bands.collections) == 2 and len(bands.lines) == 2
     assert len(cf.plot.singular_values(run, max_modes=7, scale="log").lines) == 8
+    bands = cf.plot.margins(run, max_margins=6)
+    assert len(bands.collections) == 2 and {"smallest margin", r"$\log t$"} <= set(curves(bands))
 
 
 def test_runs_without_dense_output_show_their_rows():
@@ -166,6 +176,19 @@ def test_margins_of_a_reduced_run_are_those_of_its_matrix(run):
     Z = run.flow.lift(run.singular_values[-1])
     Z = Z[0] @ Z[1]
     np.testing.assert_allclose(np.sort(lines), np.sort(Z[0, 0] - Z[1:, 0]), rtol=1e-9)
+
+
+def test_margins_before_their_asymptote(run):
+    """The line log t, from which margins differ by log log t, begins where it is positive."""
+    x = curves(cf.plot.margins(run))[r"$\log t$"][:, 0]
+    assert 0.0 < x[0] < 0.1
+    assert r"$\log t$" not in curves(cf.plot.margins(reduced(cf.hadamard(4), t_end=0.5)))
+
+
+def test_drift_without_a_tolerance_has_no_line_for_it(full):
+    assert "rtol = 1e-9" in curves(cf.plot.conserved(full))
+    unknown = type(full)(full.flow, full.start, full.log_t, full.y)
+    assert set(curves(cf.plot.conserved(unknown))) == {"drift", "rounding"}
 
 
 def test_drift_of_a_full_run_and_none_of_a_balanced_one(full, run):
@@ -221,6 +244,12 @@ def test_ternary():
     np.testing.assert_allclose(ends, [[0.5, math.sqrt(0.75) / 3]] * 3, atol=1e-3)
     dead = cf.integrate(flow, [0.0, 0.1, 0.1], t_end=1e3)  # at a standstill in the triangle
     assert isinstance(cf.plot.ternary(dead), Axes)
+    collapsed = cf.integrate(flow, [0.1, 0.1, 0.1], t_end=1e3)
+    (point,) = {tuple(np.round(line.get_xydata()[-1], 12)) for line in cf.plot.ternary(collapsed).lines[-1:]}
+    assert point == pytest.approx((0.5, math.sqrt(0.75) / 3))
+    # from where the mean is negative: there are no shares, and no arrow that comes from there
+    late = cf.integrate(flow, np.array([[0.1, 0.2, 1.0], [0.1, 0.2, -0.999]]), t_end=1e12)
+    cf.plot.ternary(late, Figure().subplots()).figure.canvas.draw()
     with pytest.raises(ValueError, match="3 modes"):
         cf.plot.ternary(reduced(cf.hadamard(8), t_end=1.0))
     with pytest.raises(ValueError, match="at least one"):
@@ -284,6 +313,10 @@ def test_animation_for_a_notebook_and_bad_input(run, tmp_path):
             cf.plot.animate(run, **options)
     with pytest.raises(FileNotFoundError):
         cf.plot.animate(run, tmp_path / "none" / "run.gif", frames=2)
+    (tmp_path / "run.gif").mkdir()
+    with pytest.raises(OSError, match=r"run\.gif"):
+        cf.plot.animate(run, tmp_path / "run.gif", frames=2, dpi=30)
+    assert [path.name for path in tmp_path.iterdir()] == ["run.gif"], "nothing half done stays"
 
 
 @pytest.mark.parametrize("style", ["default", "dark_background", "grayscale"])

@@ -1,6 +1,7 @@
 """The exact solution against other methods, and the true errors of ceflow against the exact solution."""
 
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -152,6 +153,12 @@ def test_special_starts():
     assert np.abs((rough / fine - 1).astype(float)).max() < 1e-12
 
 
+def test_forces_that_differ_by_more_than_all_digits():
+    flow, start = cf.SpectralFlow(cf.hadamard(4), depth=3), np.array([0.1, -0.2, -0.3])
+    s = reference.solve(flow, start, [100.0], digits=12).singular_values.astype(float)
+    assert s[0, 0] == pytest.approx(213.70486722060934, rel=1e-12)  # found with 80 digits
+
+
 def test_gaps_come_from_relations_alone():
     heptagon = cf.from_relations(cf.cyclic(7).relations())
     for scheme in (cf.hadamard(8), cf.cyclic(9), cf.johnson(7, 3), cf.hamming(3, 3), heptagon):
@@ -160,6 +167,19 @@ def test_gaps_come_from_relations_alone():
     ctx = reference._context(50)
     gaps = reference.exact_gaps(cf.cyclic(5), ctx)
     assert abs(gaps[0][0] - (5 - ctx.sqrt(5)) / 4) < ctx.mpf(10) ** -48
+
+
+def test_an_eigenmatrix_of_other_relations(monkeypatch):
+    scheme = cf.cyclic(5)
+    monkeypatch.setattr(type(scheme), "eigenmatrix", cf.hamming(2, 3).eigenmatrix)
+    with pytest.raises(ValueError, match=r"cyclic\(5\) has an eigenmatrix that does not belong to its relations"):
+        reference.exact_gaps(scheme)
+
+
+def test_without_mpmath(monkeypatch):
+    monkeypatch.setitem(sys.modules, "mpmath.ctx_mp", None)
+    with pytest.raises(ImportError, match=r"ceflow\.reference needs mpmath"):
+        reference.solve(cf.SpectralFlow(cf.hadamard(4)), np.ones(3), [0.0])
 
 
 def test_bad_input():

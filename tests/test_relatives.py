@@ -12,6 +12,7 @@ from scipy.integrate import solve_ivp
 from scipy.optimize import minimize
 
 import ceflow as cf
+from ceflow import networks
 from ceflow.losses import LOSSES, Loss, as_loss, full_residual, residual
 
 SMALL = [cf.hadamard(4), cf.cyclic(5), cf.hamming(2, 2), cf.complete(3), cf.johnson(4, 2), cf.hadamard(8)]
@@ -134,6 +135,32 @@ def test_balanced_starts_are_the_same_as_layers():
         given = cf.integrate(flow, start, t_eval=t, rtol=1e-10)
         np.testing.assert_allclose(given.singular_values, plain.singular_values, rtol=1e-8, atol=1e-12)
         np.testing.assert_allclose(given.layers, plain.layers, rtol=1e-8, atol=1e-12)
+
+
+def test_layers_lost_below_floats_are_dead():
+    """Of ten layers the others' product underflows before a mode that fades counts as gone."""
+    flow = cf.SpectralFlow(cf.hadamard(4), depth=10)
+    start, y, dy = np.full(3, -0.1), np.full(3, 250.0), np.empty(3)
+    system = flow.mover(start, np.zeros(3), -math.inf, 1e-9)
+    assert type(system).rates(system, np.zeros(3), dy) < math.inf and np.all(dy > 0.0)
+    assert type(system).rates(system, y, dy) == math.inf and np.all(dy == 0.0)
+
+
+@pytest.mark.parametrize("depth", [2, 3, 4])
+def test_slope_that_an_absolute_tolerance_needs(depth):
+    layers, y, step = np.random.default_rng(depth).uniform(0.2, 1.2, (depth, 2)), np.array([0.3, 0.7, 0.1]), 1e-5
+    constants = networks.constants(layers, depth)
+
+    def values(y):
+        s, gain = np.empty((2, 2))
+        networks.singular_values(constants, 0.0, True, y, s, gain)
+        return s
+
+    for i in range(2):
+        ahead, behind = y.copy(), y.copy()
+        ahead[i], behind[i] = y[i] + step, y[i] - step
+        slope = (values(ahead) - values(behind))[i] / (2 * step)
+        assert networks.singular_value_slope(constants, 0.0, y, i) == pytest.approx(slope, rel=1e-8)
 
 
 def test_depth_between_integers():

@@ -77,6 +77,7 @@ def test_interrupts_return_what_was_computed(flow, tmp_path):
         import ceflow as cf
         flow, start = {flow}, {start}
         cf.integrate(flow, start, 1.0)
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
         threading.Timer(0.5, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
         run = cf.integrate(flow, start, log_t_end=1e7, rtol=1e-12, max_steps=10**9)
         run.save({str(file)!r})
@@ -114,6 +115,53 @@ def test_checkpoints_survive_a_kill(tmp_path):
     end = run.log_t_end + 1.0
     straight = cf.integrate(run.flow, run.start, log_t_end=end, rtol=1e-12)
     np.testing.assert_array_equal(cf.resume(run, log_t_end=end).y[-1], straight.y[-1])
+
+
+def test_checkpoints_on_the_way(tmp_path):
+    """Each is a run of its own, as far as it got."""
+    file, seen = tmp_path / "run.npz", []
+
+    def until(rows):
+        if file.exists():
+            seen.append(cf.load(file))
+        return np.ones(len(rows))
+
+    flow, start = FLOWS["full"]
+    whole = cf.integrate(flow, start, 1e3, until=until, checkpoint=file, checkpoint_every=0.0)
+    assert len(seen) > 5 and np.all(np.diff([run.log_t_end for run in seen]) >= 0.0)
+    for run in seen[::4]:
+        assert not run.success and run.message.startswith("not finished; got to log t = ")
+        np.testing.assert_array_equal(run.y, whole.y[: len(run)])
+    np.testing.assert_array_equal(cf.resume(seen[3], 1e3).y[-1], whole.y[-1])
+    assert cf.load(file).success
+
+
+@pytest.mark.parametrize("keep", [True, False])
+@pytest.mark.parametrize("name", ["reduced", "full"])
+def test_an_interrupt_ends_the_run_at_a_step_that_is_whole(name, keep):
+    calls = []
+
+    def until(rows):
+        calls.append(len(rows))
+        if len(calls) > 6:
+            raise KeyboardInterrupt
+        return np.ones(len(rows))
+
+    flow, start = FLOWS[name]
+    run = cf.integrate(flow, start, log_t_end=1e5, until=until, dense_output=keep, closed_form=False)
+    assert not run.success and run.message.startswith("interrupted; stopped at log t = ")
+    assert run.log_t[-1] == run.log_t_end < 1e5 and np.isfinite(run.y).all()
+    again = cf.resume(run, log_t_end=run.log_t_end + 1.0)
+    straight = cf.integrate(flow, start, log_t_end=again.log_t_end, closed_form=False)
+    np.testing.assert_array_equal(again.y[-1], straight.y[-1])
+
+
+def test_errors_of_the_criterion_are_its_own():
+    def until(rows):
+        raise RuntimeError("no idea")
+
+    with pytest.raises(RuntimeError, match="no idea"):
+        cf.integrate(*FLOWS["reduced"], until=until)
 
 
 def test_the_last_checkpoint_is_the_run(tmp_path):

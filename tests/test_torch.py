@@ -120,6 +120,15 @@ def test_states_stay_on_the_device_until_they_are_sampled(monkeypatch):
     assert run.nsteps > 20 and len(run) == 2 and len(fetched) <= 8
 
 
+def test_a_criterion_without_dense_output():
+    """It looks at the steps themselves, which are on the device."""
+    start = cf.random_init(classes=4, width=4, scale=0.1)
+    ours, theirs = both(start, until=lambda rows: rows.loss - 0.1, dense_output=False)
+    assert theirs.log_t_end == pytest.approx(ours.log_t_end, rel=1e-8) and theirs.message.startswith("stopped by")
+    np.testing.assert_allclose(theirs.loss[-1], 0.1, rtol=1e-9)
+    np.testing.assert_allclose(theirs.logits, ours.logits, atol=1e-7)
+
+
 def test_saved_and_sampled_like_any_run(tmp_path):
     start = cf.random_init(classes=4, width=5, scale=0.1)
     run = cf.integrate(cf.MatrixFlow(backend="torch"), start, 1e6)

@@ -41,6 +41,17 @@ def test_save_and_load_bit_for_bit(which, tmp_path):
     assert [entry.name for entry in tmp_path.iterdir()] == ["run.npz"]
 
 
+def test_moments_of_a_run_are_saved_too_but_not_gone_on_with(tmp_path):
+    run = cf.integrate(cf.SpectralFlow(cf.hadamard(4)), S0, 1e6)
+    moments = run.at([1.0, 1e3])
+    moments.save(tmp_path / "moments.npz")
+    back = cf.load(tmp_path / "moments.npz")
+    np.testing.assert_array_equal(back.y, moments.y)
+    np.testing.assert_array_equal(back.at(1e5).y, run.at(1e5).y)
+    with pytest.raises(ValueError, match="only a whole run"):
+        cf.resume(back, 1e7)
+
+
 def test_load_refuses_what_is_not_a_run(tmp_path):
     with pytest.raises(FileNotFoundError, match="no such file"):
         cf.load(tmp_path / "none.npz")
@@ -99,6 +110,13 @@ def test_quantities_are_consistent():
     assert np.all(np.diff(run.loss) < 0) and np.all(np.diff(run.lyapunov) < 0) and np.all(run.dissipation < 0)
     assert run.layers.shape == (len(run), 2, 2) and np.all(run.conserved == 0.0)
     assert len(run[3]) == 1 and len(run[-1]) == 1 and len(run[2:5]) == 3 and run[-1].t[0] == run.t[-1]
+
+
+def test_dissipation_only_where_it_is_known():
+    for options in ({"loss": "focal"}, {"depth": 3}, {"weight_decay": 0.1}):
+        run = cf.integrate(cf.SpectralFlow(cf.hadamard(4), **options), S0, 1.0)
+        with pytest.raises(ValueError, match="two layers and plain cross-entropy only"):
+            _ = run.dissipation
 
 
 def test_dissipation_integrates_to_the_fall_of_v():

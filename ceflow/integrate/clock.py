@@ -143,7 +143,7 @@ def phi_error(series: np.ndarray, phi: float) -> float:
         top += abs(series[0, i])
     error = interpolation_error(series[1], rounding)
     if top > -_NEGLIGIBLE:  # else a counts for nothing
-        error += interpolation_error(series[0], rounding) * min(1.0, math.exp(top))
+        error += interpolation_error(series[0], rounding) * math.exp(min(top, 0.0))
     return error
 
 
