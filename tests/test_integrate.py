@@ -398,7 +398,8 @@ def test_absolute_tolerance_saves_work_on_tiny_modes():
 def test_progress_bar(capsys):
     cf.integrate(cf.SpectralFlow(cf.hadamard(4)), np.full(3, 1e-3), 1e9, progress=True)
     assert "%" in capsys.readouterr().err
-    cf.integrate(cf.SpectralFlow(cf.hadamard(4)), [1e-3, 2e-3, 5e-4], until=cf.collapsed(1e-3), progress=True)
+    start = cf.random_init(classes=3, width=3, scale=0.1)
+    cf.integrate(cf.MatrixFlow(), start, until=lambda rows: rows.loss - 0.1, progress=True)
     assert "log10 t = " in capsys.readouterr().err  # and nobody knows which share of the way that is
 
 

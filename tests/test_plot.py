@@ -244,9 +244,10 @@ def test_ternary():
     np.testing.assert_allclose(ends, [[0.5, math.sqrt(0.75) / 3]] * 3, atol=1e-3)
     dead = cf.integrate(flow, [0.0, 0.1, 0.1], t_end=1e3)  # at a standstill in the triangle
     assert isinstance(cf.plot.ternary(dead), Axes)
-    collapsed = cf.integrate(flow, [0.1, 0.1, 0.1], t_end=1e3)
-    (point,) = {tuple(np.round(line.get_xydata()[-1], 12)) for line in cf.plot.ternary(collapsed).lines[-1:]}
-    assert point == pytest.approx((0.5, math.sqrt(0.75) / 3))
+    for start, point in (([0.1, 0.1, 0.1], (0.5, math.sqrt(0.75) / 3)), (np.zeros(3), (np.nan, np.nan))):
+        still = cf.plot.ternary(cf.integrate(flow, start, t_end=1e3), color="C0")  # in the centre, or nowhere
+        path = still.lines[1].get_xydata()
+        np.testing.assert_allclose(path, np.broadcast_to(point, path.shape), atol=1e-12)
     # from where the mean is negative: there are no shares, and no arrow that comes from there
     late = cf.integrate(flow, np.array([[0.1, 0.2, 1.0], [0.1, 0.2, -0.999]]), t_end=1e12)
     cf.plot.ternary(late, Figure().subplots()).figure.canvas.draw()
