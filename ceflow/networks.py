@@ -29,8 +29,7 @@ from numba import njit
 from ._kernels import KERNEL
 from .exponential import exp
 
-# |y| at which a mode that shrinks counts as gone: its layers are below 1e-130 of their start.
-FADED = 300.0
+FADED = 600.0  # fall of the logarithm of a singular value at which a mode that shrinks counts as gone
 
 
 def layers_of(start: np.ndarray, depth: float = 2) -> np.ndarray:
@@ -111,8 +110,15 @@ def paired(constants: np.ndarray) -> bool:
     return False
 
 
+def faded(constants: np.ndarray, others: float) -> float:
+    """Largest -y of a mode that shrinks: its singular value has fallen by 1e-260 then, however many layers there are."""
+    return FADED / (2.0 + 2.0 * others + (len(constants) - 3))
+
+
 @njit(**KERNEL)
-def mobility(constants: np.ndarray, y: np.ndarray, toward: np.ndarray, active: np.ndarray) -> tuple[int, int]:
+def mobility(
+    constants: np.ndarray, faded: float, y: np.ndarray, toward: np.ndarray, active: np.ndarray
+) -> tuple[int, int]:
     """Which modes can move at the coordinates y (kernel). Returns how many can, and how many could grow.
 
     Writes 1 into `toward` for a mode whose layers grow with y, -1 for one that fades, and into `active` 1 for one that
@@ -122,7 +128,7 @@ def mobility(constants: np.ndarray, y: np.ndarray, toward: np.ndarray, active: n
     for i in range(toward.size):
         growing += constants[1, i] > 0.0
         toward[i] = 1.0 if constants[1, i] > 0.0 else -1.0
-        moves = (constants[1, i] > 0.0 or constants[2, i] > 0.0) and -toward[i] * y[i] <= FADED
+        moves = (constants[1, i] > 0.0 or constants[2, i] > 0.0) and -toward[i] * y[i] <= faded
         active[i] = 1.0 if moves else 0.0
         count += moves
     return count, growing

@@ -14,8 +14,8 @@ from ._checks import LIMIT, checked_array, checked_integer, checked_number, log_
 from ._kernels import INLINE, KERNEL
 from .exponential import exp
 from .losses import Loss, as_loss, residual
-from .networks import FADED, singular_value_slope, singular_values
-from .schemes import Scheme, gap_transform
+from .networks import singular_value_slope, singular_values
+from .schemes import Scheme, careful_forces, gap_transform
 from .walsh import empty
 
 LARGEST = 1e15  # singular value at the start: the logits of others could not be told from rounding
@@ -63,7 +63,10 @@ def _rates(system, y, dy):
             system.scratch[i] = system.weights[i] * system.s[i]
     gap_transform(system.to_margins, system.work, system.margins)
     log_scale, a = residual(system.loss, system.classes, system.base, system.valencies, system.margins, system.scratch)
-    gap_transform(system.to_forces, system.work, dy[:modes])  # forces, times exp(-log_scale)
+    if system.minus.size > 0:  # forces, times exp(-log_scale)
+        careful_forces(system.work, system.minus, dy[:modes])
+    else:
+        gap_transform(system.to_forces, system.work, dy[:modes])
     if system.plain:  # what is below, where all modes move, by nothing but forces
         speed = math.sqrt(_sum_of_squares(dy, 1.0) * system.inverse_count)
         if not speed > 0.0:
@@ -132,7 +135,7 @@ def _rests(system, y, dy, rtol):
 @njit(**KERNEL)
 def _watch(system, y, dy, rtol):
     for i in range(system.s.size):
-        if system.active[i] > 0.0 and -system.toward[i] * y[i] > FADED:
+        if system.active[i] > 0.0 and -system.toward[i] * y[i] > system.faded:
             return True
     if system.closes and is_collapsed(system.constants, system.weights, system.classes, y, system.s, system.gain, rtol):
         return True
@@ -186,6 +189,7 @@ class SpectralSystem(NamedTuple):
     double_sign: np.ndarray  # (D,) twice `toward`
     constants: np.ndarray  # (3 + n, D), see networks.constants
     others: float  # see networks.others
+    faded: float  # see networks.faded
     paired: bool  # see networks.paired
     weights: np.ndarray  # (D,) multiplicities / K
     loss: Loss
@@ -207,6 +211,7 @@ class SpectralSystem(NamedTuple):
     margins: np.ndarray
     scratch: np.ndarray  # work without its first entry
     work: np.ndarray
+    minus: np.ndarray  # another `work`, or empty, where forces need no such care
 
     rates = staticmethod(_rates)
     norm = staticmethod(_norm)
@@ -376,8 +381,10 @@ class SpectralFlow:
         """What carries the state on from y: a system for the stepper, or a closed form that holds for all later
         times."""
         constants, modes = networks.constants(start, self.depth), self.scheme.modes
+        others = networks.others(start, self.depth)
+        faded = networks.faded(constants, others)
         toward, active, s, gain, margins = empty(5, modes)
-        count, growing = networks.mobility(constants, y, toward, active)
+        count, growing = networks.mobility(constants, faded, y, toward, active)
         if count == 0:
             return self.rest(y, log_t)
         weights, valencies = self._weights
@@ -400,7 +407,8 @@ class SpectralFlow:
             start_weights=weights * constants[0],
             double_sign=2.0 * toward,
             constants=constants,
-            others=networks.others(start, self.depth),
+            others=others,
+            faded=faded,
             paired=paired,
             weights=weights,
             loss=self.loss,
@@ -422,6 +430,8 @@ class SpectralFlow:
             margins=margins,
             scratch=work[1:],
             work=work,
+            # In deeper networks some modes lag behind for ages, under forces beside which others are tiny, and count.
+            minus=empty(modes + 1 if self.depth > 2 and to_forces.size == 0 else 0),
         )
 
     @functools.cached_property

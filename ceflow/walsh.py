@@ -105,6 +105,38 @@ def transform(x):
             h *= 8
 
 
+@njit(cache=True, nogil=True, _nrt=False)
+def add_by_sign(plus, minus):
+    """Sums over the entries x_j with ``H[i, j] = 1``, into `plus`, and with -1, into `minus`, for all i.
+
+    ``H @ x`` is their difference; they themselves are had by additions alone, so that none of them loses accuracy,
+    however different the entries are. It takes twice the time of `transform`.
+
+    A kernel like that. [ceflow]
+
+    Parameters
+    ----------
+    plus : (n,) contiguous float64 array, n a power of two
+        x at first.
+    minus : (n,) contiguous float64 array
+        Overwritten; must not overlap plus.
+    """
+    for i in range(minus.size):
+        minus[i] = 0.0
+    h = 1
+    while h < plus.size:
+        for k in range(0, plus.size, 2 * h):
+            _add_block(plus[k : k + h], plus[k + h : k + 2 * h], minus[k : k + h], minus[k + h : k + 2 * h])
+        h *= 2
+
+
+@njit(cache=True, nogil=True, _nrt=False)
+def _add_block(plus, next_plus, minus, next_minus):
+    for i in range(plus.size):
+        p, q, m, n = plus[i], next_plus[i], minus[i], next_minus[i]
+        plus[i], next_plus[i], minus[i], next_minus[i] = p + q, p + n, m + n, m + q
+
+
 @njit(cache=True, nogil=True)
 def _transform_rows(x, n):
     for i in range(0, x.size, n):

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from numba.core.errors import TypingError
 from scipy.linalg import hadamard
 
 from ceflow import walsh
-from ceflow.walsh import LEAF, empty, transform, transform_in_threads, walsh_hadamard
+from ceflow.walsh import LEAF, add_by_sign, empty, transform, transform_in_threads, walsh_hadamard
 
 vectors = st.tuples(st.integers(0, 14), st.integers(0, 2**32 - 1), st.floats(-200, 200)).map(
     lambda case: 10 ** case[2] * np.random.default_rng(case[1]).standard_normal(2 ** case[0])
@@ -200,3 +201,16 @@ def test_values_that_are_not_real_numbers_are_refused(x):
 def test_threads_are_counted(threads, error):
     with pytest.raises(error, match=f"threads must be .*, got {threads}"):
         walsh_hadamard(np.zeros(4), threads=threads)
+
+
+@pytest.mark.parametrize("n", [1, 2, 4, 32, 512])
+def test_sums_by_sign_lose_no_accuracy(n):
+    """Entries over 60 orders of magnitude, against sums of fractions."""
+    x = 10.0 ** np.random.default_rng(n).uniform(-60.0, 0.0, n)
+    signs = hadamard(n)
+    plus, minus = x.copy(), np.full(n, np.nan)
+    add_by_sign(plus, minus)
+    for i in range(0, n, max(1, n // 16)):
+        for found, sign in ((plus[i], 1), (minus[i], -1)):
+            exact = float(sum((Fraction(v) for v in x[signs[i] == sign]), Fraction(0)))
+            assert found == pytest.approx(exact, rel=1e-14, abs=0.0)

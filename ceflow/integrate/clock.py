@@ -162,7 +162,7 @@ def locate(series: np.ndarray, log_start: float, log_step: float, target: float,
             low = x
         slope = math.exp(min(log_step + phi_value(series, x) - log_t, 700.0))
         new = x - (log_t - target) / slope if slope > 0.0 else low
-        if not (low < new < high) and slope > 0.0:  # a target many e-folds below: a step in log x
+        if not (low < new < high) and slope * x > 0.0:  # a target many e-folds below: a step in log x
             new = x * math.exp(max(min((target - log_t) / (slope * x), 1.0), -700.0))
         if not (low < new < high):
             new = 0.5 * (low + high) if low > 0.0 else max(0.5 * high, 0.0) if high > 1e-3 else high * 1e-3
