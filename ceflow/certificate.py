@@ -290,7 +290,7 @@ class _Spectral:
         self.numbers = self.scheme.modes * max(2, math.ceil(self.depth))
         first = self.layers(trajectory[:0]._with(np.array([-np.inf]), self.flow.origin(self.start)[None]))
         # below, a mode that has faded counts as at rest; so does one that was never alive
-        self.floor = np.maximum(1e-100 * np.abs(first).max(axis=1), 1e-300)
+        self.floor = np.maximum(10.0 ** (-200.0 / self.depth) * np.abs(first).max(axis=1), 1e-300)
 
     def layers(self, rows: SpectralTrajectory) -> NDArray:
         """(n, L, D), or for a depth between the integers (n, 1, D), the size of each of the equal layers."""

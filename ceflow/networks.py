@@ -111,7 +111,7 @@ def paired(constants: np.ndarray) -> bool:
 
 
 def faded(constants: np.ndarray, others: float) -> float:
-    """Largest -y of a mode that shrinks: its singular value has fallen by 1e-260 then, however many layers there are."""
+    """Largest -y of a mode that shrinks: its singular value has fallen by 1e-260 then, of any number of layers."""
     return FADED / (2.0 + 2.0 * others + (len(constants) - 3))
 
 

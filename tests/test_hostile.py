@@ -342,7 +342,8 @@ def test_forged_descriptions(saved, tmp_path):
     path, (_, _, arrays, meta) = tmp_path / "run.npz", saved
     for key, value in (
         ("format", "other"), ("version", 2), ("version", 4), ("version", "3"), ("version", None),
-        ("flow", None), ("flow", {}), ("flow", {"flow": "spectral"}), ("flow", {"flow": "matrix"}), ("flow", meta["flow"] | {"loss": "hinge"}),
+        ("flow", None), ("flow", {}), ("flow", {"flow": "spectral"}), ("flow", {"flow": "matrix"}),
+        ("flow", meta["flow"] | {"loss": "hinge"}),
         ("flow", meta["flow"] | {"loss": ["cross_entropy"]}), ("flow", meta["flow"] | {"depth": -1}),
         ("flow", meta["flow"] | {"reduction": 3}), ("flow", meta["flow"] | {"speed": 3}),
         ("flow", meta["flow"] | {"scheme": {"kind": "hadamard", "args": [8]}}),
