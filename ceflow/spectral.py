@@ -149,6 +149,9 @@ def is_collapsed(constants, weights, classes, y, s, gain, rtol):
     With d = max |s_i / s_bar - 1| the tail errs by max(s_bar, 1) d^2, and unequal imbalances push the modes apart by
     2 K p q / s_bar^3 relative, p q = (a^2 - b^2)^2 / 16.
     """
+    first, last = networks.pair(constants, y[0], 0.0, 0)[0], networks.pair(constants, y[-1], 0.0, y.size - 1)[0]
+    if not abs(first - last) <= 0.3 * math.sqrt(rtol) * max(first, last):  # as is almost always so
+        return False
     singular_values(constants, 0.0, True, y, s, gain)
     mean, share = 0.0, 0.0
     for i in range(y.size):
