@@ -15,7 +15,7 @@ def _sources() -> str:
     return digest.hexdigest()[:16]
 
 
-os.environ["NUMBA_CACHE_DIR"] = str(ROOT / ".numba_cache" / _sources())
+os.environ.setdefault("NUMBA_CACHE_DIR", str(ROOT / ".numba_cache" / _sources()))
 os.environ["MPLBACKEND"] = "Agg"
 
 if os.environ.get("NUMBA_DISABLE_JIT", "0") != "0":
