@@ -18,7 +18,7 @@ import numpy as np
 from numba import njit
 
 import ceflow as cf
-from ceflow.walsh import transform
+from ceflow.kernels.walsh import transform
 
 
 class Problem:

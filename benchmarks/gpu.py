@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 
 import ceflow as cf
-from ceflow.integrate.stepper import STAGES, Workspace
-from ceflow.matrix import as_like, host
+from ceflow._arrays import host
+from ceflow.solve import Stepper
 
 T_END, RTOL = 1e3, 1e-6  # of whole runs, time of the summed loss
 
@@ -63,12 +63,13 @@ def _right_hand_side(torch, device: str, sizes: list[int]) -> None:
         if device == "cuda":
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
-        system = flow.mover(start, y, 0.0, 1e-9)
-        work = Workspace.of(system, y.size)
-        work.y[:] = as_like(y, work.y)
-        W, H = system.factors(work.y)
-        V, U = system.factors(work.k[0])
-        G = system.logits
+        field = flow.motion(start, y, 0.0, 1e-9)
+        stepper = Stepper(field)
+        stepper.begin(y)
+        velocity = stepper.work.states[0]
+        W, H = field.factors(stepper.y)
+        V, U = field.factors(velocity)
+        G = field.logits
 
         def products(W=W, H=H, V=V, U=U, G=G):
             torch.matmul(W, H, out=G)
@@ -76,8 +77,8 @@ def _right_hand_side(torch, device: str, sizes: list[int]) -> None:
             torch.matmul(W.T, G, out=U)
 
         floor = _best(torch, device, products)
-        ours = _best(torch, device, lambda system=system, work=work: float(system.rates(work.y, work.k[0])[0]))
-        least = 8 * ((STAGES + 2) * y.size + classes**2) / 2**20  # y and the new y, besides the stages
+        ours = _best(torch, device, lambda field=field, y=stepper.y, dy=velocity: float(field.rates(y, dy)[0]))
+        least = 8 * ((stepper.method.stages + 2) * y.size + classes**2) / 2**20  # y and the new y, besides the stages
         used = torch.cuda.max_memory_allocated() / 2**20 if device == "cuda" else None  # nothing counts it on the CPU
         memory = f"{'-':>8} {least:8.0f} {'-':>6}" if used is None else f"{used:8.0f} {least:8.0f} {used / least:6.2f}"
         speed = 6 * classes**3 / floor / 1e12

@@ -6,25 +6,25 @@ is timed by itself, warm in the cache; "the rest" of the stepper is what its eva
 
 from __future__ import annotations
 
-import importlib
 import time
 from pathlib import Path
 
 import numpy as np
 
 import ceflow as cf
+from ceflow.kernels.linking import call
+from ceflow.solve import stepping
 
 from ._problem import Problem
 from ._report import Table, report
 from ._timing import best
 
 _MANY = 200
-integrator = importlib.import_module("ceflow.integrate")  # the attribute of that name is the function
 
 
 def compiled_share(call, seconds: float) -> tuple[float, float]:
     """(seconds of the fastest call, seconds of it inside the compiled stepper)."""
-    original, spent = integrator.advance_compiled, [0.0]
+    original, spent = stepping.advance_compiled, [0.0]
 
     def watched(*args):
         begin = time.perf_counter()
@@ -33,7 +33,7 @@ def compiled_share(call, seconds: float) -> tuple[float, float]:
         return result
 
     fastest, inside = float("inf"), float("inf")
-    integrator.advance_compiled = watched
+    stepping.advance_compiled = watched
     try:
         start = time.perf_counter()
         while time.perf_counter() - start < seconds:
@@ -43,7 +43,7 @@ def compiled_share(call, seconds: float) -> tuple[float, float]:
             fastest = min(fastest, time.perf_counter() - begin)
             inside = min(inside, spent[0])
     finally:
-        integrator.advance_compiled = original
+        stepping.advance_compiled = original
     return fastest, inside
 
 
@@ -51,18 +51,18 @@ def one_evaluation(problem: Problem) -> float:
     """Seconds of one evaluation of the right-hand side, without the cost of calling into compiled code."""
     from numba import njit
 
-    system = problem.flow.mover(problem.s0, np.zeros(problem.classes - 1), -np.inf, 1e-9, True)
-    kernel, y, dy = type(system).rates, np.full(problem.classes - 1, 4.0), np.empty(problem.classes - 1)
+    field = problem.flow.motion(problem.s0, np.zeros(problem.classes - 1), -np.inf, 1e-9)
+    y, dy, a = np.full(problem.classes - 1, 4.0), np.empty(problem.classes - 1), np.empty(1)
 
     @njit
-    def many(system, y, dy):
+    def many(f, y, dy, a):
         total = 0.0
         for _ in range(_MANY):
-            total += kernel(system, y, dy)[0]
+            total += call(f.rates, (f.data, f.layout, f.scratch, y, dy, a))
         return total
 
-    many(system, y, dy)
-    return best(lambda: many(system, y, dy), seconds=0.3) / _MANY
+    many(field.functions, y, dy, a)
+    return best(lambda: many(field.functions, y, dy, a), seconds=0.3) / _MANY
 
 
 def main(out: Path | None = None, quick: bool = False, peers: bool = True) -> list[Table]:

@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit
 from scipy.linalg import hadamard
 
-from ceflow.walsh import LANES, empty, transform, transform_in_threads
+from ceflow.kernels.walsh import LANES, empty, transform, transform_in_threads
 
 LARGEST_MATRIX = 2**12  # 128 MiB
 SECONDS = 0.1  # spent on each implementation and size, at least, in each round

@@ -1,13 +1,14 @@
 """ceflow: cross-entropy gradient flow on unconstrained features models, exactly where symmetry allows it."""
 
-from . import collapse, losses, lyapunov, theory
-from .compare import Comparison, compare
-from .integrate import collapsed, integrate, load, resume
-from .matrix import MatrixFlow, random_init
-from .schemes import Scheme, complete, cyclic, from_relations, hadamard, hamming, johnson
-from .spectral import SpectralFlow
+from . import _methods as _methods  # certificate() of trajectories, plot() of comparisons
+from . import collapse, losses, lyapunov, symmetry, theory
+from ._compare import Comparison, compare
+from ._integrate import collapsed, integrate, resume
+from .flow import MatrixFlow, SpectralFlow, random_init
+from .io import load
+from .solve import Outcome
+from .symmetry import SCHEMES, Scheme, complete, cyclic, from_relations, hadamard, hamming, johnson
 from .trajectory import Trajectory
-from .walsh import walsh_hadamard
 
 __version__ = "0.1.0"
 
@@ -15,9 +16,11 @@ __all__ = [
     "Certificate",
     "Comparison",
     "MatrixFlow",
+    "Outcome",
     "Scheme",
     "SpectralFlow",
     "Trajectory",
+    "certify",
     "collapse",
     "collapsed",
     "compare",
@@ -33,13 +36,23 @@ __all__ = [
     "lyapunov",
     "plot",
     "random_init",
+    "reference",
     "resume",
+    "rigor",
+    "symmetry",
     "theory",
-    "walsh_hadamard",
 ]
 
+globals().update({name: entry.factory for name, entry in SCHEMES.items()})  # editors know those above
+__all__ += sorted(SCHEMES.keys() - set(__all__))
 
-_LATER = {"plot": "plot", "Certificate": "certificate"}  # what not every run needs, and takes time to import
+_LATER = {  # what not every run needs, and takes time to import
+    "Certificate": "certify",
+    "certify": "certify",
+    "plot": "plot",
+    "reference": "reference",
+    "rigor": "rigor",
+}
 
 
 def __getattr__(name: str):

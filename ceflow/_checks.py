@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from numbers import Integral
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -38,11 +40,23 @@ def checked_number(name: str, value: float, low: float, high: float) -> float:
     return value
 
 
-def checked_integer(name: str, value: int) -> int:
-    """The value as an int, if it is an integer; else a TypeError."""
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
+def checked_integer(name: str, value: int, low: int | None = None, high: int | None = None) -> int:
+    """The value as an int, if it is an integer from low to high; else a TypeError or a ValueError."""
+    if isinstance(value, bool) or not isinstance(value, Integral):
         raise TypeError(f"{name} must be an integer, got {value!r}")
+    if (low is not None and value < low) or (high is not None and value > high):
+        bounds = f"at least {low}" if high is None else f"at most {high}" if low is None else f"from {low} to {high}"
+        raise ValueError(f"{name} must be {bounds}, got {value}")
     return int(value)
+
+
+def checked_choice(name: str, value: str, choices: Iterable[str]) -> str:
+    """The value, if it is one of the choices; else a TypeError or a ValueError."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a name, got {type(value).__name__}")
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
+    return value
 
 
 def log_time_unit(classes: int, reduction: str) -> float:

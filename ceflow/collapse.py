@@ -17,7 +17,7 @@ import scipy
 from numpy.typing import ArrayLike, NDArray
 
 from ._checks import checked_array, checked_number
-from .schemes import Scheme
+from .symmetry import Scheme
 
 LIMIT = 1e150  # of entries: logits do not overflow
 

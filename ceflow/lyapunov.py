@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ._checks import LIMIT, checked_array, log_time_unit
 from .losses import log_odds_of_error
-from .schemes import Scheme
+from .symmetry import Scheme
 
 # exp(x) - 1 - x as a power series, to rounding for |x| <= 1
 _SERIES = np.array([0.0, 0.0] + [1.0 / math.factorial(n) for n in range(2, 20)])

@@ -1,19 +1,23 @@
 """Interval arithmetic: what the theory says of the sign of the dissipation, and of the ray, proved for boxes.
 
 Balls of python-flint (Arb) enclose every result, rounding included, so that a sign that comes out is a theorem about
-all states of a box. Needs python-flint (the extra ``reference``). Of ceflow only the schemes are used.
+all states of a box. Needs python-flint (the extra ``reference``). Of a scheme only its matrix of relations is used,
+whose eigenspaces are enclosed as well, and nothing of the theory that is checked.
 """
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .schemes import Scheme
-from .theory import checked_classes
+from ._checks import checked_integer
+from .reference._relations import combinations, counted, is_unitary, order
+
+if TYPE_CHECKING:
+    from .symmetry import Scheme
 
 BITS = 106
 
@@ -71,9 +75,7 @@ def dissipation_sign(scheme: Scheme, low: ArrayLike, high: ArrayLike, *, max_box
         raise ValueError(f"low and high must have shape ({scheme.modes},), got {low.shape} and {high.shape}")
     if not (np.all(low > 0.0) and np.all(low <= high) and np.all(np.isfinite(high))):
         raise ValueError("low and high must be positive and finite, and low <= high")
-    gaps = _exact_gaps(scheme, arb)
-    multiplicities = [int(m) for m in scheme.multiplicities[1:]]
-    valencies = [int(k) for k in scheme.valencies[1:]]
+    valencies, multiplicities, gaps = _algebra(scheme, arb)
     queue, boxes = [(low, high)], 0
     while queue:
         low, high = queue.pop()
@@ -115,7 +117,7 @@ def ray_time(s: float, s0: float, classes: int, *, bits: int = BITS):
 
     if not 0.0 < s0 <= s < math.inf:
         raise ValueError(f"0 < s0 <= s must hold and both be finite, got s0 = {s0:g}, s = {s:g}")
-    K = checked_classes(classes)
+    K = checked_integer("classes", classes, 2)
     previous = flint.ctx.prec
     flint.ctx.prec = bits + 64
     try:
@@ -133,10 +135,36 @@ def _arb():
     return arb
 
 
-def _exact_gaps(scheme: Scheme, arb) -> list[list]:
-    """Balls that contain the gaps 1 - P_ij / k_j, (D, D): floats are right to a few units in the last place."""
-    return [[arb(float(gap), 1e-14 * max(float(gap), 1e-3)) if gap != round(gap) else arb(int(gap)) for gap in row]
-            for row in scheme.gaps]  # fmt: skip
+def _algebra(scheme: Scheme, arb) -> tuple[list[int], list[int], list[list]]:
+    """Valencies and multiplicities (D,), and balls that contain the gaps 1 - P_ij / k_j, (D, D).
+
+    A combination of relations with integers is an integer matrix on the functions of the relation to point 0; Arb
+    encloses its eigenvectors, which are real if they are 1 at point 0.
+    """
+    import flint
+
+    counts = counted(scheme)
+    previous = flint.ctx.prec
+    flint.ctx.prec = BITS + 64
+    try:
+        for weights in combinations(counts.valencies):
+            try:
+                _, vectors = flint.acb_mat(counts.quotient(weights).tolist()).eig(right=True)
+            except ValueError:  # eigenvalues too close
+                continue
+            columns = range(vectors.ncols())
+            ratios = [[(vectors[j, i] / vectors[0, i]).real for j in columns] for i in columns]
+            numbers = np.array([[float(ratio) for ratio in row] for row in ratios])
+            if is_unitary(numbers, counts.valencies, 1e-10):
+                break
+        else:
+            raise ArithmeticError(f"the eigenspaces of {scheme.name} could not be told apart")
+        modes = order(scheme, numbers)[1:]
+        sizes = np.rint(counts.valencies.sum() / (numbers[modes] ** 2 @ counts.valencies))
+        gaps = [[1 - ratios[i][j] for j in columns[1:]] for i in modes]
+        return counts.valencies[1:].tolist(), [int(m) for m in sizes], gaps
+    finally:
+        flint.ctx.prec = previous
 
 
 def _enclosure(arb, gaps, multiplicities, valencies, K: int, low, high):

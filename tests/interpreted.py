@@ -4,10 +4,15 @@ Numba then leaves functions as they are, but for what stands for another functio
 supplied here.
 """
 
+import ctypes
+import sys
+
 import numpy as np
 
-from ceflow import walsh
-from ceflow.integrate import stepper
+import ceflow
+from ceflow.kernels import linking, walsh
+
+LINKED = []  # functions, whose place is their address
 
 
 def butterflies(x, start, stride, count, inside):
@@ -27,19 +32,39 @@ def butterflies(x, start, stride, count, inside):
     x[places] = v
 
 
-def combine(system, y, h, w, k, n, out):
-    own = getattr(system, "combine", None)
-    if own is not None:
-        own(y, h, w, k, n, out)
-    else:
-        stepper._combine_arrays(y, h, w, k, n, out)
+def address(function):
+    """The place of a linked function in `LINKED`."""
+    if function not in LINKED:
+        LINKED.append(function)
+    return LINKED.index(function)
+
+
+def call(address, arguments):
+    return float(LINKED[address].function(*arguments))
+
+
+def vector(data, size):
+    """Of an array, or of a matrix whose address has come as an integer."""
+    if isinstance(data, np.ndarray):
+        return data.reshape(-1)[:size]
+    return np.ctypeslib.as_array((ctypes.c_double * max(size, 1)).from_address(int(data)))[:size]
+
+
+def part(data, first, size):
+    return data[first : first + size]
+
+
+def pointer(address):
+    return address
 
 
 def supply():
     """Puts all of it in place; overflow is silent, as it is in compiled code."""
     walsh._butterflies = butterflies
-    stepper.combine = combine
-    stepper.copy = stepper._copy_array
-    for name in ("rates", "norm", "rests", "watch"):
-        setattr(stepper, name, lambda system, *arguments, name=name: getattr(type(system), name)(system, *arguments))
+    linking.Linked.address = property(address)
+    for function in (call, vector, part, pointer):
+        original = getattr(linking, function.__name__)
+        for module in [module for name, module in sys.modules.items() if name.startswith(ceflow.__name__)]:
+            if getattr(module, function.__name__, None) is original:
+                setattr(module, function.__name__, function)
     np.seterr(all="ignore")

@@ -50,8 +50,13 @@ def test_tables_align_numbers_and_carry_remarks():
     text = _report.Table("title", ["name", "value"], [["a", 1.5], ["b", "not installed: x"], ["long"]]).text
     with pytest.raises(IndexError):
         text()  # a row of neither one remark nor all columns is a mistake
+    table = _report.Table("title", ["name", "value", "n"], [["a", 1.5, 2], ["long one", 22.25, 10]])
+    rule = "-" * len("long one   22.2  10")
+    rows = ["name      value   n", rule, "a           1.5   2", "long one   22.2  10"]
+    assert table.text().splitlines() == ["title", rule, *rows, rule]
     table = _report.Table("title", ["name", "value", "n"], [["a", 1.5, 2], ["b", "not installed: x"]])
-    assert len(set(map(len, table.text().splitlines()[1:2]))) == 1
+    rule = "-" * len("b     not installed: x")
+    assert table.text().splitlines()[3:] == [rule, "a     1.5    2", "b     not installed: x", rule]
     assert table.markdown().count("|") == 4 * 4
 
 

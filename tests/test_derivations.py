@@ -28,7 +28,9 @@ def test_every_residual_is_exactly_zero(name):
 @pytest.mark.parametrize("name", derivations.NAMES)
 def test_every_step_checks_something_and_shows_no_float(name):
     module = derivations.load(name)
-    for step in islice(module.derivation(), 8):  # the general steps; the long rest repeats over schemes
+    steps = list(islice(module.derivation(), 8))  # the general steps; the long rest repeats over schemes
+    assert steps
+    for step in steps:
         assert step.residuals, step.says
         assert step.how in {_proof.IDENTITY, _proof.TERMS, _proof.RATIONAL}
         assert step.scope and step.says.rstrip(")").endswith((".", ":"))

@@ -31,8 +31,10 @@ def code(page):
 def test_every_python_block_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     namespace = {"__name__": "page"}
+    blocks = list(code(page))
+    assert len(blocks) == page.read_text(encoding="utf-8").count("```python")
     try:
-        for block in code(page):
+        for block in blocks:
             exec(block, namespace)
     finally:
         plt.close("all")

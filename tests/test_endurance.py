@@ -4,9 +4,10 @@ import gc
 import tracemalloc
 
 import numpy as np
+import pytest
 
 import ceflow as cf
-from ceflow.certificate import certify
+from ceflow.certify import certify
 
 FLOW, S0 = cf.SpectralFlow(cf.hadamard(8)), np.linspace(1e-3, 2e-3, 7)
 
@@ -44,10 +45,8 @@ def test_a_thousand_runs_leave_nothing_behind(tmp_path):
 def test_failures_leave_nothing_behind():
     def work():
         for start in (np.ones(6), np.full(7, np.nan)):
-            try:
+            with pytest.raises(ValueError):
                 cf.integrate(FLOW, start, 1.0)
-            except ValueError:
-                pass
         cf.integrate(FLOW, S0, 1e6, max_steps=3)
 
     assert growth(work, 300) < 200_000
@@ -65,7 +64,7 @@ def test_a_long_run_without_dense_output_needs_no_memory():
         tracemalloc.stop()
     assert run.success and run.nsteps > 10_000 and len(run) == 2 and peak < 2**20
     closed = cf.integrate(flow, s0, log_t_end=1e6, rtol=1e-9)
-    np.testing.assert_allclose(run.singular_values[-1], closed.singular_values[-1], rtol=1e-7)
+    np.testing.assert_allclose(run.singular_values[-1], closed.singular_values[-1], rtol=1e-8)
 
 
 def test_ten_thousand_moments_of_one_run():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numba import njit
 
-from ceflow.exponential import exp
+from ceflow.kernels.exponential import exp
 
 SMALLEST, LARGEST = math.log(2.0**-1074), math.log(np.finfo(float).max)
 NORMAL = math.log(2.0**-1022)

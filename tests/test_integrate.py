@@ -2,25 +2,12 @@
 
 import math
 
-import mpmath
 import numpy as np
 import pytest
 from reference import layers_flow, reduced_flow
 
 import ceflow as cf
-from ceflow.integrate import tableau
-from ceflow.integrate.clock import (
-    POINTS,
-    ROOM,
-    TO_CHEBYSHEV,
-    interpolation_error,
-    locate,
-    log_integral,
-    phi_value,
-)
-from ceflow.integrate.stepper import Workspace, _evaluate, _plain_time
-from ceflow.losses import NO_ODDS
-from ceflow.matrix import MatrixSystem
+from ceflow.flow.matrix_field import MatrixField
 
 SCHEMES = [cf.hadamard(8), cf.cyclic(9), cf.johnson(5, 2), cf.hamming(2, 3)]
 
@@ -37,7 +24,7 @@ def parts(scheme):
 
 
 @pytest.mark.parametrize("scheme", [cf.hadamard(4), cf.hadamard(64), *SCHEMES], ids=lambda s: s.name)
-def test_error_is_within_100_tolerances_at_all_times(scheme):
+def test_error_is_within_10_tolerances_at_all_times(scheme):
     s0 = small(scheme)
     at = reduced_flow(*parts(scheme), s0, 760.0)
     flow = cf.SpectralFlow(scheme, reduction="sum")
@@ -46,7 +33,7 @@ def test_error_is_within_100_tolerances_at_all_times(scheme):
     for rtol in (1e-6, 1e-8, 1e-10, 1e-12):
         run = cf.integrate(flow, s0, log_t_eval=times, rtol=rtol)
         assert run.success
-        np.testing.assert_allclose(run.singular_values, exact, rtol=100 * rtol, atol=0)
+        np.testing.assert_allclose(run.singular_values, exact, rtol=10 * rtol, atol=0)
 
 
 def test_steps_and_dense_output_agree_with_the_reference_everywhere():
@@ -55,10 +42,10 @@ def test_steps_and_dense_output_agree_with_the_reference_everywhere():
     at = reduced_flow(*parts(scheme), s0, 760.0)
     run = cf.integrate(cf.SpectralFlow(scheme, reduction="sum"), s0, 1e300, rtol=1e-8)
     for log_t, s in zip(run.log_t[1:], run.singular_values[1:], strict=True):
-        np.testing.assert_allclose(s, at(log_t), rtol=1e-6)
+        np.testing.assert_allclose(s, at(log_t), rtol=1e-7)
     log_t = np.linspace(-3, 690, 100)
     for x, s in zip(log_t, run.at(log_t=log_t).singular_values, strict=True):
-        np.testing.assert_allclose(s, at(x), rtol=1e-6)
+        np.testing.assert_allclose(s, at(x), rtol=1e-7)
 
 
 @pytest.mark.parametrize("log_t", [-14.0, 0.0, 3.0, 100.0, 1e4, 1e6])
@@ -67,8 +54,8 @@ def test_the_stepper_follows_the_exact_ray(scheme, log_t):
     s0 = np.full(scheme.modes, 1e-3)
     run = cf.integrate(cf.SpectralFlow(scheme), s0, log_t_end=log_t, rtol=1e-10, closed_form=False)
     exact = cf.theory.ray_singular_value(log_t=log_t, s0=1e-3, classes=scheme.classes)
-    np.testing.assert_allclose(run.singular_values[-1], exact, rtol=1e-8)
-    assert [stretch.kind for stretch in run._path.stretches] == ["steps"]
+    np.testing.assert_allclose(run.singular_values[-1], exact, rtol=1e-9)
+    assert [segment.kind for segment in run._path.segments] == ["steps"]
 
 
 def test_the_closed_form_takes_over_within_tolerance():
@@ -76,10 +63,10 @@ def test_the_closed_form_takes_over_within_tolerance():
     flow, s0 = cf.SpectralFlow(scheme), small(cf.hadamard(8), seed=1)
     closed = cf.integrate(flow, s0, log_t_end=1000.0, rtol=rtol)
     stepped = cf.integrate(flow, s0, log_t_end=1000.0, rtol=1e-12, closed_form=False)
-    assert [stretch.kind for stretch in closed._path.stretches] == ["steps", "ray"]
+    assert [segment.kind for segment in closed._path.segments] == ["steps", "ray"]
     log_t = np.linspace(1.0, 1000.0, 200)
     difference = closed.at(log_t=log_t).singular_values / stepped.at(log_t=log_t).singular_values - 1.0
-    assert np.abs(difference).max() <= 100 * rtol
+    assert np.abs(difference).max() <= 10 * rtol
 
 
 def test_reductions_differ_by_the_unit_of_time():
@@ -88,8 +75,8 @@ def test_reductions_differ_by_the_unit_of_time():
     t = np.array([0.1, 1.0, 10.0, 1e5])
     mean = cf.integrate(cf.SpectralFlow(scheme), s0, t_eval=7 * t, rtol=1e-11)
     total = cf.integrate(cf.SpectralFlow(scheme, reduction="sum"), s0, t_eval=t, rtol=1e-11)
-    np.testing.assert_allclose(mean.singular_values, total.singular_values, rtol=1e-9)
-    np.testing.assert_allclose(7 * mean.loss, total.loss, rtol=1e-9)
+    np.testing.assert_allclose(mean.singular_values, total.singular_values, rtol=1e-10)
+    np.testing.assert_allclose(7 * mean.loss, total.loss, rtol=1e-10)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -99,8 +86,8 @@ def test_unbalanced_layers_of_any_sign(scheme, seed):
     t = np.array([0.01, 0.3, 1.0, 3.0, 10.0, 30.0])
     run = cf.integrate(cf.SpectralFlow(scheme, reduction="sum"), layers, t_eval=t, rtol=1e-10)
     exact = layers_flow(*parts(scheme), layers, t)
-    np.testing.assert_allclose(run.layers, exact, atol=1e-9 * np.abs(exact).max())
-    np.testing.assert_allclose(run.conserved, np.tile(layers[0] ** 2 - layers[1] ** 2, (6, 1)), atol=1e-13)
+    np.testing.assert_allclose(run.layers, exact, rtol=0, atol=1e-9 * np.abs(exact).max())
+    np.testing.assert_allclose(run.conserved, np.tile(layers[0] ** 2 - layers[1] ** 2, (6, 1)), rtol=0, atol=1e-13)
 
 
 def test_starts_from_1e_minus_12_to_1e3_against_the_plain_equations():
@@ -109,7 +96,7 @@ def test_starts_from_1e_minus_12_to_1e3_against_the_plain_equations():
     t = np.array([1e-6, 1e-3, 1.0, 10.0, 30.0])
     exact = layers_flow(*parts(scheme), np.sqrt([s0, s0]), t)
     run = cf.integrate(cf.SpectralFlow(scheme, reduction="sum"), s0, t_eval=t, rtol=1e-9)
-    np.testing.assert_allclose(run.layers, exact, rtol=1e-7)
+    np.testing.assert_allclose(run.layers, exact, rtol=1e-8)
 
 
 def test_starts_from_1e_minus_12_to_1e3():
@@ -118,6 +105,7 @@ def test_starts_from_1e_minus_12_to_1e3():
     coarse = cf.integrate(cf.SpectralFlow(scheme), s0, log_t_end=2000.0, rtol=1e-8)
     fine = cf.integrate(cf.SpectralFlow(scheme), s0, log_t_end=2000.0, rtol=1e-12)
     log_t = np.concatenate([np.linspace(-14, 10, 50), np.linspace(10, 2000, 50)])
+    # measured: 6.7 tolerances, where the modes catch up with each other over 15 decades
     np.testing.assert_allclose(coarse.at(log_t=log_t).singular_values, fine.at(log_t=log_t).singular_values, rtol=1e-6)
     early = fine.at(1e-6).singular_values[0]
     rate = (
@@ -131,7 +119,7 @@ def test_the_closed_form_waits_until_the_modes_have_merged(scale):
     flow, s0 = cf.SpectralFlow(cf.hadamard(4)), scale * np.array([0.5, 1.0, 0.2])
     run = cf.integrate(flow, s0, 1e6, rtol=1e-9)
     stepped = cf.integrate(flow, s0, 1e6, rtol=1e-12, closed_form=False)
-    np.testing.assert_allclose(run.singular_values[-1], stepped.singular_values[-1], rtol=1e-7)
+    np.testing.assert_allclose(run.singular_values[-1], stepped.singular_values[-1], rtol=1e-8)
 
 
 # -- special starts ----------------------------------------------------------------------------------------------------
@@ -189,129 +177,6 @@ def test_steps_on_the_ray_grow_with_log_of_log_t_only():
     flow, s0 = cf.SpectralFlow(cf.complete(16)), np.array([1e-3])
     steps = [cf.integrate(flow, s0, log_t_end=x, closed_form=False).nsteps for x in (1e2, 1e4, 1e6)]
     assert steps[2] - steps[1] <= steps[1] - steps[0] + 5 and steps[2] < 60
-
-
-# -- the machinery -----------------------------------------------------------------------------------------------------
-
-
-class Circle:
-    """A plain system: y' = (y1, -y0), with its own clock, through the interpreted stepper."""
-
-    def rates(self, y, dy):
-        dy[:] = y[1], -y[0]
-        return 0.0, NO_ODDS
-
-    def allocate(self, *shape):
-        return np.empty(shape)
-
-    def combine(self, y, h, w, k, n, out):
-        out[:] = y + h * (w[:n] @ k[:n])
-
-
-def test_convergence_order_of_the_tableau():
-    errors = []
-    for n in (4, 8):
-        system = Circle()
-        work = Workspace.of(system, 2)
-        work.y[:] = 0.0, 1.0
-        for _ in range(n):
-            system.rates(work.y, work.k[0])
-            _evaluate(system, work, 2.0 / n, 1, 13)
-            work.y[:] = work.new
-        errors.append(abs(work.y - [math.sin(2.0), math.cos(2.0)]).max())
-    order = math.log2(errors[0] / errors[1])
-    assert tableau.DOP853.order - 0.5 < order < tableau.DOP853.order + 1.5
-
-
-def test_dense_output_is_of_order_seven():
-    errors = []
-    for h in (0.8, 0.4):
-        system = Circle()
-        work = Workspace.of(system, 2)
-        work.y[:] = 0.0, 1.0
-        system.rates(work.y, work.k[0])
-        _evaluate(system, work, h, 1, 16)
-        x = np.linspace(0.05, 0.95, 19)
-        found = work.y + h * tableau.interpolation_weights(tableau.DOP853, x) @ work.k
-        errors.append(np.abs(found - np.stack([np.sin(h * x), np.cos(h * x)], axis=1)).max())
-    assert math.log2(errors[0] / errors[1]) > 7.5  # the local error of an interpolant of order 7 is h^8
-
-
-def test_tableau_satisfies_its_row_sums():
-    t = tableau.DOP853
-    weights = t.coefficients[t.stages]
-    nodes = t.coefficients.sum(axis=1)
-    for power in range(8):
-        assert weights @ nodes**power == pytest.approx(1 / (power + 1), abs=1e-14)
-    assert np.abs(t.estimates.sum(axis=1)).max() < 1e-14
-
-
-@pytest.mark.parametrize(("low", "high"), [(0.0, 1e-9), (-3.0, 4.0), (0.0, 300.0), (5.0, -200.0), (0.0, 1e5)])
-def test_log_integral_of_an_exponential(low, high):
-    series = np.stack([TO_CHEBYSHEV @ np.full(POINTS.size, NO_ODDS), TO_CHEBYSHEV @ (low + (high - low) * POINTS)])
-    for end in (1.0, 0.37, 1e-6):
-        x = (high - low) * end
-        exact = low + math.log(end) + (math.log(math.expm1(x) / x) if x < 600 else x - math.log(x))
-        assert log_integral(series, end, np.empty(ROOM)) == pytest.approx(
-            exact, rel=1e-13, abs=1e-13 + 1e-15 * abs(high)
-        )
-
-
-@pytest.mark.parametrize(
-    ("a", "b"), [((-8.0, 9.0), (0.0, 0.0)), ((-40.0, 300.0), (2.0, -7.0)), ((3.0, -90.0), (0, 60))]
-)
-def test_log_integral_of_a_softplus(a, b):
-    """exp(phi) = (1 + exp(a)) exp(b), with a and b straight lines from a[0] to a[1]: two exponentials."""
-    series = np.stack([TO_CHEBYSHEV @ (low + (high - low) * POINTS) for low, high in (a, b)])
-
-    def exponential(low, high):
-        return mpmath.exp(low) * mpmath.expm1(high - low) / (high - low) if high != low else mpmath.exp(low)
-
-    exact = mpmath.log(exponential(*map(mpmath.mpf, b)) + exponential(a[0] + mpmath.mpf(b[0]), a[1] + mpmath.mpf(b[1])))
-    assert log_integral(series, 1.0, np.empty(ROOM)) == pytest.approx(float(exact), rel=1e-13)
-    for x in (0.0, 0.3, 1.0):
-        here = [low + (high - low) * x for low, high in (a, b)]
-        assert phi_value(series, x) == pytest.approx(np.logaddexp(0.0, here[0]) + here[1], rel=1e-13, abs=1e-13)
-
-
-def test_locate_inverts_the_integral():
-    room = np.empty(ROOM)
-    series = np.stack([TO_CHEBYSHEV @ (30 * POINTS - 20.0), TO_CHEBYSHEV @ (40 * POINTS**2 - 40.0)])
-    for log_start in (-math.inf, -30.0):
-        for x in (1e-9, 0.01, 0.5, 0.999):
-            target = np.logaddexp(log_start, 2.0 + log_integral(series, x, room))
-            x = locate(series, log_start, 2.0, target, room)
-            found = np.logaddexp(log_start, 2.0 + log_integral(series, x, room))
-            assert found == pytest.approx(target, abs=1e-13)
-
-
-@pytest.mark.parametrize("c", [np.full(8, np.nan), np.full(8, np.inf), 1e9 * np.cos(np.arange(8.0))])
-@pytest.mark.parametrize("part", [0, 1])
-def test_log_integral_of_what_floats_do_not_resolve(c, part):
-    series = np.zeros((2, 8))
-    series[part] = c
-    assert math.isnan(log_integral(series, 1.0, np.empty(ROOM)))
-
-
-def test_a_series_that_does_not_converge_is_not_trusted():
-    assert interpolation_error(TO_CHEBYSHEV @ np.exp(60 * POINTS), 0.0) == math.inf
-    assert interpolation_error(TO_CHEBYSHEV @ np.exp(POINTS), 0.0) < 1e-6
-    assert interpolation_error(TO_CHEBYSHEV @ np.exp(POINTS), 1e-6) == 0.0
-
-
-def test_time_by_the_stages_alone_is_of_order_eight():
-    """In a circle whose angle is phi, t = integral of exp(phi) dtau."""
-    errors = []
-    for h in (0.8, 0.4):
-        system = Circle()
-        work = Workspace.of(system, 2)
-        work.y[:], work.k[0], work.phi[:, 0] = (0.0, 1.0), (1.0, 0.0), (0.0, NO_ODDS)
-        _evaluate(system, work, h, 1, 13)
-        states = [work.y + h * tableau.DOP853.coefficients[i] @ work.k for i in range(13)]
-        passed, estimate = _plain_time(np.array([math.atan2(*state) for state in states]), h)
-        errors.append(abs(passed - math.expm1(h)))
-        assert errors[-1] < estimate < 1e-4
-    assert 7.5 < math.log2(errors[0] / errors[1]) < 10.5
 
 
 def test_states_are_continuous_where_steps_meet():
@@ -376,7 +241,7 @@ def test_running_out_of_steps_with_rows_only():
 
 
 def test_an_error_that_cannot_be_met_ends_the_run(monkeypatch):
-    monkeypatch.setattr(MatrixSystem, "norm", lambda *arguments: 2.0)
+    monkeypatch.setattr(MatrixField, "norm", lambda *arguments: 2.0)
     run = cf.integrate(cf.MatrixFlow(), cf.random_init(classes=3, width=2, scale=0.1), 1.0)
     assert not run.success and "the step size fell to rounding, rtol = 1e-09 cannot be met" in run.message
     assert len(run) == 1 and run.nsteps == 0 < run.nrejected

@@ -19,7 +19,7 @@ from ceflow.lyapunov import (
     log_growth,
     lyapunov,
 )
-from ceflow.schemes import complete, cyclic, hadamard, hamming, johnson
+from ceflow.symmetry import complete, cyclic, hadamard, hamming, johnson
 
 SCHEMES = [hadamard(4), hadamard(8), cyclic(6), cyclic(9), complete(5), hamming(2, 3), johnson(5, 2)]
 by_name = pytest.mark.parametrize("scheme", SCHEMES, ids=lambda scheme: scheme.name)

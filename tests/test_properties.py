@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 
 import ceflow as cf
-from ceflow.certificate import certify
+from ceflow.certify import certify
 
 # what these tests found; see the last part of test_hostile.py, where each bug stands by itself with its cure
 
@@ -77,7 +77,7 @@ def test_tolerances_are_kept(scheme, seed, rtol, log_t_end):
     coarse, fine = (cf.integrate(flow, start, log_t_end=log_t_end, rtol=max(x, 1e-13)) for x in (rtol, rtol / 100))
     layers, exact = coarse.at(log_t=log_t).layers, fine.at(log_t=log_t).layers
     size = np.maximum(np.abs(exact).max(axis=1, keepdims=True), 1e-100)
-    assert np.abs((layers - exact) / size).max() <= 100 * rtol
+    assert np.abs((layers - exact) / size).max() <= 10 * rtol
 
 
 # found bugs: a second last row, a mean of zero, a wild stage, a drift that was measured at one end
@@ -90,7 +90,7 @@ def test_a_run_can_be_taken_up_where_it_ended(scheme, seed, first, further):
     middle = whole.at(log_t=first)
     elapsed = first + further + math.log1p(-math.exp(-further))
     again = cf.integrate(flow, middle.layers[0], log_t_end=elapsed, rtol=1e-10)
-    np.testing.assert_allclose(again.singular_values[-1], whole.singular_values[-1], rtol=1e-7, atol=1e-200)
+    np.testing.assert_allclose(again.singular_values[-1], whole.singular_values[-1], rtol=1e-9, atol=1e-200)
 
 
 @examples(8)
@@ -118,8 +118,8 @@ def test_reductions_differ_by_a_factor_of_time(scheme, seed):
     log_t = np.array([-4.0, 0.0, 3.0, 50.0])
     mean = cf.integrate(cf.SpectralFlow(scheme), start, log_t_eval=log_t + math.log(K), rtol=1e-10)
     total = cf.integrate(cf.SpectralFlow(scheme, reduction="sum"), start, log_t_eval=log_t, rtol=1e-10)
-    np.testing.assert_allclose(mean.layers, total.layers, rtol=1e-8, atol=1e-8 * np.abs(total.layers).max() * 1e-3)
-    np.testing.assert_allclose(mean.log_loss + math.log(K), total.log_loss, rtol=1e-7, atol=1e-9)
+    np.testing.assert_allclose(mean.layers, total.layers, rtol=1e-9, atol=1e-11 * np.abs(total.layers).max())
+    np.testing.assert_allclose(mean.log_loss + math.log(K), total.log_loss, rtol=1e-9, atol=1e-9)
 
 
 def invertible(bits, rng):
@@ -148,7 +148,7 @@ def test_automorphisms_of_the_group_permute_hadamard_modes(bits, seed):
         for start in (layers, moved)
     )
     size = np.abs(run.layers).max()
-    np.testing.assert_allclose(other.layers, run.layers[..., modes[1:] - 1], rtol=1e-7, atol=1e-9 * size)
+    np.testing.assert_allclose(other.layers, run.layers[..., modes[1:] - 1], rtol=1e-9, atol=1e-9 * size)
 
 
 @examples(12)
@@ -165,7 +165,7 @@ def test_units_permute_cyclic_modes(K, seed):
         for start in (layers, layers[..., modes])
     )
     size = np.abs(run.layers).max()
-    np.testing.assert_allclose(other.layers, run.layers[..., modes], rtol=1e-7, atol=1e-9 * size)
+    np.testing.assert_allclose(other.layers, run.layers[..., modes], rtol=1e-9, atol=1e-9 * size)
 
 
 # found bugs: a second last row, a mean of zero, a wild stage, a drift that was measured at one end
@@ -182,8 +182,8 @@ def test_fused_schemes_are_slices_of_finer_ones(case, seed):
         for scheme, s0 in ((coarse, start), (fine, start[..., weight]))
     )
     size = np.abs(one.layers).max()
-    np.testing.assert_allclose(two.layers, one.layers[..., weight], rtol=1e-7, atol=1e-9 * size)
-    np.testing.assert_allclose(two.log_loss, one.log_loss, rtol=1e-7)
+    np.testing.assert_allclose(two.layers, one.layers[..., weight], rtol=1e-9, atol=1e-9 * size)
+    np.testing.assert_allclose(two.log_loss, one.log_loss, rtol=1e-9)
 
 
 @examples(12)
@@ -192,7 +192,7 @@ def test_equal_modes_are_the_ray_in_every_scheme(scheme, seed, log_t):
     s0 = 10.0 ** np.random.default_rng(seed).uniform(-8.0, 1.5)
     run = cf.integrate(cf.SpectralFlow(scheme), np.full(scheme.modes, s0), log_t_end=log_t, closed_form=False)
     exact = cf.theory.ray_singular_value(log_t=log_t, s0=s0, classes=scheme.classes)
-    np.testing.assert_allclose(run.singular_values[-1], exact, rtol=1e-7)
+    np.testing.assert_allclose(run.singular_values[-1], exact, rtol=1e-8)
 
 
 @examples(8)
@@ -205,8 +205,8 @@ def test_the_full_flow_does_not_care_for_names_and_axes(K, width, seed):
     t = [0.1, 1.0, 20.0]
     run = cf.integrate(cf.MatrixFlow(), (W, H), t_eval=t, rtol=1e-10)
     other = cf.integrate(cf.MatrixFlow(), (W[labels] @ rotation, rotation.T @ H[:, labels]), t_eval=t, rtol=1e-10)
-    np.testing.assert_allclose(other.W, run.W[:, labels] @ rotation, atol=1e-8 * np.abs(run.W).max())
-    np.testing.assert_allclose(other.loss, run.loss, rtol=1e-8)
+    np.testing.assert_allclose(other.W, run.W[:, labels] @ rotation, rtol=0, atol=1e-9 * np.abs(run.W).max())
+    np.testing.assert_allclose(other.loss, run.loss, rtol=1e-9)
 
 
 # -- between the rooms -------------------------------------------------------------------------------------------------
@@ -269,13 +269,13 @@ def test_what_the_schemes_promise(scheme, seed):
     Z = (basis * np.append(0.0, s)[columns]) @ basis.T
     z = np.zeros(scheme.modes + 1)
     z[labels.ravel()] = Z.ravel()
-    np.testing.assert_allclose(z[labels], Z, atol=1e-12)
-    np.testing.assert_allclose(scheme.margins(s), z[0] - z[1:], atol=1e-12)
+    np.testing.assert_allclose(z[labels], Z, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(scheme.margins(s), z[0] - z[1:], rtol=0, atol=1e-12)
     P = np.exp(Z - Z.max())
     P /= P.sum(axis=0)
     r = np.bincount(labels[0], P[0], minlength=scheme.modes + 1)[1:]
     force = np.bincount(columns, np.einsum("xi,xy,yi->i", basis, np.eye(scheme.classes) - P, basis))
-    np.testing.assert_allclose(scheme.forces(r), (force / scheme.multiplicities)[1:], atol=1e-12)
+    np.testing.assert_allclose(scheme.forces(r), (force / scheme.multiplicities)[1:], rtol=0, atol=1e-12)
     assert np.all(scheme.forces(r) > 0.0)
 
 

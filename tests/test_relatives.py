@@ -12,8 +12,9 @@ from scipy.integrate import solve_ivp
 from scipy.optimize import minimize
 
 import ceflow as cf
-from ceflow import networks, reference
-from ceflow.losses import LOSSES, Loss, as_loss, full_residual, residual
+from ceflow import reference
+from ceflow.losses import LOSSES, as_loss, from_spec, full_residual, residual
+from ceflow.network import coordinates
 
 SMALL = [cf.hadamard(4), cf.cyclic(5), cf.hamming(2, 2), cf.complete(3), cf.johnson(4, 2), cf.hadamard(8)]
 ALL_LOSSES = [*LOSSES, cf.losses.label_smoothing(0.3), cf.losses.focal(0.5)]
@@ -22,15 +23,14 @@ ALL_LOSSES = [*LOSSES, cf.losses.label_smoothing(0.3), cf.losses.focal(0.5)]
 def sample_loss(loss, z, target):
     """Loss of one sample, straight from its definition, in mpmath."""
     classes, loss = len(z), as_loss(loss)
-    if loss.squared:
+    smoothing, focusing = (mpmath.mpf(loss.parameters.get(name, 0)) for name in ("smoothing", "focusing"))
+    if loss.name == "squared_error":
         return sum((x - (j == target) + mpmath.mpf(1) / classes) ** 2 for j, x in enumerate(z)) / 2
     log_total = mpmath.log(sum(mpmath.exp(x) for x in z))
     log_p = [x - log_total for x in z]
-    weights = [
-        (1 - mpmath.mpf(loss.smoothing)) * (j == target) + mpmath.mpf(loss.smoothing) / classes for j in range(classes)
-    ]
+    weights = [(1 - smoothing) * (j == target) + smoothing / classes for j in range(classes)]
     p = mpmath.exp(log_p[target])
-    return (1 - p) ** mpmath.mpf(loss.focusing) * -sum(w * x for w, x in zip(weights, log_p, strict=True))
+    return (1 - p) ** focusing * -sum(w * x for w, x in zip(weights, log_p, strict=True))
 
 
 @pytest.mark.parametrize("loss", ALL_LOSSES, ids=lambda x: str(as_loss(x)))
@@ -50,7 +50,8 @@ def test_full_residual_is_minus_the_gradient(loss):
 
                 exact = -mpmath.diff(along, mpmath.mpf(Z[j, c]), h=mpmath.mpf(10) ** -60)
                 exact = float(exact * mpmath.exp(-mpmath.mpf(float(log_scale))))
-                assert G[j, c] == pytest.approx(exact, rel=1e-11, abs=2e-15 * (1 + abs(shift) * as_loss(loss).squared))
+                noise = 2e-15 * (1 + abs(shift) * (loss == "squared_error"))
+                assert G[j, c] == pytest.approx(exact, rel=1e-11, abs=noise)
 
 
 @pytest.mark.parametrize("loss", ALL_LOSSES, ids=lambda x: str(as_loss(x)))
@@ -91,14 +92,14 @@ def layers_by_scipy(flow, layers, t):
     def velocity(_, u):
         w = u.reshape(layers.shape)
         s = np.prod(w, axis=0)
-        if loss.squared:
+        if loss.name == "squared_error":
             force = 1.0 - s
         else:
             e = k * np.exp(-(m * s / classes) @ scheme.gaps)
             p, q = e / (1 + e.sum()), e.sum() / (1 + e.sum())
-            f = loss.focusing
+            f, smoothing = (loss.parameters.get(name, 0.0) for name in ("focusing", "smoothing"))
             factor = q ** (f - 1) * (q - f * (1 - q) * np.log1p(-q)) if f else 1.0
-            force = scheme.gaps @ (p * factor - loss.smoothing * k / classes)
+            force = scheme.gaps @ (p * factor - smoothing * k / classes)
         others = np.stack([np.prod(np.delete(w, i, axis=0), axis=0) for i in range(len(w))])
         return (others * force - flow.weight_decay * w).ravel()
 
@@ -118,11 +119,11 @@ def test_layers_of_any_size_and_sign(loss, depth, decay):
         flow = cf.SpectralFlow(scheme, loss=loss, depth=depth, reduction="sum", weight_decay=decay)
         run = cf.integrate(flow, layers, t_eval=t, rtol=1e-10)
         exact = layers_by_scipy(flow, layers, t)
-        np.testing.assert_allclose(run.layers, exact, atol=2e-9 * np.abs(exact).max())
-        np.testing.assert_allclose(run.singular_values, np.prod(exact, axis=1), atol=2e-8)
+        np.testing.assert_allclose(run.layers, exact, rtol=0, atol=2e-9 * np.abs(exact).max())
+        np.testing.assert_allclose(run.singular_values, np.prod(exact, axis=1), rtol=0, atol=2e-8)
         if depth > 2:
             expected = (layers[:-1] ** 2 - layers[1:] ** 2) * np.exp(-2 * decay * t)[:, None, None]
-            np.testing.assert_allclose(run.conserved, expected, atol=1e-8)
+            np.testing.assert_allclose(run.conserved, expected, rtol=0, atol=1e-8)
 
 
 def test_balanced_starts_are_the_same_as_layers():
@@ -133,34 +134,34 @@ def test_balanced_starts_are_the_same_as_layers():
         plain = cf.integrate(flow, s0, t_eval=t, rtol=1e-10)
         start = np.abs(s0) ** (1 / depth) * np.array([[1.0, 1.0, 1.0]] * (depth - 1) + [[1.0, -1.0, 1.0]])
         given = cf.integrate(flow, start, t_eval=t, rtol=1e-10)
-        np.testing.assert_allclose(given.singular_values, plain.singular_values, rtol=1e-8, atol=1e-12)
-        np.testing.assert_allclose(given.layers, plain.layers, rtol=1e-8, atol=1e-12)
+        np.testing.assert_allclose(given.singular_values, plain.singular_values, rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(given.layers, plain.layers, rtol=1e-9, atol=1e-12)
 
 
 def test_layers_lost_below_floats_are_dead():
     """Of ten layers the others' product underflows before a mode that fades counts as gone."""
     flow = cf.SpectralFlow(cf.hadamard(4), depth=10)
     start, y, dy = np.full(3, -0.1), np.full(3, 250.0), np.empty(3)
-    system = flow.mover(start, np.zeros(3), -math.inf, 1e-9)
-    assert type(system).rates(system, np.zeros(3), dy)[0] < math.inf and np.all(dy > 0.0)
-    assert type(system).rates(system, y, dy)[0] == math.inf and np.all(dy == 0.0)
+    field = flow.motion(start, np.zeros(3), -math.inf, 1e-9)
+    assert field.rates(np.zeros(3), dy)[0] < math.inf and np.all(dy > 0.0)
+    assert field.rates(y, dy)[0] == math.inf and np.all(dy == 0.0)
 
 
 @pytest.mark.parametrize("depth", [2, 3, 4])
 def test_slope_that_an_absolute_tolerance_needs(depth):
     layers, y, step = np.random.default_rng(depth).uniform(0.2, 1.2, (depth, 2)), np.array([0.3, 0.7, 0.1]), 1e-5
-    constants = networks.constants(layers, depth)
+    constants = coordinates.constants(layers, depth)
 
     def values(y):
         s, gain = np.empty((2, 2))
-        networks.singular_values(constants, 0.0, True, y, s, gain)
+        coordinates.singular_values(constants, 0.0, True, y, s, gain)
         return s
 
     for i in range(2):
         ahead, behind = y.copy(), y.copy()
         ahead[i], behind[i] = y[i] + step, y[i] - step
         slope = (values(ahead) - values(behind))[i] / (2 * step)
-        assert networks.singular_value_slope(constants, 0.0, y, i) == pytest.approx(slope, rel=1e-8)
+        assert coordinates.singular_value_slope(constants, 0.0, y, i) == pytest.approx(slope, rel=1e-8)
 
 
 def test_depth_between_integers():
@@ -183,6 +184,9 @@ COMBINATIONS = st.tuples(
 )  # fmt: skip
 
 
+# Hypothesis draws the examples from the source of this function: a change of it draws others. From some starts of three
+# layers a mode passes zero slowly, and there the full flow leaves the scheme: its rounding grows to 5e-5 whatever rtol
+# is, as with (johnson(4, 2), 3, "cross_entropy", 0.0, "sum", False, 250); the reduced flow is right to 1e-10.
 @settings(max_examples=40, deadline=None, derandomize=True)
 @given(COMBINATIONS)
 def test_every_combination_agrees_with_the_full_flow(combination):
@@ -218,8 +222,8 @@ def test_squared_error_is_logistic_in_every_mode():
         exact = cf.theory.squared_error_singular_value(
             log_t=at.log_t[:, None], s0=s0, classes=scheme.classes, weight_decay=decay
         )
-        np.testing.assert_allclose(at.singular_values, exact, rtol=100 * rtol, atol=1e-200)
-        assert run.success and "rest" in (run.message if decay < 0.1 else "rest")
+        np.testing.assert_allclose(at.singular_values, exact, rtol=10 * rtol, atol=1e-200)
+        assert run.success and "rest" in run.message
 
 
 def test_two_layers_with_decay_reach_the_global_minimum():
@@ -231,7 +235,7 @@ def test_two_layers_with_decay_reach_the_global_minimum():
     s = cf.theory.equilibrium(classes, weight_decay=decay)
     assert s == pytest.approx(math.log(classes / (classes * decay) - classes + 1), rel=1e-14)
     assert full.success and "rest" in full.message
-    np.testing.assert_allclose(full.singular_values[-1, :-1], s, rtol=1e-6)
+    np.testing.assert_allclose(full.singular_values[-1, :-1], s, rtol=1e-8)
     assert full.collapse.nc2[-1] < 1e-6 and full.collapse.nc3[-1] < 1e-6
 
     def objective(y):  # an optimizer that knows nothing of flows
@@ -254,7 +258,7 @@ def test_equilibria_and_thresholds(loss, depth):
         s = cf.theory.equilibrium(8, **options)
         run = cf.integrate(cf.SpectralFlow(scheme, **options), np.full(1, 1.3 * s), 1e9, rtol=1e-9)
         assert run.success and "rest" in run.message
-        np.testing.assert_allclose(run.singular_values[-1], s, rtol=1e-6)
+        np.testing.assert_allclose(run.singular_values[-1], s, rtol=1e-8)
     options["weight_decay"] = 1.02 * threshold
     assert cf.theory.equilibrium(8, **options) == 0.0
     run = cf.integrate(cf.SpectralFlow(scheme, **options), np.ones(1), 1e9, rtol=1e-9)
@@ -291,7 +295,8 @@ def test_closed_forms_of_equilibria():
         (1 / 3) ** 0.5 * (2 / 3), rel=1e-9
     )
     s = np.array([-800.0, 0.0, 1.0, 50.0, 800.0])
-    np.testing.assert_allclose(cf.theory.collapsed_force(s, K), K / (np.exp(np.minimum(s, 700)) + K - 1), atol=1e-300)
+    expected = [*K / (np.exp(s[:-1]) + K - 1), 0.0]  # the last one is below the smallest number
+    np.testing.assert_allclose(cf.theory.collapsed_force(s, K), expected, rtol=1e-14, atol=1e-300)
 
 
 def test_label_smoothing_comes_to_rest_without_decay():
@@ -306,9 +311,10 @@ def test_focal_flow_is_cross_entropy_flow_in_another_time():
     plain = cf.integrate(cf.SpectralFlow(scheme), s0, 1e12, rtol=1e-11)
     focal = cf.integrate(cf.SpectralFlow(scheme, loss="focal"), s0, 1e12, rtol=1e-11)
     geometric = [np.log(run.singular_values).mean(axis=1) for run in (plain, focal)]
-    inside = geometric[1] < geometric[0][-1]
+    inside = (geometric[1] > geometric[0][1]) & (geometric[1] < geometric[0][-1])  # row 0, at t = 0, has no log t
+    assert inside.sum() > 10
     log_t = np.interp(geometric[1][inside], geometric[0], plain.log_t)
-    for row, guess in zip(focal[inside].singular_values[1:], log_t[1:], strict=True):
+    for row, guess in zip(focal[inside].singular_values, log_t, strict=True):
         near = plain.at(log_t=np.linspace(guess - 1.0, min(guess + 1.0, plain.log_t_end), 4001)).singular_values
         at = np.argmin(np.abs(np.log(near).mean(axis=1) - np.log(row).mean()))
         np.testing.assert_allclose(near[at], row, rtol=1e-2)
@@ -359,7 +365,7 @@ def test_rank_two_beats_collapse_beyond_depth_3_42():
     [
         (lambda: cf.SpectralFlow(cf.hadamard(4), loss="hinge"), ValueError, "loss must be one of"),
         (lambda: cf.SpectralFlow(cf.hadamard(4), loss=3), TypeError, "loss"),
-        (lambda: cf.SpectralFlow(cf.hadamard(4), loss=Loss(True, 0.1, 0.0)), ValueError, "no such loss"),
+        (lambda: from_spec({"squared": True, "smoothing": 0.1, "focusing": 0.0}), ValueError, "no such loss"),
         (lambda: cf.SpectralFlow(cf.hadamard(4), depth=1), ValueError, "depth"),
         (lambda: cf.SpectralFlow(cf.hadamard(4), depth="deep"), TypeError, "depth"),
         (lambda: cf.SpectralFlow(cf.hadamard(4), weight_decay=-1.0), ValueError, "weight_decay"),
@@ -385,7 +391,7 @@ def test_forces_are_right_beside_larger_ones_on_modes_that_lag_behind():
     for rtol in (1e-5, 1e-9):
         run = cf.integrate(flow, start, log_t_eval=[20.0, 100.0], rtol=rtol)
         assert run.success and run.nsteps < 400
-        np.testing.assert_allclose(run.singular_values[:, 0], exact[:, 0], rtol=20 * rtol)
+        np.testing.assert_allclose(run.singular_values[:, 0], exact[:, 0], rtol=10 * rtol)
     lagging = cf.integrate(flow, [0.1, 1e-60, 1e-60], log_t_end=1000)
     assert lagging.success and np.ptp(lagging.singular_values[-1]) < 1e-4
 

@@ -1,10 +1,15 @@
 """Association schemes against their definitions, exact arithmetic and each other."""
 
 import json
+import os
 import pickle
+import shutil
+import subprocess
+import sys
 from fractions import Fraction
 from itertools import permutations
 from math import comb, prod
+from pathlib import Path
 
 import mpmath
 import numpy as np
@@ -12,8 +17,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ceflow import schemes
-from ceflow.schemes import complete, cyclic, from_relations, from_spec, gap_transform, hadamard, hamming, johnson
+from ceflow import symmetry
+from ceflow.symmetry import (
+    _relations,
+    complete,
+    cyclic,
+    from_relations,
+    from_spec,
+    hadamard,
+    hamming,
+    johnson,
+    parse,
+)
 
 EPS = np.finfo(float).eps
 deterministic = settings(deadline=None, derandomize=True, max_examples=40)
@@ -91,13 +106,13 @@ def test_relations_have_the_stated_valencies(scheme):
 @every_scheme
 def test_basis_is_orthonormal_and_diagonalizes_every_relation(scheme):
     q, labels = scheme.basis(), scheme.relations()
-    np.testing.assert_allclose(q.T @ q, np.eye(scheme.classes), atol=1e-14)
+    np.testing.assert_allclose(q.T @ q, np.eye(scheme.classes), rtol=0, atol=1e-14)
     assert np.all(q[:, 0] == 1 / np.sqrt(scheme.classes))
     np.testing.assert_array_equal(np.bincount(scheme.columns), scheme.multiplicities)
     assert np.all(np.diff(scheme.columns) >= 0)
     for j in range(scheme.modes + 1):
         expected = q * scheme.eigenmatrix[scheme.columns, j]
-        np.testing.assert_allclose((labels == j) @ q, expected, atol=2e-14 * scheme.valencies[j])
+        np.testing.assert_allclose((labels == j) @ q, expected, rtol=0, atol=2e-14 * scheme.valencies[j])
 
 
 @every_scheme
@@ -105,7 +120,7 @@ def test_basis_columns_span_the_eigenspaces(scheme):
     coefficients = scheme.multiplicities[:, None] / scheme.classes * scheme.eigenmatrix / scheme.valencies
     for i in range(scheme.modes + 1):
         q = scheme.basis()[:, scheme.columns == i]
-        np.testing.assert_allclose(q @ q.T, coefficients[i][scheme.relations()], atol=1e-12)
+        np.testing.assert_allclose(q @ q.T, coefficients[i][scheme.relations()], rtol=0, atol=1e-12)
 
 
 @every_scheme
@@ -114,10 +129,10 @@ def test_orthogonality_relations_of_the_eigenmatrix(scheme):
     np.testing.assert_array_equal(p[0], k)
     np.testing.assert_array_equal(p[:, 0], 1)
     assert k.sum() == m.sum() == K
-    np.testing.assert_allclose((p / k) @ p.T * m, K * np.eye(len(k)), atol=1e-13 * K**1.5)
+    np.testing.assert_allclose((p / k) @ p.T * m, K * np.eye(len(k)), rtol=0, atol=1e-13 * K**1.5)
     dual = m[:, None] * (p / k)  # the second eigenmatrix, transposed
-    np.testing.assert_allclose(p.T @ dual, K * np.eye(len(k)), atol=1e-13 * K**1.5)
-    np.testing.assert_allclose(m @ p[:, 1:], 0, atol=1e-13 * K)  # the relations have no trace
+    np.testing.assert_allclose(p.T @ dual, K * np.eye(len(k)), rtol=0, atol=1e-13 * K**1.5)
+    np.testing.assert_allclose(m @ p[:, 1:], 0, rtol=0, atol=1e-13 * K)  # the relations have no trace
 
 
 @every_scheme
@@ -165,10 +180,11 @@ def test_gaps_of_cyclic_are_accurate_however_small(K):
 def test_basis_of_cyclic_is_cosines_and_sines(K):
     q, x = cyclic(K).basis(), np.arange(K)
     for i in range(1, (K + 1) // 2):
-        np.testing.assert_allclose(q[:, 2 * i - 1], np.sqrt(2 / K) * np.cos(2 * np.pi * i * x / K), atol=4 * EPS)
-        np.testing.assert_allclose(q[:, 2 * i], np.sqrt(2 / K) * np.sin(2 * np.pi * i * x / K), atol=4 * EPS)
+        angle = 2 * np.pi * i * x / K
+        np.testing.assert_allclose(q[:, 2 * i - 1], np.sqrt(2 / K) * np.cos(angle), rtol=0, atol=4 * EPS)
+        np.testing.assert_allclose(q[:, 2 * i], np.sqrt(2 / K) * np.sin(angle), rtol=0, atol=4 * EPS)
     if K % 2 == 0:
-        np.testing.assert_allclose(q[:, -1], (-1.0) ** x / np.sqrt(K))
+        np.testing.assert_allclose(q[:, -1], (-1.0) ** x / np.sqrt(K), rtol=4 * EPS)
 
 
 @pytest.mark.parametrize(
@@ -231,7 +247,7 @@ def test_the_numbering_of_points_does_not_matter(name, seed):
     labels = ALL[name].relations()
     order = np.random.default_rng(seed).permutation(len(labels))
     found, known = from_relations(labels[np.ix_(order, order)]), from_relations(labels)
-    np.testing.assert_allclose(found.eigenmatrix, known.eigenmatrix, atol=1e-12)
+    np.testing.assert_allclose(found.eigenmatrix, known.eigenmatrix, rtol=0, atol=1e-12)
     np.testing.assert_array_equal(found.multiplicities, known.multiplicities)
 
 
@@ -248,28 +264,28 @@ def test_corrupted_labels_are_refused(name, seed):
 @deterministic
 @given(st.integers(0, 2**32 - 1))
 def test_random_regular_relations_are_refused(seed):
+    """Unless they are a scheme again, which some fusions of relations are; counted here, by products of relations."""
     rng = np.random.default_rng(seed)
-    labels = cyclic(16).relations()
-    merged = np.concatenate([[0], rng.permutation([1, 1, 1, 2, 2, 2, 3, 3])])
-    try:
-        scheme = from_relations(merged[labels])
-    except ValueError as error:
-        assert "constant intersection numbers" in str(error)
-    else:  # some fusions of relations are schemes again
-        test_orthogonality_relations_of_the_eigenmatrix(scheme)
+    labels = np.concatenate([[0], rng.permutation([1, 1, 1, 2, 2, 2, 3, 3])])[cyclic(16).relations()]
+    products = [(labels == i).astype(int) @ (labels == j) for i in range(4) for j in range(4)]
+    if all(np.ptp(product[labels == j]) == 0 for product in products for j in range(4)):
+        test_orthogonality_relations_of_the_eigenmatrix(from_relations(labels))
+    else:
+        with pytest.raises(ValueError, match="constant intersection numbers"):
+            from_relations(labels)
 
 
 def test_nearly_degenerate_combinations_are_drawn_again(monkeypatch):
-    original, calls = schemes._eigenspace_gaps, []
+    original, calls = _relations._eigenspace_gaps, []
 
     def degenerate_once(labels, representatives, combination):
         calls.append(combination)
         return original(labels, representatives, combination) if len(calls) > 1 else np.zeros((3, 3))
 
-    monkeypatch.setattr(schemes, "_eigenspace_gaps", degenerate_once)
+    monkeypatch.setattr(_relations, "_eigenspace_gaps", degenerate_once)
     np.testing.assert_array_equal(from_relations(petersen_labels()).multiplicities, [1, 5, 4])
     assert len(calls) == 2
-    monkeypatch.setattr(schemes, "_eigenspace_gaps", lambda *_: np.zeros((3, 3)))
+    monkeypatch.setattr(_relations, "_eigenspace_gaps", lambda *_: np.zeros((3, 3)))
     with pytest.raises(ArithmeticError, match="labels passed all tests, but their eigenspaces could not be told apart"):
         from_relations(petersen_labels())
 
@@ -297,12 +313,13 @@ def test_the_softmax_of_the_logits_is_diagonal_with_one_minus_the_forces(name, s
     s = np.random.default_rng(seed).uniform(0, scale, scheme.modes)
     q, labels = scheme.basis(), scheme.relations()
     logits = q * np.append(0.0, s)[scheme.columns] @ q.T
-    np.testing.assert_allclose(logits[0, 0] - logits, np.append(0.0, scheme.margins(s))[labels], atol=1e-13 * scale)
+    margins = np.append(0.0, scheme.margins(s))[labels]
+    np.testing.assert_allclose(logits[0, 0] - logits, margins, rtol=0, atol=1e-13 * scale)
     softmax = np.exp(logits - logits.max(axis=0))
     softmax /= softmax.sum(axis=0)
     off_diagonal = np.bincount(labels[0], softmax[0])[1:]
     expected = 1 - np.append(0.0, scheme.forces(off_diagonal))[scheme.columns]
-    np.testing.assert_allclose(q.T @ softmax @ q, np.diag(expected), atol=1e-12)
+    np.testing.assert_allclose(q.T @ softmax @ q, np.diag(expected), rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("scheme", [cyclic(60), hamming(8, 3), johnson(30, 12)], ids=str)
@@ -326,21 +343,21 @@ def test_the_fast_transform_is_accurate_relative_to_the_sum():
 @every_scheme
 def test_kernel_and_transforms_are_what_the_methods_use(scheme):
     s = np.random.default_rng(3).uniform(0, 1, scheme.modes)
-    work, out = np.empty(scheme.modes + 1), np.empty(scheme.modes)
-    for matrix in scheme.transforms:
+    for _, matrix in scheme.transforms:
         assert matrix.flags.c_contiguous and matrix.dtype == np.float64
         assert matrix.shape == ((0, 0) if scheme.kind == "hadamard" else scheme.gaps.shape)
-    work[1:] = scheme.multiplicities[1:] * s / scheme.classes
-    gap_transform(scheme.transforms[0], work, out)
-    np.testing.assert_allclose(out, scheme.margins(s), rtol=1e-14)
-    work[1:] = s
-    gap_transform(scheme.transforms[1], work, out)
-    np.testing.assert_array_equal(out, scheme.forces(s))
+    margins, forces, single_forces = (
+        transform.rows((scheme.multiplicities[1:] * s / scheme.classes if n == 0 else s)[None])[0]
+        for n, transform in enumerate(scheme.transforms)
+    )
+    np.testing.assert_allclose(margins, scheme.margins(s), rtol=1e-14)
+    np.testing.assert_array_equal(forces, scheme.forces(s))
+    np.testing.assert_allclose(single_forces, scheme.gaps @ s, rtol=1e-14 * scheme.modes)
 
 
 def test_large_schemes_cost_little():
     scheme = hadamard(2**20)
-    assert scheme.modes == 2**20 - 1 and scheme.transforms[0] is scheme.transforms[1]
+    assert scheme.modes == 2**20 - 1 and scheme.transforms.margins.matrix.size == 0
     np.testing.assert_allclose(scheme.margins(np.full(scheme.modes, 3.0)), 3, rtol=1e-14)
     for scheme in (complete(10**6), hamming(20, 3), hamming(300, 10), johnson(200, 100)):
         np.testing.assert_allclose(scheme.margins(np.full(scheme.modes, 3.0)), 3, rtol=1e-14)
@@ -358,6 +375,56 @@ def test_spec_rebuilds_the_scheme(scheme):
         np.testing.assert_array_equal(copy.gaps, scheme.gaps)
 
 
+@every_scheme
+def test_text_makes_the_scheme_again(scheme):
+    if scheme.kind != "from_relations":
+        text = f"{scheme.kind}:{','.join(map(str, scheme.args))}"
+        assert parse(text) == parse(text, scheme.classes) == scheme
+        assert len(scheme.args) > 1 or parse(scheme.kind, scheme.classes) == scheme
+
+
+def test_classes_that_are_not_said_are_16():
+    assert parse("cyclic") == cyclic(16) and parse("hadamard", np.int64(4)) == hadamard(4)
+    assert symmetry.forms() == (
+        "complete (any K), cyclic (any K), hadamard (K a power of 2), hamming:M,Q (K = Q^M) or "
+        "johnson:N,K (K = N choose K)"
+    )
+
+
+SQUARE = """
+from ._registry import register
+from ._scheme import Scheme
+from ._hamming import hamming
+
+@register("K = N^2")
+def square(n: int) -> Scheme:
+    return hamming(2, n)
+"""
+
+
+def test_a_scheme_is_one_file(tmp_path):
+    copy = tmp_path / "ceflow"
+    shutil.copytree(Path(symmetry.__file__).parents[1], copy, ignore=shutil.ignore_patterns("__pycache__"))
+    (copy / "symmetry" / "_square.py").write_text(SQUARE)
+    code = """if True:
+        import ceflow as cf
+        from ceflow.cli import main
+        from ceflow.symmetry import from_spec, parse, square
+        assert cf.square is square and "square" in cf.__all__
+        print(cf.__file__, square(3), parse("square:3"), from_spec({"kind": "square", "args": [3]}))
+        main(["run", "--help"])"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(tmp_path)},
+                          capture_output=True, text=True)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"{copy / '__init__.py'} hamming(2, 3) hamming(2, 3) hamming(2, 3)")
+    assert "square:N (K = N^2)" in " ".join(done.stdout.split())
+
+
+def test_two_schemes_of_one_name():
+    with pytest.raises(ValueError, match="there is already a scheme hadamard"):
+        symmetry.register()(hadamard)
+
+
 def test_equality_and_names():
     assert len(set(ALL.values())) == len(ALL)
     assert complete(5) != hamming(1, 5) and complete(5) != "complete(5)"
@@ -373,7 +440,8 @@ def test_schemes_are_immutable(scheme):
         scheme.classes = 3
     with pytest.raises(AttributeError):
         scheme.gaps = None
-    dense = (scheme.eigenmatrix, scheme.gaps, scheme.relations(), scheme.basis(), *scheme.transforms)
+    matrices = (transform.matrix for transform in scheme.transforms)
+    dense = (scheme.eigenmatrix, scheme.gaps, scheme.relations(), scheme.basis(), *matrices)
     for array in (scheme.valencies, scheme.multiplicities, *dense):
         assert not array.flags.writeable
 
@@ -431,9 +499,19 @@ def test_class_numbers_that_are_not_integers(make, K):
         (lambda: cyclic(4).margins([np.inf, 1]), "s must be finite, got inf"),
         (
             lambda: from_spec({"kind": "cyclic"}),
-            'spec must be {"kind": ..., "args": ...}, kind one of hadamard, cyclic,',
+            'spec must be {"kind": ..., "args": ...}, kind one of complete, cyclic, from_relations,',
         ),
         (lambda: from_spec({"kind": "magic", "args": [3]}), "got keys kind, args and kind 'magic'"),
+        (lambda: parse("star"), "scheme must be complete (any K), cyclic (any K), hadamard (K a power"),
+        (lambda: parse(""), "hamming:M,Q (K = Q^M) or johnson:N,K (K = N choose K); got ''"),
+        (lambda: parse("from_relations:3"), "scheme must be complete (any K), "),
+        (lambda: parse("hamming"), "scheme must be hamming:M,Q with integers in place of the letters, got 'hamming'"),
+        (lambda: parse("hamming:2,x"), "scheme must be hamming:M,Q with integers"),
+        (lambda: parse("hamming:2,3,4"), "scheme must be hamming:M,Q with integers"),
+        (lambda: parse("cyclic:"), "scheme must be cyclic:K with integers"),
+        (lambda: parse("cyclic:5", 6), "scheme cyclic:5 has 5 classes, got 6"),
+        (lambda: parse("hamming:3,4", 10), "scheme hamming:3,4 has 64 classes, got 10"),
+        (lambda: parse("hadamard", 12), "K must be a power of two"),
     ],
 )
 def test_values_that_are_refused(call, message):
@@ -454,6 +532,8 @@ def test_values_that_are_refused(call, message):
         (lambda: from_relations(np.eye(3) == 0), "labels must be a matrix of integers, got dtype bool"),
         (lambda: from_relations([["a"]]), "labels must be a matrix of integers, got dtype <U1"),
         (lambda: from_spec("cyclic(4)"), "spec must be a mapping, got str"),
+        (lambda: parse(None), "scheme must be a string, got NoneType"),
+        (lambda: parse("cyclic", 4.0), "classes must be an integer, got 4.0"),
     ],
 )
 def test_types_that_are_refused(call, message):
@@ -464,7 +544,7 @@ def test_types_that_are_refused(call, message):
 
 def test_schemes_cannot_be_made_by_hand():
     with pytest.raises(TypeError, match="abstract"):
-        schemes.Scheme("cyclic", (3,), 3, np.ones(2), np.ones(2))
+        symmetry.Scheme("cyclic", (3,), 3, np.ones(2), np.ones(2))
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,8 @@ from numba import njit
 from numba.core.errors import TypingError
 from scipy.linalg import hadamard
 
-from ceflow import walsh
-from ceflow.walsh import LEAF, add_by_sign, empty, transform, transform_in_threads, walsh_hadamard
+from ceflow.kernels import walsh
+from ceflow.kernels.walsh import LEAF, add_by_sign, empty, transform, transform_in_threads, walsh_hadamard
 
 vectors = st.tuples(st.integers(0, 14), st.integers(0, 2**32 - 1), st.floats(-200, 200)).map(
     lambda case: 10 ** case[2] * np.random.default_rng(case[1]).standard_normal(2 ** case[0])
@@ -24,7 +24,7 @@ vectors = st.tuples(st.integers(0, 14), st.integers(0, 2**32 - 1), st.floats(-20
 FRESH_PROCESS = """
 import sys
 import numpy as np
-from ceflow import walsh
+from ceflow.kernels import walsh
 with np.load(sys.argv[1]) as case:
     for size in case:
         if size[0] == "x":

@@ -1,0 +1,57 @@
+"""Array libraries: the names that NumPy and PyTorch share, and here what differs."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+class Arrays:
+    """An array library, a device and a precision: where a flow of full matrices lives."""
+
+    def __init__(self, backend: str, device: str | None, dtype: str) -> None:
+        if backend == "torch":
+            import torch
+
+            self.xp, self.dtype = torch, getattr(torch, dtype)
+            self.device = torch.device("cpu" if device is None else device)
+            self.options = {"dtype": self.dtype, "device": self.device}
+        else:
+            self.xp, self.dtype, self.device = np, np.dtype(dtype), None
+            self.options = {"dtype": self.dtype}
+        self._constants: dict[bytes, object] = {}
+
+    def zeros(self, *shape: int):
+        return self.xp.zeros(shape, **self.options)
+
+    def indices(self, n: int):
+        return self.xp.arange(n) if self.device is None else self.xp.arange(n, device=self.device)
+
+    def constant(self, weights: np.ndarray):
+        """A small array of weights, kept where the flow lives."""
+        if self.xp is np and weights.dtype == self.dtype:
+            return weights
+        key = weights.tobytes()
+        if key not in self._constants:
+            if len(self._constants) > 1000:
+                self._constants.clear()
+            self._constants[key] = self.xp.asarray(weights, **self.options)
+        return self._constants[key]
+
+    @property
+    def memory_errors(self) -> tuple[type[Exception], ...]:
+        """What is raised where memory does not suffice."""
+        return (MemoryError,) if self.xp is np else (MemoryError, self.xp.OutOfMemoryError)
+
+
+def host(array) -> np.ndarray:
+    """The array on the host, in float64."""
+    return np.asarray(array if isinstance(array, np.ndarray) else array.cpu().numpy(), dtype=float)
+
+
+def as_like(array, other):
+    """An array of the host as one of the library and device of another."""
+    if isinstance(other, np.ndarray) or not isinstance(array, np.ndarray):
+        return array
+    import torch
+
+    return torch.from_numpy(array).to(other)

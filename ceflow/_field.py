@@ -1,0 +1,123 @@
+"""Vector fields: what a solver integrates. It knows nothing else of a flow.
+
+A field gives the velocity of a state y in a clock tau in which the state moves at a steady rate, and ``phi = log(dt /
+dtau)``, of which the solver makes time. Two kinds of field have the same face: `CompiledField`, whose functions are
+linked by address into a compiled loop, and any object with these methods on arrays of NumPy or PyTorch:
+
+    size                           N, the numbers of a state
+    has_equilibria                 whether there are equilibria at finite distance, where the clock runs like time
+    allocate(*shape)               an array for states
+    rates(y, dy) -> (phi, a)       writes dy/dtau; a is minus the log odds of what drives the flow, see `solve.clock`
+    combine(y, h, w, k, n, out)    out = y + h * (w[:n] @ k[:n])
+    norm(error, y, dy, rtol, atol) size of an error in units of the tolerance, at a state y of velocity dy
+    event(y, dy, rtol) -> Event    whether the solver should go on
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+from .kernels import KERNEL
+from .kernels.linking import FLOAT, FLOATS, INTEGERS, call
+
+# Arguments of the linked functions of a compiled field: its data, its layout and its scratch space first.
+OWN = (FLOATS, INTEGERS, FLOATS)
+RATES = (*OWN, FLOATS, FLOATS, FLOATS)  # y, dy, a (written) -> phi
+NORM = (*OWN, FLOATS, FLOATS, FLOATS, FLOAT, FLOAT)  # error, y, dy, rtol, atol -> size
+EVENT = (*OWN, FLOATS, FLOATS, FLOAT)  # y, dy, rtol -> Event
+
+
+class Event(enum.IntEnum):
+    """What a field says of a state."""
+
+    NONE = 0
+    CHANGE = 1  # what moves the state has to be looked at again: a closed form may take over, a mode has vanished
+    REST = 2  # the state has come to rest
+
+
+class Functions(NamedTuple):
+    """A compiled field as compiled loops see it: addresses of its functions, and what they work on."""
+
+    rates: int
+    norm: int
+    event: int
+    data: np.ndarray  # float64
+    layout: np.ndarray  # int64
+    scratch: np.ndarray  # float64
+
+
+@njit(**KERNEL, fastmath={"contract"})
+def combine(y, h, w, k, n, out):
+    """``out = y + h * (w[:n] @ k[:n])`` (kernel)."""
+    if y.size < 8:  # no loop over vectors
+        for i in range(y.size):
+            total = 0.0
+            for j in range(n):
+                total += w[j] * k[j, i]
+            out[i] = y[i] + h * total
+        return
+    for start in range(0, y.size, 1024):  # blocks that stay in the first-level cache
+        block = out[start : start + 1024]
+        source = y[start : start + 1024]
+        for i in range(block.size):  # a loop compiles much faster than an assignment to a slice
+            block[i] = source[i]
+        for j in range(n):
+            weight = h * w[j]
+            if weight != 0.0:
+                stage = k[j, start : start + 1024]
+                for i in range(block.size):
+                    block[i] += weight * stage[i]
+
+
+@njit(**KERNEL)
+def _rates(f, y, dy, a):
+    return call(f.rates, (f.data, f.layout, f.scratch, y, dy, a))
+
+
+@njit(**KERNEL)
+def _norm(f, error, y, dy, rtol, atol):
+    return call(f.norm, (f.data, f.layout, f.scratch, error, y, dy, rtol, atol))
+
+
+@njit(**KERNEL)
+def _event(f, y, dy, rtol):
+    return call(f.event, (f.data, f.layout, f.scratch, y, dy, rtol))
+
+
+class CompiledField:
+    """A field of linked functions. The methods call them one by one; a compiled loop takes `functions`.
+
+    Parameters
+    ----------
+    size : int
+    functions : Functions
+    has_equilibria : bool
+    matrices : tuple of arrays
+        What else the functions reach by address, kept alive.
+    """
+
+    def __init__(
+        self, size: int, functions: Functions, has_equilibria: bool, matrices: tuple[np.ndarray, ...] = ()
+    ) -> None:
+        self.size, self.functions, self.has_equilibria, self._matrices = size, functions, has_equilibria, matrices
+        self._a = np.empty(1)
+
+    def allocate(self, *shape: int) -> np.ndarray:
+        return np.empty(shape)
+
+    def rates(self, y, dy) -> tuple[float, float]:
+        phi = _rates(self.functions, y, dy, self._a)
+        return phi, float(self._a[0])
+
+    def combine(self, y, h, w, k, n, out) -> None:
+        combine(y, h, w, k, n, out)
+
+    def norm(self, error, y, dy, rtol: float, atol: float) -> float:
+        return _norm(self.functions, error, y, dy, rtol, atol)
+
+    def event(self, y, dy, rtol: float) -> Event:
+        return Event(int(_event(self.functions, y, dy, rtol)))

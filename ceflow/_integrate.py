@@ -1,0 +1,239 @@
+"""`integrate`: from a flow and a start to a Trajectory."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable
+
+import numpy as np
+
+from ._checks import checked_array, checked_choice, checked_integer, checked_number
+from ._run import Run
+from .flow import Flow
+from .solve import DEFAULT, TABLEAUS
+from .trajectory import Trajectory
+
+_LATEST = 1e7  # log of the last time there is
+_LEAST_V = 1e-28  # below, V is the rounding of the singular values, and says nothing about time
+
+
+class Collapsed:
+    """Stopping criterion: the Lyapunov function has fallen to `threshold`. Made by `collapsed`."""
+
+    def __init__(self, threshold: float) -> None:
+        self.threshold = checked_number("threshold", threshold, -math.inf, 1e300)
+        if not self.threshold >= _LEAST_V:
+            raise ValueError(f"threshold must be finite and at least {_LEAST_V:g}, got {threshold!r}")
+
+    def __call__(self, trajectory: Trajectory) -> np.ndarray:
+        return trajectory.lyapunov - self.threshold
+
+    def __repr__(self) -> str:
+        return f"collapsed({self.threshold:g})"
+
+
+def collapsed(threshold: float) -> Collapsed:
+    """Stop when V <= threshold (at least 1e-28), V the Lyapunov function of neural collapse (see `ceflow.lyapunov`)."""
+    return Collapsed(threshold)
+
+
+def integrate(
+    flow: Flow,
+    start,
+    t_end: float | None = None,
+    *,
+    log_t_end: float | None = None,
+    t_eval=None,
+    log_t_eval=None,
+    until: Callable[[Trajectory], np.ndarray] | None = None,
+    rtol: float = 1e-9,
+    atol: float = 0.0,
+    max_steps: int = 1_000_000,
+    dense_output: bool = True,
+    closed_form: bool = True,
+    method: str = DEFAULT,
+    progress: bool = False,
+    checkpoint: str | os.PathLike | None = None,
+    checkpoint_every: float = 60.0,
+) -> Trajectory:
+    """Integrate a flow from t = 0. An interrupt (Ctrl-C) ends the run early, and what was computed is returned.
+
+    Parameters
+    ----------
+    flow : SpectralFlow or MatrixFlow
+    start : array or tuple of arrays
+        For a SpectralFlow the singular values (D,), made of balanced layers, or the layers (depth, D) themselves. For a
+        MatrixFlow the pair (W, H) of shapes (K, d) and (d, K), or all factors of a deeper network; with a leading axis,
+        the same for all, a batch of starts. A batch shares its steps.
+    t_end, log_t_end : float, optional
+        Last time, or its natural logarithm where the time leaves float64. Without either the run lasts until the last
+        time of `t_eval`, or until `until` is met.
+    t_eval, log_t_eval : (n,) array, optional
+        Increasing times (or their logarithms) of the rows wanted. Otherwise the rows are t = 0, the solver's own steps
+        and the last time.
+    until : callable, optional
+        Stops the run where ``until(trajectory)``, an array of one value a row, first reaches 0 from above, e.g.
+        ``ceflow.collapsed(1e-6)``. The place is found to rounding.
+    rtol : float
+        Relative tolerance, 1e-13 to 0.1, of the singular values at a given time (reduced flow; each one by itself) or
+        of the logits (full flow; in the Frobenius norm).
+    atol : float
+        Absolute tolerance, of each singular value (reduced) or of (W, H) in the Frobenius norm (full).
+    max_steps : int
+        Attempted steps after which the run gives up.
+    dense_output : bool
+        Whether to keep the state between all steps, 8 N bytes each, so that ``trajectory.at`` works. With False only
+        the rows are kept: those of `t_eval`, or else the first and the last.
+    closed_form : bool
+        Whether to follow the exact collapsed solution once all modes have merged. Stepping on gives the same within the
+        tolerance, but the merged modes are stiff.
+    method : {"dop853", "dopri5"}
+        Runge-Kutta pair: of order 8, or of order 5, which pays at loose tolerances only.
+    progress : bool
+        Show a progress bar.
+    checkpoint : path, optional
+        File to which the run is saved now and then, and at its end, for ``resume(load(checkpoint), ...)``.
+    checkpoint_every : float
+        Seconds between checkpoints.
+
+    Returns
+    -------
+    Trajectory
+        With ``success`` False and the reason in ``message`` if the run ended early; what was computed is there.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is not acceptable; the message names it.
+    MemoryError
+        If the machine, or the device, cannot hold the work; the message says what fits.
+    """
+    if not isinstance(flow, Flow):
+        raise TypeError(f"flow must be a SpectralFlow or a MatrixFlow, got {type(flow).__name__}")
+    start = flow.start(start)
+    options = {
+        "rtol": checked_number("rtol", rtol, 1e-13, 0.1),
+        "atol": checked_number("atol", atol, 0.0, 1e300),
+        "closed_form": bool(closed_form),
+        "dense_output": bool(dense_output),
+        "method": checked_choice("method", method, TABLEAUS),
+    }
+    span = _span(t_end, log_t_end, t_eval, log_t_eval, until, max_steps)
+    return _gone(Run(flow, start, **options, **span), progress, checkpoint, checkpoint_every)
+
+
+def resume(
+    trajectory: Trajectory,
+    t_end: float | None = None,
+    *,
+    log_t_end: float | None = None,
+    t_eval=None,
+    log_t_eval=None,
+    until: Callable[[Trajectory], np.ndarray] | None = None,
+    max_steps: int = 1_000_000,
+    progress: bool = False,
+    checkpoint: str | os.PathLike | None = None,
+    checkpoint_every: float = 60.0,
+) -> Trajectory:
+    """Go on with a run where it ended, or was interrupted, as if it had never stopped: with the same steps, to the bit.
+
+    Parameters
+    ----------
+    trajectory : Trajectory
+        As `integrate` returned it, or `load`.
+    t_end, log_t_end, t_eval, log_t_eval, until, max_steps, progress, checkpoint, checkpoint_every
+        As for `integrate`; times are later than the end of the run, and max_steps counts its steps too. All other
+        options are those of the run.
+
+    Returns
+    -------
+    Trajectory
+        With the rows of the run first, unless `t_eval` is given.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is not acceptable, or the trajectory was made from another, by `at` or an index.
+    """
+    if not isinstance(trajectory, Trajectory):
+        raise TypeError(f"resume takes a Trajectory, got {type(trajectory).__name__}")
+    if trajectory._resume is None:
+        raise ValueError("only a whole run, as integrate or load returned it, can be resumed")
+    span = _span(t_end, log_t_end, t_eval, log_t_eval, until, max_steps)
+    first = span["log_end"] if span["rows"] is None else span["rows"][0]
+    if first <= trajectory.log_t_end:
+        raise ValueError(f"times must be after the end of the run, log t = {trajectory.log_t_end:.6g}, got {first:.6g}")
+    run = Run(trajectory.flow, trajectory.start, **trajectory._resume.options, **span, before=trajectory)
+    return _gone(run, progress, checkpoint, checkpoint_every)
+
+
+def _span(t_end, log_t_end, t_eval, log_t_eval, until, max_steps) -> dict:
+    """How far to go, checked."""
+    max_steps = checked_integer("max_steps", max_steps, 1)
+    if until is not None and not callable(until):
+        raise TypeError(f"until must be callable, such as ceflow.collapsed(1e-6), got {type(until).__name__}")
+    rows = _times("t_eval", t_eval, log_t_eval)
+    return {
+        "log_end": _end(t_end, log_t_end, rows, until),
+        "until": until,
+        "max_steps": min(max_steps, 2**62),
+        "rows": rows,
+    }
+
+
+def _gone(run: Run, progress: bool, checkpoint: str | os.PathLike | None, every: float) -> Trajectory:
+    """The trajectory of a run, after it went."""
+    if checkpoint is not None:
+        run.checkpoint, run.every = os.fspath(checkpoint), checked_number("checkpoint_every", every, 0.0, 1e9)
+    run.go(progress)
+    trajectory = run.trajectory()
+    if checkpoint is not None:
+        trajectory.save(checkpoint)
+    return trajectory
+
+
+def _times(name: str, t, log_t) -> np.ndarray | None:
+    """Log times from times or from their logarithms, checked."""
+    if t is None and log_t is None:
+        return None
+    if t is not None and log_t is not None:
+        raise ValueError(f"give {name} or log_{name}, not both")
+    given = np.atleast_1d(checked_array(name, t if log_t is None else log_t, -math.inf, math.inf))
+    if (
+        given.ndim != 1
+        or not len(given)
+        or np.any(np.isnan(given))
+        or np.any(np.diff(given) <= 0)
+        or np.any(given == np.inf)
+    ):
+        raise ValueError(f"{name} must be one-dimensional, finite and strictly increasing")
+    if t is None:
+        if given[-1] > _LATEST:
+            raise ValueError(f"log_{name} must be at most {_LATEST:g}, got {given[-1]:g}")
+        return given
+    if given[0] < 0.0:
+        raise ValueError(f"{name} must not be negative, got {given[0]:g}")
+    with np.errstate(divide="ignore"):
+        return np.log(given)
+
+
+def _end(t_end, log_t_end, rows, until) -> float:
+    if t_end is not None and log_t_end is not None:
+        raise ValueError("give t_end or log_t_end, not both")
+    if t_end is not None:
+        t_end = checked_number("t_end", t_end, -math.inf, math.inf)
+        if not 0.0 < t_end < math.inf:
+            raise ValueError(f"t_end must be positive and finite, got {t_end!r}; use log_t_end for times beyond 1e308")
+        end = math.log(t_end)
+    elif log_t_end is not None:
+        end = checked_number("log_t_end", log_t_end, -700.0, _LATEST)
+    elif rows is not None:
+        return float(rows[-1])
+    elif until is not None:
+        return math.inf
+    else:
+        raise ValueError("give t_end, log_t_end, t_eval or until: the run must know where to end")
+    if rows is not None and rows[-1] > end:
+        raise ValueError(f"t_eval must not go beyond the end of the run, log t = {end:.6g}; got log t = {rows[-1]:.6g}")
+    return end

@@ -1,0 +1,303 @@
+"""A run in the making: it steps, follows closed forms, and collects the rows that were asked for."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import math
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+import scipy
+
+from ._arrays import host
+from .solve import Outcome, Path, Stepper, Steps
+from .solve.controller import FIRST_STEP
+from .trajectory import Resume, Trajectory, trajectory_type
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+CHUNK_BYTES, CHUNK_STEPS = 2**25, 256  # of states that are collected before Python looks at them, and of steps
+FIRST_CHUNK = 32  # steps; each chunk is twice the one before
+
+_TEXTS = {
+    Outcome.RUNNING: "not finished; got to log t = {end:.6g}",
+    Outcome.REACHED: "reached the end of the time span",
+    Outcome.AT_REST: "reached the end of the time span (at rest: nothing can move any more)",
+    Outcome.CLOSED_FORM: "reached the end of the time span (followed the exact collapsed solution to the end)",
+    Outcome.STOPPED: "stopped by {until!r}",
+    Outcome.UNMET: "the criterion of `until` was not met",
+    Outcome.STEPS_SPENT: "gave up after max_steps = {max_steps} attempted steps",
+    Outcome.STEP_TOO_SMALL: "the step size fell to rounding, rtol = {rtol:g} cannot be met",
+    Outcome.INTERRUPTED: "interrupted",
+}
+
+
+class Run:
+    """One run of a flow.
+
+    Parameters
+    ---------
+    flow : Flow
+    start
+        As ``flow.start`` returned it.
+    rtol, atol, closed_form, dense_output, method
+        As for `ceflow.integrate`, checked.
+    log_end : float
+        Where to end; infinite if only `until` says so.
+    until, max_steps
+        As for `ceflow.integrate`.
+    rows : (n,) array of log times, or None
+        The rows wanted; None for those of the solver's own steps.
+    before : Trajectory, optional
+        The run to go on with.
+    """
+
+    def __init__(
+        self, flow, start, rtol, atol, closed_form, dense_output, method, log_end, until, max_steps, rows, before=None
+    ) -> None:
+        self.flow, self.start, self.rtol, self.atol, self.method = flow, start, rtol, atol, method
+        self.until, self.max_steps, self.closed_form = until, max_steps, closed_form
+        self.log_end, self.wanted, self.dense_output = log_end, rows, dense_output
+        self.checkpoint, self.every, self.saved = None, math.inf, time.monotonic()
+        self.outcome = Outcome.REACHED
+        self.segments: list = []  # that are finished
+        self.growing = None  # the one that is not: (field, [(states, step sizes, log times) of start and each chunk])
+        self.known_to = -math.inf  # rows up to here are known
+        y = flow.origin(start)
+        self.found = [(np.array([-math.inf]), y[None])]  # rows that are final: (log_t, y)
+        self.nfev = self.nsteps = self.nrejected = 0
+        self.at = Resume(np.array([-math.inf, 0.0, 0.0, FIRST_STEP, 1.0]), y, None, {})
+        if before is not None:
+            self.at, self.known_to = before._resume, before.log_t_end
+            self.nfev, self.nsteps, self.nrejected = before.nfev, before.nsteps, before.nrejected
+            if before._path is not None:
+                self.segments = [segment for segment in before._path.segments if segment.kind == Steps.kind]
+            if rows is None:
+                self.found = [(before.log_t, before.y)]
+
+    # -- the way -------------------------------------------------------------------------------------------------------
+
+    def go(self, progress: bool = False) -> None:
+        """Goes to the end, or as far as it can."""
+        with _bar() if progress else contextlib.nullcontext() as bar:
+            try:
+                self._go(bar)
+            except self.flow.memory_errors as error:
+                raise MemoryError(self._memory_message()) from error
+            except KeyboardInterrupt:
+                self._fail(Outcome.INTERRUPTED, self.at.state[0])
+                self.found = [(log_t[log_t <= self.log_end], y[log_t <= self.log_end]) for log_t, y in self.found]
+
+    def _go(self, bar: tqdm | None) -> None:
+        y, state = self.at.y, self.at.state.copy()
+        if self.at.tail is not None:  # the last step, which may go beyond the end that it had
+            first, log_first = self.at.tail[0][0], float(self.at.tail[2][0])
+            tail = Steps(lambda: self._motion(first, log_first, closed_form=False), *self.at.tail, self.method)
+            if self._collect(tail.log_t, tail) or tail.log_t[-1] >= self.log_end:
+                return
+        elif self.known_to == -math.inf and self._stopped(state[:1], y[None]):
+            return
+        while True:
+            motion = self._motion(y, float(state[0]))
+            if not hasattr(motion, "rates"):  # a closed form
+                self._follow(motion)
+                return
+            state[1] = math.nan
+            outcome, y = self._step(motion, y, state, bar)
+            if outcome == Outcome.AT_REST:
+                self._follow(self.flow.segment("rest", self.start, y, float(state[0])))
+            if outcome != Outcome.CHANGED or state[0] >= self.log_end:
+                return
+
+    def _motion(self, y: np.ndarray, log_t: float, closed_form: bool = True):
+        return self.flow.motion(self.start, y, log_t, self.rtol, self.atol, self.closed_form and closed_form)
+
+    def _step(self, field, y: np.ndarray, state: np.ndarray, bar: tqdm | None) -> tuple[Outcome, np.ndarray]:
+        """Integrates from y until the end, the criterion, or a change of what moves the state. Returns the outcome, and
+        the state that was reached."""
+        stepper = Stepper(field, self.method)
+        stepper.begin(y)
+        # of a flow that takes its time, no more than a step is lost by an interrupt
+        most = max(1, min(CHUNK_STEPS, CHUNK_BYTES // (8 * y.size))) if stepper.compiled else 1
+        size = min(most, FIRST_CHUNK)
+        self.growing = functools.partial(self._motion, y, float(state[0])), [(y[None], np.empty(0), state[:1].copy())]
+        last, before = y, state[:1].copy()  # the last knot, where the flow lives
+        while True:
+            left = self.max_steps - self.nsteps - self.nrejected
+            batch = stepper.advance(state, size, self.rtol, self.atol, self.log_end, left)
+            n, h, log_t = len(batch.h), batch.h, batch.log_t
+            self.nfev, self.nsteps = self.nfev + batch.evaluations, self.nsteps + n
+            self.nrejected += batch.rejected
+            ends = host(batch.y) if self.dense_output else batch.y
+            states = np.concatenate([last[None], ends]) if isinstance(ends, np.ndarray) else [last, *ends]
+            segment = Steps(lambda: field, states, h, np.concatenate([before, log_t]), self.method)
+            if n and log_t[-1] > self.log_end:
+                segment.end = self.log_end, stepper.sample_last(h[-1], *segment.log_t[-2:], self.log_end)
+            stopped = n > 0 and self._collect(segment.log_t, segment)
+            if n:
+                last, before = states[-1], log_t[-1:]
+                if self.dense_output:
+                    self.growing[1].append((ends, h, log_t))
+                if not stopped:  # else the run goes on from before the place where it stopped
+                    self.at = Resume(state.copy(), last, (states[-2:], h[-1:], segment.log_t[-2:]), {})
+            self._show(bar, state[0])
+            if self.checkpoint is not None and time.monotonic() - self.saved > self.every:
+                self.trajectory(unfinished=True).save(self.checkpoint)
+                self.saved = time.monotonic()
+            if stopped or batch.outcome != Outcome.RUNNING:
+                break
+            size = min(most, 2 * size)
+        self.segments += self._grown()
+        self.growing = None
+        if stopped:
+            return Outcome.STOPPED, host(last)
+        if batch.outcome in (Outcome.STEPS_SPENT, Outcome.STEP_TOO_SMALL):
+            self._fail(batch.outcome, state[0])
+        return batch.outcome, host(stepper.y)
+
+    def _grown(self) -> list[Steps]:
+        """The segment that is being integrated, as far as it is known."""
+        if self.growing is None or len(self.growing[1]) == 1:
+            return []
+        field, parts = self.growing
+        return [Steps(field, *(np.concatenate(columns) for columns in zip(*parts, strict=True)), self.method)]
+
+    def _follow(self, segment) -> None:
+        """Follows a closed form to the end."""
+        grid = segment.grid(self.log_end)
+        if math.isfinite(self.log_end):
+            grid = np.append(grid, self.log_end)
+        grid = grid[grid > self.known_to]
+        self.segments.append(segment)
+        self.at = Resume(np.array([segment.log_t, 0.0, 0.0, FIRST_STEP, 1.0]), segment.y, None, {})
+        stopped = len(grid) > 0 and self._collect(np.append(segment.log_t, grid), Path([segment]))
+        if math.isfinite(self.log_end):
+            if not stopped and len(grid):
+                self.outcome = Outcome.AT_REST if segment.kind == "rest" else Outcome.CLOSED_FORM
+        elif self.outcome == Outcome.REACHED:
+            self._fail(Outcome.UNMET, float(grid[-1]) if len(grid) else segment.log_t)
+
+    def _fail(self, outcome: Outcome, log_t: float) -> None:
+        self.outcome, self.log_end = outcome, float(log_t)
+        if self.wanted is None and not self.dense_output and self.at.state[0] > self.known_to:
+            self.found[1:] = [(self.at.state[:1].copy(), host(self.at.y)[None])]
+
+    # -- rows ----------------------------------------------------------------------------------------------------------
+
+    def _collect(self, log_t: np.ndarray, segment) -> bool:
+        """Takes the rows after ``log_t[0]`` out of a new segment. Returns whether the criterion has been met."""
+        if self.until is None and self.wanted is None and not self.dense_output:  # only the last row is asked for
+            if log_t[-1] >= self.log_end:
+                self.found[1:] = [(np.array([self.log_end]), segment.sample(np.array([self.log_end])))]
+            return False
+        first, inside = max(log_t[0], self.known_to), log_t[1:]
+        inside = inside[(inside > first) & (inside < self.log_end)]
+        if log_t[-1] >= self.log_end:
+            inside = np.concatenate([inside, [self.log_end]])
+        if not len(inside):
+            return False
+        y = segment.sample(inside) if self.until is not None or self.wanted is None else None
+        stop = self._stopped(inside, y, first, segment) if self.until is not None else False
+        if stop:
+            inside = np.append(inside[inside < self.log_end], self.log_end)
+            y = segment.sample(inside)
+        if self.wanted is None:
+            if self.dense_output:
+                self.found.append((inside, y))
+            else:
+                self.found[1:] = [(inside[-1:], y[-1:])]
+        else:
+            wanted = self.wanted[(self.wanted > first) & (self.wanted <= inside[-1])]
+            if len(wanted):
+                self.found.append((wanted, segment.sample(wanted)))
+        return stop
+
+    def _stopped(self, log_t: np.ndarray, y: np.ndarray, first: float = -math.inf, segment=None) -> bool:
+        """Whether `until` is met at one of the rows; if so the run ends exactly there."""
+        if self.until is None:
+            return False
+
+        def value(log_t: np.ndarray, y: np.ndarray) -> np.ndarray:
+            return np.asarray(self.until(trajectory_type(self.flow)(self.flow, self.start, log_t, y)), float)
+
+        values = value(log_t, y)
+        if values.shape != log_t.shape:
+            raise ValueError(f"until must return one number for each of {len(log_t)} rows, got shape {values.shape}")
+        met = np.flatnonzero(values <= 0.0)
+        if not len(met):
+            return False
+        place = met[0]
+        high = log_t[place]
+        low = log_t[place - 1] if place else first
+        if segment is not None and values[place] < 0.0:
+            low = max(low, high - 100.0)  # from t = 0 the logarithm has no lower end
+            at = functools.cache(lambda x: float(value(np.array([x]), segment.sample(np.array([x])))[0]))
+            high = scipy.optimize.brentq(at, low, high, xtol=1e-14, rtol=1e-15) if at(low) > 0.0 else low
+        self.outcome, self.log_end = Outcome.STOPPED, high
+        return True
+
+    # -- what is said of it --------------------------------------------------------------------------------------------
+
+    def trajectory(self, unfinished: bool = False) -> Trajectory:
+        """The run as far as it got."""
+        found = self.found
+        if self.wanted is not None:
+            found = found if self.wanted[0] == -math.inf else found[1:]
+            if not found:
+                found = [(np.empty(0), np.empty((0, self.found[0][1].shape[1])))]
+        segments = self.segments + self._grown()
+        outcome, end = (Outcome.RUNNING, float(self.at.state[0])) if unfinished else (self.outcome, self.log_end)
+        run = trajectory_type(self.flow)(
+            self.flow,
+            self.start,
+            np.concatenate([log_t for log_t, _ in found]),
+            np.concatenate([y for _, y in found]),
+            path=Path(segments) if self.dense_output and segments else None,
+            log_t_end=end,
+            rtol=self.rtol,
+            atol=self.atol,
+            outcome=outcome,
+            message=self._message(outcome, end),
+            nfev=self.nfev,
+            nsteps=self.nsteps,
+            nrejected=self.nrejected,
+        )
+        tail = self.at.tail
+        if tail is not None and not isinstance(tail[0], np.ndarray):
+            tail = (np.stack([host(y) for y in tail[0]]), *tail[1:])
+        options = {name: getattr(self, name) for name in ("rtol", "atol", "closed_form", "dense_output", "method")}
+        run._resume = Resume(self.at.state, host(self.at.y), tail, options)
+        return run
+
+    def _message(self, outcome: Outcome, end: float) -> str:
+        text = _TEXTS[outcome].format(end=end, until=self.until, max_steps=self.max_steps, rtol=self.rtol)
+        early = not outcome.success and outcome != Outcome.RUNNING
+        return text + (f"; stopped at log t = {end:.6g}" if early else "")
+
+    def _show(self, bar: tqdm | None, log_t: float) -> None:
+        if bar is None:
+            return
+        if math.isfinite(self.log_end):
+            share = np.logaddexp(0.0, min(log_t, self.log_end)) / np.logaddexp(0.0, self.log_end)
+            bar.n = round(100 * float(share), 1)
+        bar.set_postfix_str(f"log10 t = {log_t / math.log(10):.4g}, {self.nsteps} steps")
+
+    def _memory_message(self) -> str:
+        size, item = self.found[0][1].shape[1], 4 if getattr(self.flow, "dtype", "float64") == "float32" else 8
+        arrays = Stepper.arrays(self.method)
+        where = getattr(self.flow, "device", None) or "this machine"
+        advice = " and keep less with dense_output=False" if self.dense_output else ""
+        return (
+            f"out of memory: a state of {size} numbers takes {item * size * arrays / 2**30:.3g} GiB of working space "
+            f"on {where}, besides what is kept; {2**30 / (item * arrays):.3g} numbers fit in each GiB. Use fewer "
+            f"classes or features{advice}."
+        )
+
+
+def _bar() -> tqdm:
+    from tqdm.auto import tqdm  # which is slow to import
+
+    return tqdm(total=100, unit="%", bar_format="{l_bar}{bar}| {postfix} [{elapsed}]")

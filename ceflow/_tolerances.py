@@ -1,0 +1,19 @@
+"""The numbers that steer the numerics, each in one place with its reason."""
+
+# Of the tolerance, the share that one step may err by: errors of some dozens of steps add up, and a mode that grows
+# carries the error of its early steps along.
+STEP_SHARE = 0.1
+
+# How much of the tolerance the estimated error of the clock counts for: 1 / 0.4 of it may be spent, because an error
+# of the interpolated phi is an error of log t only where time is made, in the last part of a step.
+CLOCK_SHARE = 0.4
+
+# Velocity in the clock, over rtol, at which a state counts as having come to rest; and the least such velocity, which
+# is rounding.
+REST_SPEED, REST_ROUNDING = 1e-2, 1e-14
+
+# Near an equilibrium the tolerance of a step shrinks with the velocity, down to this share of it.
+SLOWEST = 1e-3
+
+# Fall of the logarithm of a singular value at which a mode that shrinks counts as gone: by 1e-260.
+VANISHED = 600.0

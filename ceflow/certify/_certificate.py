@@ -1,0 +1,131 @@
+"""The outcome as data and text."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from typing import Any, NamedTuple
+
+PASSED, FAILED, SKIPPED = "passed", "failed", "not applicable"
+
+
+class Check(NamedTuple):
+    """A claim about a run, and what became of it.
+
+    Attributes
+    ----------
+    claim : str
+    status : {"passed", "failed", "not applicable"}
+    value, limit : float or None
+        What was measured, and what it may be at most.
+    log_t : float or None
+        Where the measured value is worst.
+    note : str
+        What the value is, or why the claim does not apply.
+    """
+
+    claim: str
+    status: str
+    value: float | None = None
+    limit: float | None = None
+    log_t: float | None = None
+    note: str = ""
+
+    @property
+    def passed(self) -> bool:
+        """Whether the claim did not fail."""
+        return self.status != FAILED
+
+    @property
+    def text(self) -> str:
+        """The check as one line, and what is wrong with it below; at most 80 columns wide."""
+        if self.status == SKIPPED:
+            return textwrap.fill(f"  n/a   {self.claim}: {self.note}", 80, subsequent_indent=" " * 8)
+        line = f"  {'PASS' if self.passed else 'FAIL'}  {self.claim:<36}"
+        if self.value is not None and self.limit is not None:
+            relation = "<=" if self.value <= self.limit else "> "
+            line += f" {self.value:8.1e} {relation} {self.limit:.0e}"
+        if self.log_t is not None and self.value:
+            line += f"  at t = {time_text(self.log_t)}"
+        line = line.rstrip()
+        if not self.passed and self.note:
+            line += "\n" + textwrap.fill(self.note, 80, initial_indent=" " * 8, subsequent_indent=" " * 8)
+        return line
+
+
+class Certificate:
+    """The checks of one run.
+
+    Attributes
+    ----------
+    run : str
+        The trajectory in words.
+    checks : list of Check
+    error_estimate : float
+        Of the run, relative, from its defects: the largest one and their sum. Not a bound; against exact
+        solutions it was between a third and twenty times the largest error. NaN if there is no dense output.
+    samples : int
+        States that were looked at.
+    """
+
+    def __init__(self, run: str, checks: list[Check], error_estimate: float, samples: int) -> None:
+        self.run, self.checks, self.error_estimate, self.samples = run, checks, error_estimate, samples
+
+    @property
+    def passed(self) -> bool:
+        """Whether no check failed."""
+        return all(check.passed for check in self.checks)
+
+    def __bool__(self) -> bool:
+        return self.passed
+
+    def __getitem__(self, claim: str) -> Check:
+        """The check of that name."""
+        for check in self.checks:
+            if check.claim == claim:
+                return check
+        raise KeyError(claim)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it in terms of JSON; what is not finite becomes None."""
+
+        def plain(value):
+            return float(value) if value is not None and math.isfinite(value) else None
+
+        return {
+            "run": self.run,
+            "passed": self.passed,
+            "error_estimate": plain(self.error_estimate),
+            "samples": self.samples,
+            "checks": [
+                check._asdict() | {name: plain(getattr(check, name)) for name in ("value", "limit", "log_t")}
+                for check in self.checks
+            ],
+        }
+
+    def __repr__(self) -> str:
+        failed = sum(not check.passed for check in self.checks)
+        return f"<Certificate: {len(self.checks)} checks, {failed} failed, error estimate {self.error_estimate:.1e}>"
+
+    def __str__(self) -> str:
+        return "\n".join([textwrap.fill(f"Certificate of {self.run}", 80, subsequent_indent="  "), *self.lines])
+
+    @property
+    def lines(self) -> list[str]:
+        """The checks and the verdict as text, at most 80 columns wide."""
+        last = sorted(self.checks, key=lambda check: check.status == SKIPPED)
+        failed = sum(not check.passed for check in self.checks)
+        verdict = "All checks passed." if self.passed else f"{failed} of {len(self.checks)} checks FAILED."
+        verdict += f" Error estimate {self.error_estimate:.1e}, from {self.samples} states."
+        return "\n".join([*(check.text for check in last), verdict]).split("\n")
+
+
+def time_text(log_t: float) -> str:
+    """A time as a number, however large."""
+    if log_t == -math.inf:
+        return "0"
+    exponent = math.floor(log_t / math.log(10.0) + 1e-9)
+    mantissa = round(10.0 ** (log_t / math.log(10.0) - exponent), 2 if abs(exponent) < 1000 else 0)
+    if mantissa >= 10.0:
+        mantissa, exponent = 1.0, exponent + 1
+    return f"{mantissa:g}e{exponent}" if exponent else f"{mantissa:g}"

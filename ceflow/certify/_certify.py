@@ -1,0 +1,55 @@
+"""Holds a run against the list of claims."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ..trajectory import MatrixTrajectory, SpectralTrajectory, Trajectory
+from ._certificate import Certificate, Check
+from ._examination import Examination
+from ._full import FullView
+from ._reduced import ReducedView
+from .claims import GROUPS
+
+
+def certify(trajectory: Trajectory) -> Certificate:
+    """Check what a run verifiably satisfies. Also `Trajectory.certificate`.
+
+    Parameters
+    ----------
+    trajectory : Trajectory
+        Of either flow, not a batch. With dense output it is looked at between its steps too.
+
+    Returns
+    -------
+    Certificate
+
+    Raises
+    ------
+    TypeError
+        If it is no trajectory.
+    ValueError
+        If it is a batch of runs.
+
+    Notes
+    -----
+    Cost is bounded: where states are large fewer are looked at, evenly over the run.
+    """
+    if not isinstance(trajectory, (SpectralTrajectory, MatrixTrajectory)):
+        raise TypeError(f"certify takes a trajectory, got {type(trajectory).__name__}")
+    if isinstance(trajectory, MatrixTrajectory) and trajectory.start[0].ndim != 2:
+        shape = trajectory.start[0].shape
+        raise ValueError(f"certify takes one run, not a batch; got a start of shape {shape}: certify each by itself")
+    view = FullView if isinstance(trajectory, MatrixTrajectory) else ReducedView
+    with np.errstate(all="ignore"):  # a corrupt run may hold anything; what comes of it is judged, not raised
+        exam, checks, sound = Examination(trajectory, view(trajectory)), [], True
+        for group in GROUPS:
+            found: list[tuple[bool, Check]] = []
+            if sound:
+                found = [(claim.vital, claim.check(exam)) for claim in group if claim.title(exam)]
+            checks += [check for _, check in found]
+            sound = sound and all(check.passed for vital, check in found if vital)
+        estimate = exam.error_estimate if sound else math.nan
+    return Certificate(repr(trajectory), checks, estimate, exam.samples)

@@ -1,0 +1,91 @@
+"""A run under examination: it is looked at once, and then claim after claim is held against what was seen."""
+
+from __future__ import annotations
+
+import math
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._intervals import Interval, Looker, most_states, some
+from ._view import View
+
+
+class Moments(NamedTuple):
+    """Numbers that each state has, at n times; see States."""
+
+    log_t: NDArray
+    log_objective: NDArray
+    largest: NDArray
+    reach: NDArray
+    least_force: NDArray
+    drift: NDArray
+
+
+class Examination:
+    """What is known of a run.
+
+    Attributes
+    ----------
+    run : Trajectory
+    view : View
+    v : Lyapunov
+    tolerance : float
+        Relative; NaN if the run does not know it.
+    dense : bool
+        Whether the run can be looked at between its rows.
+    samples : int
+        States that were looked at so far.
+    """
+
+    def __init__(self, run, view: View) -> None:
+        self.run, self.view, self.v = run, view, view.lyapunov()
+        self.tolerance = run.rtol if run.rtol > 0.0 else math.nan
+        self.dense = run._path is not None
+        self.looker = Looker(run, view, self.v, self.tolerance, run.atol)
+        self.rows_seen = 0
+
+    @property
+    def samples(self) -> int:
+        return self.looker.samples + self.rows_seen
+
+    def some_rows(self, most: int):
+        """At most so many rows of the run, evenly spread."""
+        return self.run[some(len(self.run), most)]
+
+    @property
+    def error_estimate(self) -> float:
+        """The defects of all intervals together, relative; NaN if there is no dense output."""
+        total = float(sum(interval.defect[-1] for interval in self.intervals))
+        return total * self.tolerance if self.dense else math.nan
+
+    @cached_property
+    def intervals(self) -> list[Interval]:
+        """The run between its rows; nothing if there is no dense output."""
+        return self.looker.intervals() if self.dense else []
+
+    @cached_property
+    def moments(self) -> Moments:
+        """All moments that were looked at: on the intervals, or else at the rows."""
+        if self.intervals:
+            return Moments(*(np.concatenate([getattr(x, name) for x in self.intervals]) for name in Moments._fields))
+        rows = self.some_rows(most_states(self.view))
+        states = self.view.states(rows)
+        self.rows_seen = len(rows)
+        drift = self.view.drift(states.log_t, states.w)
+        return Moments(*(getattr(states, name) for name in Moments._fields[:-1]), drift)
+
+    @cached_property
+    def v_values(self) -> tuple[NDArray, NDArray]:
+        """log t and V where it is defined, in the order of time."""
+        if self.intervals:
+            log_t = np.concatenate([interval.log_t[::2] for interval in self.intervals])
+            v = np.concatenate([interval.v.values for interval in self.intervals])
+        else:
+            states = self.view.states(self.some_rows(400))
+            log_t, v = states.log_t, self.v.values(states.singular_values)
+        order = np.argsort(log_t, kind="stable")
+        order = order[self.v.defined(v[order])]
+        return log_t[order], v[order]

@@ -1,0 +1,148 @@
+"""A run between two times: how far its layers are from the integral of their velocity, and what else is seen there."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._lyapunov import Lyapunov, Seen
+from ._quadrature import NODES, POINTS, integral
+from ._view import States, View
+
+SAMPLES, FEWEST = 500 * NODES, 4 * NODES  # states that are looked at; fewer if they are large
+VOLUME = 2**23  # numbers in all those states, and in those that are looked at in one go an eighth of it
+KNOTS = 400  # rows of the run at which an interval may end
+RESOLVED = 0.1  # error of the quadrature, in tolerances, up to which an interval is not halved
+NARROW = 1e-3  # of log t: such an interval is not halved any more
+
+
+class Interval(NamedTuple):
+    """What was found between two times; from t = 0 if the first is -inf."""
+
+    low: float
+    high: float
+    log_t: NDArray  # (NODES,)
+    defect: NDArray  # (NODES,) in tolerances
+    doubt: float  # error of the quadrature, in tolerances
+    drift: NDArray  # (NODES,) of what is conserved
+    log_objective: NDArray  # (NODES,), and what follows as in States
+    largest: NDArray
+    reach: NDArray
+    least_force: NDArray
+    fall: float  # largest relative fall of a singular value from one node to the next
+    v: Seen
+
+
+class Looker:
+    """Looks at a run that has dense output.
+
+    Attributes
+    ----------
+    samples : int
+        States that were looked at so far.
+    total : int
+        Intervals that the whole run has, before any is halved.
+    """
+
+    def __init__(self, run, view: View, v: Lyapunov, tolerance: float, atol: float) -> None:
+        self.run, self.view, self.v, self.tolerance, self.atol = run, view, v, tolerance, atol
+        self.samples = self.total = 0
+
+    def intervals(self) -> list[Interval]:
+        """The run in pieces on which the quadrature resolves it, or as many of them as there is time for."""
+        pairs = self.pairs()
+        self.total = len(pairs)
+        budget = most_states(self.view) // NODES
+        found, queue = [], [pairs[i] for i in some(len(pairs), budget)]
+        while queue:
+            seen, batch = [], max(1, VOLUME // 8 // (NODES * self.view.numbers))
+            for i in range(0, len(queue), batch):
+                seen += self.look(queue[i : i + batch])
+            room = max((2 * budget - self.samples // NODES) // 2, 0)
+            again = sorted(filter(unresolved, seen), key=lambda interval: -interval.doubt)
+            found += [interval for interval in seen if not unresolved(interval)] + again[room:]
+            middles = [(interval.low, 0.5 * (interval.low + interval.high), interval.high) for interval in again[:room]]
+            queue = [pair for ends in middles for pair in pairwise(ends)]
+        return sorted(found, key=lambda interval: interval.high)
+
+    def pairs(self) -> list[tuple[float, float]]:
+        """Ends of intervals: from 0 to where something moves, at some rows, and not too far from one to the next."""
+        run, end = self.run, self.run.log_t_end
+        first = self.view.states(run.at(log_t=-np.inf))
+        fastest = float(first.rate.max(initial=0.0))
+        begin = min(end, math.log(0.1 / fastest) - float(first.log_scale[0])) if fastest > 0.0 else end
+        rows = run.log_t[(run.log_t > begin) & (run.log_t < end)]
+        fine = [-np.inf, begin]
+        for low, high in pairwise([begin, *rows[some(len(rows), KNOTS)], end]):
+            while low < high:
+                rest, width = high - low, 2.0 + 0.25 * (low - begin)
+                low = high if rest <= width else low + min(width, 0.5 * rest)
+                fine.append(low)
+        return list(pairwise(fine))
+
+    def look(self, pairs: list[tuple[float, float]]) -> list[Interval]:
+        """All that is measured on some intervals."""
+        nodes, log_weights = [], []
+        for low, high in pairs:
+            if low == -np.inf:  # over t itself
+                nodes.append(high + np.log(POINTS))
+                log_weights.append(np.full(NODES, high))
+            else:
+                log_t = low + (high - low) * POINTS
+                log_t[-1] = high
+                nodes.append(log_t)
+                log_weights.append(log_t + math.log(high - low))
+        self.samples += NODES * len(pairs)
+        states = self.view.states(self.run.at(log_t=np.concatenate(nodes)))
+        return [
+            self.judge(low, high, states.rows(slice(NODES * i, NODES * (i + 1))), log_weight)
+            for i, ((low, high), log_weight) in enumerate(zip(pairs, log_weights, strict=True))
+        ]
+
+    def judge(self, low: float, high: float, states: States, log_weight: NDArray) -> Interval:
+        """All that is measured on one interval."""
+        view, size = self.view, states.size
+        scale = np.exp(np.minimum(states.log_scale + log_weight, 700.0)).reshape((NODES,) + (1,) * (states.w.ndim - 1))
+        speed = states.velocity * scale
+        moved, turnover = integral(speed), integral(states.rate * scale)
+        # what rounding alone does: of margins, which are as large as singular values, and of the logarithm of time
+        reach = states.largest.max() + abs(high) + (abs(low) if low > -np.inf else 0.0)
+        allowed = self.tolerance + 8.0 * view.eps * (1.0 + reach)
+        forgets = 1.0 + np.maximum(turnover, 0.0)
+        coarse = integral(speed[::2])[-1:] - moved[-1:]
+        s = states.singular_values
+        # every second node is enough for V, where no other quantity depends on it
+        half, turnover_of_all = slice(None, None, 2), max(float(np.max(turnover)), 0.0)
+        return Interval(
+            low=low,
+            high=high,
+            log_t=states.log_t,
+            defect=view.error(states.w - states.w[:1] - moved, size, forgets, allowed, self.atol),
+            doubt=float(view.error(coarse, size[-1:], forgets[-1:], allowed, self.atol)[0]),
+            drift=view.drift(states.log_t, states.w),
+            log_objective=states.log_objective,
+            largest=states.largest,
+            reach=states.reach,
+            least_force=states.least_force,
+            fall=float(np.max(-np.diff(s, axis=0) / np.abs(s[:-1]))),
+            v=self.v.look(states.rows(half), log_weight[half], allowed, turnover_of_all),
+        )
+
+
+def unresolved(interval: Interval) -> bool:
+    """Whether it is worth while to halve it."""
+    return interval.doubt > RESOLVED and interval.high - interval.low >= NARROW and interval.low > -np.inf
+
+
+def most_states(view: View) -> int:
+    """So many states are looked at, or a few more."""
+    return max(FEWEST, min(SAMPLES, VOLUME // view.numbers))
+
+
+def some(n: int, most: int) -> NDArray:
+    """Evenly spread indices, both ends included."""
+    return np.arange(n) if n <= most else np.unique(np.linspace(0, n - 1, most).round().astype(int))

@@ -1,0 +1,149 @@
+"""How to look at a run of the reduced flow."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._definitions import definition_of_loss, definition_of_scheme
+from ._lyapunov import Lyapunov, OfBalancedModes, of_modes
+from ._view import States, View, log_sum, with_decay
+
+
+class ReducedView(View):
+    """A run of the reduced flow: layers (n, L, D), or for a depth between the integers (n, 1, D), each of the equal
+    layers in size."""
+
+    def __init__(self, run: Any) -> None:
+        self.scheme = run.flow.scheme
+        super().__init__(run, self.scheme.classes)
+        self.definition = definition_of_scheme(self.scheme)
+        self.valencies, self.multiplicities = self.definition.valencies, self.definition.multiplicities
+        self.margins, self.forces = self.definition.margins, self.definition.forces
+        self.shares = self.multiplicities / (self.classes - 1)
+        self.numbers = self.scheme.modes * max(2, math.ceil(self.depth))
+        # (1, 1, D): below, a mode that has faded counts as at rest; so does one that was never alive
+        largest = np.abs(self.start_layers()).max(axis=1, keepdims=True)
+        self.floor = np.maximum(10.0 ** (-200.0 / self.depth) * largest, 1e-300)
+
+    @property
+    def law(self) -> str | None:
+        if not isinstance(self.depth, int):
+            return None
+        return "a^2 - b^2" if self.depth == 2 else "w_k^2 - w_l^2"
+
+    def layers(self, rows: Any) -> NDArray:
+        if isinstance(self.depth, int):
+            return rows.layers
+        return np.abs(rows.singular_values)[:, None, :] ** (1.0 / self.depth)
+
+    def start_layers(self) -> NDArray:
+        if self.start.ndim == 2:
+            return self.start[None]
+        root = np.abs(self.start) ** (1.0 / self.depth)
+        if not isinstance(self.depth, int):
+            return root[None, None]
+        layers = np.tile(root, (1, self.depth, 1))
+        layers[0, -1] = np.copysign(root, self.start)
+        return layers
+
+    def lyapunov(self) -> Lyapunov:
+        return of_modes(self)
+
+    def states(self, rows: Any) -> States:
+        return self._states(rows, self.product(self.layers(rows)) if self.law else rows.singular_values)
+
+    def states_as_reported(self, rows: Any) -> States:
+        return self._states(rows, rows.singular_values)
+
+    def product(self, w: NDArray) -> NDArray:
+        """(n, D) singular values of layers, if there are such."""
+        return w.prod(axis=1)
+
+    def size_of_product(self, w: NDArray) -> NDArray:
+        return np.abs(w).max(axis=1) ** self.depth
+
+    def spread(self, s: NDArray) -> tuple[NDArray, NDArray]:
+        return np.where((s > 0.0).all(axis=1), OfBalancedModes(self).values(s), np.nan), np.zeros(len(s))
+
+    def _states(self, rows: Any, s: NDArray) -> States:
+        w = self.layers(rows)
+        valencies, multiplicities, classes = self.valencies, self.multiplicities, self.classes
+        margins = self.margins(s)
+        if not self.loss.margins_only:
+            force, gross, log_scale = 1.0 - s, 1.0 + np.abs(s), np.zeros(len(s))
+            log_loss = np.log(0.5 * ((s - 1.0) ** 2 @ multiplicities) / classes)
+        else:
+            alive = np.abs(w).max(axis=1) > self.floor[:, 0]
+            reached = True if alive.all() else self.margins(alive.astype(float)) * classes > 1e-9 / classes
+            loss = definition_of_loss(self.loss)
+            r, sizes, log_scale = loss.residuals(margins, valencies, reached)
+            force = self.forces(r)
+            gross = self.forces(sizes * (1.0 + np.abs(margins)))
+            log_loss = loss.log_value(margins, valencies)
+        others = self.others(w, s)
+        strongest = np.abs(force).max(axis=1)
+        log_scale = log_scale + self.unit
+        size = self.size(w)
+        decay = self.decay * np.exp(-log_scale)[:, None, None] if self.decay else 0.0
+        log_loss = log_loss + self.log_total
+        squares = (w**2).sum(axis=1) * (self.depth / w.shape[1]) @ multiplicities
+        return States(
+            log_t=rows.log_t,
+            w=w,
+            velocity=others * force[:, None, :] - decay * w,
+            rate=(np.abs(others) * np.abs(gross)[:, None, :]).max(axis=1, keepdims=True) / size + decay,
+            log_scale=log_scale,
+            size=size,
+            singular_values=s,
+            largest=np.abs(s).max(axis=1),
+            reach=np.sqrt((s**2 @ multiplicities) * np.exp(self.unit)),
+            log_objective=with_decay(log_loss, self.decay, squares),
+            log_loss=log_loss,
+            least_force=force.min(axis=1) / np.where(strongest > 0.0, strongest, 1.0),
+            log_odds=log_sum(np.log(valencies) - margins),
+        )
+
+    def others(self, w: NDArray, s: NDArray) -> NDArray:
+        """(n, L, D) for each layer the product of all others."""
+        if w.shape[1] == 1:
+            return np.sign(s)[:, None, :] * w ** (self.depth - 1.0)
+        before, after = np.ones_like(w), np.ones_like(w)
+        np.cumprod(w[:, :-1], axis=1, out=before[:, 1:])
+        np.cumprod(w[:, :0:-1], axis=1, out=after[:, -2::-1])
+        return before * after
+
+    def size(self, w: NDArray) -> NDArray:
+        """(n, 1, D) the largest layer of a mode."""
+        return np.maximum(np.abs(w).max(axis=1, keepdims=True), self.floor)
+
+    def error(self, difference: NDArray, size: NDArray, factor: NDArray, tolerance: float, atol: float) -> NDArray:
+        """Of the layer that is worst."""
+        allowed = tolerance + (atol / size**self.depth if atol else 0.0)
+        resting = size[-1:] <= self.floor
+        return np.where(resting, 0.0, np.abs(difference) / (size * factor * allowed)).max(axis=(1, 2))
+
+    def imbalance(self, w: NDArray) -> NDArray:
+        return (w[:, :-1] - w[:, 1:]) * (w[:, :-1] + w[:, 1:])
+
+    def imbalance_size(self, w: NDArray) -> NDArray:
+        return np.maximum((w**2).sum(axis=1, keepdims=True), np.maximum(self.floor**2, 1e-300))
+
+    def mean_singular_value(self, states: States) -> NDArray:
+        return states.singular_values @ self.shares
+
+    @property
+    def why_no_signs(self) -> str:
+        return f"with the loss {self.loss} a force may have any sign" if self.loss.pull else ""
+
+    @property
+    def why_some_fall(self) -> str:
+        if self.why_no_signs:
+            return self.why_no_signs
+        if self.decay:
+            return "decay takes from all of them"
+        unbalanced = self.depth != 2 and self.start.ndim == 2
+        return "proved for two layers, or for balanced ones" if unbalanced else ""

@@ -1,0 +1,75 @@
+"""That a run solves its equations, and keeps what they conserve."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .._examination import Examination
+from .._limits import ROUNDING, tolerated
+from ._claim import NO_DENSE_OUTPUT, Claim, Found, found, worst
+
+
+class LayersFollowTheEquations(Claim):
+    name = "layers follow the equations"
+
+    def why_not(self, exam: Examination) -> str:
+        return "" if exam.dense else NO_DENSE_OUTPUT
+
+    def measure(self, exam: Examination) -> Found:
+        intervals, total = exam.intervals, exam.looker.total
+        defect, log_t = (np.concatenate([getattr(x, name) for x in intervals]) for name in ("defect", "log_t"))
+        part = "" if len(intervals) >= total else f", on {len(intervals)} of {total} intervals"
+        unresolved = sum(not interval.doubt <= 1.0 for interval in intervals)
+        blur = f", {unresolved} of them not resolved" if unresolved else ""
+        note = f"largest relative defect of an interval{part}{blur}"
+        return worst(defect * exam.tolerance, tolerated(exam.tolerance), log_t, note)
+
+
+class ErrorsOfAllSteps(Claim):
+    name = "errors of all steps together"
+
+    def why_not(self, exam: Examination) -> str:
+        return "" if exam.dense else NO_DENSE_OUTPUT
+
+    def measure(self, exam: Examination) -> Found:
+        last = exam.intervals[int(np.argmax([interval.defect[-1] for interval in exam.intervals]))]
+        note = "sum of the defects of all intervals"
+        return found(exam.error_estimate, tolerated(exam.tolerance), last.high, note)
+
+
+class LossNeverRises(Claim):
+    def title(self, exam: Examination) -> str:
+        return "loss + decay never rises" if exam.view.decay else "loss never rises"
+
+    def measure(self, exam: Examination) -> Found:
+        moments, view, rtol = exam.moments, exam.view, exam.tolerance
+        order = np.argsort(moments.log_t, kind="stable")
+        log_t, values, largest, reach, *_ = (x[order] for x in moments)
+        noise = 8.0 * view.eps * np.abs(np.where(np.isfinite(log_t), log_t, 0.0))
+        if view.loss_may_vanish:  # where its logarithm says nothing
+            values = np.exp(0.5 * values)
+            blur, note = ROUNDING + noise + rtol * (reach + values), "rise of its root"
+        else:  # the logarithm of the loss is as sensitive as the margins are large
+            blur, note = ROUNDING + noise + rtol * largest, "rise of its logarithm"
+        rise = np.diff(values, prepend=values[:1])
+        return worst(rise, blur, log_t, note, by=rise - blur)
+
+
+class ImbalanceIsConserved(Claim):
+    def title(self, exam: Examination) -> str:
+        law = "decays by its law" if exam.view.law and exam.view.decay else "conserved"
+        return f"{exam.view.law or 'imbalance'} {law}"
+
+    def why_not(self, exam: Examination) -> str:
+        return "" if exam.view.law else "layers of a depth between the integers are equal by definition"
+
+    def measure(self, exam: Examination) -> Found:
+        return worst(exam.moments.drift, tolerated(exam.tolerance, 10.0) + ROUNDING, exam.moments.log_t)
+
+
+EQUATIONS = (
+    LayersFollowTheEquations(),
+    ErrorsOfAllSteps(),
+    LossNeverRises(),
+    ImbalanceIsConserved(),
+)

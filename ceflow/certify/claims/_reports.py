@@ -1,0 +1,115 @@
+"""That what a run reports follows from its layers, by the definitions that stand here."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from .._examination import Examination
+from .._limits import EPS, ROUNDING
+from ._claim import Claim, Found, worst
+
+
+class AsReported(Claim):
+    """What is compared at some rows of the run."""
+
+    def rows(self, exam: Examination):
+        return exam.some_rows(200 if exam.view.numbers < 2**16 else 5)
+
+
+class LossIsAsReported(AsReported):
+    name = "loss is as reported"
+
+    def measure(self, exam: Examination) -> Found:
+        rows = self.rows(exam)
+        own, reported = exam.view.states_as_reported(rows), rows.log_loss
+        if exam.view.loss_may_vanish:
+            off, size = np.abs(np.exp(0.5 * reported) - np.exp(0.5 * own.log_loss)), 1.0 + own.reach
+            note = "difference of the roots"
+        else:
+            off, size, note = np.abs(reported - own.log_loss), own.largest, "difference of the logarithms"
+        return worst(off, ROUNDING + 32.0 * EPS * size, rows.log_t, note)
+
+
+class SingularValuesAreAsReported(AsReported):
+    name = "singular values are as reported"
+
+    def why_not(self, exam: Examination) -> str:
+        return "" if exam.view.law else "layers of a depth between the integers are made of them"
+
+    def measure(self, exam: Examination) -> Found:
+        view, rows = exam.view, self.rows(exam)
+        w = view.layers(rows)
+        size = view.size_of_product(w)
+        off = np.abs(view.product(w) - rows.singular_values) / np.where(size > 0.0, size, 1.0)
+        return worst(off.max(axis=1), ROUNDING, rows.log_t, "difference from the product of the layers")
+
+
+class LyapunovFunctionIsAsReported(AsReported):
+    name = "V is as reported"
+
+    def title(self, exam: Examination) -> str:
+        return self.name if np.isfinite(self.own(exam)[1]).any() else ""
+
+    def own(self, exam: Examination):
+        """Some rows, V there, and what roots of it may be off by."""
+        rows = self.rows(exam)
+        return rows, *exam.view.spread(rows.singular_values)
+
+    def measure(self, exam: Examination) -> Found:
+        rows, v, known = self.own(exam)
+        defined = np.isfinite(v)
+        off = np.abs(np.sqrt(rows.lyapunov) - np.sqrt(v))[defined]
+        return worst(off, ROUNDING + known[defined], rows.log_t[defined], "difference of the roots")
+
+
+class DissipationIsAsReported(AsReported):
+    name = "dissipation is as reported"
+
+    def title(self, exam: Examination) -> str:
+        return self.name if exam.v.has_geometric_mean else ""
+
+    def measure(self, exam: Examination) -> Found:
+        rows = self.rows(exam)
+        s = rows.singular_values
+        log_fall = exam.v.log_fall(exam.view.states_as_reported(rows))
+        floats = np.abs(log_fall) < 600.0  # where it does not underflow
+        off = np.abs(np.log(-rows.dissipation) - log_fall)
+        # both are quadratic in deviations from the mean, of which rounding leaves less the more modes have merged
+        size = s.max(axis=1) / np.sqrt(np.maximum(exam.v.values(s), 1e-30))
+        return worst(np.where(floats, off, 0.0), 1e-11 + 32.0 * EPS * size, rows.log_t, "difference of the logarithms")
+
+
+class SchemeAgreesWithItsDefinition(AsReported):
+    """Of no run, but of the scheme by which the reduced flow is made."""
+
+    name = "scheme agrees with its definition"
+
+    def title(self, exam: Examination) -> str:
+        return self.name if exam.view.definition else ""
+
+    def why_not(self, exam: Examination) -> str:
+        return exam.view.definition.borrowed
+
+    def measure(self, exam: Examination) -> Found:
+        definition, scheme = exam.view.definition, exam.view.scheme
+        x = np.concatenate([np.ones((1, scheme.modes)), np.random.default_rng(0).uniform(size=(2, scheme.modes))])
+        off = [0.0]
+        for own, other in (
+            (definition.valencies, scheme.valencies[1:]),
+            (definition.multiplicities, scheme.multiplicities[1:]),
+            (definition.margins(x), scheme.margins(x)),
+            (definition.forces(x), scheme.forces(x)),
+        ):
+            off.append(np.max(np.abs(own - other)) / np.max(np.abs(own)))
+        return worst(off, ROUNDING, [-math.inf] * len(off), "relative difference of sizes, margins and forces")
+
+
+REPORTS = (
+    SchemeAgreesWithItsDefinition(),
+    SingularValuesAreAsReported(),
+    LossIsAsReported(),
+    LyapunovFunctionIsAsReported(),
+    DissipationIsAsReported(),
+)

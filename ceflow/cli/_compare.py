@@ -1,0 +1,126 @@
+"""``ceflow compare``: the reduced flow beside the full one."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+import numpy as np
+
+import ceflow as cf
+
+from ._arguments import add_options
+from ._page import Page, decades, save_figure
+from ._problem import describe, problem
+
+# two runs agree if they differ by at most so many times rtol, for errors of all steps add up in both, and by so much
+AGREEMENT, COARSEST_AGREEMENT = 1000.0, 0.01
+ROWS = 40  # of the full run that are compared, besides those that are printed
+LARGEST_FILE = 2**28  # bytes of states of the full run, above which they are not saved
+
+DESCRIPTION = f"""\
+Integrate the same start as singular values and as full matrices, and print
+how far apart they are. Exit code 0 only if both runs reached their end and
+the error is at most {AGREEMENT:g} rtol (and {COARSEST_AGREEMENT:g}, however coarse rtol is)."""
+
+EXAMPLES = """\
+examples:
+  ceflow compare                               16 classes to t = 1e6
+  ceflow compare --scheme johnson:5,2          triangular graph on 10 classes
+  ceflow compare -K 8 --width 100 --rtol 1e-12
+  ceflow compare -K 1024 --backend torch --device cuda"""
+
+LEGEND = """\
+  Z             |Z_reduced - Z_full| / |Z_full|, Frobenius norm
+  off-diagonal  how far the full matrices have left the scheme's basis
+  s             largest difference of singular values, over the largest one
+  loss, V       relative difference of the losses, difference of V
+"""
+
+
+def add_to(commands: Any) -> None:
+    """Adds the command to those of a parser."""
+    command = commands.add_parser(
+        "compare",
+        help="measure the reduced against the full flow",
+        description=DESCRIPTION,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_options(command, t_end="1e6", rtol=1e-10)
+    add = command.add_argument
+    add("--width", type=int, metavar="D", help="number of features of the full model (default: K)")
+    add("--backend", default="numpy", choices=("numpy", "torch"), help="of the full flow (default: %(default)s)")
+    add("--device", metavar="DEV", help="cpu, cuda or cuda:1, with --backend torch (default: cpu)")
+    add("--dtype", default="float64", choices=("float64", "float32"), help="of the full flow (default: %(default)s)")
+    command.set_defaults(action=compare)
+
+
+def compare(options: argparse.Namespace) -> int:
+    """Does what the options ask for; returns the exit code."""
+    flow, start = problem(options)
+    # bad widths and devices are reported before the work
+    full_start = flow.lift(start, width=options.width)
+    full_flow = cf.MatrixFlow(
+        backend=options.backend,
+        device=options.device,
+        dtype=options.dtype,
+        loss=flow.loss,
+        depth=flow.depth,
+        weight_decay=flow.weight_decay,
+    )
+    options.out.mkdir(parents=True, exist_ok=True)
+    page = Page(options.quiet)
+    page.problem(describe(flow, start, options, width=full_start[0].shape[1]))
+    page.timed(lambda: cf.integrate(flow, start, t_end=1e-3).at(1e-3))
+    reduced, reduced_seconds = page.timed(
+        lambda: cf.integrate(flow, start, log_t_end=options.t_end, rtol=options.rtol, progress=page.progress)
+    )
+    printed = decades(reduced.log_t, reduced.log_t_end)
+    if len(printed) < 2:
+        page.check("reduced flow reached the end", False, reduced.message)
+        page.say()
+        return page.verdict(False)
+    rows = np.union1d(np.linspace(printed[1], printed[-1], ROWS), printed)
+    full, full_seconds = page.timed(
+        lambda: cf.integrate(
+            full_flow,
+            full_start,
+            log_t_eval=rows,
+            rtol=options.rtol,
+            dense_output=False,
+            progress=page.progress,
+        )
+    )
+    found = cf.compare(reduced, full)
+    at = np.isin(found.log_t, printed)
+    errors = (found.error, found.off_diagonal, found.singular_value_error, found.loss_error, found.lyapunov_error)
+    page.table(("t", "Z", "off-diagonal", "s", "loss", "V"), found.log_t[at], np.stack(errors, axis=1)[at])
+    page.say(LEGEND)
+    limit = largest_error(options.rtol)
+    passed = [
+        page.check("reduced flow reached the end", reduced.success, "" if reduced.success else reduced.message),
+        page.check("full flow reached the end", full.success, "" if full.success else full.message),
+        page.check(
+            f"error at most {AGREEMENT:g} rtol", found.max_error <= limit, f"{found.max_error:.1e} <= {limit:.0e}"
+        ),
+    ]
+    page.say()
+    page.say(f"reduced: {reduced.nsteps} steps, {reduced.nfev} evaluations in {reduced_seconds:.3g} s")
+    page.say(f"full:    {full.nsteps} steps, {full.nfev} evaluations in {full_seconds:.3g} s")
+    for name, traj in (("reduced.npz", reduced), ("full.npz", full)):
+        if traj.y.nbytes > LARGEST_FILE:
+            page.say(f"{name} is not written: {traj.y.nbytes / 2**30:.2g} GiB")
+            continue
+        traj.save(options.out / name)
+        page.written(options.out / name)
+    if options.plot:
+        path = options.out / "compare.png"
+        save_figure(path, lambda figure: cf.plot.comparison(found, figure.subplots()), (7, 4.6))
+        page.written(path)
+    return page.verdict(all(passed))
+
+
+def largest_error(rtol: float) -> float:
+    """How far two runs of this tolerance may be apart."""
+    return min(AGREEMENT * rtol, COARSEST_AGREEMENT)

@@ -1,0 +1,101 @@
+"""What the commands print, and the figure that they write."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..certify import Certificate, time_text
+
+LN10 = math.log(10.0)
+
+
+class Page:
+    """Text of at most 80 columns; coloured, and with progress bars, on a terminal only."""
+
+    def __init__(self, quiet: bool) -> None:
+        self.progress = not quiet and sys.stderr.isatty()
+        self.color = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+
+    def say(self, text: str = "") -> None:
+        print(text)
+
+    def timed(self, work: Callable[[], Any]) -> tuple[Any, float]:
+        """What the work returns, and its seconds; what was said before is on the screen by then."""
+        sys.stdout.flush()
+        begin = time.perf_counter()
+        return work(), time.perf_counter() - begin
+
+    def paint(self, text: str, code: str) -> str:
+        return f"\033[{code}m{text}\033[0m" if self.color else text
+
+    def heading(self, text: str) -> None:
+        self.say(self.paint(text, "1"))
+
+    def problem(self, lines: list[str]) -> None:
+        """What is going to be solved, the first line as a heading."""
+        self.heading(lines[0])
+        self.say("\n".join(lines[1:]) + "\n")
+
+    def report(self, certificate: Certificate) -> None:
+        """A certificate without its first line, for which there is a heading."""
+        for line in certificate.lines:
+            for word, code in (("PASS", "32"), ("FAIL", "31;1")):
+                if line.startswith(f"  {word}  "):
+                    line = f"  {self.paint(word, code)}  {line[8:]}"
+            self.say(line)
+        self.say()
+
+    def table(self, head: tuple[str, ...], log_t: np.ndarray, cells: np.ndarray) -> None:
+        widths = [max(11, len(name) + 2) for name in head[1:]]
+        cut = f"{head[0]:>10}" + "".join(f"{name:>{width}}" for name, width in zip(head[1:], widths, strict=True))
+        self.say(self.paint(cut, "1"))
+        for time_of_row, row in zip(log_t, cells, strict=True):
+            line = "".join(f"{value:>{width}.3e}" for value, width in zip(row, widths, strict=True))
+            self.say(f"{time_text(time_of_row):>10}{line}")
+        self.say()
+
+    def check(self, claim: str, passed: bool, measure: str = "") -> bool:
+        """A claim, whether it holds, and by what measure."""
+        state = self.paint("PASS", "32") if passed else self.paint("FAIL", "31;1")
+        measure = textwrap.fill(measure, 64, subsequent_indent=" " * 8)
+        measure = measure if len(measure) <= 33 else "\n        " + measure
+        self.say(f"  {state}  {claim:<37}{measure}".rstrip())
+        return passed
+
+    def written(self, path: Path) -> None:
+        self.say(f"wrote {path}")
+
+    def verdict(self, passed: bool) -> int:
+        """The exit code."""
+        self.say(self.paint("All checks passed.", "32") if passed else self.paint("Some checks FAILED.", "31;1"))
+        return 0 if passed else 1
+
+
+def decades(log_t: np.ndarray, log_t_end: float, most: int = 12) -> np.ndarray:
+    """log t at t = 0, at some powers of ten in the time of a run, and at its end."""
+    finite = log_t[np.isfinite(log_t)]
+    if not len(finite) or not math.isfinite(log_t_end):  # it could not even begin
+        return np.array([-np.inf])
+    first = math.floor(finite[0] / LN10)
+    last = log_t_end / LN10
+    apart = max(1, math.ceil((last - first) / most))
+    powers = np.arange(math.ceil(first / apart) * apart, last - 0.3, apart) * LN10
+    return np.concatenate([[-np.inf], powers, [log_t_end]])
+
+
+def save_figure(path: Path, draw: Callable, size: tuple[float, float]) -> None:
+    """Writes what `draw` puts into a figure of that size."""
+    from matplotlib.figure import Figure  # without pyplot: no window, no display
+
+    figure = Figure(figsize=size, layout="constrained")
+    draw(figure)
+    figure.savefig(path, dpi=150)

@@ -1,0 +1,123 @@
+"""``ceflow run``: the reduced flow, certified, and checked against the full one."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from typing import Any
+
+import numpy as np
+
+import ceflow as cf
+
+from ..certify import time_text
+from ._arguments import add_options
+from ._compare import largest_error
+from ._page import LN10, Page, decades, save_figure
+from ._problem import describe, problem
+
+FULL_UNTIL, FULL_CLASSES = 6.0 * LN10, 128  # the full flow is a check to t = 1e6, for at most so many classes
+LEAST_LOG_TIME = -690.0  # of a run that there is something to compare of
+
+DESCRIPTION = """\
+Integrate the flow of the singular values from a small random start, certify it
+(equations, conservation laws, what theory proves), check it against the full
+matrix flow, print a summary, and write data and a figure. Exit code 0 only if
+the run reached its end and every check passed."""
+
+EXAMPLES = """\
+examples:
+  ceflow run                                   16 classes to t = 1e30
+  ceflow run -K 64 --t-end 1e1000              time may leave floating point
+  ceflow run --scheme cyclic -K 10 --seed 3    any number of classes
+  ceflow run --scheme hamming:3,4              64 classes, 3 modes
+  ceflow run --depth 3 --weight-decay 1e-3     deeper, until it comes to rest
+  ceflow run --loss label_smoothing:0.2        another loss"""
+
+
+def add_to(commands: Any) -> None:
+    """Adds the command to those of a parser."""
+    command = commands.add_parser(
+        "run",
+        help="integrate the reduced flow, certify it, save data and a figure",
+        description=DESCRIPTION,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_options(command, t_end="1e30", rtol=1e-9)
+    command.set_defaults(action=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Does what the options ask for; returns the exit code."""
+    flow, start = problem(options)
+    options.out.mkdir(parents=True, exist_ok=True)
+    page = Page(options.quiet)
+    page.problem(describe(flow, start, options))
+    compiling = page.timed(lambda: cf.integrate(flow, start, t_end=1e-3).at(1e-3))[1]
+    traj, seconds = page.timed(
+        lambda: cf.integrate(flow, start, log_t_end=options.t_end, rtol=options.rtol, progress=page.progress)
+    )
+    rests = _rest(traj)
+    at = traj.at(log_t=decades(traj.log_t, traj.log_t_end if rests is None else rests))
+    s, weights = at.singular_values, flow.scheme.multiplicities[1:]
+    mean = s @ weights / weights.sum()
+    columns = np.stack([s.min(axis=1), mean, s.max(axis=1), at.loss, at.lyapunov, at.accuracy_gap], axis=1)
+    page.table(("t", "min s", "mean s", "max s", "loss", "V", "1 - p_0"), at.log_t, columns)
+    if rests is not None:
+        page.say(f"At rest from t = {time_text(rests)} on: nothing moves any more.")
+    page.say(f"{traj.nsteps} steps ({traj.nrejected} rejected), {traj.nfev} evaluations in {seconds:.3g} s")
+    page.say(f"{compiling:.2g} s before that to compile, or to load what was compiled\n")
+
+    certificate, seconds = page.timed(traj.certificate)
+    page.heading(f"Certificate, in {seconds:.2g} s")
+    page.report(certificate)
+    agrees = _check_against_full(page, flow, start, traj, options.rtol)
+    traj.save(options.out / "run.npz")
+    page.written(options.out / "run.npz")
+    if options.plot:
+        save_figure(options.out / "run.png", lambda figure: cf.plot.dashboard(traj, figure), (11, 7.5))
+        page.written(options.out / "run.png")
+    return page.verdict(certificate.passed and agrees)
+
+
+def _check_against_full(
+    page: Page, flow: cf.SpectralFlow, start: np.ndarray, traj: cf.Trajectory, rtol: float
+) -> bool:
+    """The same start as full matrices: whether that run is sound, and agrees."""
+    why_not = None
+    if flow.scheme.classes > FULL_CLASSES:
+        why_not = f"more than {FULL_CLASSES} classes"
+    elif not isinstance(flow.depth, int):
+        why_not = "no network has such a depth"
+    elif traj.log_t_end < LEAST_LOG_TIME:
+        why_not = "the run got nowhere"
+    if why_not is not None:
+        page.say(f"Not compared with the full flow: {why_not}.\n")
+        return True
+    full_flow = cf.MatrixFlow(
+        loss=flow.loss, depth=flow.depth, reduction=flow.reduction, weight_decay=flow.weight_decay
+    )
+    rests = _rest(traj)  # after which there is nothing to compare
+    end = min(traj.log_t_end if rests is None else rests, FULL_UNTIL)
+    full, seconds = page.timed(
+        lambda: cf.integrate(full_flow, flow.lift(start), log_t_end=end, rtol=rtol, progress=page.progress)
+    )
+    error, limit = cf.compare(traj, full).max_error, largest_error(rtol)
+    own = full.certificate()
+    failed = [check.claim for check in own.checks if not check.passed]
+    applied = sum(check.status != "not applicable" for check in own.checks)
+    page.heading(f"Full flow from the same start to t = {time_text(end)}, in {seconds:.2g} s")
+    agrees = page.check("reduced flow agrees with it", error <= limit, f"{error:8.1e} <= {limit:.0e}")
+    measure = f"failed: {'; '.join(failed)}" if failed else f" {applied} checks"
+    sound = page.check("its own certificate", not failed, measure)
+    page.say()
+    return agrees and sound
+
+
+def _rest(traj: cf.Trajectory) -> float | None:
+    """log t from which on nothing moves; None if something moves to the end."""
+    last = traj._path.segments[-1] if traj._path is not None else None
+    if getattr(last, "kind", "") != "rest" or not traj.success:
+        return None
+    return last.log_t if -math.inf < last.log_t < traj.log_t_end else None

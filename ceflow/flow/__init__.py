@@ -1,0 +1,9 @@
+"""The flows: each makes a vector field of its symmetry, network and loss, or a closed form where one holds."""
+
+from ._flow import Flow
+from .matrix import MatrixFlow, random_init
+from .ray import Ray
+from .rest import Rest
+from .spectral import SpectralFlow
+
+__all__ = ["Flow", "MatrixFlow", "Ray", "Rest", "SpectralFlow", "random_init"]

@@ -1,0 +1,302 @@
+"""The vector field of the reduced flow: one coordinate a mode, see `network.coordinates`, in a clock of unit speed.
+
+The functions are linked into the solver's loop, and link the transforms of a symmetry and the residual of a loss. The
+plain case, cross-entropy on two balanced layers without decay, has functions of its own, which are short.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+
+from .._field import EVENT, NORM, RATES, CompiledField, Event, Functions
+from .._tolerances import REST_ROUNDING, REST_SPEED, SLOWEST, STEP_SHARE
+from ..kernels import KERNEL
+from ..kernels.exponential import exp
+from ..kernels.linking import call, linked, part, pointer, vector
+from ..kernels.walsh import empty
+from ..losses import Loss
+from ..losses._margins import probabilities
+from ..network.coordinates import pair, singular_value_slope, singular_values
+from ..symmetry import Transform, Transforms
+
+_NONE, _CHANGE, _REST = int(Event.NONE), int(Event.CHANGE), int(Event.REST)
+
+# `data` begins with numbers, at these places, and goes on with arrays of one number a mode: in the plain case singular
+# values at y = 0 times weights, twice the direction, valencies, weights; in any other active, direction, valencies,
+# weights, then the constants of `network.coordinates`, and then the parameters of the loss.
+(_CLASSES, _BASE, _INVERSE_COUNT, _DECAY, _LOG_UNIT, _COUNTERFORCE, _EQUAL_PAIRS, _VANISHED) = range(8)
+_NUMBERS = 8
+# `layout`: sizes, flags, and addresses of functions and matrices
+(_MODES, _SIZE, _ROWS, _PARAMETERS, _UNEQUAL, _CLOSES, _EQUILIBRIA) = range(7)
+(_RESIDUAL, _MARGINS, _FORCES, _TO_MARGINS, _TO_FORCES) = range(7, 12)
+# `scratch`: five arrays of D + 1 numbers: two that transforms work in (at the start of a cache line, where D + 1 is a
+# power of two), the margins, the singular values, their gains
+_SPACES = 5
+
+
+@njit(**KERNEL, fastmath={"nnan", "nsz"})
+def _largest(x):
+    """The largest size of numbers none of which is NaN."""
+    largest = 0.0
+    for i in range(x.size):
+        largest = max(largest, abs(x[i]))
+    return largest
+
+
+@njit(**KERNEL, fastmath={"reassoc", "contract"})
+def _sum_of_squares(x, scale):
+    total = 0.0
+    for i in range(x.size):
+        total += (x[i] * scale) * (x[i] * scale)
+    return total
+
+
+@njit(**KERNEL)
+def _weighted_exponentials(weights, double_sign, y, out):
+    """``out_i = weights_i exp(±2 y_i)``: one loop, so that it is all vector instructions."""
+    for i in range(out.size):
+        out[i] = weights[i] * exp(double_sign[i] * y[i])
+
+
+@njit(**KERNEL)
+def _velocity(dy, inverse_count):
+    return math.sqrt(_sum_of_squares(dy, 1.0) * inverse_count)
+
+
+@njit(**KERNEL)
+def _merged(s, weights, classes, imbalance, rtol):
+    """Whether the modes of two layers have merged so far that the linearized tail on the exact ray meets the tolerance.
+
+    With d = max |s_i / s_bar - 1| the tail errs by max(s_bar, 1) d^2, and unequal imbalances push the modes apart by
+    2 K p q / s_bar^3 relative, p q = (a^2 - b^2)^2 / 16, of which the largest is given.
+    """
+    mean, share = 0.0, 0.0
+    for i in range(s.size):
+        mean += weights[i] * s[i]
+        share += weights[i]
+    mean /= share
+    if not mean > 0.0:
+        return False
+    spread = 0.0
+    for i in range(s.size):
+        spread = max(spread, abs(s[i] / mean - 1.0))
+    merged = max(mean, 1.0) * spread**2 <= 0.01 * rtol
+    return merged and 2.0 * classes * imbalance <= 0.1 * rtol * mean**3
+
+
+@njit(**KERNEL)
+def _apart(first, last, rtol):
+    """Whether two singular values are so far apart that the modes have not merged, as is almost always so."""
+    return not abs(first - last) <= 0.3 * math.sqrt(rtol) * max(first, last)
+
+
+# -- the plain case ---------------------------------------------------------------------------------------------------
+
+
+@linked(*RATES)
+def _plain_rates(data, layout, scratch, y, dy, a):
+    modes = layout[_MODES]
+    start_weights, double_sign = part(data, _NUMBERS, modes), part(data, _NUMBERS + modes + 1, modes)
+    valencies = part(data, _NUMBERS + 2 * (modes + 1), modes)
+    work, spare = vector(scratch, modes + 1), part(scratch, modes + 1, modes + 1)
+    margins = part(scratch, 2 * (modes + 1), modes)
+    y, dy = vector(y, modes), vector(dy, modes)
+    _weighted_exponentials(start_weights, double_sign, y, work[1:])
+    call(layout[_MARGINS], (pointer(layout[_TO_MARGINS]), work, spare, margins, modes))
+    log_scale, a[0], _ = probabilities(1.0, valencies, margins, work[1:])
+    call(layout[_FORCES], (pointer(layout[_TO_FORCES]), work, spare, dy, modes))  # the forces times exp(-log_scale)
+    speed = _velocity(dy, data[_INVERSE_COUNT])
+    if not speed > 0.0:
+        return np.inf
+    inverse = 1.0 / speed
+    for i in range(modes):
+        dy[i] *= inverse
+    return data[_LOG_UNIT] - log_scale - math.log(speed)
+
+
+@linked(*NORM)
+def _plain_norm(data, layout, scratch, error, y, dy, rtol, atol):
+    error = vector(error, layout[_MODES])
+    return _largest(error) / (STEP_SHARE * rtol) if _sum_of_squares(error, 1.0) < np.inf else np.inf
+
+
+@linked(*EVENT)
+def _plain_event(data, layout, scratch, y, dy, rtol):
+    modes = layout[_MODES]
+    start_weights, double_sign = part(data, _NUMBERS, modes), part(data, _NUMBERS + modes + 1, modes)
+    weights = part(data, _NUMBERS + 3 * (modes + 1), modes)
+    for i in range(modes):
+        if -0.5 * double_sign[i] * y[i] > data[_VANISHED]:
+            return _CHANGE
+    if not layout[_CLOSES]:
+        return _NONE
+    last = modes - 1
+    first_s = start_weights[0] / weights[0] * exp(2.0 * y[0])
+    if _apart(first_s, start_weights[last] / weights[last] * exp(2.0 * y[last]), rtol):
+        return _NONE
+    s = part(scratch, 3 * (modes + 1), modes)
+    for i in range(modes):
+        s[i] = start_weights[i] / weights[i] * exp(2.0 * y[i])
+    return _CHANGE if _merged(s, weights, data[_CLASSES], 0.0, rtol) else _NONE
+
+
+# -- any other case ---------------------------------------------------------------------------------------------------
+
+
+@linked(*RATES)
+def _rates(data, layout, scratch, y, dy, a):
+    modes, size, rows = layout[_MODES], layout[_SIZE], layout[_ROWS]
+    active, direction = part(data, _NUMBERS, modes), part(data, _NUMBERS + modes + 1, modes)
+    valencies, weights = part(data, _NUMBERS + 2 * (modes + 1), modes), part(data, _NUMBERS + 3 * (modes + 1), modes)
+    constants = part(data, _NUMBERS + 4 * (modes + 1), rows * modes).reshape((rows, modes))
+    parameters = part(data, _NUMBERS + 4 * (modes + 1) + rows * modes, layout[_PARAMETERS])
+    work, spare = vector(scratch, modes + 1), part(scratch, modes + 1, modes + 1)
+    margins = part(scratch, 2 * (modes + 1), modes)
+    s, gain = part(scratch, 3 * (modes + 1), modes), part(scratch, 4 * (modes + 1), modes)
+    y, dy = vector(y, size), vector(dy, size)
+    singular_values(constants, data[_EQUAL_PAIRS], layout[_UNEQUAL] > 0, y, s, gain)
+    for i in range(modes):
+        work[i + 1] = weights[i] * s[i]
+    call(layout[_MARGINS], (pointer(layout[_TO_MARGINS]), work, spare, margins, modes))
+    log_scale = call(
+        layout[_RESIDUAL], (parameters, valencies, margins, work[1:], a, data[_CLASSES], data[_BASE], modes)
+    )
+    call(layout[_FORCES], (pointer(layout[_TO_FORCES]), work, spare, dy, modes))  # the forces times exp(-log_scale)
+    decay = 0.0
+    if data[_DECAY] > 0.0:
+        log_decay = math.log(data[_DECAY])
+        high = max(log_scale, log_decay)
+        weight, decay, log_scale = math.exp(log_scale - high), math.exp(log_decay - high), high
+        for i in range(modes):
+            dy[i] *= weight
+    counterforce = 0.0
+    if data[_COUNTERFORCE] > 0.0:
+        counterforce = data[_COUNTERFORCE] * math.exp(-log_scale)
+    # The root mean square, over the modes that can move, of the rates that forces and counterforces would have by
+    # themselves. It is smooth, positive whatever the start, and at an equilibrium, where the clock then runs like time.
+    rates = work[1:]
+    for i in range(modes):
+        rates[i] = active[i] * (gain[i] * (abs(dy[i]) + counterforce) + decay)
+        dy[i] = active[i] * (gain[i] * dy[i] - direction[i] * decay)
+    peak = _largest(rates)
+    if peak == 0.0:
+        return np.inf
+    # scaled, because squares of what is small in deep networks would underflow
+    speed = peak * math.sqrt(_sum_of_squares(rates, 1.0 / peak) * data[_INVERSE_COUNT])
+    inverse = 1.0 / speed
+    for i in range(modes):
+        dy[i] *= inverse
+    if size > modes:
+        dy[modes] = decay / speed
+    return data[_LOG_UNIT] - log_scale - math.log(speed)
+
+
+@linked(*NORM)
+def _norm(data, layout, scratch, error, y, dy, rtol, atol):
+    modes, size, rows = layout[_MODES], layout[_SIZE], layout[_ROWS]
+    constants = part(data, _NUMBERS + 4 * (modes + 1), rows * modes).reshape((rows, modes))
+    error, y = vector(error, size), vector(y, size)
+    level = STEP_SHARE * rtol
+    if layout[_EQUILIBRIA]:
+        level *= min(1.0, max(_velocity(vector(dy, modes), data[_INVERSE_COUNT]), SLOWEST))
+    largest = 0.0
+    for i in range(size):
+        tolerance = level
+        if i == modes:
+            tolerance *= max(1.0, y[i])
+        elif atol > 0.0:
+            tolerance += atol / max(singular_value_slope(constants, data[_EQUAL_PAIRS], y, i), 1e-300)
+        ratio = abs(error[i]) / tolerance
+        if not (ratio <= largest):  # also lets a NaN through
+            largest = ratio
+    return largest
+
+
+@njit(**KERNEL)
+def _are_merged(constants, weights, classes, y, s, gain, rtol):
+    """`_merged` of two layers of any imbalance, at the coordinates y; s and gain are overwritten (kernel)."""
+    first, last = pair(constants, y[0], 0.0, 0)[0], pair(constants, y[-1], 0.0, y.size - 1)[0]
+    if _apart(first, last, rtol):
+        return False
+    singular_values(constants, 0.0, True, y, s, gain)
+    imbalance = 0.0
+    for i in range(y.size):
+        imbalance = max(imbalance, constants[1, i] * constants[2, i])
+    return _merged(s, weights, classes, imbalance, rtol)
+
+
+@linked(*EVENT)
+def _event(data, layout, scratch, y, dy, rtol):
+    modes, rows = layout[_MODES], layout[_ROWS]
+    active, direction = part(data, _NUMBERS, modes), part(data, _NUMBERS + modes + 1, modes)
+    weights = part(data, _NUMBERS + 3 * (modes + 1), modes)
+    constants = part(data, _NUMBERS + 4 * (modes + 1), rows * modes).reshape((rows, modes))
+    y, velocity = vector(y, layout[_SIZE]), _velocity(vector(dy, modes), data[_INVERSE_COUNT])
+    for i in range(modes):
+        if active[i] > 0.0 and -direction[i] * y[i] > data[_VANISHED]:
+            return _CHANGE
+    if layout[_EQUILIBRIA] and velocity <= max(REST_SPEED * rtol, REST_ROUNDING):
+        return _REST
+    if layout[_CLOSES]:
+        s, gain = part(scratch, 3 * (modes + 1), modes), part(scratch, 4 * (modes + 1), modes)
+        if _are_merged(constants, weights, data[_CLASSES], y, s, gain, rtol):
+            return _CHANGE
+    return _NONE
+
+
+# -- in Python --------------------------------------------------------------------------------------------------------
+
+
+def plain_layout(modes: int, transforms: Transforms, closes: bool) -> np.ndarray:
+    """`layout` of a plain field, the same for all starts."""
+    return _layout((modes, modes, 0, 0, False, closes, False), 0, transforms.margins, transforms.forces)
+
+
+def plain_field(
+    constants: np.ndarray, weights: np.ndarray, valencies: np.ndarray, direction: np.ndarray, transforms: Transforms,
+    layout: np.ndarray, *, classes: float, log_unit: float, vanished: float,
+) -> CompiledField:  # fmt: skip
+    """The field of two balanced layers under cross-entropy, all modes of which move."""
+    modes = weights.size
+    numbers = classes, 1.0, 1.0 / modes, 0.0, log_unit, 0.0, 0.0, vanished
+    data = _packed(numbers, (weights * constants[0], 2.0 * direction, valencies, weights))
+    addresses = _plain_rates.address, _plain_norm.address, _plain_event.address
+    functions = Functions(*addresses, data, layout, empty(_SPACES * (modes + 1)))
+    return CompiledField(modes, functions, False, (transforms.margins.matrix, transforms.forces.matrix))
+
+
+def modes_field(
+    constants: np.ndarray, weights: np.ndarray, valencies: np.ndarray, active: np.ndarray, direction: np.ndarray,
+    margins: Transform, forces: Transform, loss: Loss, *, size: int, classes: float, base: float, count: int,
+    decay: float, log_unit: float, equal_pairs: float, vanished: float, unequal: bool, closes: bool,
+) -> CompiledField:  # fmt: skip
+    """The field of any other flow."""
+    modes, equilibria = weights.size, loss.pull > 0.0 or decay > 0.0
+    numbers = classes, base, 1.0 / count, decay, log_unit, loss.pull, equal_pairs, vanished
+    data = _packed(numbers, (active, direction, valencies, weights), constants.ravel(), loss.packed)
+    sizes = modes, size, len(constants), loss.packed.size, unequal, closes, equilibria
+    layout = _layout(sizes, loss.residual.address, margins, forces)
+    addresses = _rates.address, _norm.address, _event.address
+    functions = Functions(*addresses, data, layout, empty(_SPACES * (modes + 1)))
+    return CompiledField(size, functions, equilibria, (margins.matrix, forces.matrix))
+
+
+def _packed(numbers: tuple[float, ...], arrays: tuple[np.ndarray, ...], *others: np.ndarray) -> np.ndarray:
+    """`data`: the arrays have an entry more than modes, so that they begin at the start of a cache line if K allows."""
+    step = arrays[0].size + 1
+    data = empty(_NUMBERS + len(arrays) * step + sum(other.size for other in others))
+    data[:_NUMBERS] = numbers
+    for i, array in enumerate(arrays):
+        data[_NUMBERS + i * step : _NUMBERS + (i + 1) * step - 1] = array
+    if others:
+        data[_NUMBERS + len(arrays) * step :] = np.concatenate(others)
+    return data
+
+
+def _layout(sizes: tuple[int, ...], residual: int, margins: Transform, forces: Transform) -> np.ndarray:
+    functions = residual, margins.function.address, forces.function.address
+    matrices = (transform.matrix.__array_interface__["data"][0] for transform in (margins, forces))  # their addresses
+    return np.array([*sizes, *functions, *matrices], np.int64)

@@ -1,0 +1,275 @@
+"""The reduced flow: scheme + loss + network = a vector field on the D singular values of the logits."""
+
+from __future__ import annotations
+
+import functools
+import math
+
+import numpy as np
+from numba import njit
+
+from .._checks import checked_array, checked_integer, checked_number, log_time_unit
+from .._field import Event
+from ..kernels import KERNEL
+from ..losses import CrossEntropy, Loss
+from ..network import coordinates
+from ..network.factors import check_factors, check_whole_depth
+from ..symmetry import Scheme
+from ._flow import Flow
+from .modes_field import modes_field, plain_field, plain_layout
+from .ray import Ray
+from .rest import Rest
+
+LARGEST = 1e15  # singular value at the start: the logits of others could not be told from rounding
+
+
+@njit(**KERNEL)
+def _extent(layers):
+    """The smallest size of numbers that are not 0, the largest, and the largest product of a column."""
+    smallest, largest, top = np.inf, 0.0, 0.0
+    for i in range(layers.shape[1]):
+        product = 1.0
+        for row in range(layers.shape[0]):
+            size = abs(layers[row, i])
+            product *= size
+            largest = max(largest, size)
+            if size > 0.0:
+                smallest = min(smallest, size)
+        top = max(top, product)
+    return smallest, largest, top
+
+
+class SpectralFlow(Flow):
+    """Gradient flow reduced to the singular values of the logits, one for each mode of a scheme.
+
+    Parameters
+    ----------
+    scheme : Scheme
+        The association scheme whose basis diagonalizes weights and softmax, e.g. ``ceflow.hadamard(16)``.
+    loss : str or Loss
+        "cross_entropy", "squared_error", "label_smoothing", "focal", or a loss made by `ceflow.losses`, such as
+        ``ceflow.losses.label_smoothing(0.2)``.
+    depth : float
+        Number L >= 2 of linear layers. A number that is no integer interpolates between depths, for balanced layers.
+    reduction : {"mean", "sum"}
+        Whether the loss is averaged over the K classes, as PyTorch does, or summed. With "mean" time runs K times
+        slower.
+    weight_decay : float
+        Adds ``(weight_decay / 2) sum_l |W_l|^2`` to the loss (after the reduction), as optimizers do.
+
+    Notes
+    -----
+    Garrod, Keating & Thrampoulidis, arXiv:2512.04006, for Hadamard schemes and two layers; arXiv:2605.23087 for depth.
+    All other schemes, unbalanced layers and the other losses are [ceflow].
+    """
+
+    kind = "spectral"
+
+    def __init__(
+        self,
+        scheme: Scheme,
+        *,
+        loss: str | Loss = "cross_entropy",
+        depth: float = 2,
+        reduction: str = "mean",
+        weight_decay: float = 0.0,
+    ) -> None:
+        if not isinstance(scheme, Scheme):
+            raise TypeError(
+                f"scheme must be an association scheme such as ceflow.hadamard(16), got {type(scheme).__name__}"
+            )
+        super().__init__(loss, reduction, weight_decay)
+        self.scheme = scheme
+        self.depth = checked_number("depth", depth, 2, 1000)
+        self.depth = int(self.depth) if self.depth == int(self.depth) else self.depth
+
+    def __repr__(self) -> str:
+        return f"SpectralFlow({self.scheme.name}{self._options_text})"
+
+    @property
+    def spec(self) -> dict:
+        return super().spec | {"scheme": self.scheme.spec}
+
+    @functools.cached_property
+    def plain(self) -> bool:
+        """Whether this is cross-entropy on two layers without decay, of which Lyapunov functions, bounds and the
+        collapsed solution are proved."""
+        return self.depth == 2 and isinstance(self.loss, CrossEntropy) and self.weight_decay == 0.0
+
+    # -- what a run needs ---------------------------------------------------------------------------------------------
+
+    def start(self, start: np.ndarray) -> np.ndarray:
+        """Checks where a run starts: singular values (D,), balanced, or layers (depth, D)."""
+        values = np.ascontiguousarray(checked_array("s0", start))
+        modes, depth = self.scheme.modes, self.depth
+        if values.shape != (modes,) and (values.shape != (depth, modes)):
+            layers = f", or ({depth}, {modes}), layers," if isinstance(depth, int) else ""
+            raise ValueError(
+                f"s0 must have shape ({modes},), singular values{layers} for {self.scheme.name}; got {values.shape}"
+            )
+        limit = 300 if values.ndim == 1 else 300 // depth
+        smallest, largest, product = _extent(values.reshape(-1, modes))
+        if smallest < 10.0**-limit or largest > 10.0**limit:
+            raise ValueError(f"s0 must be 0 or between 1e-{limit} and 1e{limit} in size")
+        if product > LARGEST:
+            raise ValueError(f"singular values must be at most {LARGEST:g}: larger ones would not move within any time")
+        return values
+
+    def origin(self, start: np.ndarray) -> np.ndarray:
+        """Coordinates of the start."""
+        return np.zeros(self.scheme.modes + (self.weight_decay > 0.0 and coordinates.needs_theta(start)))
+
+    def segment(self, kind: str, start: np.ndarray, y: np.ndarray, log_t: float):
+        """The closed form of a kind, "rest" or "ray", that holds from the state y on."""
+        if kind == Ray.kind:
+            return Ray(self.scheme, self.reduction, start, y, log_t)
+        if kind == Rest.kind:
+            return Rest(y, log_t, self.weight_decay if y.size > self.scheme.modes else 0.0)
+        raise ValueError(f"a reduced flow has no closed form {kind!r}")
+
+    def motion(
+        self, start: np.ndarray, y: np.ndarray, log_t: float, rtol: float, atol: float = 0.0, closed_form: bool = True
+    ):
+        """What carries the state on from y: a vector field, or a closed form that holds for all later times."""
+        constants, modes = coordinates.constants(start, self.depth), self.scheme.modes
+        equal_pairs = coordinates.equal_pairs(start, self.depth)
+        vanished = coordinates.vanished(constants, equal_pairs)
+        direction, active = np.empty((2, modes))
+        count, growing = coordinates.mobility(constants, vanished, y, direction, active)
+        if count == 0:
+            return self.segment(Rest.kind, start, y, log_t)
+        weights, valencies = self._weights
+        transforms, log_unit = self.scheme.transforms, log_time_unit(self.scheme.classes, self.reduction)
+        common = {"classes": float(self.scheme.classes), "log_unit": log_unit, "vanished": vanished}
+        closes = bool(closed_form and self.plain and growing == modes)
+        unequal = coordinates.unbalanced(constants)
+        if self.plain and count == modes and not unequal and atol == 0.0:
+            layout = self._plain_layouts[closes]
+            field = plain_field(constants, weights, valencies, direction, transforms, layout, **common)
+        else:
+            base = 1.0
+            if count < modes:
+                reached = self.scheme.margins(active) * self.scheme.classes > 1e-9 / self.scheme.classes
+                base += float(valencies[~reached].sum())
+                valencies = np.where(reached, valencies, 0.0)
+            # In deeper networks some modes lag behind for ages, under forces beside which others are tiny, and count.
+            forces = transforms.forces if self.depth == 2 else transforms.single_forces
+            field = modes_field(
+                constants, weights, valencies, active, direction, transforms.margins, forces, self.loss, size=y.size,
+                base=base, count=count, decay=self.weight_decay * math.exp(log_unit), equal_pairs=equal_pairs,
+                unequal=unequal, closes=closes, **common,
+            )  # fmt: skip
+        if closes and field.event(y, np.ones(modes), rtol) == Event.CHANGE:  # the modes have merged
+            return self.segment(Ray.kind, start, y, log_t)
+        return field
+
+    def __getstate__(self) -> dict:
+        # layouts hold addresses, which are those of this process
+        return {name: value for name, value in self.__dict__.items() if name != "_plain_layouts"}
+
+    @functools.cached_property
+    def _plain_layouts(self) -> tuple[np.ndarray, np.ndarray]:
+        """Where no closed form may take over, and where one may."""
+        return tuple(plain_layout(self.scheme.modes, self.scheme.transforms, closes) for closes in (False, True))
+
+    @functools.cached_property
+    def _weights(self) -> tuple[np.ndarray, np.ndarray]:
+        """(D,) multiplicities over K, and valencies."""
+        return self.scheme.multiplicities[1:] / self.scheme.classes, self.scheme.valencies[1:].astype(float)
+
+    def evaluate(self, start: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Singular values (n, D) at coordinates (n, N), and the gains of `ceflow.network.coordinates`."""
+        constants = coordinates.constants(start, self.depth)
+        s, gain = np.empty((2, len(y), self.scheme.modes))
+        others, paired = coordinates.equal_pairs(start, self.depth), coordinates.unbalanced(constants)
+        coordinates.singular_values_of_rows(constants, others, paired, np.ascontiguousarray(y), s, gain)
+        return s, gain
+
+    # -- between modes and matrices -----------------------------------------------------------------------------------
+
+    def lift(
+        self, start: np.ndarray, *, width: int | None = None, rng: np.random.Generator | int | None = 0
+    ) -> tuple[np.ndarray, ...]:
+        """Full matrices with exactly these singular values in the scheme's basis.
+
+        ``W = Q diag(a) R^T, H = R diag(b) Q^T`` with Q the basis of the scheme and R a random matrix of orthonormal
+        columns; deeper networks have factors ``R_l diag(w) R_(l+1)^T`` in between.
+
+        Parameters
+        ----------
+        start : (D,) or (depth, D) array
+            Singular values, balanced, or the layers' own.
+        width : int, optional
+            d >= K - 1, the number of features; K when left out.
+        rng : int or numpy Generator
+            Makes R.
+
+        Returns
+        -------
+        W : (K, d) array
+        (d, d) arrays
+            depth - 2 of them.
+        H : (d, K) array
+        """
+        classes = self.scheme.classes
+        width = checked_integer("width", classes if width is None else width)
+        if width < classes - 1:
+            raise ValueError(f"width must be at least K - 1 = {classes - 1} to hold every mode, got {width}")
+        check_whole_depth(self.depth)
+        layers = coordinates.layers_of(self.start(start), self.depth)[:, self.scheme.columns[1:] - 1]
+        basis = self.scheme.basis()[:, 1:]
+        rng = np.random.default_rng(rng)
+        frames = [np.linalg.qr(rng.standard_normal((width, classes - 1)))[0] for _ in layers[1:]]
+        frames = [basis, *frames, basis]
+        return tuple((left * w) @ right.T for left, w, right in zip(frames[:-1], layers, frames[1:], strict=True))
+
+    def project(self, *factors: np.ndarray) -> tuple[np.ndarray, float]:
+        """Back to modes: the layers that come nearest to (W, H), and how far from the scheme the matrices are.
+
+        Parameters
+        ----------
+        *factors : arrays
+            (W, H), or as many as the network has layers; their product is Z.
+
+        Returns
+        -------
+        layers : (depth, D) array
+            The first a_i >= 0, the root mean square of the rows of ``Q_i^T W`` on each eigenspace; the last b_i
+            likewise of ``H Q_i``, with the sign that gives their product the sign of ``tr(E_i Z)``; layers in between
+            by the factor that they contribute.
+        off_diagonal : float
+            The largest of ``|X - sum_i x_i E_i|_F / |X|_F`` for X = Z and the Gram matrices ``W W^T`` and ``H^T H`` of
+            the products of the factors from either side, x_i the mean of X on eigenspace i, and the relative
+            misalignment of the layers, ``|s_i - product of layers|`` weighted alike.
+        """
+        factors = check_factors(factors, self.depth, self.scheme.classes)
+        basis, columns = self.scheme.basis(), self.scheme.columns
+        multiplicities = self.scheme.multiplicities.astype(float)
+
+        def mean(x: np.ndarray) -> np.ndarray:
+            return np.bincount(columns, x, minlength=len(multiplicities)) / multiplicities
+
+        far, layers = [0.0], []
+
+        def gram_off_diagonal(gram: np.ndarray) -> np.ndarray:
+            size = np.linalg.norm(gram)
+            on = mean(np.diag(gram))
+            if size > 0.0:
+                far.append(float(np.linalg.norm(gram - np.diag(on[columns])) / size))
+            return on
+
+        left, before = basis.T, None
+        for factor in factors[:-1]:
+            left = left @ factor
+            size = np.sqrt(gram_off_diagonal(left @ left.T))
+            layers.append(size if before is None else size / np.where(before > 0.0, before, np.inf))
+            before = size
+        right = factors[-1] @ basis
+        layers.append(np.sqrt(gram_off_diagonal(right.T @ right)))
+        s = gram_off_diagonal(left @ right)
+        product = np.prod(layers, axis=0)
+        total = math.sqrt(multiplicities @ product**2)
+        if total > 0.0:
+            far.append(float(math.sqrt(multiplicities @ (np.abs(s) - product) ** 2) / total))
+        layers[-1] = np.copysign(layers[-1], s)
+        return np.stack(layers)[:, 1:], max(far)

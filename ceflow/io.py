@@ -1,0 +1,250 @@
+"""Files of runs: `save`, which is `Trajectory.save`, and `load`, which believes nothing before it has checked it.
+
+Version 4 is an ``.npz`` file, not compressed, of
+
+    meta                                a text in JSON: format, version, flow, tolerances, options, segments
+    log_t, y                            the rows
+    start0, start1, ...                 the parts of the start
+    path0_y, path0_h, path0_log_t, ...  the segments of the path
+    resume_state, resume_y, tail_...    what it takes to go on
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import uuid
+import zipfile
+
+import numpy as np
+
+from . import losses, symmetry
+from ._checks import checked_number
+from .flow import MatrixFlow, SpectralFlow
+from .solve import DEFAULT, TABLEAUS, Outcome, Path, Steps
+from .trajectory import Resume, Trajectory, trajectory_type
+
+FORMAT, VERSION = "ceflow trajectory", 4
+_OPTIONS = {"message": str, "nfev": int, "nsteps": int, "nrejected": int}
+
+# How messages begin in files of version 3, which have no outcome; of a run that ended in a closed form, how they end.
+_BEGINNINGS = {
+    "reached": Outcome.REACHED, "stopped by": Outcome.STOPPED, "the criterion": Outcome.UNMET,
+    "gave up": Outcome.STEPS_SPENT, "the step size": Outcome.STEP_TOO_SMALL, "interrupted": Outcome.INTERRUPTED,
+    "not finished": Outcome.RUNNING,
+}  # fmt: skip
+_ENDINGS = {"(at rest: nothing can move any more)": Outcome.AT_REST, "solution to the end)": Outcome.CLOSED_FORM}
+
+
+def save(trajectory: Trajectory, path: str | os.PathLike) -> None:
+    """Write the run to an ``.npz`` file, dense output included, for `ceflow.load`. The file appears whole or not at
+    all."""
+    segments = trajectory._path.segments if trajectory._path is not None else []
+    start = trajectory.start if isinstance(trajectory.start, tuple) else (trajectory.start,)
+    arrays = {"log_t": trajectory.log_t, "y": trajectory.y} | {f"start{i}": part for i, part in enumerate(start)}
+    for i, segment in enumerate(segments):
+        for name in ("y", "h", "log_t"):
+            if hasattr(segment, name):
+                arrays[f"path{i}_{name}"] = np.asarray(getattr(segment, name))
+    resume = trajectory._resume
+    if resume is not None:
+        arrays |= {"resume_state": resume.state, "resume_y": resume.y}
+        if resume.tail is not None:
+            arrays |= dict(zip(("tail_y", "tail_h", "tail_log_t"), resume.tail, strict=True))
+    meta = {
+        "format": FORMAT,
+        "version": VERSION,
+        "flow": trajectory.flow.spec,
+        "rtol": float(trajectory.rtol),
+        "atol": float(trajectory.atol),
+        "options": trajectory._options() | {
+            "log_t_end": repr(float(trajectory.log_t_end)), "outcome": trajectory.outcome.name
+        },
+        "segments": [segment.kind for segment in segments],
+        "method": next((segment.method for segment in segments if segment.kind == Steps.kind), DEFAULT),
+        "resume": resume and resume.options,
+    }
+    temporary = f"{os.fspath(path)}.{uuid.uuid4().hex}.tmp"
+    try:
+        with open(temporary, "xb") as file:
+            np.savez(file, meta=np.array(json.dumps(meta)), **arrays)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        if os.path.exists(temporary):
+            os.unlink(temporary)
+        raise
+
+
+def load(path: str | os.PathLike) -> Trajectory:
+    """Load a run that `Trajectory.save` wrote, dense output included.
+
+    Parameters
+    ----------
+    path : str or path-like
+
+    Returns
+    -------
+    Trajectory
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file is not a run of ceflow, is cut short, or has a version that is not known.
+    """
+    path = os.fspath(path)  # a TypeError for all else: an integer would be taken for an open file
+    if not os.path.exists(path):
+        raise FileNotFoundError(f"no such file: {path!r}")
+    try:
+        arrays = _arrays(path)
+        meta = json.loads(str(arrays["meta"]))
+        if meta["format"] != FORMAT:
+            raise ValueError(f"its format is {meta['format']!r}")
+        if meta["version"] not in (3, VERSION):
+            raise ValueError(f"its version is {meta['version']!r}, known are 3 and {VERSION}")
+        old = meta["version"] == 3
+        flow, start = _flow(dict(meta["flow"]), arrays)
+        rtol, options, resume = meta["rtol"], dict(meta["options"]), meta["resume"]
+        options["outcome"] = _old_outcome(options) if old else Outcome[options["outcome"]]
+        for name, kind in _OPTIONS.items():
+            if type(options[name]) is not kind:
+                raise ValueError(f"its {name} is {options[name]!r}")
+        checked_number("its rtol", rtol, 0.0, 1.0) if not (isinstance(rtol, float) and math.isnan(rtol)) else None
+        options["log_t_end"] = float(options["log_t_end"])
+        atol = checked_number("its atol", meta.get("atol", 0.0), 0.0, 1e300)
+        kinds, method = meta["stretches" if old else "segments"], DEFAULT if old else _method(meta)
+        _check_arrays(kinds, arrays, len(flow.origin(start)))
+        segments = [_segment(flow, start, kind, i, arrays, (rtol, atol), method) for i, kind in enumerate(kinds)]
+        found = trajectory_type(flow)(
+            flow,
+            start,
+            arrays["log_t"],
+            arrays["y"],
+            path=Path(segments) if segments else None,
+            rtol=rtol,
+            atol=atol,
+            **options,
+        )
+        if resume is not None:
+            whole = any(name.startswith("tail_") for name in arrays)
+            tail = tuple(arrays[f"tail_{name}"] for name in ("y", "h", "log_t")) if whole else None
+            resume = {
+                "rtol": checked_number("its rtol", resume["rtol"], 1e-13, 0.1),
+                "atol": checked_number("its atol", resume["atol"], 0.0, 1e300),
+                "closed_form": bool(resume["closed_form"]),
+                "dense_output": bool(resume["dense_output"]),
+                "method": DEFAULT if old else _method(resume),
+            }
+            found._resume = Resume(arrays["resume_state"], arrays["resume_y"], tail, resume)
+        return found
+    except Exception as error:  # NumPy, zipfile and json raise many kinds where a file is not what it should be
+        raise ValueError(f"{path!r} is not a whole file of a ceflow run: {error}") from None
+
+
+def _flow(spec: dict, arrays: dict[str, np.ndarray]) -> tuple[SpectralFlow | MatrixFlow, np.ndarray | tuple]:
+    """A flow and where it started."""
+    kind, loss = spec.pop("flow"), losses.from_spec(spec.pop("loss"))
+    return _FLOWS[kind](spec | {"loss": loss}, arrays)
+
+
+def _spectral_flow(spec: dict, arrays: dict[str, np.ndarray]) -> tuple[SpectralFlow, np.ndarray]:
+    scheme = dict(spec.pop("scheme"))
+    if scheme["kind"] == "hadamard" and scheme["args"] != [arrays["start0"].shape[-1] + 1]:
+        raise ValueError("its start does not fit its scheme")  # which may be one that takes gigabytes
+    flow = SpectralFlow(symmetry.from_spec(scheme), **spec)
+    return flow, flow.start(arrays["start0"])
+
+
+def _matrix_flow(spec: dict, arrays: dict[str, np.ndarray]) -> tuple[MatrixFlow, tuple[np.ndarray, ...]]:
+    flow = MatrixFlow(**spec)
+    return flow, flow.start([arrays[f"start{i}"] for i in range(flow.depth)])
+
+
+_FLOWS = {SpectralFlow.kind: _spectral_flow, MatrixFlow.kind: _matrix_flow}
+
+
+def _arrays(path: str) -> dict[str, np.ndarray]:
+    """The arrays of a file, none of which takes more memory than the file."""
+    with open(path, "rb") as handle, zipfile.ZipFile(handle) as archive:
+        for info in archive.infolist():
+            if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
+                raise ValueError(f"its member {info.filename!r} is compressed")
+            with archive.open(info) as member:
+                version = np.lib.format.read_magic(member)
+                if version == (1, 0):
+                    shape, _, dtype = np.lib.format.read_array_header_1_0(member)
+                else:
+                    shape, _, dtype = np.lib.format.read_array_header_2_0(member)
+                if math.prod(shape) * dtype.itemsize > info.file_size:
+                    raise ValueError(f"its member {info.filename!r} claims the shape {shape}")
+    with open(path, "rb") as handle, np.load(handle, allow_pickle=False) as file:
+        return {name: file[name] for name in file.files}
+
+
+def _check_arrays(kinds: list[str], arrays: dict[str, np.ndarray], width: int) -> None:
+    """Shapes, types and order of all that kernels will see; a ValueError for the first that is wrong."""
+
+    def check(name: str, *shape: int, times: bool = False) -> None:
+        array = arrays[name]
+        if array.dtype != np.float64 or array.shape != shape:
+            raise ValueError(f"its {name} is {array.dtype} {array.shape}, expected are floats of shape {shape}")
+        finite = np.isfinite(array) | (times & (array == -np.inf))
+        if not finite.all() or (times and np.any(np.diff(array) <= 0.0)):
+            raise ValueError(f"its {name} is not finite{' and increasing' if times else ''}")
+
+    def check_steps(name: str) -> None:
+        n = len(arrays[f"{name}_h"])
+        check(f"{name}_h", n)
+        check(f"{name}_y", n + 1, width)
+        check(f"{name}_log_t", n + 1, times=True)
+
+    check("log_t", len(arrays["log_t"]), times=True)
+    check("y", len(arrays["log_t"]), width)
+    for i, kind in enumerate(kinds):
+        if kind == Steps.kind:
+            check_steps(f"path{i}")
+        else:
+            check(f"path{i}_y", width)
+            if arrays[f"path{i}_log_t"].shape != () or not arrays[f"path{i}_log_t"] < math.inf:
+                raise ValueError(f"its path{i}_log_t is no time")
+    if "resume_state" in arrays:
+        check("resume_y", width)
+        state = arrays["resume_state"]
+        if state.dtype != np.float64 or state.shape != (5,) or not np.all(state < math.inf):
+            raise ValueError("its resume_state is not that of a stepper")
+    if "tail_y" in arrays:
+        check_steps("tail")
+        if len(arrays["tail_h"]) != 1:
+            raise ValueError("its tail is not one step")
+
+
+def _segment(flow, start, kind: str, i: int, arrays: dict[str, np.ndarray], tolerances, method: str):
+    y, log_t = arrays[f"path{i}_y"], arrays[f"path{i}_log_t"]
+    if kind != Steps.kind:
+        return flow.segment(kind, start, y, float(log_t))
+    first, log_first = y[0], float(log_t[0])
+    return Steps(
+        lambda: flow.motion(start, first, log_first, *tolerances, False), y, arrays[f"path{i}_h"], log_t, method
+    )
+
+
+def _method(meta: dict) -> str:
+    """The tableau of the steps; files of version 3 know of one only, and do not name it."""
+    method = meta["method"]
+    if method not in TABLEAUS:
+        raise ValueError(f"its method is {method!r}")
+    return method
+
+
+def _old_outcome(options: dict) -> Outcome:
+    """The outcome of a run in a file of version 3, from its message."""
+    success, message = options.pop("success"), options["message"]
+    found = [outcome for ending, outcome in _ENDINGS.items() if message.endswith(ending)]
+    found += [outcome for beginning, outcome in _BEGINNINGS.items() if message.startswith(beginning)]
+    if not found or found[0].success is not success:
+        raise ValueError(f"its message is {message!r} and its success {success!r}")
+    return found[0]

@@ -1,0 +1,40 @@
+"""Cross-entropy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..kernels.linking import linked, vector
+from ._loss import RESIDUAL
+from ._margins import close_columns, full_odds, log_cross_entropy, log_odds_of_error, probabilities, weigh_columns
+from ._odds import OddsLoss
+
+
+@linked(*RESIDUAL)
+def _residual(parameters, valencies, margins, out, a, classes, base, modes):
+    valencies, margins, out = vector(valencies, modes), vector(margins, modes), vector(out, modes)
+    log_scale, a[0], _ = probabilities(base, valencies, margins, out)
+    return log_scale
+
+
+@dataclass(frozen=True)
+class CrossEntropy(OddsLoss):
+    """``-log p_0``, p_0 the probability of the right class."""
+
+    name = "cross_entropy"
+    formula = "log1p(S)"
+    words = "cross-entropy"
+    residual_formula = "I - P,  P = softmax(Z)"
+    residual = _residual
+
+    def log_value(self, margins, valencies=None, mean=0.0):
+        return log_cross_entropy(log_odds_of_error(margins, valencies))
+
+    def full_residual(self, Z, indices, xp=np):
+        log_odds, log_weight = full_odds(Z, indices, xp)
+        log_scale = log_weight.max()
+        weigh_columns(Z, log_weight - log_scale, xp)
+        close_columns(Z, indices)
+        return log_scale, -log_odds.mean()

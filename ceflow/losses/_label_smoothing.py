@@ -1,0 +1,71 @@
+"""Cross-entropy with label smoothing."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..kernels.linking import linked, vector
+from ._loss import RESIDUAL, parameter
+from ._margins import close_columns, cross_entropy, full_odds, log_odds_of_error, probabilities, weigh_columns
+from ._odds import OddsLoss
+
+
+@linked(*RESIDUAL)
+def _residual(parameters, valencies, margins, out, a, classes, base, modes):
+    valencies, margins, out = vector(valencies, modes), vector(margins, modes), vector(out, modes)
+    log_scale, a[0], _ = probabilities(base, valencies, margins, out)
+    share = parameters[0] / classes
+    high = max(log_scale, math.log(share))
+    weight, share = math.exp(log_scale - high), share * math.exp(-high)
+    for j in range(modes):
+        out[j] = out[j] * weight - valencies[j] * share
+    return high
+
+
+@dataclass(frozen=True)
+class LabelSmoothing(OddsLoss):
+    """Cross-entropy whose target has ``smoothing / K`` in every class and the rest in the right one.
+
+    Attributes
+    ----------
+    smoothing : float
+        0 < smoothing < 1.
+    """
+
+    smoothing: float = parameter(0.1, 1e-12, 1.0 - 1e-12)
+
+    name = "label_smoothing"
+    formula = "log1p(S) + smoothing / K * M"
+    residual_formula = "(1 - e) I + e 11'/K - P,  P = softmax(Z)"
+    residual = _residual
+
+    @property
+    def words(self) -> str:
+        return f"cross-entropy, label smoothing e = {self.smoothing:g}"
+
+    @property
+    def pull(self) -> float:
+        return self.smoothing
+
+    def log_value(self, margins, valencies=None, mean=0.0):
+        margins = np.asarray(margins, float)
+        k = np.ones(margins.shape[-1]) if valencies is None else np.asarray(valencies, float)
+        value = cross_entropy(log_odds_of_error(margins, k))
+        return np.log(value + self.smoothing / (1.0 + k.sum()) * (margins @ k))
+
+    def full_residual(self, Z, indices, xp=np):
+        log_odds, log_weight = full_odds(Z, indices, xp)
+        share = self.smoothing / Z.shape[-1]
+        log_scale = xp.clip(log_weight.max(), math.log(share), None)
+        weigh_columns(Z, log_weight - log_scale, xp)
+        Z += share * xp.exp(-log_scale)
+        close_columns(Z, indices)
+        return log_scale, -log_odds.mean()
+
+
+def label_smoothing(smoothing: float = 0.1) -> LabelSmoothing:
+    """Cross-entropy with a share of the target, 0 < smoothing < 1, spread evenly over all K classes."""
+    return LabelSmoothing(smoothing)

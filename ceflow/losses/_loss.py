@@ -1,0 +1,255 @@
+"""What a loss is, and the registry of all of them."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+from numba import njit
+
+from .._checks import checked_number
+from ..kernels import KERNEL
+from ..kernels.linking import FLOAT, FLOATS, INTEGER, Linked, call
+
+# Arguments of the linked function: parameters, valencies, margins, out, a, classes, base, number of relations
+RESIDUAL = (FLOATS, FLOATS, FLOATS, FLOATS, FLOATS, FLOAT, FLOAT, INTEGER)
+REGISTRY: dict[str, type[Loss]] = {}  # by name, in the order of definition
+
+
+def parameter(default: float, low: float, high: float) -> Any:
+    """A parameter of a loss: a number from low to high."""
+    return dataclasses.field(default=default, metadata={"low": low, "high": high})
+
+
+@dataclasses.dataclass(frozen=True)
+class Loss(abc.ABC):
+    """A loss of logits: what they cost, the residual that drives the flow, and how that reacts to a change.
+
+    A new one is a file of this package with a frozen dataclass: its fields, each made by `parameter`, are the
+    parameters of the loss, and what is abstract here is written down for it. Its name is all that others need.
+
+    A residual is minus the gradient of the loss in the logits: ``r_j >= 0`` pushes the logit z_j of a wrong class down.
+
+    Attributes
+    ----------
+    name : str
+        What `as_loss` and the command line call it.
+    formula : str
+        The loss of one sample, to be read by sympy: in the odds of error ``S = sum_j k_j exp(-margin_j)``, the sums
+        ``M = sum_j k_j margin_j`` and ``Q = sum_j k_j margin_j^2``, the number K of classes, the parameters by their
+        names, and the functions exp, log and log1p. The mean of all logits is 0. With phi the formula,
+        ``k_j r_j = k_j (exp(-margin_j) phi_S - phi_M - 2 margin_j phi_Q)``.
+    words : str
+        One line in plain English.
+    residual_formula : str
+        Minus the gradient in the logit matrix Z, in the symbols of `words`.
+    margins_only : bool
+        Whether it is a positive function of the margins alone, so that its logarithm says something. The squared error
+        also depends on the mean of the logits, and may fall to 0.
+    pull : float
+        Size of the constant part of the forces that the growing logits come to balance; 0 if they never do.
+    residual : Linked
+        A compiled function of the arguments `RESIDUAL`, which does what `ceflow.losses.residual` describes; a[0] is
+        written, and the log scale returned.
+    """
+
+    name: ClassVar[str]
+    formula: ClassVar[str]
+    words: ClassVar[str]
+    residual_formula: ClassVar[str]
+    margins_only: ClassVar[bool] = True
+    pull: ClassVar[float] = 0.0
+    residual: ClassVar[Linked]
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "name" in vars(cls):
+            other = REGISTRY.setdefault(cls.name, cls)
+            if (other.__module__, other.__qualname__) != (cls.__module__, cls.__qualname__):
+                raise ValueError(f"there is a loss of the name {cls.name!r} already: {other.__qualname__}")
+            REGISTRY[cls.name] = cls
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = checked_number(field.name, getattr(self, field.name), **field.metadata)
+            object.__setattr__(self, field.name, value)
+
+    def __str__(self) -> str:
+        values = ", ".join(f"{value:g}" for value in self.parameters.values())
+        return f"{self.name}({values})" if values else self.name
+
+    @property
+    def parameters(self) -> dict[str, float]:
+        """Parameters by name, in order."""
+        return dataclasses.asdict(self)
+
+    @property
+    def packed(self) -> np.ndarray:
+        """Parameters as the compiled `residual` takes them."""
+        return np.array(list(self.parameters.values()), float)
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """All that `from_spec` needs to make the loss again, in terms of JSON."""
+        return {"name": self.name} | self.parameters
+
+    @abc.abstractmethod
+    def log_value(
+        self, margins: np.ndarray, valencies: np.ndarray | None = None, mean: np.ndarray | float = 0.0
+    ) -> np.ndarray:
+        """Logarithm of the loss per sample, accurate however small.
+
+        Parameters
+        ----------
+        margins : (..., D) array
+            ``z_0 - z_j`` for each relation (or each wrong class) j.
+        valencies : (D,) array, optional
+            Number of wrong classes in each relation; 1 each when left out.
+        mean : (...) array
+            Mean of all K logits of the sample, on which only the squared error depends.
+
+        Returns
+        -------
+        (...) array
+        """
+
+    @abc.abstractmethod
+    def full_residual(self, Z: Any, indices: Any, xp: Any = np) -> tuple[Any, Any]:
+        """Scaled residual on full logit matrices, in place; see `ceflow.losses.full_residual`."""
+
+    @abc.abstractmethod
+    def curvature(
+        self, margins: np.ndarray, valencies: np.ndarray | None = None, *, change: np.ndarray
+    ) -> np.ndarray:
+        """Derivative of the residuals ``k_j r_j`` along a change of the margins.
+
+        Minus the second derivative of the loss, times the change: symmetric, and negative semi-definite where the loss
+        is convex.
+
+        Parameters
+        ----------
+        margins, valencies
+            As for `log_value`.
+        change : (..., D) array
+
+        Returns
+        -------
+        (..., D) array
+            Free of cancellation, however small.
+        """
+
+    @abc.abstractmethod
+    def collapsed_force(self, s: np.ndarray, classes: int) -> np.ndarray:
+        """Force on every mode of collapsed logits, all margins s, of K classes: ``K r(s)``, in the units of "sum"."""
+
+    def force_at_rest(self, classes: int) -> float:
+        """Force on every mode of logits that are 0."""
+        return float(self.collapsed_force(np.zeros(()), classes))
+
+
+def as_loss(loss: str | Loss) -> Loss:
+    """The loss of a name in `LOSSES`, with the parameters that it has by default, or the loss itself."""
+    if isinstance(loss, Loss):
+        return loss
+    if not isinstance(loss, str):
+        raise TypeError(f"loss must be a name or made by ceflow.losses, got {type(loss).__name__}")
+    if loss not in REGISTRY:
+        raise ValueError(f"loss must be one of {', '.join(REGISTRY)}, got {loss!r}")
+    return REGISTRY[loss]()
+
+
+def forms() -> str:
+    """What `parse` reads, for those who write it: names, and parameters with what they are when left out."""
+
+    def form(kind: type[Loss]) -> str:
+        values = ",".join(f"{field.name.upper()}={field.default:g}" for field in dataclasses.fields(kind))
+        return f"{kind.name}[:{values}]" if values else kind.name
+
+    *others, last = map(form, REGISTRY.values())
+    return f"{', '.join(others)} or {last}"
+
+
+def parse(text: str) -> Loss:
+    """The loss that a command line calls, for example, "focal", or "focal:3" with a parameter."""
+    if not isinstance(text, str):
+        raise TypeError(f"loss must be a string, got {type(text).__name__}")
+    name, _, values = text.partition(":")
+    if not values:
+        return as_loss(name)
+    kind, values = REGISTRY.get(name), values.split(",")
+    if kind is None or len(values) != len(dataclasses.fields(kind)):
+        raise ValueError(f"loss must be {forms()}; got {text!r}")
+    try:
+        return kind(*map(float, values))
+    except ValueError as error:
+        raise ValueError(f"loss {text}: {error}") from None
+
+
+def from_spec(spec: Mapping[str, Any]) -> Loss:
+    """The loss of a `Loss.spec`, or of the fields squared, smoothing and focusing of older files."""
+    if not isinstance(spec, Mapping):
+        raise TypeError(f"spec must be a mapping, got {type(spec).__name__}")
+    new = dict(spec) if "name" in spec else _renamed(spec)
+    name = new.pop("name", None)
+    kind = REGISTRY.get(name) if isinstance(name, str) else None
+    if kind is None or new.keys() != {field.name for field in dataclasses.fields(kind)}:
+        raise ValueError(f"there is no such loss: {dict(spec)}")
+    return kind(**new)
+
+
+def _renamed(spec: Mapping[str, Any]) -> dict[str, Any]:
+    fields = {"squared": False, "smoothing": 0.0, "focusing": 0.0}
+    given = {name: value for name, value in spec.items() if name not in fields or value != fields[name]}
+    if not given:
+        return {"name": "cross_entropy"}
+    if given == {"squared": True} and given["squared"] is True:
+        return {"name": "squared_error"}
+    return {"name": {("smoothing",): "label_smoothing", ("focusing",): "focal"}.get(tuple(given))} | given
+
+
+def residual(
+    loss: Loss, classes: float, base: float, valencies: np.ndarray, margins: np.ndarray, out: np.ndarray
+) -> tuple[float, float]:
+    """Scaled residual of a loss on the relations.
+
+    Writes ``out_j = k_j r_j / scale`` and returns ``log scale``, with r_j = p_j for cross-entropy; the largest ``exp``
+    is 1, so nothing that matters underflows. ``base`` is 1 plus the valencies of those relations that are left out
+    because their margin is always 0. A relation of valency 0 takes no part.
+
+    Returned beside it is a, minus the log odds of the relations that take part against all others: for cross-entropy
+    ``-log(1 + exp(a))`` is what is not smooth in the scale. It is -1000 where there is no such thing.
+    """
+    a = np.empty(1)
+    log_scale = _call_residual(loss.residual.address, loss.packed, valencies, margins, out, a, classes, base)
+    return log_scale, float(a[0])
+
+
+@njit(**KERNEL)
+def _call_residual(address, parameters, valencies, margins, out, a, classes, base):
+    return call(address, (parameters, valencies, margins, out, a, classes, base, margins.size))
+
+
+def full_residual(loss: Loss, Z: Any, indices: Any, xp: Any = np) -> tuple[Any, Any]:
+    """Scaled residual G of a loss on full logit matrices, column c belonging to class c; for cross-entropy G = I - P.
+
+    Written for any array library xp with NumPy's names, in place, without a look at the values.
+
+    Parameters
+    ----------
+    Z : (..., K, K) array
+        Logits; becomes G divided by ``exp(log_scale)``. For cross-entropy G is -P_jk off the diagonal and on it the sum
+        of the column's off-diagonal P_jk, never 1 - P_kk.
+    indices : (K,) array of integers
+        0..K-1, where Z lives.
+
+    Returns
+    -------
+    log_scale : 0-dimensional array
+        Common to all matrices: the largest entry of G is about 1, or less for those that move much more slowly.
+    a : 0-dimensional array or float
+        Mean log odds of the right class, as in `residual`.
+    """
+    return loss.full_residual(Z, indices, xp)

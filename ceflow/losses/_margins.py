@@ -1,0 +1,143 @@
+"""What margins say, and what losses share of the arithmetic on them.
+
+With the probabilities of the wrong classes ``p_j`` at about 1/t, a form that subtracts from 1 would lose every digit:
+all forms here sum the off-diagonal terms.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import scipy
+from numba import njit
+
+from ..kernels import KERNEL
+from ..kernels.exponential import exp, softplus
+
+NO_ODDS = -1e3  # whose exponential is 0
+
+
+def log_odds_of_error(margins: np.ndarray, valencies: np.ndarray | None = None) -> np.ndarray:
+    """Logarithm of (1 - p_0) / p_0, the odds that a sample is misclassified.
+
+    Parameters
+    ----------
+    margins : (..., D) array
+        ``z_0 - z_j`` for each relation (or each wrong class) j.
+    valencies : (D,) array, optional
+        Number of wrong classes in each relation; 1 each when left out.
+
+    Returns
+    -------
+    (...) array
+        ``log sum_j k_j exp(-margins_j)``; no cancellation, no overflow.
+    """
+    return scipy.special.logsumexp(-np.asarray(margins, float), b=valencies, axis=-1)
+
+
+def cross_entropy(log_odds: np.ndarray) -> np.ndarray:
+    """Cross-entropy per sample, ``-log p_0 = log(1 + odds)``, accurate however small."""
+    return np.logaddexp(0.0, log_odds)
+
+
+def log_cross_entropy(log_odds: np.ndarray) -> np.ndarray:
+    """Logarithm of `cross_entropy`, which does not underflow."""
+    x = np.asarray(log_odds, float)
+    return np.where(x < -40.0, x, np.log(cross_entropy(np.maximum(x, -40.0))))
+
+
+def accuracy_gap(log_odds: np.ndarray) -> np.ndarray:
+    """``1 - p_0``, the probability given to the wrong classes, accurate however small."""
+    return scipy.special.expit(log_odds)
+
+
+def log_accuracy_gap(log_odds: np.ndarray) -> np.ndarray:
+    """Logarithm of `accuracy_gap`, which does not underflow."""
+    return scipy.special.log_expit(log_odds)
+
+
+@njit(**KERNEL, fastmath={"nnan", "nsz"})
+def _smallest(valencies, margins):
+    smallest = np.inf
+    for j in range(margins.size):
+        smallest = min(smallest, margins[j] if valencies[j] > 0.0 else np.inf)
+    return smallest if smallest < np.inf else 0.0
+
+
+@njit(**KERNEL, fastmath={"reassoc"})
+def _exponentials(valencies, margins, smallest, out):
+    """``out_j = k_j exp(smallest - margins_j)``, and their sum."""
+    total = 0.0
+    for j in range(margins.size):
+        weight = valencies[j] * exp(min(smallest - margins[j], 0.0))  # > 0 only where the valency is 0
+        out[j] = weight
+        total += weight
+    return total
+
+
+@njit(**KERNEL)
+def probabilities(base, valencies, margins, out):
+    """Writes ``out_j = k_j p_j / scale``; returns the log scale and a, as `residual` does, and the log odds of these
+    relations against the right class."""
+    smallest = _smallest(valencies, margins)
+    total = _exponentials(valencies, margins, smallest, out)
+    log_total = math.log(total)
+    log_base = math.log(base) if base > 1.0 else 0.0
+    a = log_base + smallest - log_total
+    return -log_total - softplus(a), a, log_total - smallest
+
+
+def full_odds(Z, indices, xp):
+    """Turns logits into odds of the wrong classes, in place: the probabilities are ``Z_jk exp(log_weight_k)``.
+
+    Returns
+    -------
+    log_odds, log_weight : (..., K) arrays
+        The log odds of error of each column, and what its entries lack.
+    """
+    diagonal = (..., indices, indices)
+    Z -= Z[diagonal][..., None, :]  # minus the margins; the diagonal takes no part
+    Z[diagonal] = -math.inf
+    largest = xp.amax(Z, -2)  # minus the smallest margin of each column
+    Z -= largest[..., None, :]
+    xp.exp(Z, out=Z)
+    log_total = xp.log(Z.sum(-2))
+    return largest + log_total, -xp.logaddexp(-largest, log_total)
+
+
+def weigh_columns(Z, log_weight, xp):
+    """``-Z_jk exp(log_weight_k)``, in place."""
+    # beyond -700 an exponential is 0 anyway, and a warning in some libraries
+    Z *= -xp.exp(xp.clip(log_weight, -700.0, None))[..., None, :]
+
+
+def close_columns(Z, indices):
+    """Puts on the diagonal what makes the sum of each column 0."""
+    diagonal = (..., indices, indices)
+    Z[diagonal] = 0.0
+    Z[diagonal] = -Z.sum(-2)
+
+
+def shares(margins: np.ndarray, valencies: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Shares (..., D) of the relations in the odds of error, whose logarithm (...) comes with them."""
+    margins = np.asarray(margins, float)
+    smallest = margins.min(axis=-1, keepdims=True)
+    odds = np.exp(smallest - margins) * (1.0 if valencies is None else valencies)
+    total = odds.sum(axis=-1, keepdims=True)
+    return odds / total, (np.log(total) - smallest)[..., 0]
+
+
+def response(share, own, common, rest, change):
+    """``-share_j (own change_j - rest mean)``, mean the one of the change by the shares, and ``common = own - rest``.
+
+    That is the derivative of ``share_j own`` where the shares are those of `shares` and ``d own = common d log_odds``.
+    Where ``common`` is the smaller one of the two, a change that the relations have in common must not cancel: there
+    the changes are taken relative to that of the relation with the largest share.
+    """
+    share, change = np.broadcast_arrays(share, np.asarray(change, float))
+    own, common, rest = (np.asarray(x, float)[..., None] for x in (own, common, rest))
+    top = np.take_along_axis(change, share.argmax(axis=-1, keepdims=True), axis=-1)
+    level = np.where(np.abs(common) < np.abs(rest), top, 0.0)
+    apart = change - level
+    return -share * (own * apart - rest * (share * apart).sum(axis=-1, keepdims=True) + common * level)

@@ -1,0 +1,64 @@
+"""Squared error."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..kernels.linking import linked, vector
+from ._loss import RESIDUAL, Loss
+from ._margins import NO_ODDS, response
+
+
+@linked(*RESIDUAL)
+def _residual(parameters, valencies, margins, out, a, classes, base, modes):
+    valencies, margins, out = vector(valencies, modes), vector(margins, modes), vector(out, modes)
+    first = 0.0
+    for j in range(modes):
+        first += valencies[j] * margins[j]
+    first = (first + 1.0) / classes
+    for j in range(modes):
+        out[j] = valencies[j] * (first - margins[j])
+    a[0] = NO_ODDS
+    return 0.0
+
+
+@dataclass(frozen=True)
+class SquaredError(Loss):
+    """``(1/2) |z - y|^2`` per sample instead of a function of probabilities.
+
+    The target y is one-hot less its mean 1/K, which an output bias would provide; cross-entropy does not see that mean
+    either.
+    """
+
+    name = "squared_error"
+    formula = "(Q - M**2 / K) / 2 - M / K + (1 - 1 / K) / 2"
+    words = "squared error"
+    residual_formula = "I - 11'/K - Z"
+    margins_only = False
+    pull = 1.0
+    residual = _residual
+
+    def log_value(self, margins, valencies=None, mean=0.0):
+        margins = np.asarray(margins, float)
+        k = np.ones(margins.shape[-1]) if valencies is None else np.asarray(valencies, float)
+        classes = 1.0 + k.sum()
+        first = margins @ k / classes + mean
+        wrong = first[..., None] - margins + 1.0 / classes
+        with np.errstate(divide="ignore"):
+            return np.log(0.5 * ((first - 1.0 + 1.0 / classes) ** 2 + wrong**2 @ k))
+
+    def full_residual(self, Z, indices, xp=np):
+        Z *= -1.0
+        Z -= 1.0 / Z.shape[-1]
+        Z[(..., indices, indices)] += 1.0
+        return 0.0 * Z[..., 0, 0].sum(), NO_ODDS
+
+    def curvature(self, margins, valencies=None, *, change):
+        k = np.ones(np.shape(margins)[-1]) if valencies is None else np.asarray(valencies, float)
+        wrong = k.sum()
+        return response(k / wrong, wrong, wrong / (1.0 + wrong), wrong**2 / (1.0 + wrong), change)
+
+    def collapsed_force(self, s, classes):
+        return 1.0 - s

@@ -1,0 +1,235 @@
+"""How layers make singular values: coordinates in which the conservation laws hold by construction.
+
+The layers' singular values w_l move by ``dw_l/dt = (product of the others) * lambda``, so all differences of their
+squares are conserved. One coordinate y per mode is enough. Take the two smallest layers a, b of a mode, and the
+product g of all others:
+
+    dy/dt = g lambda,   s = a b g,   a b = ((a0 + b0)^2 exp(2y) - (a0 - b0)^2 exp(-2y)) / 4,
+    w_k^2 = (a^2 + b^2) / 2 + offset_k   for every other layer, with a constant offset_k >= 0.
+
+With two layers g = 1, y is the integral of the force, and early exponential growth is a straight line in it. An
+absolute error in y is a relative error in the layers. All layers but one may be taken as positive, since signs can be
+moved between layers in pairs.
+
+Weight decay multiplies all layers by ``exp(-theta)``, theta = decay * t: with ``y = eta + theta`` the same formulas
+hold for the layers divided by ``exp(-theta)``, and eta comes to rest at an equilibrium. Of a mode whose layers are all
+equal in size no theta is needed.
+
+Two balanced layers follow Saxe, McClelland & Ganguli (arXiv:1312.6120), balanced depth Arora, Cohen & Hazan
+(arXiv:1802.06509); the coordinate for unbalanced layers is [ceflow].
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+
+from .._tolerances import VANISHED
+from ..kernels import KERNEL
+from ..kernels.exponential import exp
+
+
+def layers_of(start: np.ndarray, depth: float = 2) -> np.ndarray:
+    """Layers (depth, D) of a start given as singular values (D,), balanced, or as the layers themselves.
+
+    A negative singular value is made of balanced layers, the last of which is negative.
+    """
+    if start.ndim == 2:
+        return start
+    root = np.abs(start) ** (1.0 / depth) if depth != 2 else np.sqrt(np.abs(start))
+    return np.stack([root] * (int(depth) - 1) + [np.copysign(root, start)])
+
+
+def constants(start: np.ndarray, depth: float = 2) -> np.ndarray:
+    """What stays fixed along a run, shape (3 + n, D).
+
+    Rows: a0 b0 of the two smallest layers, signed as the singular value; growing = ((a0+b0)/2)^2; fading =
+    ((a0-b0)/2)^2; then, of a start given as layers, an offset for each of the n = depth - 2 others. A mode can grow if
+    and only if growing > 0, fades if only fading > 0, and is dead if both vanish. A start given as balanced singular
+    values has n = 0 at any depth; there the others are equal to the first two in size (see `equal_pairs`).
+    """
+    if start.ndim == 1:
+        rows = np.empty((3, start.size))
+        rows[0] = start if depth == 2 else np.copysign(np.abs(start) ** (2.0 / depth), start)
+        np.maximum(rows[0], 0.0, out=rows[1])
+        np.maximum(-rows[0], 0.0, out=rows[2])
+        return rows
+    size = np.sort(np.abs(start), axis=0)
+    sign = np.prod(np.sign(start), axis=0)
+    a, b = size[0] * np.where(sign < 0.0, -1.0, 1.0), size[1]
+    offsets = [((w - size[0]) * (w + size[0]) + (w - size[1]) * (w + size[1])) / 2 for w in size[2:]]
+    return np.stack([a * b, ((a + b) / 2) ** 2, ((a - b) / 2) ** 2, *offsets])
+
+
+def equal_pairs(start: np.ndarray, depth: float) -> float:
+    """How many pairs of further layers, equal to the first two in size, a start given as singular values has."""
+    return 0.5 * (depth - 2) if start.ndim == 1 else 0.0
+
+
+def needs_theta(start: np.ndarray) -> bool:
+    """Whether theta = decay * t is part of the state under weight decay: some mode has layers of different sizes."""
+    return start.ndim == 2 and bool(np.any(np.ptp(np.abs(start), axis=0) > 0.0))
+
+
+@njit(**KERNEL)
+def pair(constants: np.ndarray, y: float, theta: float, i: int) -> tuple[float, float]:
+    """Product a b and mean square (a^2 + b^2) / 2 of the two smallest layers of mode i (kernel).
+
+    No cancellation while a0 and b0 have the same sign, and only the true zero crossing where the signs differ.
+    """
+    if constants[2, i] == 0.0:
+        rise = math.exp(2.0 * y)
+        return constants[0, i] * rise, constants[1, i] * rise
+    if constants[1, i] == 0.0:
+        fall = math.exp(-2.0 * y)
+        return constants[0, i] * fall, constants[2, i] * fall
+    rise, loss = math.exp(2.0 * y), math.expm1(-4.0 * (y + theta))
+    # growing may be tiny beside fading: what is left of the latter needs all its digits
+    left = 1.0 + loss if loss > -0.5 else math.exp(-4.0 * (y + theta))
+    product = rise * (constants[0, i] * left - constants[1, i] * loss)
+    return product, rise * (constants[1, i] + constants[2, i] * left)
+
+
+@njit(**KERNEL)
+def remaining_product(constants: np.ndarray, equal_pairs: float, square: float, shift: float, i: int) -> float:
+    """Product g of all layers of mode i but the two smallest, whose mean square is given; shift = exp(-2 theta)
+    (kernel)."""
+    gain = square**equal_pairs if equal_pairs != 0.0 else 1.0
+    for k in range(3, constants.shape[0]):
+        gain *= math.sqrt(square + constants[k, i] * shift)
+    return gain
+
+
+@njit(**KERNEL)
+def unbalanced(constants: np.ndarray) -> bool:
+    """Whether some mode has two smallest layers of different sizes, so that it is no exponential of y (kernel)."""
+    for i in range(constants.shape[1]):
+        if constants[1, i] > 0.0 and constants[2, i] > 0.0:
+            return True
+    return False
+
+
+def vanished(constants: np.ndarray, equal_pairs: float) -> float:
+    """Largest -y of a mode that shrinks: its singular value has fallen by 1e-260 then, of any number of layers."""
+    return VANISHED / (2.0 + 2.0 * equal_pairs + (len(constants) - 3))
+
+
+@njit(**KERNEL)
+def mobility(
+    constants: np.ndarray, vanished: float, y: np.ndarray, direction: np.ndarray, active: np.ndarray
+) -> tuple[int, int]:
+    """Which modes can move at the coordinates y (kernel). Returns how many can, and how many could grow.
+
+    Writes 1 into `direction` for a mode whose layers grow with y, -1 for one that fades, and into `active` 1 for one
+    that can move, 0 for one that is dead or has vanished.
+    """
+    count = growing = 0
+    for i in range(direction.size):
+        growing += constants[1, i] > 0.0
+        direction[i] = 1.0 if constants[1, i] > 0.0 else -1.0
+        moves = (constants[1, i] > 0.0 or constants[2, i] > 0.0) and -direction[i] * y[i] <= vanished
+        active[i] = 1.0 if moves else 0.0
+        count += moves
+    return count, growing
+
+
+@njit(**KERNEL)
+def singular_values(
+    constants: np.ndarray, equal_pairs: float, unbalanced: bool, y: np.ndarray, s: np.ndarray, gain: np.ndarray
+) -> None:
+    """Singular values s of Z and gains g, ``dy/dt = g lambda``, at the coordinates y (kernel).
+
+    ``y`` has D entries, and theta as one more where that is needed.
+    """
+    theta = y[s.size] if y.size > s.size else 0.0
+    if not unbalanced and constants.shape[0] == 3:
+        for i in range(s.size):
+            s[i] = constants[0, i] * exp(2.0 * y[i] if constants[2, i] == 0.0 else -2.0 * y[i])
+        for i in range(s.size):
+            gain[i] = 1.0
+        if equal_pairs != 0.0:
+            for i in range(s.size):
+                gain[i] = abs(s[i]) ** equal_pairs
+                s[i] *= gain[i]
+    else:
+        shift = math.exp(-2.0 * theta)
+        for i in range(s.size):
+            product, square = pair(constants, y[i], theta, i)
+            gain[i] = remaining_product(constants, equal_pairs, square, shift, i)
+            s[i] = product * gain[i]
+
+
+@njit(**KERNEL)
+def singular_values_of_rows(
+    constants: np.ndarray, equal_pairs: float, unbalanced: bool, y: np.ndarray, s: np.ndarray, gain: np.ndarray
+) -> None:
+    """`singular_values` of n states (n, D), or (n, D + 1), into s and gain (n, D) (kernel)."""
+    for row in range(len(y)):
+        singular_values(constants, equal_pairs, unbalanced, y[row], s[row], gain[row])
+
+
+@njit(**KERNEL)
+def singular_value_slope(constants: np.ndarray, equal_pairs: float, y: np.ndarray, i: int) -> float:
+    """ds_i/dy, which is the sum of (s / w_l)^2 over the layers, over g (kernel)."""
+    theta = y[constants.shape[1]] if y.size > constants.shape[1] else 0.0
+    shift = math.exp(-2.0 * theta)
+    product, square = pair(constants, y[i], theta, i)
+    total = 2.0 * square * (1.0 + equal_pairs)
+    for k in range(3, constants.shape[0]):
+        total += product * product / (square + constants[k, i] * shift)
+    return total * remaining_product(constants, equal_pairs, square, shift, i)
+
+
+def layers_at(start: np.ndarray, y: np.ndarray, depth: float = 2) -> np.ndarray:
+    """Layers at the coordinates y.
+
+    Parameters
+    ----------
+    start : (D,) or (depth, D) array
+        Where the run started, as in `layers_of`.
+    y : (..., D) or (..., D + 1) array
+        Coordinates, the last one theta if there is one more than modes.
+    depth : float
+        An integer, since there are so many layers.
+
+    Returns
+    -------
+    (..., depth, D) array
+    """
+    layers = layers_of(start, depth)
+    modes = layers.shape[1]
+    theta = y[..., modes:] if y.shape[-1] > modes else np.zeros(1)
+    y = y[..., :modes]
+    order = np.argsort(np.abs(layers), axis=0, kind="stable")
+    sign = np.where(layers < 0.0, -1.0, 1.0)
+    a, b = np.take_along_axis(np.abs(layers), order[:2], axis=0)
+    odd = np.prod(sign, axis=0)  # a carries the sign of all
+    equal = a == b  # fade or grow exponentially, theta or not
+    signed = a * odd
+    balanced = np.exp(np.where(equal, odd * y, 0.0))
+    fall = np.exp(-y - 2.0 * theta) if theta.any() else np.exp(-y)
+    both = np.where(equal, 0.0, y)  # a mode that fades may have y > 710
+    growth = (signed + b) * ((np.exp(both) - fall) / 2.0 if theta.any() else np.sinh(both))
+    first = np.where(equal, signed * balanced, signed * fall + growth)
+    second = np.where(equal, b * balanced, b * fall + growth)
+    out = [first * odd, second]
+    square = (first**2 + second**2) / 2
+    for w in np.take_along_axis(np.abs(layers), order[2:], axis=0):
+        offset = ((w - a) * (w + a) + (w - b) * (w + b)) / 2
+        out.append(np.sqrt(square + offset * np.exp(-2.0 * theta)))
+    out = np.stack(out, axis=-2)
+    back = np.argsort(order, axis=0, kind="stable")
+    return np.take_along_axis(out, np.broadcast_to(back, out.shape), axis=-2) * sign
+
+
+def conserved(layers: np.ndarray) -> np.ndarray:
+    """Differences of squared layers (..., depth, D), which are conserved without weight decay.
+
+    Returns
+    -------
+    (..., D) array for two layers, ``a^2 - b^2``; (..., depth - 1, D) for more, ``w_l^2 - w_(l+1)^2``.
+    """
+    difference = (layers[..., :-1, :] - layers[..., 1:, :]) * (layers[..., :-1, :] + layers[..., 1:, :])
+    return difference[..., 0, :] if layers.shape[-2] == 2 else difference

@@ -1,0 +1,68 @@
+"""The layers as matrices: factors W (K, d), ..., H (d, K), whose product is the logits Z."""
+
+from __future__ import annotations
+
+import functools
+import operator
+from collections.abc import Sequence
+
+import numpy as np
+
+from .._checks import checked_array
+
+
+def product(factors: Sequence[np.ndarray]) -> np.ndarray:
+    """Product of the factors, from the left."""
+    return functools.reduce(operator.matmul, factors)
+
+
+def pull_back(G: np.ndarray, factors: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Gradients in the factors of a function that has the gradient G in their product.
+
+    Parameters
+    ----------
+    G : (..., K, K) array
+    factors : sequence of arrays
+        From the left; their leading axes are those of G.
+
+    Returns
+    -------
+    list of arrays
+        ``(product of the factors before)^T G (product of the factors after)^T``, one for each factor, of its shape.
+    """
+    after = [np.eye(factors[-1].shape[-1])]
+    for factor in factors[:0:-1]:
+        after.insert(0, factor @ after[0])
+    pulled = []
+    for factor, rest in zip(factors, after, strict=True):
+        pulled.append(G @ rest.swapaxes(-1, -2))
+        G = factor.swapaxes(-1, -2) @ G
+    return pulled
+
+
+def check_whole_depth(depth: float) -> None:
+    """Layers of their own exist only at an integer depth; a ValueError for any other."""
+    if not isinstance(depth, int):
+        raise ValueError(f"depth must be an integer where layers are asked for, got {depth!r}")
+
+
+def check_factors(factors, depth: int, classes: int | None = None) -> list[np.ndarray]:
+    """Factors W (K, d), ..., H (d, K) that fit together, as float64. Leading axes are those of a batch."""
+    if len(factors) != depth:
+        raise ValueError(f"there must be {depth} factors, one for each layer, got {len(factors)}")
+    names = ["W", *(f"factor {i}" for i in range(2, depth)), "H"]
+    limit = 10.0 ** (300 // depth)
+    factors = [checked_array(name, factor, -limit, limit) for name, factor in zip(names, factors, strict=True)]
+    shapes = [factor.shape for factor in factors]
+    if (
+        any(len(shape) < 2 or shape[:-2] != shapes[0][:-2] or min(shape) < 1 for shape in shapes)
+        or any(left[-1] != right[-2] for left, right in zip(shapes, shapes[1:] + shapes[:1], strict=True))
+        or shapes[0][-2] < 2
+    ):
+        raise ValueError(
+            f"W must be (K, d) and H (d, K) with K >= 2 and d >= 1, and factors between them must fit, got "
+            f"{' and '.join(map(str, shapes))}"
+        )
+    if classes is not None and shapes[0][-2] != classes:
+        raise ValueError(f"W must have K = {classes} rows, got {shapes[0][-2]}")
+    return factors

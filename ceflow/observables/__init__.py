@@ -1,0 +1,10 @@
+"""What follows from a run: one table of observables, from which trajectories have their properties and datasets their
+variables. An observable is added by one entry in the room of its runs: `_common` (of all), `_reduced` or `_full`.
+"""
+
+from ._common import COMMON
+from ._full import FULL
+from ._reduced import REDUCED
+from ._table import Observable, Table
+
+__all__ = ["COMMON", "FULL", "REDUCED", "Observable", "Table"]

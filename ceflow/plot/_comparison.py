@@ -1,0 +1,61 @@
+"""A reduced run against a full one."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ._runs import LN10
+from ._style import LEGEND, axes_or_new, colors_of, finish, log10, powers, short
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from .._compare import Comparison
+
+ERROR = r"$\|Z_\mathrm{reduced} - Z_\mathrm{full}\|\,/\,\|Z_\mathrm{full}\|$"
+
+
+def comparison(comparison: Comparison, ax: Axes | None = None) -> Axes:
+    """Errors of a reduced against a full run over time, with the tolerances of both runs.
+
+    Parameters
+    ----------
+    comparison : Comparison
+        From `ceflow.compare`.
+    ax : Axes, optional
+
+    Returns
+    -------
+    Axes
+        Both axes are log10; an error of 0 is not drawn.
+
+    Raises
+    ------
+    ValueError
+        If there is no time after t = 0.
+    """
+    later = np.isfinite(comparison.log_t)
+    if not later.any():
+        raise ValueError("the comparison has no time after t = 0")
+    ax = axes_or_new(ax)
+    x, colors = comparison.log_t[later] / LN10, colors_of(ax)
+    curves = (
+        (comparison.error, ERROR, colors.blue, "o-", 2.0),
+        (comparison.off_diagonal, "full run: distance from the scheme", colors.orange, "s--", 1.4),
+        (comparison.singular_value_error, "singular values, over the largest", colors.ink, "v:", 1.2),
+        (comparison.loss_error, "relative difference of the losses", colors.green, "^-.", 1.4),
+        (comparison.lyapunov_error, "difference of $V$", colors.purple, "d--", 1.2),
+    )
+    for values, label, color, style, width in curves:
+        if np.isfinite(values[later]).any():  # V is not defined for all runs
+            ax.plot(x, log10(values[later]), style, color=color, lw=width, ms=4, label=label)
+    tolerances = {run.rtol for run in (comparison.reduced, comparison.full) if run.rtol > 0.0}
+    for rtol in sorted(tolerances):
+        ax.axhline(math.log10(rtol), color=colors.grey, lw=1.2, ls=":", label=f"rtol = {short(rtol)}")
+    powers(ax.yaxis)
+    finish(ax, comparison.full, "relative error")
+    ax.legend(**LEGEND, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1.0))  # curves lie anywhere inside
+    return ax

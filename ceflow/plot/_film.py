@@ -1,0 +1,114 @@
+"""A run as a film."""
+
+from __future__ import annotations
+
+import math
+import os
+import uuid
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.colors import Normalize
+from matplotlib.ticker import MaxNLocator
+
+from .._checks import checked_integer
+from ._matrices import draw_matrix, softmax_matrix
+from ._runs import LN10, modes_of, moment_of, name_of, sampled
+from ._scalars import loss
+from ._style import LEGEND, colors_of, tidy
+
+if TYPE_CHECKING:
+    from matplotlib.animation import FuncAnimation
+
+    from ..trajectory import Trajectory
+
+
+def animate(
+    traj: Trajectory,
+    path: str | os.PathLike | None = None,
+    *,
+    frames: int = 60,
+    fps: float = 12.0,
+    dpi: float = 80.0,
+) -> FuncAnimation:
+    """A run as a film: the softmax as an image, the singular values over their mean, and the loss.
+
+    Parameters
+    ----------
+    traj : Trajectory
+        With dense output.
+    path : path, optional
+        Where to write it: ``.gif``, or ``.html`` for a page with controls. The file appears whole or not at all.
+    frames : int
+        At least 2, spread like the curves of the figures: along the steps of the run, and evenly in log t.
+    fps, dpi : float
+        Frames a second; dots an inch, of a figure of 11 x 3.6 inches.
+
+    Returns
+    -------
+    matplotlib.animation.FuncAnimation
+        In a notebook, ``IPython.display.HTML(animation.to_jshtml())`` shows it.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If traj is no Trajectory, has no row after t = 0 or more than 4096 classes, frames is not an integer of at least
+        2, fps or dpi is not positive, or the name does not end in .gif or .html.
+    """
+    from matplotlib.animation import FuncAnimation, HTMLWriter, PillowWriter
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    frames = checked_integer("frames", frames, 2)
+    for name, value in (("fps", fps), ("dpi", dpi)):
+        if not 0.0 < value < math.inf:
+            raise ValueError(f"{name} must be positive, got {value!r}")
+    suffix = os.path.splitext(os.fspath(path))[1].lower() if path is not None else None
+    if suffix not in (None, ".gif", ".html"):
+        raise ValueError(f"path must end in .gif or .html, got {os.fspath(path)!r}")
+
+    dense = sampled(traj)
+    film = dense[np.linspace(0, len(dense) - 1, frames).round().astype(int)]
+    figure = Figure(figsize=(11.0, 3.6), dpi=dpi, layout="constrained")
+    FigureCanvasAgg(figure)
+    left, middle, right = figure.subplots(1, 3)
+    image = draw_matrix(left, softmax_matrix(film[0]), "probability $P_{jc}$", None, Normalize(0.0, 1.0))
+    colors, (values, weights) = colors_of(middle), modes_of(film)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        relative = values / (values @ weights)[:, None]
+    modes = np.arange(1, relative.shape[1] + 1)
+    (stems,) = middle.plot(modes, relative[0], "o" if len(modes) <= 64 else ",", color=colors.blue, ms=5)
+    middle.axhline(1.0, color=colors.ink, lw=1.2, ls="--", label="neural collapse")
+    low, high = np.nanmin(relative, initial=0.0), np.nanmax(relative, initial=1.0)
+    room = 0.08 * (high - low)
+    middle.set(xlabel="mode $i$", ylabel=r"$s_i\,/\,\bar s$", ylim=(low - room, high + room))
+    middle.xaxis.set_major_locator(MaxNLocator(integer=True))
+    tidy(middle)
+    loss(dense, right).legend(loc="lower left", **LEGEND)  # what decreases leaves that corner free
+    (moment,) = right.plot([], [], "o", color=colors.ink, ms=6, zorder=6)
+    heights = film.log_loss / LN10
+
+    def draw(frame: int) -> tuple:
+        row = film[int(frame)]
+        image.set_data(softmax_matrix(row))
+        stems.set_ydata(relative[frame])
+        moment.set_data([row.log_t[0] / LN10], [heights[frame]])
+        left.set_title(moment_of(row))
+        return image, stems, moment
+
+    figure.suptitle(name_of(dense))
+    draw(0)
+    figure.canvas.draw()
+    figure.set_layout_engine("none")  # nothing may jump from frame to frame
+    animation = FuncAnimation(figure, draw, frames=frames, interval=1000.0 / fps)
+    if path is None:
+        return animation
+    temporary = f"{os.path.splitext(os.fspath(path))[0]}.{uuid.uuid4().hex}.tmp{suffix}"
+    writer = PillowWriter(fps=fps) if suffix == ".gif" else HTMLWriter(fps=fps, embed_frames=True, embed_limit=256)
+    try:
+        animation.save(temporary, writer=writer, dpi=dpi)
+        os.replace(temporary, path)
+    finally:
+        if os.path.exists(temporary):
+            os.unlink(temporary)
+    return animation

@@ -1,0 +1,169 @@
+"""Logits and their softmax as images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.colors import Normalize
+from matplotlib.ticker import MaxNLocator
+from scipy.special import log_softmax
+
+from ..trajectory import MatrixTrajectory, Trajectory
+from ._runs import LN10, check_run, moment_of
+from ._style import check_scale, luminance
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
+
+MOST_CLASSES, CLASSES_WITH_NUMBERS = 4096, 8  # of a matrix drawn as an image; of one whose entries are written on it
+
+
+def logits(
+    traj: Trajectory,
+    ax: Axes | Sequence[Axes] | None = None,
+    *,
+    t: float | Sequence[float] | None = None,
+    log_t: float | Sequence[float] | None = None,
+) -> Axes | Figure:
+    """The logit matrix Z as an image, at one time or several; column c holds the logits of a sample of class c.
+
+    Parameters
+    ----------
+    traj : Trajectory
+        A full run, or a reduced one, of which Z is put together from the relations of the scheme.
+    ax : Axes, or one for each time, optional
+    t, log_t : float or (m,) array, optional
+        Times, or their natural logarithms; the last row of the trajectory if both are left out.
+
+    Returns
+    -------
+    Axes or Figure
+        Axes for one time, Figure for several. Up to 8 classes, 4 in several panels, the entries are written on it.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If traj is no Trajectory, a time is outside the run, there are more than 4096 classes, or `ax` has not one Axes
+        for each time.
+    """
+    panels, several = _panels(traj, ax, t, log_t)
+    write = "{:.2g}".format if _has_room(traj, several) else None
+    for panel, row in panels:
+        label = "logit $Z_{jc}$" if panel is panels[-1][0] else ""
+        draw_matrix(panel, _logit_matrix(row), label, write)
+        panel.set_title(moment_of(row))
+        if several:
+            panel.label_outer()
+    return panel.figure if several else panel
+
+
+def softmax(
+    traj: Trajectory,
+    ax: Axes | Sequence[Axes] | None = None,
+    *,
+    t: float | Sequence[float] | None = None,
+    log_t: float | Sequence[float] | None = None,
+    scale: str = "linear",
+) -> Axes | Figure:
+    """The softmax P of the logits as an image, at one time or several; the columns sum to 1.
+
+    Parameters
+    ----------
+    traj, ax, t, log_t
+        As for `logits`.
+    scale : {"linear", "log"}
+        With "log" the colours are log10 of P, and show what at late times is far too small to see: the probabilities of
+        the wrong classes, about 1/t.
+
+    Returns
+    -------
+    Axes or Figure
+        As for `logits`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for `logits`, and if scale is not known.
+    """
+    check_scale(scale)
+    panels, several = _panels(traj, ax, t, log_t)
+    write = ("{:.3g}" if scale == "log" else "{:.2g}").format if _has_room(traj, several) else None
+    for panel, row in panels:
+        log_p, last = log_softmax(_logit_matrix(row), axis=0), panel is panels[-1][0]
+        if scale == "log":
+            draw_matrix(panel, log_p / LN10, r"$\log_{10} P_{jc}$" if last else "", write)
+        else:  # one colour bar is enough for all
+            draw_matrix(panel, _exp(log_p), "probability $P_{jc}$", write, Normalize(0.0, 1.0), last)
+        panel.set_title(moment_of(row))
+        if several:
+            panel.label_outer()
+    return panel.figure if several else panel
+
+
+def _panels(
+    traj: Trajectory, ax: Axes | Sequence[Axes] | None, t: object, log_t: object
+) -> tuple[list[tuple[Axes, Trajectory]], bool]:
+    """An Axes and a trajectory of one row for each time, and whether several were asked for."""
+    check_run(traj)
+    classes = traj.classes
+    if classes > MOST_CLASSES:
+        raise ValueError(f"a matrix of at most {MOST_CLASSES} classes can be drawn, got {classes}")
+    rows = traj[-1] if t is None and log_t is None else traj.at(t, log_t=log_t)
+    several = np.ndim(log_t if t is None else t) > 0
+    if ax is None:
+        import matplotlib.pyplot as plt
+
+        count = len(rows)
+        size = (3.1 * count + 0.4, 3.2) if several else (5.0, 4.2)
+        axes = list(plt.figure(figsize=size, layout="constrained").subplots(1, count, squeeze=False)[0])
+    else:
+        axes = list(np.ravel(np.asarray(ax, dtype=object)))
+    if len(axes) != len(rows):
+        raise ValueError(f"ax must hold one Axes for each time, got {len(axes)} for {len(rows)} times")
+    return [(panel, rows[i]) for i, panel in enumerate(axes)], several
+
+
+def _has_room(traj: Trajectory, several: bool) -> bool:
+    """Whether the entries of a matrix can be written on its image."""
+    return traj.classes <= (CLASSES_WITH_NUMBERS // 2 if several else CLASSES_WITH_NUMBERS)
+
+
+def _logit_matrix(row: Trajectory) -> np.ndarray:
+    """Z of the one row of a trajectory."""
+    if isinstance(row, MatrixTrajectory):
+        return row.logits[0]
+    scheme = row.flow.scheme
+    diagonal = scheme.multiplicities[1:] @ row.singular_values[0] / scheme.classes
+    return np.append(diagonal, diagonal - row.margins[0])[scheme.relations()]
+
+
+def softmax_matrix(row: Trajectory) -> np.ndarray:
+    return _exp(log_softmax(_logit_matrix(row), axis=0))
+
+
+def _exp(x: np.ndarray) -> np.ndarray:
+    with np.errstate(under="ignore"):
+        return np.exp(x)
+
+
+def draw_matrix(
+    ax: Axes, matrix: np.ndarray, label: str, write: Callable | None, norm: Normalize | None = None, bar: bool = True
+) -> AxesImage:
+    """The matrix as an image with a colour bar, the entries written on it if `write` is given."""
+    classes = len(matrix)
+    image = ax.imshow(matrix, cmap="cividis", norm=norm, interpolation="nearest")
+    if bar:
+        ax.figure.colorbar(image, ax=ax, shrink=0.8, label=label)
+    ax.set(xlabel="class $c$ of the sample", ylabel="class $j$")
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_locator(MaxNLocator(nbins=min(classes, 8), integer=True))
+    if write is not None:
+        shades = image.cmap(image.norm(matrix))
+        for (j, c), value in np.ndenumerate(matrix):
+            color = "black" if luminance(shades[j, c, :3]) > 0.45 else "white"  # on the image, not on the page
+            ax.text(c, j, write(value), ha="center", va="center", color=color, fontsize=9 if classes <= 4 else 6)
+    return image

@@ -1,0 +1,151 @@
+"""The flow of three modes as paths in a triangle."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.collections import LineCollection
+from matplotlib.colors import Normalize
+from matplotlib.patheffects import withStroke
+
+from .. import lyapunov as functions
+from ..trajectory import SpectralTrajectory, Trajectory
+from ._runs import log10_t, sampled
+from ._style import LEGEND, colors_of, powers
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from ..symmetry import Scheme
+
+_CORNERS = np.array([[0.0, 0.0], [1.0, 0.0], [0.5, math.sqrt(0.75)]])
+
+
+def ternary(
+    trajs: Trajectory | Iterable[Trajectory],
+    ax: Axes | None = None,
+    *,
+    color: str = "time",
+    arrows: bool = True,
+    contours: bool = True,
+) -> Axes:
+    """Portrait of reduced flows of three modes, such as ``hadamard(4)``: the shares ``s_i / sum_j s_j`` in a triangle.
+
+    The centre is neural collapse; in a corner one mode holds everything, on an edge one mode is dead. Circles mark the
+    starts. Negative singular values lie outside the triangle.
+
+    Parameters
+    ----------
+    trajs : Trajectory, or several
+        All of one scheme with three modes.
+    ax : Axes, optional
+    color : str
+        "time" colours the paths by log10 t; anything else is the colour of all of them.
+    arrows : bool
+        Whether to mark the direction halfway along each path.
+    contours : bool
+        Whether to draw contours of the Lyapunov function V, which depends on the shares only.
+
+    Returns
+    -------
+    Axes
+
+    Raises
+    ------
+    TypeError, ValueError
+        If there is no run, or one is not a reduced run of three modes, or the schemes differ.
+    """
+    runs = [trajs] if isinstance(trajs, Trajectory) else list(trajs)
+    if not runs:
+        raise ValueError("trajs must hold at least one trajectory")
+    for run in runs:
+        if not isinstance(run, SpectralTrajectory):
+            raise TypeError(f"a ternary portrait is drawn of runs of a SpectralFlow, got {type(run).__name__}")
+    scheme = runs[0].flow.scheme
+    if scheme.modes != 3 or any(run.flow.scheme != scheme for run in runs):
+        raise ValueError(f"a ternary portrait needs runs of one scheme with 3 modes, got {scheme.name} first")
+    if ax is None:
+        import matplotlib.pyplot as plt
+
+        ax = plt.subplots(figsize=(6.4, 5.2), layout="constrained")[1]
+    colors = colors_of(ax)
+    if contours:
+        _draw_contours(ax, scheme)
+    ax.plot(*_CORNERS[[0, 1, 2, 0]].T, color=colors.ink, lw=1.2, zorder=2)
+    dense = [sampled(run) for run in runs]
+    times = [log10_t(run) for run in dense]
+    paths = [_shares(run.singular_values) @ _CORNERS for run in dense]
+    norm = Normalize(*_busy(times, paths))
+    for x, path in zip(times, paths, strict=True):
+        if color == "time":
+            segments = np.stack([path[:-1], path[1:]], axis=1)
+            shown = np.isfinite(segments).all(axis=(1, 2))
+            shades = colors.shades(norm(0.5 * (x[1:] + x[:-1])))[shown]
+            ax.add_collection(LineCollection(segments[shown], colors=shades, lw=1.4, capstyle="round", zorder=3))
+            first, middle = colors.shades(0.0), colors.shades
+        else:
+            ax.plot(*path.T, color=color, lw=1.4, zorder=3)
+            first, middle = color, lambda _: color
+        ax.plot(*path[0], "o", ms=4.5, mfc=colors.paper, mec=first, mew=1.2, zorder=4)
+        if arrows:
+            _draw_arrow(ax, path, lambda i, x=x, middle=middle: middle(norm(x[i])))
+    ax.plot(*_CORNERS.mean(axis=0), "*", ms=15, mfc=colors.orange, mec=colors.paper, zorder=6, label="neural collapse")
+    for corner, (dx, dy), name in zip(_CORNERS, ((-1, -1), (1, -1), (0, 1)), ("1", "2", "3"), strict=True):
+        place = {"ha": ("center", "left", "right")[dx], "va": ("center", "bottom", "top")[dy]}
+        ax.annotate(f"only $s_{name}$", corner, (6 * dx, 6 * dy), textcoords="offset points", **place)
+    ax.legend(loc="upper left", **LEGEND)
+    ax.set_aspect("equal")
+    ax.margins(0.08)
+    ax.set_axis_off()
+    if color == "time":
+        from matplotlib.cm import ScalarMappable
+
+        bar = ax.figure.colorbar(ScalarMappable(norm, colors.shades), ax=ax, shrink=0.7, pad=0.02, extend="both")
+        bar.set_label(f"time $t$ ({runs[0].flow.reduction} reduction)")
+        powers(bar.ax.yaxis)
+    return ax
+
+
+def _shares(values: np.ndarray) -> np.ndarray:
+    total = values.sum(axis=-1, keepdims=True)
+    return values / np.where(total > 0.0, total, np.nan)
+
+
+def _busy(times: list[np.ndarray], paths: list[np.ndarray]) -> tuple[float, float]:
+    """The span of times in which all but a few hundredths of the motion happens; colours are for that."""
+    moved = np.concatenate([np.nan_to_num(np.linalg.norm(np.diff(path, axis=0), axis=1)) for path in paths])
+    when = np.concatenate([0.5 * (x[1:] + x[:-1]) for x in times])
+    order = np.argsort(when)
+    share = np.cumsum(moved[order])
+    if not share[-1:].sum() > 0.0:
+        return min(x[0] for x in times), max(x[-1] for x in times)
+    first, last = np.searchsorted(share, np.array([0.02, 0.98]) * share[-1])
+    return math.floor(when[order][first]), math.ceil(when[order][min(last, len(when) - 1)])
+
+
+def _draw_contours(ax: Axes, scheme: Scheme) -> None:
+    first, second = np.meshgrid(np.linspace(0.0, 1.0, 201), np.linspace(0.0, 1.0, 201))
+    shares = np.stack([first, second, 1.0 - first - second], axis=-1)
+    shares = shares[shares.min(axis=-1) > 1e-9]
+    colors, levels = colors_of(ax), np.array([0.01, 0.05, 0.2, 0.5, 1.0])
+    V = functions.lyapunov(scheme, shares)
+    lines = ax.tricontour(*(shares @ _CORNERS).T, V, levels, colors=[colors.grey], linewidths=0.7, alpha=0.7, zorder=1)
+    down = np.linspace(0.999, 0.001, 500)[:, None] * np.array([-1.0, -1.0, 2.0]) / 6.0 + np.array([0.5, 0.5, 0.0])
+    at = np.interp(levels, functions.lyapunov(scheme, down), np.arange(500)).astype(int)
+    for text in ax.clabel(lines, fmt="$V=%g$", fontsize=7, manual=list(down[at] @ _CORNERS)):
+        text.set_path_effects([withStroke(linewidth=2, foreground=colors.paper)])
+        text.set_rotation(0)
+
+
+def _draw_arrow(ax: Axes, path: np.ndarray, shade) -> None:
+    lengths = np.append(0.0, np.cumsum(np.nan_to_num(np.linalg.norm(np.diff(path, axis=0), axis=1))))
+    if lengths[-1] < 0.03:
+        return
+    i = int(np.clip(np.searchsorted(lengths, 0.5 * lengths[-1]), 1, len(path) - 1))
+    back = max(int(np.searchsorted(lengths, lengths[i] - 0.01)) - 1, 0)
+    if np.isfinite(path[[back, i]]).all():
+        arrow = {"arrowstyle": "-|>", "color": shade(i), "mutation_scale": 11, "lw": 0, "shrinkA": 0, "shrinkB": 0}
+        ax.annotate("", xy=path[i], xytext=path[back], arrowprops=arrow, zorder=5)

@@ -1,0 +1,71 @@
+"""What figures draw of a run: the times that resolve it, its modes, its name."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ..flow import MatrixFlow
+from ..trajectory import MatrixTrajectory, SpectralTrajectory, Trajectory
+from ._style import power
+
+SAMPLES, MOST_NUMBERS = 500, 2**21  # of a curve; of all states sampled for a figure
+LN10 = math.log(10.0)
+USUAL = MatrixFlow()  # what a title leaves out
+
+
+def check_run(traj: Trajectory) -> None:
+    """Figures are drawn of a trajectory, and of one run."""
+    if not isinstance(traj, Trajectory):
+        raise TypeError(f"a figure is drawn of a Trajectory, got {type(traj).__name__}")
+    if isinstance(traj, MatrixTrajectory) and traj.start[0].ndim > 2:
+        raise ValueError(f"figures are drawn of single runs, this is a batch of {len(traj.start[0])}")
+
+
+def sampled(traj: Trajectory) -> Trajectory:
+    """The run at times that resolve it, t = 0 left out: spread evenly between its rows, and evenly in log t."""
+    check_run(traj)
+    rows = traj.log_t[np.isfinite(traj.log_t)]
+    if not len(rows):
+        raise ValueError("the trajectory has no row after t = 0")
+    count = int(np.clip(MOST_NUMBERS // traj.y.shape[1], 20, SAMPLES))
+    if traj._path is None or len(rows) >= count:
+        return traj[np.isfinite(traj.log_t)]
+    knots = rows if len(rows) == len(traj) else np.append(rows[0] - LN10, rows)  # from t = 0: a decade before the first
+    between = np.interp(np.linspace(0.0, len(knots) - 1.0, count), np.arange(len(knots)), knots)
+    return traj.at(log_t=np.unique(np.concatenate([rows, between, np.linspace(knots[0], knots[-1], count)])))
+
+
+def log10_t(traj: Trajectory) -> np.ndarray:
+    return traj.log_t / LN10
+
+
+def modes_of(traj: Trajectory) -> tuple[np.ndarray, np.ndarray]:
+    """Singular values (n, modes) and the weight of each in their mean."""
+    values = traj.singular_values
+    if isinstance(traj, SpectralTrajectory):
+        weights = traj.flow.scheme.multiplicities[1:]
+    else:
+        values = values[:, :-1]  # the last belongs to the constant vector
+        weights = np.ones(values.shape[1])
+    return values, weights / weights.sum()
+
+
+def name_of(traj: Trajectory) -> str:
+    flow = traj.flow
+    if isinstance(traj, SpectralTrajectory):
+        parts = ["Reduced flow", flow.scheme.name]
+    else:
+        parts = ["Full flow", f"K = {traj.classes}", f"d = {traj.W.shape[-1]}"]
+    parts += [f"depth {flow.depth:g}"] if flow.depth != USUAL.depth else []
+    parts += [str(flow.loss).replace("_", " ")] if flow.loss != USUAL.loss else []
+    parts += [f"weight decay {flow.weight_decay:g}"] if flow.weight_decay != USUAL.weight_decay else []
+    return ", ".join(parts)
+
+
+def moment_of(row: Trajectory) -> str:
+    log_t = float(row.log_t[0])
+    if -7.0 < log_t < 7.0:  # a thousandth to a thousand
+        return f"$t = {math.exp(log_t):.3g}$"
+    return "$t = 0$" if log_t == -math.inf else f"$t = {power(round(log_t / LN10, 2))}$"

@@ -1,0 +1,189 @@
+"""What a run is judged by, over time: loss, Lyapunov function, conserved quantities, collapse."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .. import lyapunov as functions
+from ..theory import least_log_loss, loss_log_bound
+from ..trajectory import MatrixTrajectory, SpectralTrajectory, Trajectory
+from ._runs import LN10, log10_t, modes_of, sampled
+from ._style import axes_or_new, colors_of, finish, finite, log10, powers, short
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+SMALLEST = 1e-300  # of what has a logarithm worth drawing
+DISSIPATION = r"dissipation $-\mathrm{d}V/\mathrm{d}\log t$"
+
+
+def loss(traj: Trajectory, ax: Axes | None = None) -> Axes:
+    """Loss and accuracy gap 1 - p_0 over time, between the bounds of `ceflow.theory` where they hold.
+
+    A reduced run of cross-entropy has a lower bound, the least loss that any logits of this nuclear norm can have,
+    which is that of collapsed ones. With two balanced layers it also has an upper bound at each time, given by the
+    start alone. The squared error has no accuracy gap. Weight decay is not part of the loss.
+
+    Parameters
+    ----------
+    traj : Trajectory
+    ax : Axes, optional
+
+    Returns
+    -------
+    Axes
+        Both axes are log10.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If traj is no Trajectory, or has no row after t = 0.
+    """
+    dense = sampled(traj)
+    ax, x = axes_or_new(ax), log10_t(dense)
+    colors = colors_of(ax)
+    loss_of = dense.log_loss / LN10
+    if isinstance(dense, SpectralTrajectory):
+        scheme, reduction = dense.flow.scheme, dense.flow.reduction
+        if _is_plain(dense) and dense.start.ndim == 1 and dense.start.min() >= SMALLEST:
+            bound = loss_log_bound(scheme, dense.start, log_t=dense.log_t, reduction=reduction) / LN10
+            useful = np.where(bound <= loss_of[0] + 0.5, bound, np.nan)  # before, it says nothing
+            ax.plot(x, useful, color=colors.grey, lw=1.4, ls=":", label="upper bound of the loss")
+        values, weights = modes_of(dense)
+        least = least_log_loss(values @ weights, scheme.classes, loss=dense.flow.loss, reduction=reduction) / LN10
+        if np.isfinite(least).any():  # it is not known for all losses
+            ax.plot(x, least, color=colors.grey, lw=1.4, ls="-.", label="least loss at this nuclear norm")
+    ax.plot(x, loss_of, color=colors.blue, lw=2.0, label="loss")
+    if dense.flow.loss.margins_only:
+        ax.plot(x, dense.log_accuracy_gap / LN10, color=colors.orange, lw=1.6, ls="--", label="accuracy gap $1 - p_0$")
+    powers(ax.yaxis)
+    return finish(ax, dense, f"loss ({dense.flow.reduction} over classes)")
+
+
+def lyapunov(traj: Trajectory, ax: Axes | None = None) -> Axes:
+    """Lyapunov function V of neural collapse over time and, for a balanced reduced run, its exact dissipation.
+
+    The dissipation is drawn as ``-dV/d(log t) = -t dV/dt``: what V loses while time grows by a factor of e.
+
+    Parameters
+    ----------
+    traj : Trajectory
+    ax : Axes, optional
+
+    Returns
+    -------
+    Axes
+        Both axes are log10.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If traj is no Trajectory, or has no row after t = 0.
+    """
+    dense = sampled(traj)
+    ax, x = axes_or_new(ax), log10_t(dense)
+    colors = colors_of(ax)
+    ax.plot(x, log10(dense.lyapunov), color=colors.blue, lw=2.0, label="$V$")
+    if _is_plain(dense) and dense.start.ndim == 1:
+        rate = functions.log_dissipation(dense.flow.scheme, dense.singular_values, dense.flow.reduction)
+        ax.plot(x, finite((rate + dense.log_t) / LN10), color=colors.orange, lw=1.6, ls="--", label=DISSIPATION)
+    powers(ax.yaxis)
+    return finish(ax, dense, r"$V = \log\,$(arithmetic / geometric mean)")
+
+
+def conserved(traj: Trajectory, ax: Axes | None = None) -> Axes:
+    """Drift of the conserved quantities over time, relative to the size of the layers, against the tolerance.
+
+    Drawn is the largest change of ``a_i^2 - b_i^2`` over ``a_i^2 + b_i^2``, or, for a full run, that of
+    ``W^T W - H H^T`` over ``|W|^2 + |H|^2`` in the Frobenius norm (of deeper networks the largest of all neighbours).
+    The exact flow has no drift. With weight decay these quantities fade, and the distance from that is drawn.
+
+    Parameters
+    ----------
+    traj : Trajectory
+    ax : Axes, optional
+
+    Returns
+    -------
+    Axes
+        Both axes are log10. Reduced runs conserve by construction: what they show is rounding, or nothing at all.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If traj is no Trajectory, or has no row after t = 0.
+    """
+    dense = sampled(traj)
+    ax = axes_or_new(ax)
+    colors, drift = colors_of(ax), _drift(dense)
+    shown = drift > 0.0
+    label = "drift" if shown.any() else "no drift: conserved to the last bit"
+    ax.plot(log10_t(dense)[shown], np.log10(drift[shown]), color=colors.blue, lw=1.6, label=label)
+    ax.axhline(math.log10(2.0**-52), color=colors.grey, lw=1.2, ls=":", label="rounding")
+    if traj.rtol > 0.0:
+        ax.axhline(math.log10(traj.rtol), color=colors.grey, lw=1.2, ls="--", label=f"rtol = {short(traj.rtol)}")
+    ax.set_xlim(log10_t(dense)[[0, -1]])
+    powers(ax.yaxis)
+    return finish(ax, dense, "relative drift of the conserved quantities")
+
+
+def collapse(traj: MatrixTrajectory, ax: Axes | None = None) -> Axes:
+    """Neural-collapse measures of a full run over time; see `ceflow.collapse.measures`.
+
+    Parameters
+    ----------
+    traj : Trajectory of a MatrixFlow
+    ax : Axes, optional
+
+    Returns
+    -------
+    Axes
+        Both axes are log10; a measure of 0 is not drawn.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If traj is no run of a MatrixFlow, or has no row after t = 0.
+    """
+    if not isinstance(traj, MatrixTrajectory):
+        raise TypeError(f"collapse measures are drawn of a run of a MatrixFlow, got {type(traj).__name__}")
+    dense = sampled(traj)
+    ax = axes_or_new(ax)
+    found, colors = dense.collapse, colors_of(ax)
+    for values, label, color, style in (
+        (found.nc2, "NC2: features to the simplex ETF", colors.blue, "-"),
+        (found.nc3, "NC3: classifier to features", colors.orange, "--"),
+        (found.etf_distance, "logits to the simplex ETF", colors.green, "-."),
+        (found.nc4, "NC4: decisions unlike the nearest mean", colors.grey, ":"),
+    ):
+        ax.plot(log10_t(dense), log10(values), color=color, ls=style, lw=1.8, label=label)
+    powers(ax.yaxis)
+    return finish(ax, dense, "distance from neural collapse")
+
+
+def _is_plain(traj: Trajectory) -> bool:
+    """Whether it is a reduced run of the flow that the theorems are about: two layers, cross-entropy, nothing else."""
+    return isinstance(traj, SpectralTrajectory) and traj.flow.plain
+
+
+def _drift(traj: Trajectory) -> np.ndarray:
+    """Distance of the conserved quantities from where they should be, relative to the size of the layers."""
+    first = traj._with(np.array([-math.inf]), np.asarray(traj.flow.origin(traj.start))[None])
+    with np.errstate(under="ignore"):
+        fade = np.exp(-2.0 * traj.flow.weight_decay * traj.t) if traj.flow.weight_decay else np.ones(len(traj))
+    if isinstance(traj, SpectralTrajectory):
+        modes, layers = traj.flow.scheme.modes, traj.layers
+        found = traj.conserved.reshape(len(traj), -1, modes)  # of deep layers one for each pair of neighbours
+        change = np.abs(found - fade[:, None, None] * first.conserved.reshape(1, -1, modes)).max(axis=1)
+        size = (layers**2).sum(axis=1)
+        return np.max(change / np.where(size > 0.0, size, 1.0), axis=1)
+    pairs = [np.asarray(X) for X in traj.conserved] if isinstance(traj.conserved, tuple) else [traj.conserved]
+    starts = first.conserved if isinstance(first.conserved, tuple) else [first.conserved]
+    change = [
+        np.linalg.norm(X - fade[:, None, None] * start, axis=(1, 2)) for X, start in zip(pairs, starts, strict=True)
+    ]
+    size = (traj.y**2).sum(axis=1)
+    return np.max(change, axis=0) / np.where(size > 0.0, size, 1.0)

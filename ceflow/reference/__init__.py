@@ -1,0 +1,11 @@
+"""The reduced flow in arbitrary precision, and independent definitions: slow, simple, sharing nothing with the rest.
+
+Of ceflow nothing is imported but checks of arguments. Of a scheme its matrix of relations is used, which consists of
+integers, of a loss its formula.
+"""
+
+from ._relations import exact_gaps
+from ._solution import Solution, solve
+from .definitions import LossDefinition, relation_gaps, scheme_definition
+
+__all__ = ["LossDefinition", "Solution", "exact_gaps", "relation_gaps", "scheme_definition", "solve"]

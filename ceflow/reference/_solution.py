@@ -1,0 +1,180 @@
+"""The reduced flow in arbitrary precision: slow, simple, and independent of everything else that ceflow computes.
+
+The layers themselves are the variables, and the equations stand here as they stand on paper:
+
+    dw_l/dt = (prod_{k != l} w_k) lambda(s) - mu w_l,   s = prod_l w_l,   for each mode i and layer l
+
+with the loss's force ``lambda_i(s)`` (divided by K for the reduction "mean") and the weight decay mu. They are
+integrated by Taylor series of high order in ``x = log(1 + t)``, in which the state moves slowly from t = 0 to times far
+beyond 1e300. All coefficients of a series follow from the equations by the rules of automatic differentiation; the step
+is so short that the last terms are below the digits asked for. Nothing is shared with `ceflow.integrate`: neither
+stepper, clock, dense output and coordinates, nor the closed form of the collapsed tail, nor the residuals of
+`ceflow.losses`, of which only the formulas are read. Of a scheme only its matrix of relations is used, which consists
+of integers; its eigenmatrix is computed again, to all digits.
+
+Needs mpmath (the extra ``reference``). Meant for few modes: to t = 1e300 some hundred steps take about a second for
+D = 2 and five for D = 7, at 20 digits; cost grows with the cube of the digits.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .._checks import checked_integer
+from ._equations import Equations
+from ._precision import context
+from ._relations import exact_algebra
+
+FADED = 1e-155  # below, both layers of a mode that decays for ever count as 0
+DEEPEST = 100
+
+
+class Solution(NamedTuple):
+    """Exact values of a run; arrays of mpmath numbers, which ``.astype(float)`` rounds.
+
+    Attributes
+    ----------
+    log_t : (n,) array of floats
+    singular_values : (n, D) array
+    layers : (n, L, D) array, or (n, 1, D), the one layer that all are equal to, if the depth is not an integer
+    steps : int
+        Taylor steps taken.
+    """
+
+    log_t: NDArray[np.float64]
+    singular_values: NDArray[np.object_]
+    layers: NDArray[np.object_]
+    steps: int
+
+
+def solve(
+    flow: Any,
+    start: ArrayLike,
+    log_t: ArrayLike,
+    *,
+    digits: int = 30,
+    max_steps: int = 5_000,
+) -> Solution:
+    """Singular values of a run at given times, right to the given number of digits.
+
+    Parameters
+    ----------
+    flow : SpectralFlow
+        Its scheme, loss, depth (at most 100), reduction and weight decay are what is solved.
+    start : (D,) or (L, D) array
+        Singular values, balanced, or the layers' own. Taken as exact numbers, as are the times.
+    log_t : (n,) array
+        Increasing natural logarithms of times; -inf for t = 0.
+    digits : int
+        From 10 to 200: of each singular value, relative. Modes that change sign are right relative to their layers,
+        modes that decay to 0 relative to the largest one.
+    max_steps : int
+        Taylor steps after which to give up.
+
+    Returns
+    -------
+    Solution
+
+    Raises
+    ------
+    ImportError
+        Without mpmath.
+    TypeError, ValueError
+        If an argument is not as described.
+    RuntimeError
+        If `max_steps` do not suffice, as where a mode decays for ever in a network that is otherwise at rest.
+
+    Notes
+    -----
+    Truncation and rounding are each kept below ``10^-(digits + 5)`` a step, relative to the largest layer of a mode.
+    Two runs with different `digits` take different orders and steps: their difference is a check of both.
+    """
+    if not all(hasattr(flow, name) for name in ("scheme", "loss", "depth", "reduction", "weight_decay")):
+        raise TypeError(f"flow must be a SpectralFlow, got {type(flow).__name__}")
+    digits = checked_integer("digits", digits, 10, 200)
+    if flow.depth > DEEPEST:
+        raise ValueError(f"the flow must have a depth of at most {DEEPEST}, got {flow.depth:g}")
+    times = np.atleast_1d(np.asarray(log_t, float))
+    if times.ndim != 1 or np.any(np.isnan(times)) or np.any(np.diff(times) <= 0.0) or np.any(times == np.inf):
+        raise ValueError("log_t must be one-dimensional, finite or -inf, and strictly increasing")
+    values = np.asarray(start, float)
+    modes = flow.scheme.modes
+    if values.shape != (modes,) and values.shape != (flow.depth, modes):
+        raise ValueError(f"start must have shape ({modes},) or ({flow.depth:g}, {modes}), got {values.shape}")
+    if not np.all(np.isfinite(values)):
+        raise ValueError("start must be finite")
+
+    ctx = context(digits + 15 + _lost_digits(values))
+    equations = Equations(ctx, flow, exact_algebra(flow.scheme, ctx), values)
+    return _integrate(ctx, equations, times, digits, max_steps, flow.depth)
+
+
+def _lost_digits(values: NDArray[np.float64]) -> int:
+    """Digits that layers of nearly opposite value lose while their sum takes over."""
+    if values.ndim == 1:
+        return 0
+    size, total = np.abs(values).sum(axis=0), np.abs(values.sum(axis=0))
+    close = total > 0.0
+    return int(np.ceil(2.0 * np.max(np.log10(size[close] / total[close]), initial=0.0)))
+
+
+def _integrate(ctx, equations: Equations, times: NDArray[np.float64], digits: int, max_steps: int, depth) -> Solution:
+    targets = [ctx.mpf(0) if time == -math.inf else ctx.log1p(ctx.exp(ctx.mpf(float(time)))) for time in times]
+    state = [[series.terms[0] for series in row] for row in equations.values]
+    x, rows, steps, rest = ctx.mpf(0), [], 0, False
+    order = 5 + math.ceil(1.15 * (digits + 5))  # about -log(tolerance) / 2: the cheapest (Jorba & Zou 2005)
+    log_tolerance = -(digits + 5) * math.log(10.0)
+    while len(rows) < len(targets):
+        if targets[len(rows)] == x or rest:
+            rows.append(state)
+            continue
+        if steps >= max_steps:
+            raise RuntimeError(f"gave up after {max_steps} Taylor steps, at log(1 + t) = {float(x):.6g}")
+        equations.expand(ctx.exp(x), state, order)
+        steps += 1
+        rest = _is_at_rest(ctx, equations, log_tolerance)
+        h = min(_step(ctx, equations, state, order, log_tolerance), targets[-1] - x)
+        while len(rows) < len(targets) and targets[len(rows)] <= x + h:
+            rows.append(equations.at(targets[len(rows)] - x))
+        state, x = equations.at(h), x + h
+        for i in equations.fading:
+            if all(abs(row[i]) < FADED for row in state):
+                for row in state:
+                    row[i] = ctx.mpf(0)
+    layers = np.array(rows, dtype=object).reshape(len(rows), len(equations.values), equations.modes)
+    values = np.array([equations.product(row, depth) for row in rows], dtype=object)
+    return Solution(times, values.reshape(len(rows), equations.modes), layers, steps)
+
+
+def _step(ctx, equations: Equations, state: list[list], order: int, log_tolerance: float):
+    """How far the last two terms of every series stay below the tolerance, relative to the largest layer of a mode."""
+    least = math.inf
+    for i in range(equations.modes):
+        size = max(abs(row[i]) for row in state)
+        for row in equations.values:
+            for n in (order - 1, order):
+                term = row[i].terms[n]
+                if term != 0:
+                    least = min(least, (log_tolerance - float(ctx.ln(abs(term) / size))) / n)
+    return ctx.inf if least == math.inf else ctx.exp(least)
+
+
+def _is_at_rest(ctx, equations: Equations, log_tolerance: float) -> bool:
+    """Whether every layer is so near the end of an exponential decay that the rest of its way is beyond all digits.
+
+    With v = dw/dt and a = d2w/dt2 that way is |v / (a/v)| if a/v < 0. Powers and logarithms of time, as in the tail of
+    the cross-entropy, never come near: there it is about as long as the state is large.
+    """
+    largest = max(abs(series.terms[0]) for row in equations.values for series in row)
+    limit, still = largest * ctx.exp(log_tolerance), True
+    for row in equations.values:
+        for series in row:
+            velocity = series.terms[1]
+            acceleration = 2 * series.terms[2] - velocity  # both in units of dx: (d/dx - 1) d/dx
+            if velocity != 0:
+                still = still and acceleration * velocity < 0 and velocity**2 < limit * abs(acceleration)
+    return still

@@ -1,0 +1,195 @@
+"""Independent definitions in float64, with which results of ceflow can be judged.
+
+Of a scheme its matrix of relations is used, or its family's name and arguments; of a loss its formula. The definitions
+are slow, and simple where they can be.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ._closed_forms import closed_form
+from ._formula import centred, interpret
+from ._logarithms import Logarithmic
+from ._relations import relation_algebra, relation_gaps
+
+if TYPE_CHECKING:
+    from ..symmetry import Scheme
+
+__all__ = ["LossDefinition", "SchemeDefinition", "relation_algebra", "relation_gaps", "scheme_definition"]
+
+COUNTED = 256  # classes, up to which relations are counted even if there is a formula
+MAX_ENTRIES = 2**26  # of one block of gaps
+LARGEST = 1e300
+
+
+class SchemeDefinition(NamedTuple):
+    """What the dynamics need of a scheme, from an independent source.
+
+    Attributes
+    ----------
+    source : str
+        Where it comes from.
+    valencies, multiplicities : (D,) arrays
+        ``k_j`` and ``m_i``, without those of the diagonal and of the constant vector.
+    gaps : function
+        ``gaps(modes, relations)``, the block of ``1 - P_ij / k_j`` for n modes and m relations, given as indices into
+        arrays (D,), as an (n, m) array. What is left out stands for all; a ValueError if the block is too large.
+    """
+
+    source: str
+    valencies: NDArray[np.float64]
+    multiplicities: NDArray[np.float64]
+    gaps: Callable[..., NDArray[np.float64]]
+
+
+def scheme_definition(scheme: Scheme) -> SchemeDefinition:
+    """An independent definition of a scheme: its relations, or the formula of its family where there are many classes.
+
+    Parameters
+    ----------
+    scheme : Scheme
+        With up to 256 classes it is counted in the matrix of relations. With more the formulas of `hadamard`, `cyclic`,
+        `complete`, `hamming` and `johnson` are taken, and what has none is counted up to 1024 classes.
+
+    Raises
+    ------
+    ValueError
+        If the scheme is too large to be counted, and has no formula.
+    """
+    try:
+        family = closed_form(scheme) if scheme.classes > COUNTED else None
+    except ValueError as error:
+        try:
+            family = None
+            algebra = relation_algebra(scheme)
+        except ValueError as other:
+            raise ValueError(f"{error}; {other}") from None
+    else:
+        algebra = relation_algebra(scheme) if family is None else None
+    modes = scheme.modes
+    every = np.arange(1, modes + 1)
+
+    def gaps(modes: ArrayLike | None = None, relations: ArrayLike | None = None) -> NDArray[np.float64]:
+        rows = every if modes is None else every[np.asarray(modes, int)]
+        columns = every if relations is None else every[np.asarray(relations, int)]
+        if rows.size * columns.size > MAX_ENTRIES:
+            raise ValueError(
+                f"the gaps of {rows.size} modes and {columns.size} relations of {scheme.name} are more than "
+                f"{MAX_ENTRIES} numbers; ask for fewer modes"
+            )
+        if family is None:
+            return algebra.gaps[np.ix_(rows - 1, columns - 1)]
+        return np.array([family.gaps(int(i), columns) for i in rows]).reshape(rows.size, columns.size)
+
+    if family is None:
+        source, sizes = "the matrix of relations", (algebra.valencies, algebra.multiplicities)
+    else:
+        source, sizes = family.source, (family.valency(every), family.multiplicity(every))
+    return SchemeDefinition(source, *(np.asarray(size, float) for size in sizes), gaps)
+
+
+class LossDefinition:
+    """A loss by its formula: values and residuals derived from it, however small or large.
+
+    Parameters
+    ----------
+    formula : str
+        The loss of one sample in the odds of error ``S = sum_j k_j exp(-margin_j)``, in ``M = sum_j k_j margin_j``,
+        ``Q = sum_j k_j margin_j^2``, the number K of classes, and parameters by their names; functions exp, log, log1p.
+    parameters : mapping
+        From names to numbers.
+
+    Raises
+    ------
+    ValueError
+        If the formula contains something else.
+    """
+
+    def __init__(self, formula: str, parameters: Mapping[str, float]) -> None:
+        self.formula, self.parameters = formula, {name: float(value) for name, value in parameters.items()}
+        self._centred = centred(formula, tuple(self.parameters))
+
+    def log_value(self, margins: NDArray[np.float64], valencies: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Logarithm of the loss of samples.
+
+        Parameters
+        ----------
+        margins : (..., D) array
+            ``z_0 - z_j`` for each relation, or each wrong class, j.
+        valencies : (D,) array
+            Positive numbers ``k_j`` of wrong classes.
+
+        Returns
+        -------
+        (...) array
+            -inf where the loss is 0.
+        """
+        evaluate, _, _ = self._about(margins, valencies)
+        return np.broadcast_to(evaluate(self._centred.value).size[..., 0], margins.shape[:-1])
+
+    def residuals(
+        self, margins: NDArray[np.float64], valencies: NDArray[np.float64], reached: NDArray[np.bool_] | bool = True
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """Minus the slopes of the loss in the margins, ``k_j r_j``, scaled so that the largest of the sizes is about 1.
+
+        Parameters
+        ----------
+        margins, valencies
+            As for `log_value`.
+        reached : (..., D) array, optional
+            Relations that push somebody. The residuals of all others are put to 0 and do not count for the scale.
+
+        Returns
+        -------
+        residuals : (..., D) array
+            Over ``exp(log_scale)``.
+        sizes : (..., D) array
+            Sums of the sizes of the terms that make them: times the margins they tell how residuals react to a
+            relative change.
+        log_scale : (...) array
+        """
+        evaluate, deviations, mean = self._about(margins, valencies)
+        # what comes from the odds, exp(lead) times numbers up to 1 that do not lose digits to large exponents
+        margins = np.where(reached, margins, np.inf)
+        least = np.minimum(margins.min(axis=-1, keepdims=True), LARGEST)
+        odds = valencies * np.exp(least - margins)
+        most = np.maximum(odds.max(axis=-1, keepdims=True), 1.0 / LARGEST)
+        by_odds = evaluate(self._centred.by_odds)
+        lead, odds = by_odds.size - least + np.log(most), by_odds.sign * odds / most
+        if self._centred.common == 0 and self._centred.slope == 0:
+            return odds, np.abs(odds), np.maximum(lead, -LARGEST)[..., 0]
+        # what does not
+        counts = np.where(reached, valencies, 0.0)
+        slopes = evaluate(self._centred.slope) * deviations
+        rest, sizes = evaluate(self._centred.common) + slopes, abs(slopes)
+        for term in self._centred.terms:
+            sizes = sizes + abs(evaluate(term, mean=mean))
+        rest, sizes = rest * counts, sizes * counts
+        log_scale = np.maximum(lead, sizes.size.max(axis=-1, keepdims=True))
+        odds = odds * np.exp(lead - log_scale)
+        return odds - rest.value(log_scale), np.abs(odds) + sizes.value(log_scale), log_scale[..., 0]
+
+    def _about(self, margins: NDArray[np.float64], valencies: NDArray[np.float64]):
+        """A function that evaluates expressions at these margins, as (..., 1) arrays, and, with the centre c, the
+        margins less their mean, (..., D), and their mean, (..., 1)."""
+        least = margins.min(axis=-1, keepdims=True)
+        log_odds = np.log(np.exp(least - margins) @ valencies)[..., None] - least
+        wrong = float(np.sum(valencies))
+        values: dict[str, Any] = self.parameters | {"S": Logarithmic(np.ones_like(log_odds), log_odds), "N": wrong}
+
+        def evaluate(expression: Any, **others: Any) -> Logarithmic:
+            found = Logarithmic.of(interpret(expression, values | others, operator.truediv))
+            return Logarithmic(*np.broadcast_arrays(found.sign, found.size, log_odds)[:2])
+
+        centre = interpret(self._centred.centre, values, operator.truediv)
+        shifted = margins - centre
+        mean = (shifted @ valencies)[..., None] / wrong
+        deviations = shifted - mean
+        values["mean"], values["spread"] = (Logarithmic.of(x) for x in (mean, (deviations**2 @ valencies)[..., None]))
+        return evaluate, deviations, Logarithmic.of(mean + centre)

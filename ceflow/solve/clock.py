@@ -1,0 +1,234 @@
+"""The clock: time as an output of the path.
+
+The flow is autonomous, so the path is integrated in a clock tau in which the state moves at unit speed; time follows as
+``t = integral of exp(phi) dtau`` with ``phi = log(dt/dtau)``. [ceflow] Within one step phi may rise by hundreds, but
+it is a smooth function of tau. It is interpolated by polynomials, and the exponential of that is integrated to full
+precision, in the log domain: no regimes, no overflow, and only the interpolation makes an error, of which the decay of
+the Chebyshev coefficients tells.
+
+Where a loss that is a softmax begins to be fitted, phi turns from a constant into a rising function within a small part
+of a step, like ``log(1 + exp(a))`` with a the log odds of the right class, which has poles near the real axis though a
+has none. So phi is split into ``log(1 + exp(a)) + b``, and a and b are what is interpolated: that takes half the steps.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+
+from .._tolerances import CLOCK_SHARE
+from ..kernels import KERNEL
+from ..kernels.exponential import exp, softplus
+from .controller import combined
+
+_GAUSS_X, _GAUSS_W = np.polynomial.legendre.leggauss(10)
+# nodes of a panel on [0, 1], with its ends, of weight 0: the largest value may sit there; 12 are 3 or 2 vectors
+_NODES = np.concatenate([[0.0], 0.5 * (_GAUSS_X + 1.0), [1.0]])
+_WEIGHTS = np.concatenate([[0.0], 0.5 * _GAUSS_W, [0.0]])
+_COUNT = 12
+_PANEL_RANGE = 3.0  # over which ten Gauss points integrate an exponential to rounding
+_MOST_PANELS = 1000
+_NEGLIGIBLE = 45.0  # exp(-45) is below rounding
+_DEPTH = 64
+SCRATCH = 2 * _DEPTH + 4 * _COUNT  # numbers that `log_integral` works in
+_SMALL_RISE = 1.0  # of phi within a step, up to which time may be made by the stages alone
+
+
+def to_chebyshev(samples: np.ndarray) -> np.ndarray:
+    """The matrix that makes the coefficients of a Chebyshev series on [0, 1] of values at the given places."""
+    return np.linalg.inv(np.polynomial.chebyshev.chebvander(2.0 * samples - 1.0, samples.size - 1))
+
+
+@njit(**KERNEL)
+def chebyshev_value(c: np.ndarray, x: float) -> float:
+    """Chebyshev series c at x in [0, 1] (Clenshaw)."""
+    u = 4.0 * x - 2.0
+    b1 = b2 = 0.0
+    for k in range(c.size - 1, 0, -1):
+        b1, b2 = c[k] + u * b1 - b2, b1
+    return c[0] + 0.5 * u * b1 - b2
+
+
+@njit(**KERNEL)
+def phi_value(series: np.ndarray, x: float) -> float:
+    """phi at x in [0, 1], from the Chebyshev series of a and b."""
+    return softplus(chebyshev_value(series[0], x)) + chebyshev_value(series[1], x)
+
+
+@njit(**KERNEL)
+def _panel_values(c, left, width, u, before, values):
+    """The series at the nodes of a panel (Clenshaw, all nodes side by side)."""
+    for i in range(_COUNT):
+        u[i] = 4.0 * (left + width * _NODES[i]) - 2.0
+        values[i] = before[i] = 0.0
+    for k in range(c.size - 1, 0, -1):
+        for i in range(_COUNT):
+            values[i], before[i] = c[k] + u[i] * values[i] - before[i], values[i]
+    for i in range(_COUNT):
+        values[i] = c[0] + 0.5 * u[i] * values[i] - before[i]
+
+
+@njit(**KERNEL)
+def log_integral(series: np.ndarray, end: float, scratch: np.ndarray) -> float:
+    """``log integral_0^end exp(phi(x)) dx``, to rounding, phi from the Chebyshev series (2, n) of a and b on [0, 1].
+
+    Panels are halved until phi varies little on them; those that cannot contribute are dropped. The right one goes
+    first, because that is where the largest values are.
+    """
+    lefts, rights, left_over = scratch[:_DEPTH], scratch[_DEPTH : 2 * _DEPTH], scratch[2 * _DEPTH :]
+    u, before = left_over[:_COUNT], left_over[_COUNT : 2 * _COUNT]
+    a, values = left_over[2 * _COUNT : 3 * _COUNT], left_over[3 * _COUNT : 4 * _COUNT]
+    lefts[0], rights[0] = 0.0, end
+    depth = 1
+    top = -np.inf
+    total = 0.0
+    panels = 0
+    while depth > 0:
+        depth -= 1
+        panels += 1
+        left, right = lefts[depth], rights[depth]
+        _panel_values(series[0], left, right - left, u, before, a)
+        _panel_values(series[1], left, right - left, u, before, values)
+        for i in range(_COUNT):
+            values[i] += max(a[i], 0.0)  # phi up to log 2; the factor that is missing comes below
+        low, high = values[0], values[0]
+        for i in range(1, _COUNT):
+            low, high = min(low, values[i]), max(high, values[i])
+        if not (high - low < np.inf) or panels > _MOST_PANELS:
+            return np.nan  # phi is beyond what floating point resolves
+        if high > top:
+            total *= math.exp(top - high)
+            top = high
+        elif high < top - _NEGLIGIBLE:
+            continue
+        if high - low > _PANEL_RANGE and depth < _DEPTH - 2:
+            middle = 0.5 * (left + right)
+            lefts[depth], rights[depth] = left, middle
+            lefts[depth + 1], rights[depth + 1] = middle, right
+            depth += 2
+            continue
+        for i in range(_COUNT):
+            values[i] = exp(values[i] - top) * (1.0 + exp(-abs(a[i])))
+        for i in range(_COUNT):
+            total += (right - left) * _WEIGHTS[i] * values[i]
+    return top + math.log(total) if total > 0.0 else np.nan
+
+
+@njit(**KERNEL)
+def log_sum(x: float, y: float) -> float:
+    """``log(exp(x) + exp(y))``."""
+    high, low = max(x, y), min(x, y)
+    return high if low == -np.inf else high + math.log1p(math.exp(low - high))
+
+
+@njit(**KERNEL)
+def interpolation_error(c: np.ndarray, rounding: float) -> float:
+    """Estimated error of an interpolated function: the last coefficients, times the rate at which they decay.
+
+    Infinite where the series has not begun to converge: then nothing that is derived from it can be trusted.
+    Coefficients below the rounding of the function are noise.
+    """
+    last = max(abs(c[-1]), 0.1 * abs(c[-2]))
+    error = last * min(1.0, max(0.03, last / (abs(c[-3]) + 1e-300)))
+    return max(error - rounding, 0.0) if error <= 1e-3 * (1.0 + abs(c[1])) else np.inf
+
+
+@njit(**KERNEL)
+def phi_error(series: np.ndarray, phi: float) -> float:
+    """Estimated error of the interpolated phi, of which the largest size in the step is given."""
+    rounding = 5e-16 * max(1.0, phi)
+    top = series[0, 0]
+    for i in range(1, series.shape[1]):
+        top += abs(series[0, i])
+    error = interpolation_error(series[1], rounding)
+    if top > -_NEGLIGIBLE:  # else a counts for nothing
+        error += interpolation_error(series[0], rounding) * math.exp(min(top, 0.0))
+    return error
+
+
+@njit(**KERNEL)
+def locate(series: np.ndarray, log_start: float, log_step: float, target: float, scratch: np.ndarray) -> float:
+    """Where in a step, x in [0, 1], the time reaches ``exp(target)``: Newton's method, kept within a bracket.
+
+    ``t(x) = exp(log_start) + exp(log_step) * integral_0^x exp(phi)``.
+    """
+    low, high, x = 0.0, 1.0, 1.0
+    for _ in range(200):
+        log_t = log_sum(log_start, log_step + log_integral(series, x, scratch))
+        if log_t > target:
+            high = x
+        else:
+            low = x
+        slope = math.exp(min(log_step + phi_value(series, x) - log_t, 700.0))
+        new = x - (log_t - target) / slope if slope > 0.0 else low
+        if not (low < new < high) and slope * x > 0.0:  # a target many e-folds below: a step in log x
+            new = x * math.exp(max(min((target - log_t) / (slope * x), 1.0), -700.0))
+        if not (low < new < high):
+            new = 0.5 * (low + high) if low > 0.0 else max(0.5 * high, 0.0) if high > 1e-3 else high * 1e-3
+        if abs(new - x) <= 2e-16 * x or high - low <= 2e-16 * high:
+            return new
+        x = new
+    return x
+
+
+@njit(**KERNEL)
+def stage_quadrature(phi, h, solution, estimates, last):
+    """Time that a step of size h takes, and its estimated error, both over dt/dtau at its start, from the stages alone.
+
+    Time as one more component of the state: that is all it takes as long as phi changes little.
+    """
+    time = high = low = 0.0
+    for i in range(last + 1):
+        speed = math.exp(min(phi[i] - phi[0], 700.0))
+        time += solution[i] * speed
+        high += estimates[0, i] * speed
+        low += estimates[1, i] * speed
+    return h * time, h * combined(abs(high), abs(low))
+
+
+@njit(**KERNEL)
+def time_by_stages(phi, h, log_t, method, has_equilibria):
+    """log t at the end of a step, and its error as a displacement along the path; infinite where it takes samples."""
+    start, end = phi[0, 0], phi[0, method.last]
+    # near an equilibrium steps are as long as stability allows, and only samples in a step see whether it was
+    if has_equilibria or not abs(end - start) < _SMALL_RISE:
+        return log_t, np.inf
+    passed, error = stage_quadrature(phi[0], h, method.weights[method.last], method.estimates, method.last)
+    # An error of t is a displacement along the path by dtau/dt times that. At the start of a long step, where dense
+    # output is to be right too, that is more than at its end.
+    return log_sum(log_t, start + math.log(passed)), error * max(1.0, math.exp(min(start - end, 1.0)))
+
+
+@njit(**KERNEL)
+def fit(phi, method, series):
+    """From phi and a at all places of a step a and b, where ``log(1 + exp(a)) + b`` is phi less that at the end, as
+    Chebyshev series."""
+    for i in range(series.shape[1]):
+        series[0, i] = series[1, i] = 0.0
+    for m in range(series.shape[1]):
+        place = method.samples[m]
+        a = phi[1, place]
+        b = phi[0, place] - phi[0, method.last] - softplus(a)
+        for i in range(series.shape[1]):
+            series[0, i] += method.to_chebyshev[i, m] * a
+            series[1, i] += method.to_chebyshev[i, m] * b
+
+
+@njit(**KERNEL)
+def time_by_samples(phi, h, log_t, method, series, scratch, rtol):
+    """log t at the end of a step whose places are all known, and its error in units of the tolerance."""
+    fit(phi, method, series)
+    start, end = phi[0, 0], phi[0, method.last]
+    log_t_new = log_sum(log_t, end + math.log(h) + log_integral(series, 1.0, scratch))
+    # an error of phi is one of log t, and a displacement along the path by t dtau/dt times that
+    drift = math.exp(max(min(max(log_t_new - end, log_t - start), 700.0), -700.0))
+    return log_t_new, CLOCK_SHARE * drift * phi_error(series, max(abs(start), abs(end))) / rtol
+
+
+@njit(**KERNEL)
+def place_of(target, log_t, log_t_new, series, scratch):
+    """Where in a step from log_t to log_t_new, x in [0, 1], the time `target` is."""
+    log_step = log_t_new + math.log(-math.expm1(log_t - log_t_new)) - log_integral(series, 1.0, scratch)
+    return locate(series, log_t, log_step, target, scratch)

@@ -1,0 +1,187 @@
+"""The two loops over steps: one is compiled, for fields of linked functions, the other works on arrays of any library.
+
+Both take the same steps: the arithmetic of step sizes and of time is that of `controller` and `clock`. ``state`` is
+(log t, phi, a, step size, previous error); a phi of NaN says that the rates at the start are not known yet. `log_t_end`
+ends the loop with the step that reaches it, which stays in the workspace: its start, its stages, and its end. Otherwise
+the workspace is ready for the next step, from ``states[START]`` with its rates in ``states[0]``.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+
+from .._arrays import host
+from .._field import Event, Functions, combine
+from ..kernels import KERNEL
+from ..kernels.linking import call
+from .clock import time_by_samples, time_by_stages
+from .controller import combined, ended, longer, shorter
+from .method import ERROR, NEW, PROBE, START, ZERO, Method, Work
+from .outcome import Outcome
+
+_RUNNING, _REACHED, _CHANGED, _AT_REST = (
+    int(outcome) for outcome in (Outcome.RUNNING, Outcome.REACHED, Outcome.CHANGED, Outcome.AT_REST)
+)
+_CHANGE, _REST = int(Event.CHANGE), int(Event.REST)
+_PREVIOUS = 1.0  # what the error of the step before counts as where there is none
+
+
+@njit(**KERNEL)
+def evaluate_compiled(f, method, work, h, first, end):
+    """Rates, phi and a at the places first..end-1 of a step of size h; those up to ``method.last`` make its end."""
+    n, states = method.stages, work.states
+    for i in range(first, end):
+        state = states[n + NEW] if i <= method.last else states[n + PROBE]
+        combine(states[n + START], h, method.weights[i], states, min(i, n), state)
+        velocity = states[i] if i < n else states[n + ERROR]
+        work.phi[0, i] = call(f.rates, (f.data, f.layout, f.scratch, state, velocity, work.phi[1, i:]))
+
+
+@njit(**KERNEL)
+def _error_compiled(f, method, work, h, rtol, atol):
+    n, last, states = method.stages, method.last, work.states
+    error, new, velocity = states[n + ERROR], states[n + NEW], states[last]
+    combine(states[n + ZERO], h, method.estimates[0], states, last + 1, error)
+    high = call(f.norm, (f.data, f.layout, f.scratch, error, new, velocity, rtol, atol))
+    combine(states[n + ZERO], h, method.estimates[1], states, last + 1, error)
+    return combined(high, call(f.norm, (f.data, f.layout, f.scratch, error, new, velocity, rtol, atol)))
+
+
+@njit(**KERNEL)
+def _outcome_compiled(f, y, velocity, rtol):
+    event = call(f.event, (f.data, f.layout, f.scratch, y, velocity, rtol))
+    return _RUNNING if event == 0.0 else _AT_REST if event == _REST else _CHANGED
+
+
+@njit(**KERNEL)
+def _copy(source, out):
+    for i in range(out.size):
+        out[i] = source[i]
+
+
+@njit(**KERNEL)
+def advance_compiled(
+    f: Functions, method: Method, work: Work, state: np.ndarray, knots_y: np.ndarray, knots_h: np.ndarray,
+    knots_log_t: np.ndarray, rtol: float, atol: float, log_t_end: float, most: int, has_equilibria: bool,
+):  # fmt: skip
+    """Steps until `log_t_end`, or until the knots are full, or `most` attempts are spent, or something is up.
+
+    Returns
+    -------
+    done, outcome, evaluations, rejected, known : int
+        Accepted steps, written to the knots; an `Outcome`; evaluations; rejected attempts; and how many places of the
+        last step are in the workspace.
+    """
+    n, last, places = method.stages, method.last, len(method.weights)
+    states, phi, order = work.states, work.phi, method.order
+    log_t, h, previous = state[0], state[3], state[4]
+    done, evaluations, rejected, known, outcome = 0, 0, 0, 0, _RUNNING
+    if math.isnan(state[1]):
+        evaluate_compiled(f, method, work, h, 0, 1)
+        evaluations = 1
+        if phi[0, 0] == np.inf or _outcome_compiled(f, states[n + START], states[0], rtol) == _AT_REST:
+            outcome = _AT_REST
+    else:
+        phi[0, 0], phi[1, 0] = state[1], state[2]
+    while outcome == _RUNNING and done < knots_h.size:
+        outcome = ended(log_t, log_t_end, done + rejected, most, h)
+        if outcome != _RUNNING:
+            break
+        evaluate_compiled(f, method, work, h, 1, last + 1)
+        evaluations, known = evaluations + last, last + 1
+        error = _error_compiled(f, method, work, h, rtol, atol)
+        log_t_new = log_t
+        if error <= 1.0 and phi[0, last] < np.inf:
+            log_t_new, time_error = time_by_stages(phi, h, log_t, method, has_equilibria)
+            if not time_error <= rtol:
+                evaluate_compiled(f, method, work, h, last + 1, places)
+                evaluations, known = evaluations + places - last - 1, places
+                log_t_new, time_error = time_by_samples(phi, h, log_t, method, work.series, work.scratch, rtol)
+                error = max(error, time_error)
+        if not (error <= 1.0 and log_t_new >= log_t):
+            h, previous, rejected = shorter(h, error, order), _PREVIOUS, rejected + 1
+            continue
+        knots_h[done], knots_log_t[done] = h, log_t_new
+        _copy(states[n + NEW], knots_y[done])
+        done, log_t, h, previous = done + 1, log_t_new, longer(h, error, previous, order), error
+        if log_t >= log_t_end:
+            outcome = _REACHED
+            break
+        outcome = _outcome_compiled(f, states[n + NEW], states[last], rtol)
+        _copy(states[n + NEW], states[n + START])
+        _copy(states[last], states[0])
+        phi[0, 0], phi[1, 0] = phi[0, last], phi[1, last]
+    place = last if outcome == _REACHED and done > 0 else 0
+    state[0], state[1], state[2], state[3], state[4] = log_t, phi[0, place], phi[1, place], h, previous
+    return done, outcome, evaluations, rejected, known
+
+
+def evaluate(field, method: Method, work: Work, h: float, first: int, end: int) -> None:
+    """`evaluate_compiled` on arrays of any library."""
+    n, states = method.stages, work.states
+    for i in range(first, end):
+        state = states[n + NEW] if i <= method.last else states[n + PROBE]
+        field.combine(states[n + START], h, method.weights[i], states, min(i, n), state)
+        work.phi[0, i], work.phi[1, i] = field.rates(state, states[i] if i < n else states[n + ERROR])
+
+
+def _error(field, method: Method, work: Work, h: float, rtol: float, atol: float) -> float:
+    n, last, states = method.stages, method.last, work.states
+    error, new, velocity, sizes = states[n + ERROR], states[n + NEW], states[last], []
+    for weights in method.estimates:
+        field.combine(states[n + ZERO], h, weights, states, last + 1, error)
+        sizes.append(field.norm(error, new, velocity, rtol, atol))
+    return combined(*sizes)
+
+
+def _outcome(event: Event) -> int:
+    return _RUNNING if event == Event.NONE else _AT_REST if event == Event.REST else _CHANGED
+
+
+def advance(field, method, work, state, knots_y, knots_h, knots_log_t, rtol, atol, log_t_end, most):
+    """`advance_compiled` on arrays of any library."""
+    n, last, places = method.stages, method.last, len(method.weights)
+    states, order = work.states, method.order
+    log_t, h, previous = float(state[0]), float(state[3]), float(state[4])
+    done, evaluations, rejected, known, outcome = 0, 0, 0, 0, _RUNNING
+    if math.isnan(state[1]):
+        evaluate(field, method, work, h, 0, 1)
+        evaluations = 1
+        if host(work.phi)[0, 0] == np.inf or field.event(states[n + START], states[0], rtol) == Event.REST:
+            outcome = _AT_REST
+    else:
+        work.phi[0, 0], work.phi[1, 0] = float(state[1]), float(state[2])
+    while outcome == _RUNNING and done < knots_h.size:
+        outcome = ended(log_t, log_t_end, done + rejected, most, h)
+        if outcome != _RUNNING:
+            break
+        evaluate(field, method, work, h, 1, last + 1)
+        evaluations, known = evaluations + last, last + 1
+        error, log_t_new = _error(field, method, work, h, rtol, atol), log_t
+        phi = host(work.phi)
+        if error <= 1.0 and phi[0, last] < np.inf:
+            log_t_new, time_error = time_by_stages(phi, h, log_t, method, field.has_equilibria)
+            if not time_error <= rtol:
+                evaluate(field, method, work, h, last + 1, places)
+                evaluations, known = evaluations + places - last - 1, places
+                phi = host(work.phi)
+                log_t_new, time_error = time_by_samples(phi, h, log_t, method, work.series, work.scratch, rtol)
+                error = max(error, time_error)
+        if not (error <= 1.0 and log_t_new >= log_t):
+            h, previous, rejected = shorter(h, error, order), _PREVIOUS, rejected + 1
+            continue
+        knots_h[done], knots_log_t[done], knots_y[done] = h, log_t_new, states[n + NEW]
+        done, log_t, h, previous = done + 1, log_t_new, longer(h, error, previous, order), error
+        if log_t >= log_t_end:
+            outcome = _REACHED
+            break
+        outcome = _outcome(field.event(states[n + NEW], states[last], rtol))
+        states[n + START][:] = states[n + NEW]
+        states[0][:] = states[last]
+        work.phi[:, 0] = work.phi[:, last]
+    place = last if outcome == _REACHED and done > 0 else 0
+    state[:] = log_t, *host(work.phi)[:, place], h, previous
+    return done, outcome, evaluations, rejected, known

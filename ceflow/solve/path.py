@@ -1,0 +1,79 @@
+"""The path of a run, kept so that any moment of it can be had again.
+
+Only the states between the steps are kept. A moment within a step is found by taking that one step again, so a path
+costs one state a step, however fine it is sampled later. Segments of a path are `Steps`, or closed forms of a flow: all
+have a kind, a state y and a log_t where they begin, and ``sample(log_t)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from .._arrays import host
+from .stepping import DEFAULT, Stepper
+
+
+class Steps:
+    """A segment of the path that was integrated.
+
+    Attributes
+    ----------
+    field : callable
+        Makes the vector field.
+    y : (n + 1, N) array of states at the knots, or a list of them where they still are on a device
+    h : (n,) array of step sizes in the clock
+    log_t : (n + 1,) array of log times at the knots
+    method : str
+        The tableau, see `solve.tableaus`.
+    end : pair of the log time where the run ends, within the last step, and the state (N,) there; if it is known
+    """
+
+    kind = "steps"
+
+    def __init__(
+        self, field: Callable, y: np.ndarray | list, h: np.ndarray, log_t: np.ndarray, method: str = DEFAULT
+    ) -> None:
+        self.field, self.y, self.h, self.log_t, self.method = field, y, h, log_t, method
+        self.end: tuple[float, np.ndarray] | None = None
+
+    def sample(self, log_t: np.ndarray) -> np.ndarray:
+        """States (m, N) at the given log times, each within the segment."""
+        out = np.empty((len(log_t), len(self.y[0])))
+        if self.end is not None and len(log_t) and log_t[-1] == self.end[0]:
+            out[-1] = self.end[1]
+            if len(log_t) > 1:
+                out[:-1] = self.sample(log_t[:-1])
+            return out
+        step = np.searchsorted(self.log_t, log_t, side="right") - 1
+        exact = self.log_t[step] == log_t
+        if isinstance(self.y, np.ndarray):
+            out[exact] = self.y[step[exact]]
+        else:
+            for row in np.flatnonzero(exact):
+                out[row] = host(self.y[step[row]])
+        if exact.all():
+            return out
+        stepper = Stepper(self.field(), self.method)  # of its own: sampling from several threads is safe
+        for i in np.unique(step[~exact]):
+            rows = np.flatnonzero((step == i) & ~exact)
+            out[rows] = stepper.sample(self.y[i], self.h[i], self.log_t[i], self.log_t[i + 1], log_t[rows])
+        return out
+
+
+class Path:
+    """The segments of a run, one after another: integrated, or followed in closed form."""
+
+    def __init__(self, segments: list) -> None:
+        self.segments = segments
+
+    def sample(self, log_t: np.ndarray) -> np.ndarray:
+        """States (m, N) at the log times (m,), -inf for t = 0."""
+        log_t = np.atleast_1d(np.asarray(log_t, float))
+        begins = np.array([np.ravel(segment.log_t)[0] for segment in self.segments])
+        which = np.maximum(np.searchsorted(begins, log_t, side="right") - 1, 0)
+        out = np.empty((len(log_t), self.segments[0].y.shape[-1]))
+        for i in np.unique(which):
+            out[which == i] = self.segments[i].sample(log_t[which == i])
+        return out

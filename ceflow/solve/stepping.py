@@ -1,0 +1,124 @@
+"""A solver at work on one field: it takes steps, and gives any moment within a step (dense output)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+from .._arrays import as_like, host
+from .._field import CompiledField, combine
+from ..kernels import KERNEL
+from .clock import fit, place_of
+from .loops import advance, advance_compiled, evaluate, evaluate_compiled
+from .method import DEFAULT, ROWS, START, method, work_for
+from .outcome import Outcome
+
+
+@njit(**KERNEL)
+def _weights_at(x, method, weights):
+    """Writes the weights of the stages in the dense output at x in [0, 1]."""
+    for j in range(method.stages):
+        weights[j] = 0.0
+    bubble = 1.0
+    for m in range(len(method.interpolant)):
+        bubble *= x if m % 2 == 0 else 1.0 - x
+        for j in range(method.stages):
+            weights[j] += bubble * method.interpolant[m, j]
+
+
+@njit(**KERNEL)
+def _sample_compiled(f, method, work, h, log_t, log_t_new, targets, known, out):
+    evaluate_compiled(f, method, work, h, known, len(method.weights))
+    fit(work.phi, method, work.series)
+    n = method.stages
+    weights, scratch = work.scratch[:n], work.scratch[n:]
+    for row in range(targets.size):
+        _weights_at(place_of(targets[row], log_t, log_t_new, work.series, scratch), method, weights)
+        combine(work.states[n + START], h, weights, work.states, n, out[row])
+
+
+def _sample(field, method, work, h, log_t, log_t_new, targets, known, out):
+    evaluate(field, method, work, h, known, len(method.weights))
+    fit(host(work.phi), method, work.series)
+    n = method.stages
+    weights, scratch = work.scratch[:n], work.scratch[n:]
+    for row, target in enumerate(targets):
+        _weights_at(place_of(target, log_t, log_t_new, work.series, scratch), method, weights)
+        field.combine(work.states[n + START], h, weights, work.states, n, out[row])
+
+
+class Batch(NamedTuple):
+    """Accepted steps: their ends y (an array where the field lives), sizes, log times; and what they cost."""
+
+    y: np.ndarray
+    h: np.ndarray
+    log_t: np.ndarray
+    outcome: Outcome
+    evaluations: int
+    rejected: int
+
+
+class Stepper:
+    """A solver with its workspace, for one field.
+
+    Parameters
+    ----------
+    field : vector field, see `ceflow._field`
+    name : str
+        Of a tableau in `tableaus.TABLEAUS`.
+    """
+
+    def __init__(self, field, name: str = DEFAULT) -> None:
+        self.field, self.method = field, method(name)
+        self.work = work_for(field, self.method)
+        self.compiled = isinstance(field, CompiledField)
+        self._known = 0  # places of the last step that are still in the workspace
+
+    @property
+    def y(self):
+        """The state at the start of the step, where the field lives."""
+        return self.work.states[self.method.stages + START]
+
+    def begin(self, y: np.ndarray) -> None:
+        """Puts the state from which to go on."""
+        self.y[:] = as_like(y, self.y)
+
+    def advance(
+        self, state: np.ndarray, capacity: int, rtol: float, atol: float, log_t_end: float, most: int
+    ) -> Batch:
+        """Takes at most so many steps, see `loops`; `state` is updated."""
+        y, h, log_t = self.field.allocate(capacity, self.field.size), np.empty(capacity), np.empty(capacity)
+        arguments = self.method, self.work, state, y, h, log_t, rtol, atol, log_t_end, most
+        if self.compiled:
+            found = advance_compiled(self.field.functions, *arguments, self.field.has_equilibria)
+        else:
+            found = advance(self.field, *arguments)
+        done, outcome, evaluations, rejected, known = found
+        self._known = known if outcome == Outcome.REACHED and done else 0
+        return Batch(y[:done], h[:done], log_t[:done], Outcome(outcome), evaluations, rejected)
+
+    def sample(self, y: np.ndarray, h: float, log_t: float, log_t_new: float, targets: np.ndarray) -> np.ndarray:
+        """States (m, N), on the host, at the times `targets` within the step of size h from y at log_t to log_t_new."""
+        self.begin(y)
+        return self._sample(h, log_t, log_t_new, targets, 0)
+
+    def sample_last(self, h: float, log_t: float, log_t_new: float, target: float) -> np.ndarray:
+        """The state (N,) at a time within the step that reached the end, which need not be taken again."""
+        return self._sample(h, log_t, log_t_new, np.array([target]), self._known)[0]
+
+    def _sample(self, h, log_t, log_t_new, targets, known) -> np.ndarray:
+        out = self.field.allocate(len(targets), self.field.size)
+        # not as a float64 of NumPy, which would not let short floats be multiplied as such
+        arguments = self.method, self.work, float(h), log_t, log_t_new, targets, known, out
+        if self.compiled:
+            _sample_compiled(self.field.functions, *arguments)
+        else:
+            _sample(self.field, *arguments)
+        return host(out)
+
+    @staticmethod
+    def arrays(name: str = DEFAULT) -> int:
+        """How many arrays like a state a stepper works in."""
+        return method(name).stages + ROWS

@@ -1,0 +1,85 @@
+"""The scheme of Hadamard initialization."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy
+from numpy.typing import NDArray
+
+from .._checks import checked_integer
+from ..kernels.linking import linked, vector
+from ..kernels.walsh import add_by_sign, transform
+from ._registry import register
+from ._scheme import MAX_ENTRIES, Scheme, frozen
+from ._transform import TRANSFORM, Transform, Transforms
+
+
+@linked(*TRANSFORM)
+def _fast(matrix, work, spare, out, modes):
+    """Margins and forces alike, by the fast transform, which subtracts."""
+    work, out = vector(work, modes + 1), vector(out, modes)
+    work[0] = 0.0
+    transform(work)
+    for i in range(modes):
+        out[i] = work[0] - work[i + 1]
+    return 0.0
+
+
+@linked(*TRANSFORM)
+def _by_sign(matrix, work, spare, out, modes):
+    """By additions alone, in twice the time."""
+    work, spare, out = vector(work, modes + 1), vector(spare, modes + 1), vector(out, modes)
+    work[0] = 0.0
+    add_by_sign(work, spare)
+    for i in range(modes):
+        out[i] = 2.0 * spare[i + 1]
+    return 0.0
+
+
+NO_MATRIX = frozen(np.empty((0, 0)))
+TRANSFORMS = Transforms(Transform(_fast, NO_MATRIX), Transform(_fast, NO_MATRIX), Transform(_by_sign, NO_MATRIX))
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class _Hadamard(Scheme):
+    @property
+    def transforms(self) -> Transforms:
+        return TRANSFORMS
+
+    def _eigenvalues(self) -> NDArray[np.float64]:
+        return scipy.linalg.hadamard(self.classes, dtype=np.float64)
+
+    def _relations(self) -> NDArray[Any]:
+        points = np.arange(self.classes)
+        return np.bitwise_xor.outer(points, points)
+
+    def _eigenvectors(self) -> NDArray[np.float64]:
+        return self._eigenvalues() / math.sqrt(self.classes)
+
+
+@register("K a power of 2")
+def hadamard(K: int) -> Scheme:
+    """The group Z_2^n on K = 2^n points: x and y are in relation ``x XOR y``. Everything is done by the fast transform.
+
+    The scheme of Hadamard initialization (arXiv:2512.04006): the basis is the Sylvester-Hadamard matrix, in natural
+    order, divided by sqrt(K). All valencies and multiplicities are 1.
+
+    Parameters
+    ----------
+    K : int
+        A power of two from 2 to 2**28.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If K is anything else.
+    """
+    K = checked_integer("K", K, 2)
+    if K.bit_count() != 1 or K > MAX_ENTRIES:
+        raise ValueError(f"K must be a power of two from 2 to {MAX_ENTRIES}, got {K}")
+    ones = frozen(np.ones(K))
+    return _Hadamard("hadamard", (K,), K, ones, ones)

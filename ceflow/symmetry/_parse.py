@@ -1,0 +1,62 @@
+"""Schemes as text, for command lines."""
+
+from __future__ import annotations
+
+from .._checks import checked_integer
+from ._registry import SCHEMES
+from ._scheme import Scheme
+
+CLASSES = 16  # where nothing else is said
+
+
+def forms() -> str:
+    """What `parse` reads, for those who write it: schemes in alphabetical order, with the number of their classes."""
+    entries = (SCHEMES[name] for name in sorted(SCHEMES))
+    *others, last = (f"{entry.written} ({entry.hint})" for entry in entries if entry.hint is not None)
+    return f"{', '.join(others)} or {last}"
+
+
+def parse(text: str, classes: int | None = None) -> Scheme:
+    """The scheme that is written as a name and its numbers.
+
+    Parameters
+    ----------
+    text : str
+        A factory and its arguments, for example ``"hamming:3,4"`` or ``"cyclic:10"``; or only a factory that takes
+        nothing but K, ``"cyclic"``.
+    classes : int, optional
+        Number K of classes. It defaults to that of the text, and to 16 if the text has none.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If there is no such scheme, or it has another number of classes.
+
+    Examples
+    --------
+    >>> parse("hamming:3,4")
+    hamming(3, 4)
+    >>> parse("cyclic", 10)
+    cyclic(10)
+    """
+    if not isinstance(text, str):
+        raise TypeError(f"scheme must be a string, got {type(text).__name__}")
+    if classes is not None:
+        classes = checked_integer("classes", classes)
+    name, colon, numbers = text.partition(":")
+    entry = SCHEMES.get(name)
+    if entry is None or entry.hint is None:
+        raise ValueError(f"scheme must be {forms()}; got {text!r}")
+    if entry.arguments == ("K",) and not colon:
+        return entry.factory(CLASSES if classes is None else classes)
+    try:
+        arguments = [int(number) for number in numbers.split(",")]
+    except ValueError:
+        arguments = []
+    if len(arguments) != len(entry.arguments):
+        example = f"{name}:{','.join(entry.arguments).upper()}"
+        raise ValueError(f"scheme must be {example} with integers in place of the letters, got {text!r}")
+    scheme = entry.factory(*arguments)
+    if classes not in (None, scheme.classes):
+        raise ValueError(f"scheme {text} has {scheme.classes} classes, got {classes}")
+    return scheme

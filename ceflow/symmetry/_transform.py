@@ -1,0 +1,81 @@
+"""Products with the gaps of a scheme, as functions that compiled code links by address (see `kernels.linking`)."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from ..kernels import KERNEL
+from ..kernels.linking import FLOATS, INTEGER, Linked, call, linked, vector
+
+# Arguments of the functions, with D modes:
+#   matrix   what belongs to the transform, or anything if nothing does
+#   work     (D + 1) numbers, from the second on m_i s_i / K for margins, k_j p_j for forces; may be overwritten
+#   spare    (D + 1) numbers, overwritten
+#   out      (D) numbers, the result
+#   D
+TRANSFORM = (FLOATS, FLOATS, FLOATS, FLOATS, INTEGER)
+
+
+class Transform(NamedTuple):
+    """A linked function of the arguments `TRANSFORM`, and its matrix."""
+
+    function: Linked
+    matrix: NDArray[np.float64]
+
+    def rows(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The transform of every row of x, (n, D)."""
+        return _rows(self.function.address, self.matrix, x)
+
+
+class Transforms(NamedTuple):
+    """What a scheme gives to the flow.
+
+    Attributes
+    ----------
+    margins, forces : Transform
+        Of ``m_i s_i / K`` to margins, and of ``k_j p_j`` to forces; accurate relative to the sum of what comes in.
+    single_forces : Transform
+        As `forces`, but each of them with full relative accuracy.
+    """
+
+    margins: Transform
+    forces: Transform
+    single_forces: Transform
+
+    @classmethod
+    def dense(cls, gaps: NDArray[np.float64]) -> Transforms:
+        """By the matrix of gaps (D, D): of what is not negative, every result has full relative accuracy."""
+        transposed = gaps if np.array_equal(gaps, gaps.T) else np.ascontiguousarray(gaps.T)
+        transposed.setflags(write=False)
+        forces = Transform(_product, gaps)
+        return cls(Transform(_product, transposed), forces, forces)
+
+
+@njit(**KERNEL, fastmath={"reassoc", "contract"})  # a sum in any order, so that it vectorizes
+def _multiply(matrix, x, out):
+    for i in range(out.size):
+        total = 0.0
+        for j in range(out.size):
+            total += matrix[i * out.size + j] * x[j]
+        out[i] = total
+
+
+@linked(*TRANSFORM)
+def _product(matrix, work, spare, out, modes):
+    _multiply(vector(matrix, modes * modes), vector(work, modes + 1)[1:], vector(out, modes))
+    return 0.0
+
+
+@njit(cache=True)
+def _rows(address: int, matrix: NDArray[Any], x: NDArray[Any]) -> NDArray[Any]:
+    modes = x.shape[1]
+    out, work, spare = np.empty_like(x), np.empty(modes + 1), np.empty(modes + 1)
+    for n in range(len(x)):
+        for i in range(modes):  # a loop compiles much faster than an assignment to a slice
+            work[i + 1] = x[n, i]
+        call(address, (matrix, work, spare, out[n], modes))
+    return out

@@ -1,0 +1,35 @@
+"""Closed forms and bounds: cross-entropy gradient flow on two layers, and equilibria of its relatives.
+
+On the *ray* of neural collapse all singular values agree, ``s_i = s``, and ``ds/dt = sqrt(4 s^2 + c^2) lambda`` with
+the force ``lambda = K / (e^s + K - 1)`` and the imbalance ``c = |a^2 - b^2|``. Its time is known exactly, and bounds
+all other balanced solutions.
+
+Times are those of the "mean" reduction (the loss averaged over the K classes) unless told otherwise; with "sum" they
+are K times shorter. Every function of time takes either ``t`` or ``log_t``, for times beyond 1e308. Arguments
+broadcast, and scalars give scalars.
+"""
+
+from ._arguments import checked_classes
+from ._bounds import collapsed_loss, geometric_mean_bound, least_log_loss, loss_bound, loss_log_bound
+from ._equilibria import collapsed_force, decay_threshold, deviation_rate, equilibrium
+from ._ray import collapse_exponent, deviation_decay, ray_log_time, ray_singular_value, ray_time
+from ._regression import squared_error_singular_value
+
+__all__ = [
+    "checked_classes",
+    "collapse_exponent",
+    "collapsed_force",
+    "collapsed_loss",
+    "decay_threshold",
+    "deviation_decay",
+    "deviation_rate",
+    "equilibrium",
+    "geometric_mean_bound",
+    "least_log_loss",
+    "loss_bound",
+    "loss_log_bound",
+    "ray_log_time",
+    "ray_singular_value",
+    "ray_time",
+    "squared_error_singular_value",
+]

@@ -1,0 +1,187 @@
+"""Bounds of the cross-entropy: at a given nuclear norm, and at a given time of balanced flow on two layers."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .._checks import checked_array, log_time_unit
+from ..losses import CrossEntropy, Loss, as_loss, cross_entropy, log_cross_entropy
+from ..lyapunov import checked_modes, excess, log_growth, lyapunov, mean_singular_value
+from ..symmetry import Scheme
+from ._arguments import SMALLEST, checked_classes, checked_log_time
+from ._ray import collapsed_singular_value, solve
+
+
+def geometric_mean_bound(
+    scheme: Scheme,
+    s0: ArrayLike,
+    t: ArrayLike | None = None,
+    *,
+    log_t: ArrayLike | None = None,
+    reduction: str = "mean",
+) -> NDArray[np.float64]:
+    """Lower bound of the geometric mean of the singular values on balanced flow: nothing lags far behind the ray.
+
+    ``GM(t) >= exp(-V(0)) ray(t)``, where V is the function of `ceflow.lyapunov` and the ray starts at the
+    arithmetic mean of s0. V never increases, and so AM <= exp(V(0)) GM at all times; insert this into the rate of
+    GM.
+
+    Parameters
+    ----------
+    scheme : Scheme
+    s0 : (..., D) array
+        Singular values at t = 0, positive: one for each mode.
+    t, log_t : (...) array
+        Time, t >= 0, or its logarithm; one of the two. Broadcasts against the leading axes of s0.
+    reduction : {"mean", "sum"}
+        Unit of time.
+
+    Returns
+    -------
+    (...) array
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as described.
+
+    Notes
+    -----
+    [ceflow].
+    """
+    start = checked_modes(scheme, "s0", s0, SMALLEST)
+    log_t = checked_log_time(t, log_t) - log_time_unit(scheme.classes, reduction)
+    ray = collapsed_singular_value(log_t, mean_singular_value(scheme, start), scheme.classes, 0.0)
+    return (np.exp(-lyapunov(scheme, start)) * ray)[()]
+
+
+def loss_bound(
+    scheme: Scheme,
+    s0: ArrayLike,
+    t: ArrayLike | None = None,
+    *,
+    log_t: ArrayLike | None = None,
+    reduction: str = "mean",
+) -> NDArray[np.float64]:
+    """Upper bound of the loss at a given time on balanced flow.
+
+    The flow is the mirror flow of a convex loss, so that at any target its loss is at most the target's plus the
+    divergence of the start from the target, over t. The best collapsed target gives, with "sum",
+
+    ``L(t) <= min over x > 0 of K log(1 + (K-1) e^-x) + (1/t) sum_i (m_i/2) (x log(x / s_i(0)) - x + s_i(0))``;
+
+    with "mean" both t and L are those of the averaged loss: the first term is divided by K, the second stays.
+
+    Parameters
+    ----------
+    scheme, s0, t, log_t, reduction
+        As for `geometric_mean_bound`, but t > 0.
+
+    Returns
+    -------
+    (...) array
+        The bound on the loss, which the reduction averages or sums over the classes. See `loss_log_bound` where it
+        underflows.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as described.
+
+    Notes
+    -----
+    [ceflow]: the standard bound for mirror flow, with the potential of arXiv:2002.09277 at c = 0.
+    """
+    with np.errstate(over="ignore"):
+        return np.exp(loss_log_bound(scheme, s0, t, log_t=log_t, reduction=reduction))
+
+
+def loss_log_bound(
+    scheme: Scheme,
+    s0: ArrayLike,
+    t: ArrayLike | None = None,
+    *,
+    log_t: ArrayLike | None = None,
+    reduction: str = "mean",
+) -> NDArray[np.float64]:
+    """Logarithm of `loss_bound`."""
+    start = checked_modes(scheme, "s0", s0, SMALLEST)
+    classes, unit = scheme.classes, log_time_unit(scheme.classes, reduction)
+    log_t = checked_log_time(t, log_t) - unit
+    if np.isneginf(log_t).any():
+        raise ValueError("t must be positive: there is no bound at t = 0")
+    share = scheme.multiplicities[1:] / (classes - 1)
+    geometric_mean = np.exp(np.log(start) @ share)
+    log_wrong = math.log(classes - 1)
+
+    def stationarity(x: NDArray[np.float64], growth: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
+        """``log(log(x/GM) (e^x + K - 1) / 2K)``, which is log t at the minimum, and its slope in log log(x/GM)."""
+        log_sum = np.logaddexp(x, log_wrong)
+        return np.log(growth) + log_sum - math.log(2 * classes), 1.0 + growth * x * np.exp(x - log_sum)
+
+    target = solve(stationarity, log_t, geometric_mean, classes, 0.0)[..., None]
+    divergence = 0.5 * target[..., 0] * (excess(log_growth(target, start, target - start, 0.0)) @ share)
+    with np.errstate(divide="ignore"):
+        log_price = log_wrong + np.log(divergence) - log_t
+    log_odds = log_wrong - target[..., 0]
+    return (np.logaddexp(math.log(classes) + log_cross_entropy(log_odds), log_price) - unit)[()]
+
+
+def collapsed_loss(s: ArrayLike, classes: int, *, reduction: str = "mean") -> NDArray[np.float64]:
+    """Loss of collapsed logits: the least loss that any logits in a scheme can have at mean singular value s (Jensen).
+
+    ``log(1 + (K-1) e^-s)`` for each class. Collapse is optimal at given nuclear norm.
+
+    Parameters
+    ----------
+    s : array
+        Mean singular value, of any sign.
+    classes : int
+        K >= 2.
+    reduction : {"mean", "sum"}
+        Whether the loss is averaged or summed over the classes.
+
+    Returns
+    -------
+    array
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as described.
+
+    Notes
+    -----
+    arXiv:2512.04006 for Hadamard schemes; [ceflow] for all others.
+    """
+    log_odds = math.log(checked_classes(classes) - 1) - checked_array("s", s)
+    return cross_entropy(log_odds) * (classes * math.exp(-log_time_unit(classes, reduction)))
+
+
+def least_log_loss(
+    s: ArrayLike, classes: int, *, loss: str | Loss = "cross_entropy", reduction: str = "mean"
+) -> NDArray[np.float64]:
+    """Logarithm of the least loss at mean singular value s, `collapsed_loss`, also where that leaves float64.
+
+    Parameters
+    ----------
+    s, classes, reduction
+        As for `collapsed_loss`.
+    loss : str or Loss
+
+    Returns
+    -------
+    array
+        NaN for every loss but cross-entropy: it is proved for that one.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as described.
+    """
+    log_odds = math.log(checked_classes(classes) - 1) - checked_array("s", s)
+    least = log_cross_entropy(log_odds) + (math.log(classes) - log_time_unit(classes, reduction))
+    return (least if as_loss(loss) == CrossEntropy() else np.full_like(least, np.nan))[()]

@@ -1,0 +1,217 @@
+"""The ray of neural collapse: its time, its inverse, and how deviations from it decay."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .._checks import checked_array, log_time_unit
+from ..lyapunov import checked_imbalance, log_growth
+from ._arguments import SMALLEST, check_order, checked_classes, checked_log_time, checked_start
+
+NEGLIGIBLE = 45.0  # exp(-45) is below rounding
+
+_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(64)  # on [0, 1]; exact to rounding for exp on [0, 45]
+_NODES, _WEIGHTS = 0.5 * (_NODES + 1.0), 0.5 * _WEIGHTS
+
+
+def ray_time(
+    s: ArrayLike, s0: ArrayLike, classes: int, *, imbalance: float = 0.0, reduction: str = "mean"
+) -> NDArray[np.float64]:
+    """Time that collapsed layers take from one singular value to another.
+
+    Balanced, with "sum": ``t = (Ei(s) - Ei(s0) + (K-1) log(s/s0)) / (2K)``, Ei the exponential integral. What is
+    computed is a sum of positive integrals, accurate to rounding however close or far the ends are.
+
+    Parameters
+    ----------
+    s, s0 : arrays
+        End and start, ``s >= s0 > 0``; ``s0 = 0`` too if the layers are not balanced. At most 1e300.
+    classes : int
+        K >= 2.
+    imbalance : float
+        ``c = |a^2 - b^2|`` of the layers, the same for all modes; 0 if balanced.
+    reduction : {"mean", "sum"}
+        Unit of time.
+
+    Returns
+    -------
+    array
+        t >= 0; inf where it leaves float64 (see `ray_log_time`).
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as described.
+
+    Notes
+    -----
+    The balanced ray is that of arXiv:2512.04006, the unbalanced one [ceflow].
+    """
+    s, scaled, unit = _scaled_ray_time(s, s0, classes, imbalance, reduction)
+    with np.errstate(over="ignore"):
+        root = np.exp(0.5 * s)  # e^s may overflow where t does not
+        return (root * (scaled * math.exp(unit)) * root)[()]
+
+
+def ray_log_time(
+    s: ArrayLike, s0: ArrayLike, classes: int, *, imbalance: float = 0.0, reduction: str = "mean"
+) -> NDArray[np.float64]:
+    """Logarithm of `ray_time`, finite for all s > s0 and -inf for s = s0."""
+    s, scaled, unit = _scaled_ray_time(s, s0, classes, imbalance, reduction)
+    with np.errstate(divide="ignore"):
+        return (s + np.log(scaled) + unit)[()]
+
+
+def ray_singular_value(
+    t: ArrayLike | None = None,
+    *,
+    s0: ArrayLike,
+    classes: int,
+    log_t: ArrayLike | None = None,
+    imbalance: float = 0.0,
+    reduction: str = "mean",
+) -> NDArray[np.float64]:
+    """Singular value of collapsed layers at a given time: the inverse of `ray_time`.
+
+    Parameters
+    ----------
+    t, log_t : array
+        Time, t >= 0, or its logarithm; one of the two.
+    s0, classes, imbalance, reduction
+        As for `ray_time`.
+
+    Returns
+    -------
+    array
+        ``s >= s0``, to rounding; where many e-folds lie between s0 and s, to rounding times ``log(s/s0)``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as described.
+
+    Notes
+    -----
+    Sources as for `ray_time`. For large t, s is about ``log t + log log t``: margins grow like the logarithm of time.
+    """
+    unit = log_time_unit(checked_classes(classes), reduction)
+    log_t = checked_log_time(t, log_t) - unit
+    imbalance = checked_imbalance(imbalance)
+    return collapsed_singular_value(log_t, checked_start(s0, imbalance), classes, 0.5 * imbalance)[()]
+
+
+def deviation_decay(s: ArrayLike, s1: ArrayLike, classes: int) -> NDArray[np.float64]:
+    """Factor by which small deviations from the balanced ray shrink while the mean grows from s1 to s [ceflow].
+
+    To first order ``s_i = s (1 + r_i)`` with ``r_i(s) = r_i(s1) exp(-(s - s1) / K)``, the same for all modes, all
+    schemes.
+
+    Parameters
+    ----------
+    s, s1 : arrays
+        Mean singular values, ``s >= s1``.
+    classes : int
+        K >= 2.
+
+    Returns
+    -------
+    array
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as described.
+    """
+    s, s1 = checked_array("s", s), checked_array("s1", s1)
+    check_order("s", s, "s1", s1)
+    return np.exp((s1 - s) / checked_classes(classes))
+
+
+def collapse_exponent(classes: int) -> float:
+    """The power of time by which deviations from neural collapse decay in the end: ``r ~ t^(-1/K)`` [ceflow].
+
+    Up to powers of log t. Hundreds of classes take astronomically long to collapse.
+    """
+    return -1.0 / checked_classes(classes)
+
+
+def _scaled_ray_time(
+    s: ArrayLike, s0: ArrayLike, classes: int, imbalance: float, reduction: str
+) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
+    """s, the time times ``e^-s`` and the logarithm of its unit, from unchecked arguments."""
+    unit = log_time_unit(checked_classes(classes), reduction)
+    imbalance = checked_imbalance(imbalance)
+    s, s0 = checked_array("s", s), checked_start(s0, imbalance)
+    check_order("s", s, "s0", s0)
+    return s, _ray_time(s, s0, classes, 0.5 * imbalance), unit
+
+
+def _ray_time(s: NDArray[np.float64], s0: NDArray[np.float64], classes: int, half: float) -> NDArray[np.float64]:
+    """The time with "sum", times ``e^-s``, which keeps it from overflow; ``half = c/2``.
+
+    ``dt = (1 + (e^x - 1) / K) dx / (2 hypot(x, half))``. The 1 gives log_growth / 2. The rest is integrated by
+    Gauss's rule: below x = 1 over log_growth, in which the integrand falls off like ``e^-v`` from the top; above,
+    over x, with ``e^s`` taken out. The integrands are smooth on those intervals whatever half is.
+    """
+    growth = log_growth(s, s0, s - s0, half)
+    top, bottom = np.minimum(s, 1.0), np.minimum(s0, 1.0)
+    span = np.minimum(log_growth(top, bottom, top - bottom, half), NEGLIGIBLE)
+    below_one = span * (np.expm1(_advance(top[..., None], -span[..., None] * _NODES, half)) @ _WEIGHTS)
+    width = np.clip(s - np.maximum(s0, 1.0), 0.0, NEGLIGIBLE)
+    down = width[..., None] * _NODES
+    x = s[..., None] - down
+    above_one = width * ((np.exp(-down) * -np.expm1(-x) / np.hypot(x, half)) @ _WEIGHTS)
+    return 0.5 * growth * np.exp(-s) + (below_one * np.exp(-s) + above_one) / (2 * classes)
+
+
+def _advance(s: NDArray[np.float64], growth: NDArray[np.float64], half: float) -> NDArray[np.float64]:
+    """Where `log_growth` leads from s >= 0; the inverse."""
+    with np.errstate(over="ignore"):
+        return s * np.exp(growth) + half * (half / (s + np.hypot(s, half))) * np.sinh(growth)
+
+
+def collapsed_singular_value(
+    log_t: NDArray[np.float64], s0: NDArray[np.float64], classes: int, half: float
+) -> NDArray[np.float64]:
+    """`ray_singular_value` of checked arguments, in the time of "sum"; ``half = c/2``."""
+
+    def log_time(s: NDArray[np.float64], growth: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
+        scaled = _ray_time(s, s0, classes, half)
+        return s + np.log(scaled), growth / scaled * (1.0 + (classes - 1) * np.exp(-s)) / (2 * classes)
+
+    return solve(log_time, log_t, s0, classes, half)
+
+
+def solve(
+    function: Callable[..., tuple[NDArray[np.float64], ...]],
+    log_t: NDArray[np.float64],
+    s0: NDArray[np.float64],
+    classes: int,
+    half: float,
+) -> NDArray[np.float64]:
+    """The s >= s0 at which a function of s and g, ``g = log_growth(s, s0)``, is log_t; for `ray_log_time` and the like.
+
+    The function, which comes with its slope in log g, is the logarithm of a power series in g with non-negative
+    coefficients. Such a logarithm is convex in log g, so that Newton's method descends monotonically from any upper
+    bound. Two bounds hold: ``g <= 2t``, and, from ``t >= (e^s - e^s0) / (2K hypot(s, half))`` with the logarithm of
+    the root replaced by its tangent at ``anchor``, one that is tight for large t.
+    """
+    near = np.where(log_t < 5.0, _advance(s0, 2.0 * np.exp(np.minimum(log_t, 5.0)), half), np.inf)
+    instant = log_t < math.log(SMALLEST)  # near is right to rounding
+    log_t = np.maximum(log_t, math.log(SMALLEST))
+    reach = log_t + math.log(2 * classes)
+    anchor = 2.0 + half + np.maximum(reach, 0.0)
+    far = np.maximum(s0 + 1.0, (reach - 0.54 + np.log(anchor) + half / anchor) / (1.0 - 1.0 / anchor))
+    s, lowest = np.minimum(near, far), np.nextafter(s0 + 1e-307 * half, np.inf)
+    for _ in range(100):
+        s = np.maximum(s, lowest)  # where g does not underflow
+        growth = log_growth(s, s0, s - s0, half)
+        value, slope = function(s, growth)
+        previous, s = s, _advance(s, growth * np.expm1((log_t - value) / slope), half)
+        if np.all(np.abs(s - previous) <= 1e-9 * previous):  # the next step would be the square of that
+            break
+    return np.where(instant, near, np.maximum(s, s0))

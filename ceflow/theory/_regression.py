@@ -1,0 +1,60 @@
+"""The squared error, which decouples the modes."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .._checks import LIMIT, checked_array, checked_number, log_time_unit
+from ._arguments import SMALLEST, checked_classes, checked_log_time
+
+
+def squared_error_singular_value(
+    t: ArrayLike | None = None,
+    *,
+    s0: ArrayLike,
+    classes: int,
+    log_t: ArrayLike | None = None,
+    weight_decay: float = 0.0,
+    reduction: str = "mean",
+) -> NDArray[np.float64]:
+    """Singular value of two balanced layers under the squared error: every mode follows its own logistic curve.
+
+    ``ds/dt = 2 s (r - s)`` with "sum", r = 1 - weight_decay: growth as exp(2 r t), then saturation at r, whatever the
+    other modes do. Cross-entropy couples the modes and never saturates.
+
+    Parameters
+    ----------
+    t, log_t : array
+        Time, t >= 0, or its logarithm; one of the two.
+    s0 : array
+        Singular value at t = 0, positive; all modes of any scheme obey the same formula.
+    classes : int
+        K >= 2: the unit of time of "mean".
+    weight_decay, reduction
+        As in `ceflow.SpectralFlow`.
+
+    Returns
+    -------
+    array
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as described.
+
+    Notes
+    -----
+    Saxe, McClelland & Ganguli, arXiv:1312.6120.
+    """
+    unit = log_time_unit(checked_classes(classes), reduction)
+    decay = checked_number("weight_decay", weight_decay, 0.0, LIMIT) * math.exp(unit)
+    time = np.exp(np.minimum(checked_log_time(t, log_t) - unit, 700.0))
+    s0 = checked_array("s0", s0, SMALLEST)
+    rate = 2.0 * (1.0 - decay)
+    with np.errstate(over="ignore", under="ignore"):
+        fall = np.exp(-rate * time)
+        reach = 2.0 * time if rate == 0.0 else -2.0 * np.expm1(-rate * time) / rate
+        return (s0 / (fall + s0 * reach))[()]
