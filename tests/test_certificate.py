@@ -388,7 +388,7 @@ def test_other_losses_depths_and_decay(loss, depth, decay):
     certificate = run.certificate()
     assert certificate.passed and certificate.error_estimate < 1e-7, str(certificate)
     assert certificate["layers follow the equations"].status == "passed"
-    assert ("at rest" in run.message) == bool(decay or flow.loss.pull)
+    assert ("at rest" in run.message) == bool(decay or flow.loss.counterforce)
     assert max(map(len, str(certificate).splitlines())) <= 80
     wrong = copy.copy(run)  # the equations are those that were asked for
     wrong.flow = cf.SpectralFlow(HADAMARD, loss=loss, depth=depth, weight_decay=decay + 0.003)

@@ -104,7 +104,7 @@ def test_forces_of_collapsed_logits(loss):
         log_scale, _ = losses.residual(loss, float(K), 1.0, np.array([K - 1.0]), np.array([s]), out)
         expected = K / (K - 1) * out[0] * np.exp(log_scale)
         assert loss.collapsed_force(s, K) == pytest.approx(expected, rel=1e-13)
-    by_name = {"label_smoothing": 1.0 - loss.pull, "focal": cf.theory.collapsed_force(0.0, K, loss=loss)}
+    by_name = {"label_smoothing": 1.0 - loss.counterforce, "focal": cf.theory.collapsed_force(0.0, K, loss=loss)}
     assert loss.force_at_rest(K) == pytest.approx(by_name.get(loss.name, 1.0), rel=1e-15)
 
 
@@ -119,7 +119,7 @@ def test_names_text_and_specifications():
         assert losses.residual(loss, 2.0, 1.0, np.ones(1), np.ones(1), np.empty(1))
         assert loss.words and loss.residual_formula
     assert list(map(str, ALL[:4])) == ["cross_entropy", "squared_error", "label_smoothing(0.1)", "focal(2)"]
-    assert parse("focal") == Focal() == losses.focal() == Focal(2) and parse("label_smoothing:0.2").pull == 0.2
+    assert parse("focal") == Focal() == losses.focal() == Focal(2) and parse("label_smoothing:0.2").counterforce == 0.2
     assert Focal(2) != Focal(3) and CrossEntropy() != SquaredError()
     assert [loss.name for loss in ALL[:4] if not loss.margins_only] == ["squared_error"]
     older = {"squared": False, "smoothing": 0.0, "focusing": 0.0}

@@ -89,16 +89,16 @@ class Certificate:
     def to_dict(self) -> dict[str, Any]:
         """All of it in terms of JSON; what is not finite becomes None."""
 
-        def plain(value):
+        def finite(value):
             return float(value) if value is not None and math.isfinite(value) else None
 
         return {
             "run": self.run,
             "passed": self.passed,
-            "error_estimate": plain(self.error_estimate),
+            "error_estimate": finite(self.error_estimate),
             "samples": self.samples,
             "checks": [
-                check._asdict() | {name: plain(getattr(check, name)) for name in ("value", "limit", "log_t")}
+                check._asdict() | {name: finite(getattr(check, name)) for name in ("value", "limit", "log_t")}
                 for check in self.checks
             ],
         }

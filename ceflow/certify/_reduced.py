@@ -137,7 +137,7 @@ class ReducedView(View):
 
     @property
     def why_no_signs(self) -> str:
-        return f"with the loss {self.loss} a force may have any sign" if self.loss.pull else ""
+        return f"with the loss {self.loss} a force may have any sign" if self.loss.counterforce else ""
 
     @property
     def why_some_fall(self) -> str:

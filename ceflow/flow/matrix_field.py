@@ -30,7 +30,7 @@ class MatrixField:
         self.classes = shapes[0][-2]
         self.log_unit = log_time_unit(self.classes, flow.reduction)
         self.decay = flow.weight_decay * math.exp(self.log_unit)
-        self.has_equilibria = flow.loss.pull > 0.0 or self.decay > 0.0
+        self.has_equilibria = flow.loss.counterforce > 0.0 or self.decay > 0.0
         self.size = sum(math.prod(shape) for shape in shapes)
         self.ends = np.cumsum([math.prod(shape) for shape in shapes])
         batch = shapes[0][:-2]
@@ -76,10 +76,10 @@ class MatrixField:
             dy *= xp.exp(log_scale - high)
             decay, log_scale = self.decay * xp.exp(-high), high
         activity = xp.sqrt(self.squares(dy) * inverse) + decay
-        if self.flow.loss.pull > 0.0:
+        if self.flow.loss.counterforce > 0.0:
             # what the constant part of the residual would do, from the mean square of the layers' singular values
             gain = (size / self.rank) ** (len(factors) / 2 - 1)
-            activity = activity + self.flow.loss.pull * gain * xp.exp(-log_scale)
+            activity = activity + self.flow.loss.counterforce * gain * xp.exp(-log_scale)
         if self.decay > 0.0:
             dy -= decay * y
         speed = xp.clip(xp.sqrt((activity**2).mean()), self.tiny, None)

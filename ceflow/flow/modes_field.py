@@ -274,8 +274,8 @@ def modes_field(
     decay: float, log_unit: float, equal_pairs: float, vanished: float, unequal: bool, closes: bool,
 ) -> CompiledField:  # fmt: skip
     """The field of any other flow."""
-    modes, equilibria = weights.size, loss.pull > 0.0 or decay > 0.0
-    numbers = classes, base, 1.0 / count, decay, log_unit, loss.pull, equal_pairs, vanished
+    modes, equilibria = weights.size, loss.counterforce > 0.0 or decay > 0.0
+    numbers = classes, base, 1.0 / count, decay, log_unit, loss.counterforce, equal_pairs, vanished
     data = _packed(numbers, (active, direction, valencies, weights), constants.ravel(), loss.packed)
     sizes = modes, size, len(constants), loss.packed.size, unequal, closes, equilibria
     layout = _layout(sizes, loss.residual.address, margins, forces)

@@ -181,8 +181,8 @@ class SpectralFlow(Flow):
         """Singular values (n, D) at coordinates (n, N), and the gains of `ceflow.network.coordinates`."""
         constants = coordinates.constants(start, self.depth)
         s, gain = np.empty((2, len(y), self.scheme.modes))
-        others, paired = coordinates.equal_pairs(start, self.depth), coordinates.unbalanced(constants)
-        coordinates.singular_values_of_rows(constants, others, paired, np.ascontiguousarray(y), s, gain)
+        equal_pairs, unequal = coordinates.equal_pairs(start, self.depth), coordinates.unbalanced(constants)
+        coordinates.singular_values_of_rows(constants, equal_pairs, unequal, np.ascontiguousarray(y), s, gain)
         return s, gain
 
     # -- between modes and matrices -----------------------------------------------------------------------------------

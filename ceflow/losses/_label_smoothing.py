@@ -47,7 +47,7 @@ class LabelSmoothing(OddsLoss):
         return f"cross-entropy, label smoothing e = {self.smoothing:g}"
 
     @property
-    def pull(self) -> float:
+    def counterforce(self) -> float:
         return self.smoothing
 
     def log_value(self, margins, valencies=None, mean=0.0):

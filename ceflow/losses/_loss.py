@@ -49,7 +49,7 @@ class Loss(abc.ABC):
     margins_only : bool
         Whether it is a positive function of the margins alone, so that its logarithm says something. The squared error
         also depends on the mean of the logits, and may fall to 0.
-    pull : float
+    counterforce : float
         Size of the constant part of the forces that the growing logits come to balance; 0 if they never do.
     residual : Linked
         A compiled function of the arguments `RESIDUAL`, which does what `ceflow.losses.residual` describes; a[0] is
@@ -61,7 +61,7 @@ class Loss(abc.ABC):
     words: ClassVar[str]
     residual_formula: ClassVar[str]
     margins_only: ClassVar[bool] = True
-    pull: ClassVar[float] = 0.0
+    counterforce: ClassVar[float] = 0.0
     residual: ClassVar[Linked]
 
     def __init_subclass__(cls, **options: Any) -> None:

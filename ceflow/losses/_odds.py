@@ -11,7 +11,8 @@ from ._margins import accuracy_gap, response, shares
 
 
 class OddsLoss(Loss):
-    """A loss ``phi(S)``, S the odds of error, plus at most a linear function of the margins, of slope `pull` / K.
+    """A loss ``phi(S)``, S the odds of error, plus at most a linear function of the margins, its slope
+    `counterforce` / K.
 
     The relations share in the force g = d phi / d log S as they do in the odds.
     """
@@ -26,4 +27,4 @@ class OddsLoss(Loss):
         return response(share, *self.slopes(log_odds), change)
 
     def collapsed_force(self, s, classes):
-        return classes / (classes - 1.0) * self.slopes(math.log(classes - 1) - s)[0] - self.pull
+        return classes / (classes - 1.0) * self.slopes(math.log(classes - 1) - s)[0] - self.counterforce

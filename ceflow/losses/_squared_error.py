@@ -37,7 +37,7 @@ class SquaredError(Loss):
     words = "squared error"
     residual_formula = "I - 11'/K - Z"
     margins_only = False
-    pull = 1.0
+    counterforce = 1.0
     residual = _residual
 
     def log_value(self, margins, valencies=None, mean=0.0):

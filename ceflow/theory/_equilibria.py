@@ -75,7 +75,7 @@ def equilibrium(
         If an argument is not as described.
     """
     force, decay, top = _equilibrium_problem(classes, loss, depth, weight_decay, reduction)
-    if decay == 0.0 and as_loss(loss).pull == 0.0:
+    if decay == 0.0 and as_loss(loss).counterforce == 0.0:
         return math.inf
     if force(top) <= decay:
         return 0.0
