@@ -64,7 +64,7 @@ class Run:
         self.checkpoint, self.every, self.saved = None, math.inf, time.monotonic()
         self.outcome = Outcome.REACHED
         self.segments: list = []  # that are finished
-        self.growing = None  # the one that is not: (field, [(states, step sizes, log times) of start and each chunk])
+        self.growing, self.again = [], None  # the pieces of the one that is not, and what makes its field
         self.known_to = -math.inf  # rows up to here are known
         y = flow.origin(start)
         self.found = [(np.array([-math.inf]), y[None])]  # rows that are final: (log_t, y)
@@ -123,7 +123,7 @@ class Run:
         # of a flow that takes its time, no more than a step is lost by an interrupt
         most = max(1, min(CHUNK_STEPS, CHUNK_BYTES // (8 * y.size))) if stepper.compiled else 1
         size = min(most, FIRST_CHUNK)
-        self.growing = functools.partial(self._motion, y, float(state[0])), [(y[None], np.empty(0), state[:1].copy())]
+        self.again = functools.partial(self._motion, y, float(state[0]))
         last, before = y, state[:1].copy()  # the last knot, where the flow lives
         while True:
             left = self.max_steps - self.nsteps - self.nrejected
@@ -136,11 +136,12 @@ class Run:
             segment = Steps(lambda: field, states, h, np.concatenate([before, log_t]), self.method)
             if n and log_t[-1] > self.log_end:
                 segment.end = self.log_end, stepper.sample_last(h[-1], *segment.log_t[-2:], self.log_end)
-            stopped = n > 0 and self._collect(segment.log_t, segment)
+            known = states if isinstance(states, np.ndarray) else None
+            stopped = n > 0 and self._collect(segment.log_t, segment, known)
             if n:
                 last, before = states[-1], log_t[-1:]
                 if self.dense_output:
-                    self.growing[1].append((ends, h, log_t))
+                    self.growing.append(segment)
                 if not stopped:  # else the run goes on from before the place where it stopped
                     self.at = Resume(state.copy(), last, (states[-2:], h[-1:], segment.log_t[-2:]), {})
             self._show(bar, state[0])
@@ -150,20 +151,13 @@ class Run:
             if stopped or batch.outcome != Outcome.RUNNING:
                 break
             size = min(most, 2 * size)
-        self.segments += self._grown()
-        self.growing = None
+        self.segments += Steps.joined(self.growing, self.again)
+        self.growing = []
         if stopped:
             return Outcome.STOPPED, host(last)
         if batch.outcome in (Outcome.STEPS_SPENT, Outcome.STEP_TOO_SMALL):
             self._fail(batch.outcome, state[0])
         return batch.outcome, host(stepper.y)
-
-    def _grown(self) -> list[Steps]:
-        """The segment that is being integrated, as far as it is known."""
-        if self.growing is None or len(self.growing[1]) == 1:
-            return []
-        field, parts = self.growing
-        return [Steps(field, *(np.concatenate(columns) for columns in zip(*parts, strict=True)), self.method)]
 
     def _follow(self, segment) -> None:
         """Follows a closed form to the end."""
@@ -187,19 +181,24 @@ class Run:
 
     # -- rows ----------------------------------------------------------------------------------------------------------
 
-    def _collect(self, log_t: np.ndarray, segment) -> bool:
-        """Takes the rows after ``log_t[0]`` out of a new segment. Returns whether the criterion has been met."""
+    def _collect(self, log_t: np.ndarray, segment, states: np.ndarray | None = None) -> bool:
+        """Takes the rows after ``log_t[0]`` out of a new segment, of which the states at log_t may be known. Returns
+        whether the criterion has been met."""
         if self.until is None and self.wanted is None and not self.dense_output:  # only the last row is asked for
             if log_t[-1] >= self.log_end:
                 self.found[1:] = [(np.array([self.log_end]), segment.sample(np.array([self.log_end])))]
             return False
-        first, inside = max(log_t[0], self.known_to), log_t[1:]
-        inside = inside[(inside > first) & (inside < self.log_end)]
+        first = max(log_t[0], self.known_to)
+        knots = slice(np.searchsorted(log_t, first, "right"), np.searchsorted(log_t, self.log_end, "left"))
+        inside, y = log_t[knots], None
         if log_t[-1] >= self.log_end:
-            inside = np.concatenate([inside, [self.log_end]])
+            inside = np.append(inside, self.log_end)
         if not len(inside):
             return False
-        y = segment.sample(inside) if self.until is not None or self.wanted is None else None
+        if self.until is not None or self.wanted is None:
+            y = segment.sample(inside) if states is None else host(states[knots])
+            if len(y) < len(inside):
+                y = np.concatenate([y, segment.sample(inside[-1:])])
         stop = self._stopped(inside, y, first, segment) if self.until is not None else False
         if stop:
             inside = np.append(inside[inside < self.log_end], self.log_end)
@@ -248,7 +247,7 @@ class Run:
             found = found if self.wanted[0] == -math.inf else found[1:]
             if not found:
                 found = [(np.empty(0), np.empty((0, self.found[0][1].shape[1])))]
-        segments = self.segments + self._grown()
+        segments = self.segments + Steps.joined(self.growing, self.again)
         outcome, end = (Outcome.RUNNING, float(self.at.state[0])) if unfinished else (self.outcome, self.log_end)
         run = trajectory_type(self.flow)(
             self.flow,

@@ -261,11 +261,20 @@ def plain_field(
 ) -> CompiledField:  # fmt: skip
     """The field of two balanced layers under cross-entropy, all modes of which move."""
     modes = weights.size
-    numbers = classes, 1.0, 1.0 / modes, 0.0, log_unit, 0.0, 0.0, vanished
-    data = _packed(numbers, (weights * constants[0], 2.0 * direction, valencies, weights))
+    data = empty(_NUMBERS + 4 * (modes + 1))
+    data[:_NUMBERS] = classes, 1.0, 1.0 / modes, 0.0, log_unit, 0.0, 0.0, vanished
+    _pack_plain(constants, weights, valencies, direction, data[_NUMBERS:])
     addresses = _plain_rates.address, _plain_norm.address, _plain_event.address
     functions = Functions(*addresses, data, layout, empty(_SPACES * (modes + 1)))
     return CompiledField(modes, functions, False, (transforms.margins.matrix, transforms.forces.matrix))
+
+
+@njit(**KERNEL)
+def _pack_plain(constants, weights, valencies, direction, out):
+    step = weights.size + 1
+    for i in range(weights.size):
+        out[i], out[step + i] = weights[i] * constants[0, i], 2.0 * direction[i]
+        out[2 * step + i], out[3 * step + i] = valencies[i], weights[i]
 
 
 def modes_field(

@@ -159,7 +159,7 @@ class SpectralFlow(Flow):
                 base=base, count=count, decay=self.weight_decay * math.exp(log_unit), equal_pairs=equal_pairs,
                 unequal=unequal, closes=closes, **common,
             )  # fmt: skip
-        if closes and field.event(y, np.ones(modes), rtol) == Event.CHANGE:  # the modes have merged
+        if closes and field.event(y, active, rtol) == Event.CHANGE:  # the modes have merged
             return self.segment(Ray.kind, start, y, log_t)
         return field
 

@@ -52,15 +52,21 @@ def constants(start: np.ndarray, depth: float = 2) -> np.ndarray:
     """
     if start.ndim == 1:
         rows = np.empty((3, start.size))
-        rows[0] = start if depth == 2 else np.copysign(np.abs(start) ** (2.0 / depth), start)
-        np.maximum(rows[0], 0.0, out=rows[1])
-        np.maximum(-rows[0], 0.0, out=rows[2])
+        _balanced_constants(start, 2.0 / depth, rows)
         return rows
     size = np.sort(np.abs(start), axis=0)
     sign = np.prod(np.sign(start), axis=0)
     a, b = size[0] * np.where(sign < 0.0, -1.0, 1.0), size[1]
     offsets = [((w - size[0]) * (w + size[0]) + (w - size[1]) * (w + size[1])) / 2 for w in size[2:]]
     return np.stack([a * b, ((a + b) / 2) ** 2, ((a - b) / 2) ** 2, *offsets])
+
+
+@njit(**KERNEL)
+def _balanced_constants(s, power, rows):
+    for i in range(s.size):
+        size = abs(s[i]) if power == 1.0 else abs(s[i]) ** power
+        rows[0, i] = math.copysign(size, s[i])
+        rows[1, i], rows[2, i] = (size, 0.0) if s[i] > 0.0 else (0.0, size)
 
 
 def equal_pairs(start: np.ndarray, depth: float) -> float:

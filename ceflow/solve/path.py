@@ -38,6 +38,22 @@ class Steps:
         self.field, self.y, self.h, self.log_t, self.method = field, y, h, log_t, method
         self.end: tuple[float, np.ndarray] | None = None
 
+    @staticmethod
+    def joined(pieces: list[Steps], field: Callable) -> list[Steps]:
+        """One segment, if any, of pieces that follow each other; what makes its field is given."""
+        if not pieces:
+            return []
+        first, *others = pieces
+        y, h, log_t = first.y, first.h, first.log_t
+        if others:
+            ends = [piece.y[1:] for piece in others]
+            y = np.concatenate([y, *ends]) if isinstance(y, np.ndarray) else sum(ends, list(y))
+            h = np.concatenate([piece.h for piece in pieces])
+            log_t = np.concatenate([log_t, *(piece.log_t[1:] for piece in others)])
+        whole = Steps(field, y, h, log_t, first.method)
+        whole.end = pieces[-1].end
+        return [whole]
+
     def sample(self, log_t: np.ndarray) -> np.ndarray:
         """States (m, N) at the given log times, each within the segment."""
         out = np.empty((len(log_t), len(self.y[0])))
