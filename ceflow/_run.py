@@ -124,26 +124,25 @@ class Run:
         most = max(1, min(CHUNK_STEPS, CHUNK_BYTES // (8 * y.size))) if stepper.compiled else 1
         size = min(most, FIRST_CHUNK)
         self.again = functools.partial(self._motion, y, float(state[0]))
-        last, before = y, state[:1].copy()  # the last knot, where the flow lives
+        last = y  # the last knot, where the flow lives
         while True:
             left = self.max_steps - self.nsteps - self.nrejected
             batch = stepper.advance(state, size, self.rtol, self.atol, self.log_end, left)
             n, h, log_t = len(batch.h), batch.h, batch.log_t
             self.nfev, self.nsteps = self.nfev + batch.evaluations, self.nsteps + n
             self.nrejected += batch.rejected
-            ends = host(batch.y) if self.dense_output else batch.y
-            states = np.concatenate([last[None], ends]) if isinstance(ends, np.ndarray) else [last, *ends]
-            segment = Steps(lambda: field, states, h, np.concatenate([before, log_t]), self.method)
-            if n and log_t[-1] > self.log_end:
-                segment.end = self.log_end, stepper.sample_last(h[-1], *segment.log_t[-2:], self.log_end)
+            states = host(batch.y) if self.dense_output else batch.y
             known = states if isinstance(states, np.ndarray) else None
-            stopped = n > 0 and self._collect(segment.log_t, segment, known)
+            segment = Steps(lambda: field, states, h, log_t, self.method)
+            if n and log_t[-1] > self.log_end:
+                segment.end = self.log_end, stepper.sample_last(h[-1], *log_t[-2:], self.log_end)
+            stopped = n > 0 and self._collect(log_t, segment, known)
             if n:
-                last, before = states[-1], log_t[-1:]
+                last = states[-1]
                 if self.dense_output:
                     self.growing.append(segment)
                 if not stopped:  # else the run goes on from before the place where it stopped
-                    self.at = Resume(state.copy(), last, (states[-2:], h[-1:], segment.log_t[-2:]), {})
+                    self.at = Resume(state.copy(), last, (states[-2:], h[-1:], log_t[-2:]), {})
             self._show(bar, state[0])
             if self.checkpoint is not None and time.monotonic() - self.saved > self.every:
                 self.trajectory(unfinished=True).save(self.checkpoint)
@@ -266,7 +265,7 @@ class Run:
         )
         tail = self.at.tail
         if tail is not None and not isinstance(tail[0], np.ndarray):
-            tail = (np.stack([host(y) for y in tail[0]]), *tail[1:])
+            tail = (host(tail[0]), *tail[1:])
         options = {name: getattr(self, name) for name in ("rtol", "atol", "closed_form", "dense_output", "method")}
         run._resume = Resume(self.at.state, host(self.at.y), tail, options)
         return run

@@ -262,19 +262,23 @@ def plain_field(
     """The field of two balanced layers under cross-entropy, all modes of which move."""
     modes = weights.size
     data = empty(_NUMBERS + 4 * (modes + 1))
-    data[:_NUMBERS] = classes, 1.0, 1.0 / modes, 0.0, log_unit, 0.0, 0.0, vanished
-    _pack_plain(constants, weights, valencies, direction, data[_NUMBERS:])
+    _pack_plain(constants, weights, valencies, direction, classes, log_unit, vanished, data)
     addresses = _plain_rates.address, _plain_norm.address, _plain_event.address
     functions = Functions(*addresses, data, layout, empty(_SPACES * (modes + 1)))
     return CompiledField(modes, functions, False, (transforms.margins.matrix, transforms.forces.matrix))
 
 
 @njit(**KERNEL)
-def _pack_plain(constants, weights, valencies, direction, out):
-    step = weights.size + 1
-    for i in range(weights.size):
-        out[i], out[step + i] = weights[i] * constants[0, i], 2.0 * direction[i]
-        out[2 * step + i], out[3 * step + i] = valencies[i], weights[i]
+def _pack_plain(constants, weights, valencies, direction, classes, log_unit, vanished, data):
+    modes = weights.size
+    for i in range(_NUMBERS):
+        data[i] = 0.0
+    data[_CLASSES], data[_BASE], data[_INVERSE_COUNT] = classes, 1.0, 1.0 / modes
+    data[_LOG_UNIT], data[_VANISHED] = log_unit, vanished
+    for i in range(modes):
+        place = _NUMBERS + i
+        data[place], data[place + modes + 1] = weights[i] * constants[0, i], 2.0 * direction[i]
+        data[place + 2 * (modes + 1)], data[place + 3 * (modes + 1)] = valencies[i], weights[i]
 
 
 def modes_field(

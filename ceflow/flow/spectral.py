@@ -134,7 +134,7 @@ class SpectralFlow(Flow):
         constants, modes = coordinates.constants(start, self.depth), self.scheme.modes
         equal_pairs = coordinates.equal_pairs(start, self.depth)
         vanished = coordinates.vanished(constants, equal_pairs)
-        direction, active = np.empty((2, modes))
+        direction, active = np.empty(modes), np.empty(modes)
         count, growing = coordinates.mobility(constants, vanished, y, direction, active)
         if count == 0:
             return self.segment(Rest.kind, start, y, log_t)

@@ -157,6 +157,8 @@ def locate(series: np.ndarray, log_start: float, log_step: float, target: float,
     low, high, x = 0.0, 1.0, 1.0
     for _ in range(200):
         log_t = log_sum(log_start, log_step + log_integral(series, x, scratch))
+        if abs(log_t - target) <= 2e-16 * max(1.0, abs(target)):
+            return x
         if log_t > target:
             high = x
         else:

@@ -22,7 +22,7 @@ class Steps:
     ----------
     field : callable
         Makes the vector field.
-    y : (n + 1, N) array of states at the knots, or a list of them where they still are on a device
+    y : (n + 1, N) array of states at the knots, on the host or where the flow lives
     h : (n,) array of step sizes in the clock
     log_t : (n + 1,) array of log times at the knots
     method : str
@@ -33,7 +33,7 @@ class Steps:
     kind = "steps"
 
     def __init__(
-        self, field: Callable, y: np.ndarray | list, h: np.ndarray, log_t: np.ndarray, method: str = DEFAULT
+        self, field: Callable, y: np.ndarray, h: np.ndarray, log_t: np.ndarray, method: str = DEFAULT
     ) -> None:
         self.field, self.y, self.h, self.log_t, self.method = field, y, h, log_t, method
         self.end: tuple[float, np.ndarray] | None = None
@@ -46,8 +46,7 @@ class Steps:
         first, *others = pieces
         y, h, log_t = first.y, first.h, first.log_t
         if others:
-            ends = [piece.y[1:] for piece in others]
-            y = np.concatenate([y, *ends]) if isinstance(y, np.ndarray) else sum(ends, list(y))
+            y = np.concatenate([host(y), *(host(piece.y[1:]) for piece in others)])
             h = np.concatenate([piece.h for piece in pieces])
             log_t = np.concatenate([log_t, *(piece.log_t[1:] for piece in others)])
         whole = Steps(field, y, h, log_t, first.method)
@@ -56,12 +55,10 @@ class Steps:
 
     def sample(self, log_t: np.ndarray) -> np.ndarray:
         """States (m, N) at the given log times, each within the segment."""
-        out = np.empty((len(log_t), len(self.y[0])))
         if self.end is not None and len(log_t) and log_t[-1] == self.end[0]:
-            out[-1] = self.end[1]
-            if len(log_t) > 1:
-                out[:-1] = self.sample(log_t[:-1])
-            return out
+            end = self.end[1][None]
+            return np.concatenate([self.sample(log_t[:-1]), end]) if len(log_t) > 1 else end
+        out = np.empty((len(log_t), len(self.y[0])))
         step = np.searchsorted(self.log_t, log_t, side="right") - 1
         exact = self.log_t[step] == log_t
         if isinstance(self.y, np.ndarray):

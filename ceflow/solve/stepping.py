@@ -50,7 +50,8 @@ def _sample(field, method, work, h, log_t, log_t_new, targets, known, out):
 
 
 class Batch(NamedTuple):
-    """Accepted steps: their ends y (an array where the field lives), sizes, log times; and what they cost."""
+    """n accepted steps: the n + 1 states y between them (an array where the field lives) and log times, n sizes; and
+    what they cost."""
 
     y: np.ndarray
     h: np.ndarray
@@ -89,15 +90,16 @@ class Stepper:
         self, state: np.ndarray, capacity: int, rtol: float, atol: float, log_t_end: float, most: int
     ) -> Batch:
         """Takes at most so many steps, see `loops`; `state` is updated."""
-        y, h, log_t = self.field.allocate(capacity, self.field.size), np.empty(capacity), np.empty(capacity)
-        arguments = self.method, self.work, state, y, h, log_t, rtol, atol, log_t_end, most
+        y, log_t, h = self.field.allocate(capacity + 1, self.field.size), np.empty(capacity + 1), np.empty(capacity)
+        y[0], log_t[0] = self.y, state[0]
+        arguments = self.method, self.work, state, y[1:], h, log_t[1:], rtol, atol, log_t_end, most
         if self.compiled:
             found = advance_compiled(self.field.functions, *arguments, self.field.has_equilibria)
         else:
             found = advance(self.field, *arguments)
         done, outcome, evaluations, rejected, known = found
         self._known = known if outcome == Outcome.REACHED and done else 0
-        return Batch(y[:done], h[:done], log_t[:done], Outcome(outcome), evaluations, rejected)
+        return Batch(y[: done + 1], h[:done], log_t[: done + 1], Outcome(outcome), evaluations, rejected)
 
     def sample(self, y: np.ndarray, h: float, log_t: float, log_t_new: float, targets: np.ndarray) -> np.ndarray:
         """States (m, N), on the host, at the times `targets` within the step of size h from y at log_t to log_t_new."""
