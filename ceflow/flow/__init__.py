@@ -2,8 +2,9 @@
 
 from ._flow import Flow
 from .matrix import MatrixFlow, random_init
+from .objective import Objective
 from .ray import Ray
 from .rest import Rest
 from .spectral import SpectralFlow
 
-__all__ = ["Flow", "MatrixFlow", "Ray", "Rest", "SpectralFlow", "random_init"]
+__all__ = ["Flow", "MatrixFlow", "Objective", "Ray", "Rest", "SpectralFlow", "random_init"]

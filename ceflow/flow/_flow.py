@@ -7,42 +7,49 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .._checks import LIMIT, checked_number, log_time_unit
-from ..losses import Loss, as_loss
+from ..losses import Loss
+from .objective import Objective
 
 
 class Flow(abc.ABC):
-    """Gradient flow of a loss on the layers of a linear network, from any start that it accepts.
+    """Gradient flow of an objective on the layers of a network, from any start that it accepts.
 
     Attributes
     ----------
-    loss : Loss
-    depth : float
-        Number of layers.
-    reduction : {"mean", "sum"}
-    weight_decay : float
+    objective : Objective
+        What is descended; its loss, depth, reduction and weight decay are attributes of the flow too.
     """
 
     kind: ClassVar[str]
     memory_errors: tuple[type[Exception], ...] = (MemoryError,)  # what is raised where memory does not suffice
-    depth: float
 
-    def __init__(self, loss: str | Loss, reduction: str, weight_decay: float) -> None:
-        log_time_unit(2, reduction)
-        self.loss, self.reduction = as_loss(loss), reduction
-        self.weight_decay = checked_number("weight_decay", weight_decay, 0.0, LIMIT)
+    def __init__(self, objective: Objective) -> None:
+        self.objective = objective
 
     @property
-    def _options_text(self) -> str:
-        """The options as a repr shows them."""
-        decay = f", weight_decay={self.weight_decay:g}" if self.weight_decay else ""
-        return f", loss={str(self.loss)!r}, depth={self.depth}, reduction={self.reduction!r}{decay}"
+    def loss(self) -> Loss:
+        """The loss of a sample."""
+        return self.objective.loss
+
+    @property
+    def depth(self) -> float:
+        """Number of layers."""
+        return self.objective.depth
+
+    @property
+    def reduction(self) -> str:
+        """Whether the loss is a "mean" over samples or a "sum"."""
+        return self.objective.reduction
+
+    @property
+    def weight_decay(self) -> float | tuple[float, ...]:
+        """That of all layers, or one for each."""
+        return self.objective.weight_decay
 
     @property
     def spec(self) -> dict[str, Any]:
         """All that makes this flow again, in terms of JSON."""
-        options = {"depth": self.depth, "reduction": self.reduction, "weight_decay": self.weight_decay}
-        return {"flow": self.kind, "loss": self.loss.spec} | options
+        return {"flow": self.kind} | self.objective.spec
 
     @abc.abstractmethod
     def start(self, start: Any) -> Any:

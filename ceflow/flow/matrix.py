@@ -7,11 +7,12 @@ import math
 import numpy as np
 
 from .._arrays import Arrays
-from .._checks import checked_choice, checked_integer, checked_number
+from .._checks import LIMIT, checked_choice, checked_integer, checked_number
 from ..losses import Loss
 from ..network.factors import check_factors
 from ._flow import Flow
 from .matrix_field import MatrixField
+from .objective import Objective
 from .rest import Rest
 
 BACKENDS = ("numpy", "torch")
@@ -63,15 +64,16 @@ class MatrixFlow(Flow):
     ) -> None:
         checked_choice("backend", backend, BACKENDS)
         checked_choice("dtype", dtype, DTYPES)
-        super().__init__(loss, reduction, weight_decay)
+        depth = checked_integer("depth", depth, 2, 1000)
+        decay = checked_number("weight_decay", weight_decay, 0.0, LIMIT)
+        super().__init__(Objective(loss=loss, depth=depth, reduction=reduction, weight_decay=decay))
         self.backend, self.dtype = backend, dtype
         self.device = _checked_device(backend, device)
-        self.depth = checked_integer("depth", depth, 2, 1000)
         self._arrays: Arrays | None = None
 
     def __repr__(self) -> str:
         device = f", device={self.device!r}" if self.device else ""
-        return f"MatrixFlow(backend={self.backend!r}{device}, dtype={self.dtype!r}{self._options_text})"
+        return f"MatrixFlow(backend={self.backend!r}{device}, dtype={self.dtype!r}{self.objective.text})"
 
     @property
     def spec(self) -> dict:

@@ -8,7 +8,7 @@ import math
 import numpy as np
 from numba import njit
 
-from .._checks import checked_array, checked_integer, checked_number, log_time_unit
+from .._checks import LIMIT, checked_array, checked_integer, checked_number, log_time_unit
 from .._field import Event
 from ..kernels import KERNEL
 from ..losses import CrossEntropy, Loss
@@ -17,6 +17,7 @@ from ..network.factors import check_factors, check_whole_depth
 from ..symmetry import Scheme
 from ._flow import Flow
 from .modes_field import modes_field, plain_field, plain_layout
+from .objective import Objective
 from .ray import Ray
 from .rest import Rest
 
@@ -78,13 +79,12 @@ class SpectralFlow(Flow):
             raise TypeError(
                 f"scheme must be an association scheme such as ceflow.hadamard(16), got {type(scheme).__name__}"
             )
-        super().__init__(loss, reduction, weight_decay)
+        decay = checked_number("weight_decay", weight_decay, 0.0, LIMIT)
+        super().__init__(Objective(loss=loss, depth=depth, reduction=reduction, weight_decay=decay))
         self.scheme = scheme
-        self.depth = checked_number("depth", depth, 2, 1000)
-        self.depth = int(self.depth) if self.depth == int(self.depth) else self.depth
 
     def __repr__(self) -> str:
-        return f"SpectralFlow({self.scheme.name}{self._options_text})"
+        return f"SpectralFlow({self.scheme.name}{self.objective.text})"
 
     @property
     def spec(self) -> dict:
