@@ -26,6 +26,12 @@ class Arrays:
     def indices(self, n: int):
         return self.xp.arange(n) if self.device is None else self.xp.arange(n, device=self.device)
 
+    def asarray(self, array: np.ndarray):
+        """An array of the host, where the flow lives: integers as they are, all else in its precision."""
+        if array.dtype.kind == "i":
+            return array if self.device is None else self.xp.asarray(np.array(array), device=self.device)
+        return self.xp.asarray(np.array(array, float), **self.options)
+
     def constant(self, weights: np.ndarray):
         """A small array of weights, kept where the flow lives."""
         if self.xp is np and weights.dtype == self.dtype:

@@ -92,10 +92,13 @@ def compare(reduced: SpectralTrajectory, full: MatrixTrajectory) -> Comparison:
         )
     if reduced.flow.scheme.classes != full.classes:
         raise ValueError(f"the runs have {reduced.flow.scheme.classes} and {full.classes} classes")
+    mine, other = reduced.flow.objective, full.flow.objective
     for name in ("reduction", "loss", "depth", "weight_decay"):
-        mine, other = getattr(reduced.flow, name), getattr(full.flow, name)
-        if mine != other:
-            raise ValueError(f"the runs have {name} {mine!r} and {other!r}: they are not of the same flow")
+        values = " and ".join(repr(getattr(objective, name)) for objective in (mine, other))
+        if getattr(mine, name) != getattr(other, name):
+            raise ValueError(f"the runs have {name} {values}: they are not of the same flow")
+    if mine != other:
+        raise ValueError(f"the runs are not of the same flow: they descend {mine!r} and {other!r}")
     if full.start[0].ndim != 2:
         raise ValueError("compare takes one full run, not a batch")
     common = full[np.flatnonzero(full.log_t <= reduced.log_t_end)]

@@ -161,7 +161,7 @@ def _spectral_flow(spec: dict, arrays: dict[str, np.ndarray]) -> tuple[SpectralF
 
 def _matrix_flow(spec: dict, arrays: dict[str, np.ndarray]) -> tuple[MatrixFlow, tuple[np.ndarray, ...]]:
     flow = MatrixFlow(**spec)
-    return flow, flow.start([arrays[f"start{i}"] for i in range(flow.depth)])
+    return flow, flow.start([arrays[f"start{i}"] for i in range(flow.depth + flow.objective.bias)])
 
 
 _FLOWS = {SpectralFlow.kind: _spectral_flow, MatrixFlow.kind: _matrix_flow}

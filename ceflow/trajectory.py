@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 
 from ._checks import checked_array
+from .flow.terms import Terms
 from .observables import COMMON, FULL, REDUCED, Observable
 from .solve import Outcome
 
@@ -196,7 +198,7 @@ class SpectralTrajectory(Trajectory, kind="spectral"):
 
 @FULL.attach
 class MatrixTrajectory(Trajectory, kind="matrix"):
-    """A run of the full flow on W (K, d) and H (d, K), or on as many factors as there are layers.
+    """A run of the full flow on W (K, d) and H (d, N), or on as many factors as there are layers.
 
     Of a batch of B starts every array has the axis B after that of the rows.
     """
@@ -205,6 +207,11 @@ class MatrixTrajectory(Trajectory, kind="matrix"):
     def classes(self) -> int:
         """K."""
         return self.start[0].shape[-2]
+
+    @cached_property
+    def terms(self) -> Terms:
+        """The loss of all columns of the logits."""
+        return Terms(self.flow.objective, self.classes)
 
 
 def trajectory_type(flow: Flow) -> type[Trajectory]:

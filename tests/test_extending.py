@@ -50,12 +50,13 @@ class Polynomial(OddsLoss):
         log_odds = log_odds_of_error(margins, valencies)
         return np.log(cross_entropy(log_odds) + self.epsilon * accuracy_gap(log_odds))
 
-    def full_residual(self, Z, indices, xp=np):
-        log_odds, log_weight = full_odds(Z, indices, xp)
+    def full_residual(self, Z, own, xp=np, log_weights=None):
+        log_odds, log_weight = full_odds(Z, own, xp)
         log_weight += xp.log1p(self.epsilon / (1.0 + xp.exp(log_odds)))
+        log_weight += 0.0 if log_weights is None else log_weights
         log_scale = log_weight.max()
         weigh_columns(Z, log_weight - log_scale, xp)
-        close_columns(Z, indices)
+        close_columns(Z, own)
         return log_scale, -log_odds.mean()
 
     def slopes(self, log_odds):

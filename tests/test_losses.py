@@ -191,11 +191,12 @@ class Exponential(OddsLoss):
     def log_value(self, margins, valencies=None, mean=0.0):
         return self.log_size + log_odds_of_error(margins, valencies)
 
-    def full_residual(self, Z, indices, xp=np):
-        log_odds, _ = full_odds(Z, indices, xp)
+    def full_residual(self, Z, own, xp=np, log_weights=None):
+        log_odds, _ = full_odds(Z, own, xp)
         log_weight = log_odds - xp.log(Z.sum(-2)) + self.log_size
+        log_weight += 0.0 if log_weights is None else log_weights
         weigh_columns(Z, log_weight - log_weight.max(), xp)
-        close_columns(Z, indices)
+        close_columns(Z, own)
         return log_weight.max(), -log_odds.mean()
 
     def slopes(self, log_odds):

@@ -75,6 +75,7 @@ def test_a_dataset_is_read_from_the_table(name):
     run = RUNS[name]
     data = run.to_xarray()
     expected = {"loss", "margin", "accuracy_gap", "lyapunov", "singular_values"}
+    expected |= {"accuracy"} if isinstance(run, MatrixTrajectory) else set()
     if isinstance(run, SpectralTrajectory):
         expected |= {"layers"} if run.flow.depth != 2.5 else set()
         assert list(data["mode"].values) == list(range(1, run.flow.scheme.modes + 1))

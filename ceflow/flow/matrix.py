@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from .._arrays import Arrays
-from .._checks import LIMIT, checked_choice, checked_integer, checked_number
+from .._checks import checked_array, checked_choice, checked_integer, checked_number
 from ..losses import Loss
 from ..network.factors import check_factors
 from ._flow import Flow
@@ -20,8 +21,8 @@ DTYPES = ("float64", "float32")
 
 
 class MatrixFlow(Flow):
-    """Gradient flow on all of W (K, d) and H (d, K): dW/dt = G H^T, dH/dt = W^T G, with G = I - softmax(W H) for
-    cross-entropy.
+    """Gradient flow on all of W (K, d) and H (d, N), a column of H for each class or each sample: dW/dt = G H^T,
+    dH/dt = W^T G, with G = I - softmax(W H) for cross-entropy and one column a class.
 
     Parameters
     ----------
@@ -33,8 +34,10 @@ class MatrixFlow(Flow):
     dtype : {"float64", "float32"}
         Precision. In float32 expect about 1e-5 (so rtol must be 1e-5 or more); with TF32 matrix products switched on
         in PyTorch (they are off by default) about 1e-3: then a flow in float32 refuses to run.
-    loss, depth, reduction, weight_decay
-        As in `SpectralFlow`; depth is an integer. A flow of L layers starts from L factors whose product is the logits.
+    loss, depth, reduction, samples, labels, weights, logit_adjustment, logit_scale, weight_decay, bias, bias_decay
+        See `Objective`; depth is an integer. A flow of L layers starts from L factors whose product is the logits.
+    frozen, targets, kernel, activation
+        See `Objective` too.
 
     Raises
     ------
@@ -46,7 +49,13 @@ class MatrixFlow(Flow):
     Notes
     -----
     Any widths d >= 1, any start. Error control is relative to the Frobenius norm of all factors: a singular value that
-    is much smaller than the largest one is right to ``rtol`` times the largest.
+    is much smaller than the largest one is right to ``rtol`` times the largest. A bias counts as part of them.
+
+    All options work with batches of starts, which share them, on both backends.
+
+    The flow of "relu" is discontinuous where an input of it is 0, and may slide along such places: there velocities
+    point to them from both sides. Sliding is not solved for: steps become as small as the tolerance allows, and the run
+    may give up. "softplus:BETA" has no such places.
     """
 
     kind = "matrix"
@@ -60,13 +69,26 @@ class MatrixFlow(Flow):
         loss: str | Loss = "cross_entropy",
         depth: int = 2,
         reduction: str = "mean",
-        weight_decay: float = 0.0,
+        weight_decay: float | tuple[float, ...] = 0.0,
+        samples: int | tuple[int, ...] | None = None,
+        labels: ArrayLike | None = None,
+        weights: float | ArrayLike = 1.0,
+        logit_adjustment: float | ArrayLike = 0.0,
+        logit_scale: float | ArrayLike = 1.0,
+        bias: bool = False,
+        bias_decay: float = 0.0,
+        frozen: tuple[str | int, ...] = (),
+        targets: str | ArrayLike = "centred",
+        kernel: ArrayLike | None = None,
+        activation: str = "linear",
     ) -> None:
         checked_choice("backend", backend, BACKENDS)
         checked_choice("dtype", dtype, DTYPES)
-        depth = checked_integer("depth", depth, 2, 1000)
-        decay = checked_number("weight_decay", weight_decay, 0.0, LIMIT)
-        super().__init__(Objective(loss=loss, depth=depth, reduction=reduction, weight_decay=decay))
+        objective = Objective(
+            loss, checked_integer("depth", depth, 2, 1000), reduction, samples, labels, weights, logit_adjustment,
+            logit_scale, weight_decay, bias, bias_decay, frozen, targets, kernel, activation,
+        )  # fmt: skip
+        super().__init__(objective)
         self.backend, self.dtype = backend, dtype
         self.device = _checked_device(backend, device)
         self._arrays: Arrays | None = None
@@ -94,16 +116,41 @@ class MatrixFlow(Flow):
         return self.__dict__ | {"_arrays": None}
 
     def start(self, start: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
-        """Checks where a run starts: a pair (W, H), or as many factors as there are layers.
+        """Checks where a run starts: a pair (W, H), or as many factors as there are layers, and the bias (K,) after
+        them if the flow has one; it is 0 when left out.
 
         All may have the same leading axis, that of a batch.
         """
+        objective = self.objective
         if not isinstance(start, (tuple, list)):
             raise TypeError(
                 f"a MatrixFlow starts from a pair (W, H) of matrices (K, d) and (d, K), or {self.depth} factors, got "
                 f"{type(start).__name__}"
             )
-        return tuple(check_factors(start, self.depth))
+        given = list(start)
+        bias = [given.pop()] if objective.bias and len(given) == self.depth + 1 else []
+        least = 1 if objective.regression else 2
+        factors = check_factors(given, self.depth, columns=objective.columns, least=least)
+        objective.check_classes(factors[0].shape[-2])
+        if objective.kernel is not None:
+            self._check_range(factors[-1])
+        if not objective.bias:
+            return tuple(factors)
+        shape = factors[0].shape[:-1]
+        b = checked_array("b", bias[0], -1e150, 1e150) if bias else np.zeros(shape)
+        if b.shape != shape:
+            raise ValueError(f"the bias b must have shape {shape}, as the columns of W have, got {b.shape}")
+        return (*factors, b)
+
+    def _check_range(self, H: np.ndarray) -> None:
+        """A ValueError unless there are inputs X with Theta = X'X and a layer W_1 with H = W_1 X."""
+        kernel = self.objective.kernel
+        values, vectors = np.linalg.eigh(kernel)
+        null = vectors[:, values <= 1e-12 * values[-1]]
+        if null.size and np.abs(H @ null).max() > 1e-8 * np.abs(H).max():
+            raise ValueError(
+                "H must be in the range of the kernel, as features W_1 X of inputs, X'X = kernel are: take H @ kernel"
+            )
 
     def origin(self, start: tuple[np.ndarray, ...]) -> np.ndarray:
         """Coordinates of the start."""
@@ -124,8 +171,8 @@ class MatrixFlow(Flow):
         atol: float = 0.0,
         closed_form: bool = True,
     ):
-        """What carries the state on from y: a vector field, or Rest at the origin."""
-        if not np.any(y):
+        """What carries the state on from y: a vector field, or Rest at an origin that does not move."""
+        if not np.any(y) and self._rests_at_origin(start):
             return self.segment(Rest.kind, start, y, log_t)
         if self.dtype == "float32":
             if rtol < 1e-5:
@@ -134,7 +181,24 @@ class MatrixFlow(Flow):
                 raise ValueError(
                     "PyTorch is set to TF32 matrix products, of 3 digits: set_float32_matmul_precision('highest')"
                 )
-        return MatrixField(self, tuple(factor.shape for factor in start))
+        return self._field(start)
+
+    def _field(self, start: tuple[np.ndarray, ...]) -> MatrixField:
+        shapes = [part.shape for part in start]
+        if self.objective.bias:
+            shapes[-1] += (1,)
+        return MatrixField(self, tuple(shapes))
+
+    def _rests_at_origin(self, start: tuple[np.ndarray, ...]) -> bool:
+        """Whether a state of zeros stays what it is; a ValueError if it does not, as it has no relative speed."""
+        if not self.objective.bias and self.objective.act.value(0.0) == 0.0:
+            return True
+        field = self._field(start)
+        parts, velocities = (field.parts(field.allocate(field.size)) for _ in range(2))
+        field.pull_back(parts, velocities)
+        if any(bool((velocity != 0.0).any()) for velocity in velocities):
+            raise ValueError("a start of zeros moves here, but at no relative speed: give some of it a small value")
+        return True
 
 
 def _checked_device(backend: str, device: str | None) -> str | None:

@@ -7,17 +7,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._checks import log_time_unit
 from .._field import Event
 from .._tolerances import REST_ROUNDING, REST_SPEED, SLOWEST, STEP_SHARE
-from ..losses import full_residual
+from ..network.factors import inputs
+from .terms import Terms
 
 if TYPE_CHECKING:
     from .matrix import MatrixFlow
 
 
 class MatrixField:
-    """The vector field of the full flow: all factors in one flat array y, in the clock of relative speed |dy| / |y|.
+    """The vector field of the full flow: all factors, and the bias as a factor (K, 1), in one flat array y.
+
+    The clock is that of relative speed |dy| / |y|.
 
     Factors of a batch share the clock and the time: the clock is the root mean square of their relative speeds, and the
     tolerance holds for each by itself.
@@ -27,24 +29,33 @@ class MatrixField:
         self.flow, self.shapes = flow, shapes
         self.arrays = flow.arrays
         self.xp = self.arrays.xp
-        self.classes = shapes[0][-2]
-        self.log_unit = log_time_unit(self.classes, flow.reduction)
-        self.decay = flow.weight_decay * math.exp(self.log_unit)
-        self.has_equilibria = flow.loss.counterforce > 0.0 or self.decay > 0.0
+        self.classes, objective = shapes[0][-2], flow.objective
+        self.depth, self.act, self.frozen = objective.depth, objective.act, objective.frozen
+        self.terms = Terms(objective, self.classes, self.arrays)
+        self.log_unit = objective.log_unit(self.classes)
+        decays = (*objective.decays, objective.decay_of_bias)[: len(shapes)]
+        self.decays = tuple(decay * math.exp(self.log_unit) for decay in decays)
+        self.decay, self.counterforce = max(self.decays), self.terms.counterforce
+        self.has_equilibria = self.counterforce > 0.0 or self.decay > 0.0
+        self.samples = self.kernel = None
+        if np.any(self.terms.samples != 1.0):
+            self.samples = self.arrays.asarray(self.terms.samples)
+        if objective.kernel is not None:
+            self.kernel = self.arrays.asarray(objective.kernel)
         self.size = sum(math.prod(shape) for shape in shapes)
         self.ends = np.cumsum([math.prod(shape) for shape in shapes])
         batch = shapes[0][:-2]
-        self.rank = len(shapes) * min(self.classes - 1, *(min(shape[-2:]) for shape in shapes))
+        widths = [min(shape[-2:]) for shape in shapes[: self.depth]]
+        self.rank = self.depth * min(max(self.classes - 1, 1), *widths)
         self.tiny = 1e-300 if flow.dtype == "float64" else 1e-36
-        self.diagonal = self.arrays.indices(self.classes)
-        self.logits = self.arrays.zeros(*batch, self.classes, self.classes)
+        self.logits = self.arrays.zeros(*batch, self.classes, shapes[self.depth - 1][-1])
 
     def allocate(self, *shape: int):
         """Zeros to keep states in."""
         return self.arrays.zeros(*shape)
 
-    def factors(self, y) -> list:
-        """The factors as views of a flat state."""
+    def parts(self, y) -> list:
+        """The factors, and the bias if there is one, as views of a flat state."""
         begins = [0, *self.ends[:-1]]
         return [y[begin:end].reshape(shape) for begin, end, shape in zip(begins, self.ends, self.shapes, strict=True)]
 
@@ -52,22 +63,11 @@ class MatrixField:
         """Squared Frobenius norm of a flat state, one for each member of the batch."""
         if len(self.shapes[0]) == 2:
             return self.xp.dot(y, y)
-        return sum(self.xp.einsum("...ij,...ij->...", factor, factor) for factor in self.factors(y))
+        return sum(self.xp.einsum("...ij,...ij->...", part, part) for part in self.parts(y))
 
     def rates(self, y, dy):
-        xp, factors, velocities = self.xp, self.factors(y), self.factors(dy)
-        after = [factors[-1]]  # products of the last factors
-        for factor in factors[-2:0:-1]:
-            after.insert(0, xp.matmul(factor, after[0]))
-        xp.matmul(factors[0], after[0], out=self.logits)
-        log_scale, a = full_residual(self.flow.loss, self.logits, self.diagonal, xp)
-        back = self.logits  # (product of the first factors)' G
-        for i, velocity in enumerate(velocities):
-            if i + 1 < len(velocities):
-                xp.matmul(back, after[i].swapaxes(-1, -2), out=velocity)
-                back = xp.matmul(
-                    factors[i].swapaxes(-1, -2), back, out=velocities[-1] if i + 2 == len(factors) else None
-                )
+        xp, parts = self.xp, self.parts(y)
+        log_scale, a = self.pull_back(parts, self.parts(dy))
         size = self.squares(y)
         inverse = 1.0 / xp.clip(size, self.tiny, None)
         decay = 0.0
@@ -76,15 +76,40 @@ class MatrixField:
             dy *= xp.exp(log_scale - high)
             decay, log_scale = self.decay * xp.exp(-high), high
         activity = xp.sqrt(self.squares(dy) * inverse) + decay
-        if self.flow.loss.counterforce > 0.0:
+        if self.counterforce > 0.0:
             # what the constant part of the residual would do, from the mean square of the layers' singular values
-            gain = (size / self.rank) ** (len(factors) / 2 - 1)
-            activity = activity + self.flow.loss.counterforce * gain * xp.exp(-log_scale)
+            gain = (size / self.rank) ** (self.depth / 2 - 1)
+            activity = activity + self.counterforce * gain * xp.exp(-log_scale)
         if self.decay > 0.0:
-            dy -= decay * y
+            for share, part, velocity in zip(self.decays, parts, self.parts(dy), strict=True):
+                if share > 0.0:
+                    velocity -= (share / self.decay * decay) * part
         speed = xp.clip(xp.sqrt((activity**2).mean()), self.tiny, None)
         dy /= speed
         return self.log_unit - log_scale - xp.log(speed), a
+
+    def pull_back(self, parts: list, velocities: list):
+        """Writes the velocities without decay, over the exponential of what is returned first; see `Terms.residual`."""
+        xp, factors, last = self.xp, parts[: self.depth], velocities[self.depth - 1]
+        after, before, _ = inputs(factors, self.act, xp, self.logits)
+        if len(parts) > self.depth:
+            self.logits += parts[-1]
+        log_scale, a = self.terms.residual(self.logits)
+        back = self.logits  # (product of the first factors)' G
+        if len(parts) > self.depth:
+            velocities[-1][...] = back.sum(-1)[..., None]
+        for i, rest in enumerate(after):
+            xp.matmul(back, rest.swapaxes(-1, -2), out=velocities[i])
+            back = xp.matmul(factors[i].swapaxes(-1, -2), back, out=last if i + 2 == self.depth else None)
+            if not self.act.linear:
+                back *= self.act.slope(before[i], xp)
+        if self.samples is not None:  # of which a column of H stands for one
+            last /= self.samples
+        if self.kernel is not None:
+            last[...] = xp.matmul(last, self.kernel)
+        for frozen in self.frozen:
+            velocities[-1 if frozen == "b" else frozen][...] = 0.0
+        return log_scale, a
 
     def combine(self, y, h: float, w: np.ndarray, k, n: int, out) -> None:
         self.xp.matmul(k[:n].T, self.arrays.constant(w[:n]), out=out)

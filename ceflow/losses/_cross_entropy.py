@@ -8,7 +8,15 @@ import numpy as np
 
 from ..kernels.linking import linked, vector
 from ._loss import RESIDUAL
-from ._margins import close_columns, full_odds, log_cross_entropy, log_odds_of_error, probabilities, weigh_columns
+from ._margins import (
+    close_columns,
+    full_odds,
+    log_cross_entropy,
+    log_odds_of_error,
+    mean_odds,
+    probabilities,
+    weigh_columns,
+)
 from ._odds import OddsLoss
 
 
@@ -32,9 +40,11 @@ class CrossEntropy(OddsLoss):
     def log_value(self, margins, valencies=None, mean=0.0):
         return log_cross_entropy(log_odds_of_error(margins, valencies))
 
-    def full_residual(self, Z, indices, xp=np):
-        log_odds, log_weight = full_odds(Z, indices, xp)
+    def full_residual(self, Z, own, xp=np, log_weights=None):
+        log_odds, log_weight = full_odds(Z, own, xp)
+        if log_weights is not None:
+            log_weight += log_weights
         log_scale = log_weight.max()
         weigh_columns(Z, log_weight - log_scale, xp)
-        close_columns(Z, indices)
-        return log_scale, -log_odds.mean()
+        close_columns(Z, own)
+        return log_scale, mean_odds(log_odds, log_weights, xp)

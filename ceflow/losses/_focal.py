@@ -16,6 +16,7 @@ from ._margins import (
     log_accuracy_gap,
     log_cross_entropy,
     log_odds_of_error,
+    mean_odds,
     probabilities,
     weigh_columns,
 )
@@ -61,16 +62,18 @@ class Focal(OddsLoss):
         log_odds = log_odds_of_error(margins, valencies)
         return log_cross_entropy(log_odds) + self.focusing * log_accuracy_gap(log_odds)
 
-    def full_residual(self, Z, indices, xp=np):
-        log_odds, log_weight = full_odds(Z, indices, xp)
+    def full_residual(self, Z, own, xp=np, log_weights=None):
+        log_odds, log_weight = full_odds(Z, own, xp)
         odds = xp.exp(xp.clip(log_odds, -80.0, 80.0))
         ratio = xp.log1p(odds) / odds
         log_weight += self.focusing * (log_odds - xp.logaddexp(log_odds, 0.0 * log_odds))
         log_weight += xp.log1p(self.focusing * ratio)
+        if log_weights is not None:
+            log_weight += log_weights
         log_scale = log_weight.max()
         weigh_columns(Z, log_weight - log_scale, xp)
-        close_columns(Z, indices)
-        return log_scale, -log_odds.mean()
+        close_columns(Z, own)
+        return log_scale, mean_odds(log_odds, log_weights, xp)
 
     def slopes(self, log_odds):
         f, q, p = self.focusing, accuracy_gap(log_odds), accuracy_gap(-log_odds)

@@ -9,7 +9,15 @@ import numpy as np
 
 from ..kernels.linking import linked, vector
 from ._loss import RESIDUAL, parameter
-from ._margins import close_columns, cross_entropy, full_odds, log_odds_of_error, probabilities, weigh_columns
+from ._margins import (
+    close_columns,
+    cross_entropy,
+    full_odds,
+    log_odds_of_error,
+    mean_odds,
+    probabilities,
+    weigh_columns,
+)
 from ._odds import OddsLoss
 
 
@@ -56,14 +64,17 @@ class LabelSmoothing(OddsLoss):
         value = cross_entropy(log_odds_of_error(margins, k))
         return np.log(value + self.smoothing / (1.0 + k.sum()) * (margins @ k))
 
-    def full_residual(self, Z, indices, xp=np):
-        log_odds, log_weight = full_odds(Z, indices, xp)
-        share = self.smoothing / Z.shape[-1]
-        log_scale = xp.clip(log_weight.max(), math.log(share), None)
+    def full_residual(self, Z, own, xp=np, log_weights=None):
+        log_odds, log_weight = full_odds(Z, own, xp)
+        share, least, by_column = self.smoothing / Z.shape[-2], 0.0, 0.0
+        if log_weights is not None:
+            log_weight += log_weights
+            least, by_column = log_weights.max(), log_weights
+        log_scale = xp.clip(log_weight.max(), math.log(share) + least, None)
         weigh_columns(Z, log_weight - log_scale, xp)
-        Z += share * xp.exp(-log_scale)
-        close_columns(Z, indices)
-        return log_scale, -log_odds.mean()
+        Z += share * xp.exp(by_column - log_scale)
+        close_columns(Z, own)
+        return log_scale, mean_odds(log_odds, log_weights, xp)
 
 
 def label_smoothing(smoothing: float = 0.1) -> LabelSmoothing:

@@ -117,8 +117,9 @@ class Loss(abc.ABC):
         """
 
     @abc.abstractmethod
-    def full_residual(self, Z: Any, indices: Any, xp: Any = np) -> tuple[Any, Any]:
-        """Scaled residual on full logit matrices, in place; see `ceflow.losses.full_residual`."""
+    def full_residual(self, Z: Any, own: Any, xp: Any = np, log_weights: Any = None) -> tuple[Any, Any]:
+        """Scaled residual on full logit matrices, in place, whose right classes are at the places ``Z[(..., *own)]``;
+        see `ceflow.losses.full_residual`."""
 
     @abc.abstractmethod
     def curvature(
@@ -232,18 +233,24 @@ def _call_residual(address, parameters, valencies, margins, out, a, classes, bas
     return call(address, (parameters, valencies, margins, out, a, classes, base, margins.size))
 
 
-def full_residual(loss: Loss, Z: Any, indices: Any, xp: Any = np) -> tuple[Any, Any]:
-    """Scaled residual G of a loss on full logit matrices, column c belonging to class c; for cross-entropy G = I - P.
+def full_residual(
+    loss: Loss, Z: Any, labels: Any, xp: Any = np, columns: Any = None, log_weights: Any = None
+) -> tuple[Any, Any]:
+    """Scaled residual G of a loss on full logit matrices, a column for each sample; for cross-entropy G = I - P.
 
     Written for any array library xp with NumPy's names, in place, without a look at the values.
 
     Parameters
     ----------
-    Z : (..., K, K) array
-        Logits; becomes G divided by ``exp(log_scale)``. For cross-entropy G is -P_jk off the diagonal and on it the sum
-        of the column's off-diagonal P_jk, never 1 - P_kk.
-    indices : (K,) array of integers
-        0..K-1, where Z lives.
+    Z : (..., K, N) array
+        Logits; becomes G divided by ``exp(log_scale)``. For cross-entropy G is -P_jk for the wrong classes and for the
+        right one the sum of those P_jk, never 1 - P_kk.
+    labels : (N,) array of integers
+        Classes of the columns, where Z lives.
+    columns : (N,) array of integers, optional
+        0..N-1; left out where that is what the labels are.
+    log_weights : (N,) array, optional
+        Logarithms of the weights by which columns of G are multiplied; -inf for none.
 
     Returns
     -------
@@ -252,4 +259,4 @@ def full_residual(loss: Loss, Z: Any, indices: Any, xp: Any = np) -> tuple[Any, 
     a : 0-dimensional array or float
         Mean log odds of the right class, as in `residual`.
     """
-    return loss.full_residual(Z, indices, xp)
+    return loss.full_residual(Z, (labels, labels if columns is None else columns), xp, log_weights)

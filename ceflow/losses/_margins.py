@@ -88,17 +88,17 @@ def probabilities(base, valencies, margins, out):
     return -log_total - softplus(a), a, log_total - smallest
 
 
-def full_odds(Z, indices, xp):
+def full_odds(Z, own, xp):
     """Turns logits into odds of the wrong classes, in place: the probabilities are ``Z_jk exp(log_weight_k)``.
 
     Returns
     -------
-    log_odds, log_weight : (..., K) arrays
+    log_odds, log_weight : (..., N) arrays
         The log odds of error of each column, and what its entries lack.
     """
-    diagonal = (..., indices, indices)
-    Z -= Z[diagonal][..., None, :]  # minus the margins; the diagonal takes no part
-    Z[diagonal] = -math.inf
+    right = (..., *own)
+    Z -= Z[right][..., None, :]  # minus the margins; the right class takes no part
+    Z[right] = -math.inf
     largest = xp.amax(Z, -2)  # minus the smallest margin of each column
     Z -= largest[..., None, :]
     xp.exp(Z, out=Z)
@@ -112,11 +112,19 @@ def weigh_columns(Z, log_weight, xp):
     Z *= -xp.exp(xp.clip(log_weight, -700.0, None))[..., None, :]
 
 
-def close_columns(Z, indices):
-    """Puts on the diagonal what makes the sum of each column 0."""
-    diagonal = (..., indices, indices)
-    Z[diagonal] = 0.0
-    Z[diagonal] = -Z.sum(-2)
+def close_columns(Z, own):
+    """Puts in the place of the right class what makes the sum of each column 0."""
+    right = (..., *own)
+    Z[right] = 0.0
+    Z[right] = -Z.sum(-2)
+
+
+def mean_odds(log_odds, log_weights, xp):
+    """Minus the mean of the log odds of error, by the weights of the columns."""
+    if log_weights is None:
+        return -log_odds.mean()
+    weights = xp.exp(log_weights)
+    return -(log_odds * weights).mean() / weights.mean()
 
 
 def shares(margins: np.ndarray, valencies: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:

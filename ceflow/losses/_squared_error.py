@@ -49,10 +49,12 @@ class SquaredError(Loss):
         with np.errstate(divide="ignore"):
             return np.log(0.5 * ((first - 1.0 + 1.0 / classes) ** 2 + wrong**2 @ k))
 
-    def full_residual(self, Z, indices, xp=np):
+    def full_residual(self, Z, own, xp=np, log_weights=None):
         Z *= -1.0
-        Z -= 1.0 / Z.shape[-1]
-        Z[(..., indices, indices)] += 1.0
+        Z -= 1.0 / Z.shape[-2]
+        Z[(..., *own)] += 1.0
+        if log_weights is not None:
+            Z *= xp.exp(log_weights)
         return 0.0 * Z[..., 0, 0].sum(), NO_ODDS
 
     def curvature(self, margins, valencies=None, *, change):

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import functools
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
 from .._checks import checked_array
+from .activation import Activation
 
 
 def product(factors: Sequence[np.ndarray]) -> np.ndarray:
@@ -46,21 +49,51 @@ def check_whole_depth(depth: float) -> None:
         raise ValueError(f"depth must be an integer where layers are asked for, got {depth!r}")
 
 
-def check_factors(factors, depth: int, classes: int | None = None) -> list[np.ndarray]:
-    """Factors W (K, d), ..., H (d, K) that fit together, as float64. Leading axes are those of a batch."""
+def inputs(factors: Sequence[Any], act: Activation, xp: Any = np, out: Any = None) -> tuple[list, list, Any]:
+    """What passes through the layers, from the right: of an activation s, ``W s(X s(... s(H)))``.
+
+    Parameters
+    ----------
+    factors : sequence of (..., n, m) arrays
+        Of the library xp, from the left.
+    out : array, optional
+        Where the output is written.
+
+    Returns
+    -------
+    after : list of arrays
+        What each factor but the last is multiplied to.
+    before : list of arrays
+        The same before the activation; the same arrays if that is linear.
+    output : (..., K, N) array
+    """
+    after, before, x = [], [], factors[-1]
+    for i in range(len(factors) - 2, -1, -1):
+        before.insert(0, x)
+        x = act.value(x, xp)
+        after.insert(0, x)
+        x = xp.matmul(factors[i], x, out=None if i else out)
+    return after, before, x
+
+
+def check_factors(
+    factors, depth: int, classes: int | None = None, columns: Callable[[int], int] | None = None, least: int = 2
+) -> list[np.ndarray]:
+    """Factors W (K, d), ..., H (d, N) that fit together, as float64. Leading axes are those of a batch. N is K, or the
+    function `columns` of it, and K at least `least`."""
     if len(factors) != depth:
         raise ValueError(f"there must be {depth} factors, one for each layer, got {len(factors)}")
     names = ["W", *(f"factor {i}" for i in range(2, depth)), "H"]
     limit = 10.0 ** (300 // depth)
     factors = [checked_array(name, factor, -limit, limit) for name, factor in zip(names, factors, strict=True)]
     shapes = [factor.shape for factor in factors]
-    if (
-        any(len(shape) < 2 or shape[:-2] != shapes[0][:-2] or min(shape) < 1 for shape in shapes)
-        or any(left[-1] != right[-2] for left, right in zip(shapes, shapes[1:] + shapes[:1], strict=True))
-        or shapes[0][-2] < 2
-    ):
+    fit = all(len(shape) >= 2 and shape[:-2] == shapes[0][:-2] and min(shape) >= 1 for shape in shapes)
+    fit = fit and all(left[-1] == right[-2] for left, right in pairwise(shapes)) and shapes[0][-2] >= least
+    wanted = columns(shapes[0][-2]) if fit and columns is not None else shapes[0][-2] if fit else 0
+    if not fit or shapes[-1][-1] != wanted:
+        width = "K" if columns is None or not fit else wanted
         raise ValueError(
-            f"W must be (K, d) and H (d, K) with K >= 2 and d >= 1, and factors between them must fit, got "
+            f"W must be (K, d) and H (d, {width}) with K >= {least} and d >= 1, and factors between them must fit, got "
             f"{' and '.join(map(str, shapes))}"
         )
     if classes is not None and shapes[0][-2] != classes:

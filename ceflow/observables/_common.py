@@ -18,7 +18,7 @@ def t(run: Run) -> np.ndarray:
 
 @COMMON.add("row", exported=True)
 def loss(run: Run) -> np.ndarray:
-    """(n,) loss, a mean or a sum over classes as the flow's `reduction` says, without weight decay; accurate however
+    """(n,) loss of all samples, a mean or a sum as the flow's `reduction` says, without weight decay; accurate however
     small."""
     with np.errstate(under="ignore"):
         return np.exp(run.log_loss)
@@ -26,12 +26,13 @@ def loss(run: Run) -> np.ndarray:
 
 @COMMON.add("row")
 def objective(run: Run) -> np.ndarray:
-    """(n,) what the flow descends: the loss and ``(weight_decay / 2) sum_l |W_l|^2``."""
-    return run.loss + (0.5 * run.flow.weight_decay) * run.squared_norm if run.flow.weight_decay else run.loss
+    """(n,) what the flow descends: the loss, and what weight decay adds to it."""
+    return run.loss + run.penalty if run.flow.objective.decaying else run.loss
 
 
 @COMMON.add("row", exported=True)
 def accuracy_gap(run: Run) -> np.ndarray:
-    """(n,) 1 - p_0, the probability given to the wrong classes (mean over classes); accurate however small."""
+    """(n,) 1 - p_0, the probability given to the wrong classes, a mean over the trained samples; accurate however
+    small."""
     with np.errstate(under="ignore"):
         return np.exp(run.log_accuracy_gap)

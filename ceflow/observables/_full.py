@@ -1,47 +1,76 @@
-"""Observables of runs of the full flow: of matrices W (K, d) and H (d, K), or of as many factors as there are layers.
+"""Observables of runs of the full flow: of matrices W (K, d) and H (d, N), or of as many factors as there are layers.
 
+H, and with it the logits, has a column for each class, which may stand for several samples, or for each sample.
 Of a batch of B starts every array has the axis B after that of the rows.
 """
 
 from __future__ import annotations
 
 import itertools
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
-import scipy
 
 from .. import collapse as neural_collapse
 from .. import losses
 from .._checks import log_time_unit
 from ..lyapunov import gradient_of_logits, of_logits
-from ..network.factors import product, pull_back
+from ..network.factors import inputs, product, pull_back
 from ._table import Flow, Run, Table
 
 FULL = Table()
 
 
-def _by_factors(run: Run, function: Callable[..., np.ndarray], *shape: int) -> np.ndarray:
-    """A function of all factors, row by row."""
-    rows = [function(*factors) for factors in zip(*run.factors, strict=True)]
+def _by_parts(run: Run, function: Callable[..., np.ndarray], *shape: int) -> np.ndarray:
+    """A function of all factors, and the bias, row by row."""
+    rows = [function(*parts) for parts in zip(*_parts(run), strict=True)]
     return np.stack(rows) if rows else np.empty((0, *run.start[0].shape[:-2], *shape))
 
 
 def _by_row(run: Run, function: Callable[[np.ndarray], np.ndarray], *shape: int) -> np.ndarray:
     """A function of the logits, row by row: all logits at once may be more than memory holds."""
-    return _by_factors(run, lambda *factors: function(product(factors)), *shape)
+    return _by_parts(run, lambda *parts: function(_logits(run, parts)), *shape)
 
 
-def _margins(Z: np.ndarray) -> np.ndarray:
-    """Margins (..., K, K - 1) of logits (..., K, K), class by class."""
-    classes, Z = Z.shape[-1], Z.swapaxes(-1, -2)
-    found = np.diagonal(Z, axis1=-2, axis2=-1)[..., None] - Z
-    return found[..., ~np.eye(classes, dtype=bool)].reshape(*Z.shape[:-1], classes - 1)
+def _logits(run: Run, parts: Sequence[np.ndarray]) -> np.ndarray:
+    """Logits (..., K, N) of factors (..., n, m), and of a bias (..., K) if there is one."""
+    objective, depth = run.flow.objective, run.flow.depth
+    Z = inputs(parts[:depth], objective.act)[-1]
+    return Z + parts[-1][..., None] if objective.bias else Z
 
 
-def _log_sum(logarithms: np.ndarray) -> np.ndarray:
-    return scipy.special.logsumexp(logarithms, axis=-1)
+def _has_classes(flow: Flow) -> None:
+    if flow.objective.regression:
+        raise ValueError("a regression on given targets has no classes")
+
+
+def _has_dissipation(flow: Flow) -> None:
+    if not flow.objective.plain:
+        raise ValueError(f"dissipation is known where no option but loss, depth and one decay is set, not for {flow!r}")
+
+
+def _has_conserved(flow: Flow) -> None:
+    if not flow.objective.act.linear or set(flow.objective.frozen) - {"b"}:
+        raise ValueError("there is a conserved difference where all layers are linear and move")
+
+
+def _has_bias(flow: Flow) -> None:
+    if not flow.objective.bias:
+        raise ValueError("there is no bias: the flow was made without bias=True")
+
+
+def _parts(run: Run) -> tuple[np.ndarray, ...]:
+    """The factors (n, ...), and the bias (n, K) if there is one."""
+    ends = np.cumsum([part.size for part in run.start])
+    return tuple(
+        run.y[:, end - part.size : end].reshape(len(run), *part.shape)
+        for end, part in zip(ends, run.start, strict=True)
+    )
+
+
+def _column(flow: Flow) -> str:
+    """Name of the axis of the columns of H."""
+    return "class" if flow.objective.labels is None and not flow.objective.regression else "sample"
 
 
 def _feature(layer: int) -> str:
@@ -51,7 +80,8 @@ def _feature(layer: int) -> str:
 
 def _dims_of_factors(flow: Flow) -> dict[str, tuple[str, ...]]:
     names = ["W", *(f"factor{i}" for i in range(2, flow.depth)), "H"]
-    sides = ["class", *map(_feature, range(1, flow.depth)), "class"]
+    first = "output" if flow.objective.regression else "class"
+    sides = [first, *map(_feature, range(1, flow.depth)), _column(flow)]
     return {name: ("row", *pair) for name, pair in zip(names, itertools.pairwise(sides), strict=True)}
 
 
@@ -62,12 +92,8 @@ def _dims_of_conserved(flow: Flow) -> dict[str, tuple[str, ...]] | tuple[str, ..
 
 @FULL.add(dims=_dims_of_factors, exported=True)
 def factors(run: Run) -> tuple[np.ndarray, ...]:
-    """The layers, (n, K, d), ..., (n, d, K); their product is Z."""
-    ends = np.cumsum([factor.size for factor in run.start])
-    return tuple(
-        run.y[:, end - factor.size : end].reshape(len(run), *factor.shape)
-        for end, factor in zip(ends, run.start, strict=True)
-    )
+    """The layers, (n, K, d), ..., (n, d, N); of linear layers without bias their product is Z."""
+    return _parts(run)[: run.flow.depth]
 
 
 @FULL.add(dims=lambda flow: _dims_of_factors(flow)["W"])
@@ -78,69 +104,127 @@ def W(run: Run) -> np.ndarray:
 
 @FULL.add(dims=lambda flow: _dims_of_factors(flow)["H"])
 def H(run: Run) -> np.ndarray:
-    """(n, d, K) features of two layers; of deeper networks the first layer, (n, d, K)."""
+    """(n, d, N) features of two layers, before the activation; of deeper networks the first layer."""
     return run.factors[-1]
 
 
-@FULL.add("row", "logit", "class")
+@FULL.add("row", "class", exported=True, requires=_has_bias)
+def bias(run: Run) -> np.ndarray:
+    """(n, K) bias b, which is added to every column of the logits."""
+    return _parts(run)[-1]
+
+
+@FULL.add(dims=lambda flow: ("row", "feature", _column(flow)))
+def features(run: Run) -> np.ndarray:
+    """(n, d, N) features that the classifier W sees."""
+    return inputs(run.factors, run.flow.objective.act)[0][0]
+
+
+@FULL.add(dims=lambda flow: ("row", "output" if flow.objective.regression else "logit", _column(flow)))
 def logits(run: Run) -> np.ndarray:
-    """(n, K, K) logits Z, the product of all factors; column c belongs to class c."""
-    return product(run.factors)
+    """(n, K, N) logits Z, bias included; without samples of their own column c belongs to class c."""
+    return _logits(run, _parts(run))
 
 
 @FULL.add("row", "mode", cached=True, exported=True)
 def singular_values(run: Run) -> np.ndarray:
-    """(n, K) singular values of Z, descending; right to rounding of the largest one."""
-    return _by_row(run, lambda Z: np.linalg.svd(Z, compute_uv=False), run.classes)
+    """(n, K) singular values of Z, descending, 0 beyond its number of columns; right to rounding of the largest one."""
+
+    def values(Z: np.ndarray) -> np.ndarray:
+        found = np.linalg.svd(Z, compute_uv=False)
+        lacking = [(0, 0)] * (found.ndim - 1) + [(0, run.classes - found.shape[-1])]
+        return np.pad(found, lacking)
+
+    return _by_row(run, values, run.classes)
 
 
-@FULL.add(dims=_dims_of_conserved)
+@FULL.add(dims=_dims_of_conserved, requires=_has_conserved)
 def conserved(run: Run) -> np.ndarray | tuple[np.ndarray, ...]:
-    """(n, d, d) conserved W^T W - H H^T; of more than two layers a tuple of such differences of neighbours."""
-    pairs = itertools.pairwise(run.factors)
-    found = tuple(W.swapaxes(-1, -2) @ W - H @ H.swapaxes(-1, -2) for W, H in pairs)
-    return found[0] if len(found) == 1 else found
+    """(n, d, d) conserved W^T W - H N H^T, N the samples of each column; of more than two layers a tuple of such
+    differences of neighbours.
+
+    With a kernel Theta it is ``W^T W - H Theta^+ H^T``. Equal decay of both layers makes it fade like
+    ``exp(-2 weight_decay t)``.
+    """
+    *others, last = run.factors
+    pairs = itertools.pairwise([*others, None])
+    found = [W.swapaxes(-1, -2) @ W - X @ X.swapaxes(-1, -2) for W, X in pairs if X is not None]
+    found.append(others[-1].swapaxes(-1, -2) @ others[-1] - _outer(run, last))
+    return found[0] if len(found) == 1 else tuple(found)
+
+
+def _outer(run: Run, H: np.ndarray) -> np.ndarray:
+    """``H N H^T``, or ``H Theta^+ H^T``: that of the layer behind the features."""
+    kernel = run.flow.objective.kernel
+    if kernel is not None:
+        return H @ np.linalg.pinv(kernel, rcond=1e-12, hermitian=True) @ H.swapaxes(-1, -2)
+    return (H * run.terms.samples) @ H.swapaxes(-1, -2)
+
+
+def _squared_norms(run: Run) -> list[np.ndarray]:
+    """Of each layer, (n,)."""
+    *others, last = run.factors
+    found = [(factor**2).sum(axis=(-1, -2)) for factor in others]
+    if run.flow.objective.kernel is not None:
+        return [*found, np.trace(_outer(run, last), axis1=-2, axis2=-1)]
+    return [*found, (last**2 * run.terms.samples).sum(axis=(-1, -2))]
 
 
 @FULL.add("row")
 def squared_norm(run: Run) -> np.ndarray:
-    """(n,) squared Frobenius norm of all layers together, ``sum_l |W_l|^2``."""
-    return sum((factor**2).sum(axis=(-1, -2)) for factor in run.factors)
+    """(n,) squared Frobenius norm of all layers together, ``sum_l |W_l|^2``, that of H a sum over samples."""
+    return sum(_squared_norms(run))
 
 
-@FULL.add("row", "class", "wrong_class")
+@FULL.add("row")
+def penalty(run: Run) -> np.ndarray:
+    """(n,) what weight decay adds to the loss, ``sum_l (decay_l / 2) |W_l|^2`` and that of the bias."""
+    objective, norms = run.flow.objective, _squared_norms(run)
+    found = 0.5 * sum(decay * norm for decay, norm in zip(objective.decays, norms, strict=True))
+    return found + 0.5 * objective.decay_of_bias * (run.bias**2).sum(axis=-1) if objective.bias else found
+
+
+@FULL.add(dims=lambda flow: ("row", _column(flow), "wrong_class"), requires=_has_classes)
 def margins(run: Run) -> np.ndarray:
-    """(n, K, K - 1) margins z_cc - z_jc of each class c over all others j."""
-    return _by_row(run, _margins, run.classes, run.classes - 1)
+    """(n, N, K - 1) margins z_cc - z_jc of the class c of each column of the logits over all others j."""
+    return _by_row(run, run.terms.margins, len(run.terms.labels), run.classes - 1)
 
 
-@FULL.add("row", cached=True, exported=True)
+@FULL.add("row", cached=True, exported=True, requires=_has_classes)
 def margin(run: Run) -> np.ndarray:
-    """(n,) smallest margin over classes."""
-    return _by_row(run, lambda Z: _margins(Z).min(axis=(-1, -2)))
+    """(n,) smallest margin of a trained sample."""
+    trained = run.terms.trained > 0.0
+    return _by_row(run, lambda Z: run.terms.margins(Z)[..., trained, :].min(axis=(-1, -2)))
+
+
+@FULL.add("row", exported=True, requires=_has_classes)
+def accuracy(run: Run) -> np.ndarray:
+    """(n,) share of the trained samples whose right logit is the largest one."""
+    counts = run.terms.trained
+    return _by_row(run, lambda Z: (run.terms.margins(Z).min(axis=-1) > 0.0) @ counts / counts.sum())
 
 
 @FULL.add("row", cached=True)
 def log_loss(run: Run) -> np.ndarray:
     """(n,) natural logarithm of the loss, also where that leaves float64 (at times beyond 1e308)."""
-    loss, shift = run.flow.loss, 0.0 if run.flow.reduction == "sum" else -math.log(run.classes)
-    return _by_row(run, lambda Z: _log_sum(loss.log_value(_margins(Z), mean=Z.mean(axis=-2))) + shift)
+    log_unit = run.flow.objective.log_unit(run.classes)
+    return _by_row(run, lambda Z: run.terms.log_loss(Z) - log_unit)
 
 
-@FULL.add("row", cached=True)
+@FULL.add("row", cached=True, requires=_has_classes)
 def log_accuracy_gap(run: Run) -> np.ndarray:
-    """(n,) natural logarithm of the accuracy gap, the mean over classes."""
-    gap, shift = losses.log_accuracy_gap, math.log(run.classes)
-    return _by_row(run, lambda Z: _log_sum(gap(losses.log_odds_of_error(_margins(Z)))) - shift)
+    """(n,) natural logarithm of the accuracy gap, the mean over trained samples."""
+    gap, odds, terms = losses.log_accuracy_gap, losses.log_odds_of_error, run.terms
+    return _by_row(run, lambda Z: terms.log_mean(gap(odds(terms.margins(Z)))))
 
 
-@FULL.add("row", cached=True, exported=True)
+@FULL.add("row", cached=True, exported=True, requires=_has_classes)
 def lyapunov(run: Run) -> np.ndarray:
     """(n,) V of the top K - 1 singular values of Z; NaN where one of them is 0, to rounding of the largest."""
     return of_logits(run.singular_values)
 
 
-@FULL.add("row", units="1/time", cached=True)
+@FULL.add("row", units="1/time", cached=True, requires=_has_dissipation)
 def dissipation(run: Run) -> np.ndarray:
     """(n,) dV/dt along the run, NaN where V is.
 
@@ -160,11 +244,13 @@ def dissipation(run: Run) -> np.ndarray:
         return rates * np.exp(log_scale - log_unit)
 
     with np.errstate(under="ignore"):
-        return _by_factors(run, rate)
+        return _by_parts(run, rate)
 
 
-@FULL.add(dims=lambda flow: dict.fromkeys(neural_collapse.Measures._fields, ("row",)))
+@FULL.add(dims=lambda flow: dict.fromkeys(neural_collapse.Measures._fields, ("row",)), requires=_has_classes)
 def collapse(run: Run) -> neural_collapse.Measures:
-    """Neural-collapse measures, each of shape (n,): of the classifier W and the features that it sees."""
-    W, *rest = run.factors
-    return neural_collapse.measures(W, product(rest))
+    """Neural-collapse measures, each of shape (n,): of the classifier W and the features that it sees, without bias.
+
+    Every class must have a column, and all columns count alike.
+    """
+    return neural_collapse.measures(run.W, run.features, labels=run.terms.labels)

@@ -58,6 +58,12 @@ def squared_norm(run: Run) -> np.ndarray:
     return (run.layers**2).sum(axis=1) @ multiplicities
 
 
+@REDUCED.add("row")
+def penalty(run: Run) -> np.ndarray:
+    """(n,) what weight decay adds to the loss, ``(weight_decay / 2) sum_l |W_l|^2``."""
+    return 0.5 * run.flow.weight_decay * run.squared_norm
+
+
 @REDUCED.add("row", "relation", cached=True)
 def margins(run: Run) -> np.ndarray:
     """(n, D) margins z_0 - z_j, one for each relation."""

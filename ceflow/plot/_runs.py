@@ -60,7 +60,7 @@ def name_of(traj: Trajectory) -> str:
         parts = ["Full flow", f"K = {traj.classes}", f"d = {traj.W.shape[-1]}"]
     parts += [f"depth {flow.depth:g}"] if flow.depth != USUAL.depth else []
     parts += [str(flow.loss).replace("_", " ")] if flow.loss != USUAL.loss else []
-    parts += [f"weight decay {flow.weight_decay:g}"] if flow.weight_decay != USUAL.weight_decay else []
+    parts += [f"weight decay {flow.weight_decay}"] if flow.weight_decay != USUAL.weight_decay else []
     return ", ".join(parts)
 
 
