@@ -127,6 +127,7 @@ def resume(
     trajectory: Trajectory,
     t_end: float | None = None,
     *,
+    flow: Flow | None = None,
     log_t_end: float | None = None,
     t_eval=None,
     log_t_eval=None,
@@ -142,6 +143,10 @@ def resume(
     ----------
     trajectory : Trajectory
         As `integrate` returned it, or `load`.
+    flow : Flow, optional
+        Another flow, of the same network, that takes over the last state: tasks in sequence. It makes a run of its own,
+        with the options of the first, whose times are counted from there, as units of time may differ. A flow with a
+        bias starts it at 0 if there was none.
     t_end, log_t_end, t_eval, log_t_eval, until, max_steps, progress, checkpoint, checkpoint_every
         As for `integrate`; times are later than the end of the run, and max_steps counts its steps too. All other
         options are those of the run.
@@ -161,11 +166,23 @@ def resume(
     if trajectory._resume is None:
         raise ValueError("only a whole run, as integrate or load returned it, can be resumed")
     span = _span(t_end, log_t_end, t_eval, log_t_eval, until, max_steps)
+    if flow is not None:
+        start = _last_state(trajectory, flow)
+        return _gone(Run(flow, start, **trajectory._resume.options, **span), progress, checkpoint, checkpoint_every)
     first = span["log_end"] if span["rows"] is None else span["rows"][0]
     if first <= trajectory.log_t_end:
         raise ValueError(f"times must be after the end of the run, log t = {trajectory.log_t_end:.6g}, got {first:.6g}")
     run = Run(trajectory.flow, trajectory.start, **trajectory._resume.options, **span, before=trajectory)
     return _gone(run, progress, checkpoint, checkpoint_every)
+
+
+def _last_state(trajectory: Trajectory, flow: Flow):
+    """Where a run ended, as the start of another flow of the same network."""
+    if not isinstance(flow, Flow) or flow.kind != trajectory.flow.kind or flow.depth != trajectory.flow.depth:
+        raise ValueError(f"flow must be of the kind and depth of the run's {trajectory.flow!r}, got {flow!r}")
+    if trajectory.log_t_end > (trajectory.log_t[-1] if len(trajectory) else -math.inf):
+        trajectory = trajectory.at(log_t=trajectory.log_t_end)
+    return flow.start(trajectory.flow.state(trajectory.start, trajectory.y[-1]))
 
 
 def _span(t_end, log_t_end, t_eval, log_t_eval, until, max_steps) -> dict:

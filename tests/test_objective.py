@@ -1,6 +1,6 @@
 """The options of an objective on the full flow, held against losses and simulations that are written down here."""
 
-import json
+import itertools
 import math
 
 import numpy as np
@@ -10,6 +10,7 @@ from scipy.integrate import solve_ivp
 import ceflow as cf
 from ceflow.flow import Objective
 from ceflow.losses import focal, label_smoothing
+from ceflow.trajectory import trajectory_type
 
 K, D = 3, 4
 LABELS = (0, 1, 1, 2, 0, 0)
@@ -43,11 +44,11 @@ CASES = {
 
 def start_of(options, scale=0.7, rng=5, batch=()):
     rng = np.random.default_rng(rng)
-    rows, columns = K, len(LABELS) if "labels" in options else K
+    rows, columns = K, len(options.get("labels", range(K)))
     if not isinstance(options.get("targets", ""), str):
         rows, columns = options["targets"].shape
     widths = [rows, *range(D, D + options.get("depth", 2) - 1), columns]
-    start = [scale * rng.standard_normal((*batch, *pair)) for pair in zip(widths[:-1], widths[1:], strict=True)]
+    start = [scale * rng.standard_normal((*batch, *pair)) for pair in itertools.pairwise(widths)]
     return (*start, scale * rng.standard_normal((*batch, rows))) if options.get("bias") else tuple(start)
 
 
@@ -80,11 +81,13 @@ def by_autograd(options, start):
             for key, usual in (("logit_scale", 1.0), ("logit_adjustment", 0.0))
         )
         smoothing = getattr(loss, "smoothing", 0.0)
-        each = torch.nn.functional.cross_entropy((scale * x + shift).T, labels, reduction="none", label_smoothing=smoothing)
+        each = torch.nn.functional.cross_entropy(
+            (scale * x + shift).T, labels, reduction="none", label_smoothing=smoothing
+        )
         each = (1.0 - torch.exp(-each)) ** loss.focusing * each if hasattr(loss, "focusing") else each
     fit = (weights * each).sum()
     fit.backward()
-    decays = list(np.broadcast_to(options.get("weight_decay", 0.0), depth)) + [options.get("bias_decay", 0.0)]
+    decays = [*np.broadcast_to(options.get("weight_decay", 0.0), depth), options.get("bias_decay", 0.0)]
     gradients = [part.grad for part in parts]
     gradients[depth - 1] = torch.stack([g.mean(dim=1) for g in H.grad.split(n.tolist(), dim=1)], dim=1)
     frozen = {{"W": 0, "H": depth - 1, "b": depth}.get(item, item) for item in options.get("frozen", ())}
@@ -156,7 +159,8 @@ def plain_velocity(options, parts):
         x = factor @ x
     x = x + parts[depth][:, None] if options.get("bias") else x
     n = np.broadcast_to(options.get("samples", 1), x.shape[1]).astype(float)
-    o = np.broadcast_to(options.get("weights", 1.0), x.shape[1]) / (n.sum() if options.get("reduction") != "sum" else 1.0)
+    o = np.broadcast_to(options.get("weights", 1.0), x.shape[1])
+    o = o / n.sum() if options.get("reduction", "mean") == "mean" else o
     labels, loss = np.array(options.get("labels", range(x.shape[1]))), options.get("loss", "cross_entropy")
     targets = options.get("targets", "centred")
     if isinstance(targets, str):
@@ -180,10 +184,236 @@ def plain_velocity(options, parts):
         velocities.append((back * n) @ seen.T)
         back = slope * (factor.T @ back)
     velocities.append(back if kernel is None else back @ kernel)
-    decays = list(np.broadcast_to(options.get("weight_decay", 0.0), depth)) + [options.get("bias_decay", 0.0)]
+    decays = [*np.broadcast_to(options.get("weight_decay", 0.0), depth), options.get("bias_decay", 0.0)]
     velocities += [(G * o * n).sum(axis=1)] if options.get("bias") else []
     frozen = {{"W": 0, "H": depth - 1, "b": depth}.get(item, item) for item in options.get("frozen", ())}
     return [
         0.0 * part if i in frozen else push - decay * part
         for i, (part, push, decay) in enumerate(zip(parts, velocities, decays, strict=False))
     ]
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if "frozen" not in CASES[name]])
+def test_velocity_is_the_slope_of_the_reported_objective(name):
+    options = CASES[name]
+    start, flow = start_of(options), cf.MatrixFlow(**options)
+    parts, y = velocity(flow, start), np.concatenate([part.ravel() for part in start])
+    place = flow.depth - 1
+    parts[place] = parts[place] * np.broadcast_to(options.get("samples", 1), start[place].shape[-1])
+    parts[place] = parts[place] @ np.linalg.inv(options["kernel"]) if "kernel" in options else parts[place]
+    direction = np.random.default_rng(3).standard_normal(len(y))
+    step = 1e-5 * np.array([[-2.0], [-1.0], [1.0], [2.0]])
+    values = trajectory_type(flow)(flow, flow.start(start), np.arange(4.0), y + step * direction).objective
+    slope = (values[0] - 8.0 * values[1] + 8.0 * values[2] - values[3]) / 12e-5
+    assert slope == pytest.approx(-np.concatenate([part.ravel() for part in parts]) @ direction, rel=1e-8)
+
+
+@pytest.mark.parametrize("samples", [(100, 1), (10, 1)])
+@pytest.mark.parametrize(
+    "options", [{}, {"reduction": "sum", "weight_decay": (2e-3, 1e-2)}], ids=["mean", "sum, decay"]
+)
+def test_imbalance_against_every_sample_by_itself(samples, options):
+    big, small = samples
+    counts, labels = (big, big, small, small), np.repeat(np.arange(4), (big, big, small, small))
+    W, H = cf.random_init(classes=4, width=3, scale=0.3, rng=1)
+    t = np.array([1.0, 30.0]) / (big if options else 1)
+    run = cf.integrate(cf.MatrixFlow(samples=counts, **options), (W, H), t_eval=t, rtol=1e-10)
+    single = cf.integrate(cf.MatrixFlow(labels=labels, **options), (W, H[:, labels]), t_eval=t, rtol=1e-10)
+    decays, average = options.get("weight_decay", (0.0, 0.0)), 1.0 if options else float(len(labels))
+
+    def rhs(_, y):
+        W, H = y[:12].reshape(4, 3), y[12:].reshape(3, -1)
+        P = np.exp(W @ H)
+        G = (np.eye(4)[:, labels] - P / P.sum(axis=0)) / average
+        return np.concatenate([(G @ H.T - decays[0] * W).ravel(), (W.T @ G - decays[1] * H).ravel()])
+
+    y0 = np.concatenate([W.ravel(), H[:, labels].ravel()])
+    exact = solve_ivp(rhs, (0, t[-1]), y0, method="DOP853", rtol=1e-12, atol=1e-13, t_eval=t).y.T
+    for W, H in ((run.W, run.H[:, :, labels]), (single.W, single.H)):
+        np.testing.assert_allclose(W.reshape(2, -1), exact[:, :12], rtol=0.0, atol=1e-8)
+        np.testing.assert_allclose(H.reshape(2, -1), exact[:, 12:], rtol=0.0, atol=1e-8)
+    np.testing.assert_allclose(run.loss, single.loss, rtol=1e-8)
+    np.testing.assert_allclose(run.objective, single.objective, rtol=1e-8)
+    np.testing.assert_allclose(run.conserved, single.conserved, rtol=0.0, atol=1e-7)
+    np.testing.assert_allclose(run.accuracy_gap, single.accuracy_gap, rtol=1e-7)
+    np.testing.assert_allclose(run.accuracy, single.accuracy)
+    np.testing.assert_allclose(run.margins[:, labels], single.margins, rtol=0.0, atol=1e-7)
+
+
+def test_equal_samples_are_the_rescaled_flow():
+    n, t = 16, np.array([0.5, 5.0, 500.0])
+    W, H = cf.random_init(classes=3, width=3, scale=0.4)
+    run = cf.integrate(cf.MatrixFlow(samples=n, reduction="sum"), (W, H), t_eval=t, rtol=1e-11)
+    scaled = cf.MatrixFlow(reduction="sum")
+    other = cf.integrate(scaled, (W * n**-0.25, H * n**0.25), t_eval=t * math.sqrt(n), rtol=1e-11)
+    np.testing.assert_allclose(run.W, other.W * n**0.25, rtol=0.0, atol=1e-9)
+    np.testing.assert_allclose(run.H, other.H * n**-0.25, rtol=0.0, atol=1e-9)
+    np.testing.assert_allclose(run.loss, n * other.loss, rtol=1e-9)
+
+
+def test_samples_of_a_class_come_together():
+    labels, decay = (0, 0, 1, 1, 2, 2), 0.1
+    W, H = start_of({"labels": labels})
+    run = cf.integrate(cf.MatrixFlow(labels=labels, weight_decay=(0.01, decay)), (W, H), 40.0)
+    apart = ((run.H[:, :, ::2] - run.H[:, :, 1::2]) ** 2).sum(axis=1)
+    rates = np.diff(np.log(apart), axis=0) / np.diff(run.t)[:, None]
+    assert rates.max() < -2.0 * decay  # convexity of the loss only adds to it
+    assert run.collapse.nc1[-1] < 1e-3 * run.collapse.nc1[0]
+
+
+def test_an_unseen_sample_fades():
+    labels, weights = (0, 1, 2, 1), (1.0, 1.0, 1.0, 0.0)
+    W, H = start_of({"labels": labels})
+    run = cf.integrate(cf.MatrixFlow(labels=labels, weights=weights, weight_decay=0.01), (W, H), 100.0)
+    np.testing.assert_allclose(run.H[-1, :, 3], H[:, 3] * math.exp(-1.0), rtol=0.0, atol=1e-8)
+    late = cf.integrate(cf.MatrixFlow(labels=labels, weights=weights), (W, H), log_t_end=2000.0)
+    assert late.success and late.margin[-1] > 1000.0, "what is not trained does not hold up the clock"
+    np.testing.assert_array_equal(late.H[-1, :, 3], H[:, 3])
+
+
+def test_equilibrium_of_cross_entropy_with_decay_of_all():
+    K, n, decay = 4, 2, 0.01
+    start = (*cf.random_init(classes=K, width=5, scale=1.0, rng=2), np.full(K, 0.3))
+    options = dict(samples=n, bias=True, bias_decay=decay, weight_decay=decay)
+    run = cf.integrate(cf.MatrixFlow(**options), start, 1e6, rtol=1e-10)
+    c = decay * math.sqrt(n)
+    assert run.margins[-1] == pytest.approx(math.log(1.0 / c - K + 1.0), abs=1e-8)
+    assert run.margin[-1] == pytest.approx(4.21524389, abs=1e-8)
+    assert run.objective[-1] == pytest.approx(0.22219035374535792, abs=1e-12)
+    assert np.abs(run.bias[-1]).max() < 1e-8 and run.success
+    run = cf.integrate(cf.MatrixFlow(reduction="sum", **options), start, 1e6, rtol=1e-10)
+    assert run.margins[-1] == pytest.approx(math.log(K * n / c - K + 1.0), abs=1e-8)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_files_resume_xarray_torch_and_batches(name, tmp_path):
+    options = CASES[name]
+    start, flow = start_of(options), cf.MatrixFlow(**options)
+    end = 0.01 if "relu" in name else 3.0
+    run, whole = cf.integrate(flow, start, 0.4 * end), cf.integrate(flow, start, end)
+    run.save(tmp_path / "run.npz")
+    loaded = cf.load(tmp_path / "run.npz")
+    assert loaded.flow.objective == flow.objective and repr(loaded.flow) == repr(flow)
+    np.testing.assert_array_equal(cf.resume(loaded, end).y[-1], whole.y[-1])
+    np.testing.assert_array_equal(loaded.objective, run.objective)
+    pytest.importorskip("xarray")
+    data = run.to_xarray()
+    assert ("bias" in data) == flow.objective.bias and data["loss"].shape == (len(run),)
+    pytest.importorskip("torch")
+    batch = start_of(options, batch=(2,), rng=8)
+    t = [0.4 * end, end]
+    both = cf.integrate(cf.MatrixFlow(**options, backend="torch"), batch, t_eval=t, rtol=1e-10)
+    for i in range(2):
+        alone = cf.integrate(flow, tuple(part[i] for part in batch), t_eval=t, rtol=1e-10)
+        for part, other in zip(both.factors, alone.factors, strict=True):
+            np.testing.assert_allclose(part[:, i], other, rtol=0.0, atol=1e-8)
+        np.testing.assert_allclose(both.objective[:, i], alone.objective, rtol=1e-7)
+
+
+def test_tasks_in_sequence():
+    """New classes come, old ones are replayed or not."""
+    labels = (0, 0, 1, 1, 2, 2, 3, 3)
+    first = cf.MatrixFlow(labels=labels, weights=(1, 1, 1, 1, 0, 0, 0, 0), weight_decay=0.01)
+    W, H = cf.random_init(classes=4, width=6, scale=0.5)
+    H = np.repeat(H, 2, axis=1)
+    before = cf.integrate(first, (W, H), 200.0)
+    second = cf.MatrixFlow(labels=labels, weights=(1, 0, 1, 0, 1, 1, 1, 1), weight_decay=0.01, bias=True)
+    after = cf.resume(before, 50.0, flow=second)
+    for part, other in zip(after.start[:2], before.factors, strict=True):
+        np.testing.assert_array_equal(part, other[-1])
+    np.testing.assert_array_equal(after.bias[0], np.zeros(4))
+    direct = cf.integrate(second, (before.W[-1], before.H[-1]), 50.0)
+    np.testing.assert_array_equal(after.y, direct.y)
+    np.testing.assert_allclose(after.H[-1, :, 1], before.H[-1, :, 1] * math.exp(-0.5), rtol=0.0, atol=1e-7)
+    with pytest.raises(ValueError, match="no bias"):
+        cf.resume(after, 1.0, flow=first)
+    with pytest.raises(ValueError, match="kind and depth"):
+        cf.resume(before, 1.0, flow=cf.MatrixFlow(depth=3))
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if "relu" not in name])
+def test_certificates(name):
+    options = CASES[name]
+    run = cf.integrate(cf.MatrixFlow(**options), start_of(options), 20.0)
+    certificate = run.certificate()
+    assert certificate.passed, str(certificate)
+    assert certificate["layers follow the equations"].status == "passed"
+
+
+FALSE = {
+    "samples": dict(samples=(100, 10, 2)),
+    "samples, sum": dict(samples=7, reduction="sum", weights=(0.5, 1e-3, 2.0)),
+    "labels": dict(labels=(0, 1, 1, 2, 0, 1), weights=(1.0, 0.5, 0.0, 2.0, 1.0, 1.0)),
+    "adjusted": dict(samples=(9, 2, 1), logit_adjustment=(1.0, 0.0, -2.0), logit_scale=(1.0, 0.7, 1.61)),
+    "decay of each layer": dict(weight_decay=(0.03, 0.201), samples=(3, 1, 1), reduction="sum"),
+    "bias": dict(bias=True, bias_decay=0.301, weight_decay=0.1, samples=(3, 1, 2)),
+    "one-hot": dict(loss="squared_error", targets="centred", labels=LABELS, bias=True),
+    "regression": dict(loss="squared_error", targets=1.001 * Y, weight_decay=(0.1, 0.2), bias=True),
+    "kernel": dict(labels=LABELS, kernel=THETA + 1e-3 * np.eye(6), weight_decay=(0.02, 0.05)),
+    "frozen W": dict(frozen=("W", "b"), weight_decay=0.1, bias=True),
+    "softplus": dict(activation="softplus:3.01", samples=(5, 1, 1), bias=True),
+}
+
+
+@pytest.mark.parametrize("name", FALSE)
+def test_certificates_tell_one_objective_from_another(name):
+    run = cf.integrate(cf.MatrixFlow(**CASES[name]), start_of(CASES[name]), 20.0)
+    run.flow = cf.MatrixFlow(**FALSE[name])
+    assert not run.certificate()["layers follow the equations"].passed
+
+
+REFUSED = [
+    (dict(samples=2.5), TypeError, "samples must be an integer"),
+    (dict(samples=(3, 0, 1)), ValueError, "samples must be from 1"),
+    (dict(samples=(3, 1)), ValueError, "samples must be a number or one for each of 3 classes, got 2"),
+    (dict(samples=2, labels=(0, 1, 2)), ValueError, "labels or samples"),
+    (dict(labels=(0, 1, 3)), ValueError, "labels must be 0 to 2"),
+    (dict(labels=(0.0, 1.0, 2.0)), TypeError, "labels must be integers"),
+    (dict(labels=(0, 1, 2, 2)), ValueError, "H \\(d, 4\\)"),
+    (dict(weights=0.0), ValueError, "weights must not all be 0"),
+    (dict(weights=(1, 1, -1)), ValueError, "weights must be from 0"),
+    (dict(weights=(1, 1), labels=(0, 1, 2)), ValueError, "one for each of 3 samples"),
+    (dict(logit_adjustment=(1.0, 2.0)), ValueError, "logit_adjustment must be a number or one for each of 3 classes"),
+    (dict(logit_scale=0.0), ValueError, "logit_scale"),
+    (dict(loss="squared_error", logit_adjustment=1.0), ValueError, "give targets instead"),
+    (dict(weight_decay=(1.0, 1.0, 1.0)), ValueError, "one for each of 2 layers"),
+    (dict(bias=1), TypeError, "bias must be True or False"),
+    (dict(bias_decay=0.1), ValueError, "bias_decay needs bias=True"),
+    (dict(frozen="W"), TypeError, "frozen must be a tuple"),
+    (dict(frozen=("W", "H")), ValueError, "something that moves"),
+    (dict(frozen=("b",)), ValueError, "there is no bias"),
+    (dict(frozen=(2,)), ValueError, "frozen must be from 0 to 1"),
+    (dict(targets="one-hot"), ValueError, "those of the squared error"),
+    (dict(loss="squared_error", targets=np.zeros((2, 3))), ValueError, "targets must have 3 rows"),
+    (dict(loss="squared_error", targets=np.zeros((3, 3)), labels=(0, 1, 2)), ValueError, "there are no classes"),
+    (dict(kernel=np.eye(3), samples=2), ValueError, "kernel couples single samples"),
+    (dict(kernel=np.eye(2)), ValueError, "kernel must be square of 3"),
+    (dict(kernel=np.diag([1.0, 1.0, -1.0])), ValueError, "positive semi-definite"),
+    (dict(kernel=np.arange(9.0).reshape(3, 3)), ValueError, "symmetric"),
+    (dict(kernel=np.ones((3, 3))), ValueError, "range of the kernel"),
+    (dict(activation="tanh"), ValueError, "activation must be"),
+    (dict(activation="softplus:0"), ValueError, "activation must be"),
+    (dict(activation=3), TypeError, "activation must be"),
+]
+
+
+@pytest.mark.parametrize(("options", "error", "text"), REFUSED)
+def test_what_does_not_go_together_says_why(options, error, text):
+    with pytest.raises(error, match=text):
+        cf.integrate(cf.MatrixFlow(**options), start_of({}), 1.0)
+
+
+def test_a_fractional_depth_has_no_layers_of_its_own():
+    for options in (dict(frozen=("W",)), dict(weight_decay=(0.1, 0.2)), dict(activation="relu")):
+        with pytest.raises(ValueError, match=r"depth|layers"):
+            Objective(depth=2.5, **options)
+    assert Objective(depth=2.5, weight_decay=0.1).plain
+
+
+def test_zeros_rest_or_are_refused():
+    zeros = np.zeros((3, 2)), np.zeros((2, 3))
+    assert cf.integrate(cf.MatrixFlow(bias=True), zeros, 1.0).outcome == cf.Outcome.AT_REST
+    with pytest.raises(ValueError, match="no relative speed"):
+        cf.integrate(cf.MatrixFlow(bias=True, samples=(5, 1, 1)), zeros, 1.0)
+    run = cf.integrate(cf.MatrixFlow(bias=True, samples=(5, 1, 1)), (*zeros, np.full(3, 1e-6)), 10.0)
+    assert run.success and run.bias[-1, 0] > 1.0, "the frequencies of classes are learnt"

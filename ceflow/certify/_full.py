@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ._definitions import definition_of_loss
-from ._factors import flat, product, pulled
-from ._lyapunov import Lyapunov, OfLogits
-from ._view import States, View, log_sum, with_decay
+from ..reference import NetworkDefinition
+from ._factors import flat
+from ._lyapunov import Lyapunov, OfLogits, Unknown
+from ._view import States, View
 
 
 class FullView(View):
@@ -22,54 +21,76 @@ class FullView(View):
 
     def __init__(self, run: Any) -> None:
         super().__init__(run, run.classes)
+        self.objective = run.flow.objective
+        self.network = NetworkDefinition(self.objective, self.classes)
+        self.unit = -math.log(self.network.average)
+        self.decay = float(max(self.network.decays))
+        self.fading = float(self.network.decays[0])
         self.eps = float(np.finfo(self.flow.dtype).eps)
-        self.numbers = sum(factor.size for factor in self.start)
+        self.numbers = sum(part.size for part in self.start)
         self.floor = max(1e-100 * float(np.linalg.norm(self.start_layers())), 1e-300)
+        self.decays = np.repeat(self.network.decays, [part.size for part in self.start])
+        self.why_no_law = self._why_no_law()
+        if not self.objective.plain:
+            self.why_not_cross_entropy = "proved for cross-entropy without further options only"
+
+    def _why_no_law(self) -> str:
+        if self.network.activation != "linear":
+            return "there is an activation between layers"
+        if not all(self.network.moves[: self.depth]):
+            return "a layer is frozen"
+        return "" if len(set(self.network.decays[: self.depth])) == 1 else "layers decay by different laws"
 
     @property
-    def law(self) -> str:
-        return "W'W - HH'" if self.depth == 2 else "W'W - VV' of neighbours"
+    def law(self) -> str | None:
+        if self.why_no_law:
+            return None
+        if self.depth > 2:
+            return "W'W - VV' of neighbours"
+        if self.objective.kernel is not None:
+            return "W'W - H T^+ H'"
+        return "W'W - HNH'" if np.any(self.network.samples != 1.0) else "W'W - HH'"
+
+    @property
+    def cross_entropy(self) -> bool:
+        return super().cross_entropy and self.objective.plain
 
     def layers(self, rows: Any) -> NDArray:
-        return flat(rows.factors, len(rows))
+        return flat([*rows.factors, rows.bias] if self.objective.bias else rows.factors, len(rows))
 
     def start_layers(self) -> NDArray:
         return flat(self.start, 1)
 
     def lyapunov(self) -> Lyapunov:
-        return OfLogits(self)
+        return OfLogits(self) if self.objective.plain else Unknown("its rate is known without further options only")
 
     def factors(self, w: NDArray) -> list[NDArray]:
-        """The factors (n, ...) again."""
-        ends = np.cumsum([factor.size for factor in self.start])
+        """The factors (n, ...), and the bias, again."""
+        ends = np.cumsum([part.size for part in self.start])
         return [
-            w[:, end - factor.size : end].reshape(len(w), *factor.shape)
-            for end, factor in zip(ends, self.start, strict=True)
+            w[:, end - part.size : end].reshape(len(w), *part.shape) for end, part in zip(ends, self.start, strict=True)
         ]
 
     def states(self, rows: Any) -> States:
         w, n = self.layers(rows), len(rows)
-        factors = self.factors(w)
-        Z = product(factors)
-        G, gross, log_scale, log_loss = self.residual(Z)
-        log_scale = log_scale + self.unit
-        size = self.size(w)
-        decay = self.decay * np.exp(-log_scale)[:, None] if self.decay else 0.0
-        terms = flat(pulled(gross, [np.abs(factor) for factor in factors]), n)
-        log_loss = log_loss + self.log_total
-        s = np.linalg.svd(Z, compute_uv=False)
+        parts, size = self.factors(w), self.size(w)
+        pull = self.network.pull(parts)
+        decay = np.exp(-pull.log_scale)[:, None] if self.decay else 0.0
+        s = self.product(w)
+        seen = float(np.max(self.objective.logit_scale)) * s[:, 0]
+        heaviest = float((self.network.samples * self.network.weights).max())
         return States(
             log_t=rows.log_t,
             w=w,
-            velocity=flat(pulled(G, factors), n) - decay * w,
-            rate=np.linalg.norm(terms, axis=1)[:, None] / size + decay,
-            log_scale=log_scale,
+            velocity=flat(pull.velocities, n) - self.decays * decay * w,
+            rate=np.linalg.norm(flat(pull.gross, n), axis=1)[:, None] / size + self.decay * decay,
+            log_scale=pull.log_scale,
             size=size,
             singular_values=s,
-            largest=s[:, 0],
-            reach=np.sqrt((s**2).sum(axis=1) * np.exp(self.unit)),
-            log_objective=with_decay(log_loss, self.decay, (w**2).sum(axis=1)),
-            log_loss=log_loss,
+            largest=seen,
+            reach=np.sqrt((s**2).sum(axis=1) * heaviest * np.exp(self.unit)),
+            log_objective=np.logaddexp(pull.log_loss, np.log(self.network.penalty(parts))),
+            log_loss=pull.log_loss,
             least_force=np.full(n, np.nan),
             log_odds=np.full(n, np.nan),
         )
@@ -77,40 +98,20 @@ class FullView(View):
     states_as_reported = states
 
     def product(self, w: NDArray) -> NDArray:
-        """(n, K) singular values of the product of the factors."""
-        return np.linalg.svd(product(self.factors(w)), compute_uv=False)
+        """(n, K) singular values of the logits, 0 where there are no more columns."""
+        s = np.linalg.svd(self.network.logits(self.factors(w)), compute_uv=False)
+        return np.pad(s, ((0, 0), (0, self.classes - s.shape[1])))
 
     def size_of_product(self, w: NDArray) -> NDArray:
-        return np.prod([np.linalg.norm(factor, axis=(1, 2)) for factor in self.factors(w)], axis=0)[:, None]
+        *factors, last = self.factors(w)[: self.depth]
+        size = np.prod([np.linalg.norm(factor, axis=(1, 2)) for factor in [*factors, last]], axis=0)[:, None]
+        return size if self.objective.plain else size + self.product(w)[:, :1]
 
     def spread(self, s: NDArray) -> tuple[NDArray, NDArray]:
+        if self.objective.regression or s.shape[1] < 2:
+            return np.full(len(s), np.nan), np.zeros(len(s))
         condition = self.classes * self.eps * s[:, 0] / s[:, -2]
         return OfLogits(self).values(s), 8.0 * condition
-
-    def residual(self, Z: NDArray) -> tuple[NDArray, NDArray, NDArray, NDArray]:
-        """Minus the gradient of the loss in logits (n, K, K), the sizes of the terms that make it, logarithm of the
-        scale of both, and logarithm of the mean loss."""
-        K, n = self.classes, len(Z)
-        if not self.loss.margins_only:
-            target = np.eye(K) - 1.0 / K
-            G, gross = target - Z, np.abs(target) + np.abs(Z)
-            return G, gross, np.zeros(n), np.log(0.5 * (G**2).sum(axis=(-2, -1)) / K)
-        off = ~np.eye(K, dtype=bool)
-        columns = Z.swapaxes(-1, -2)  # [sample, class]
-        margins = (np.diagonal(Z, axis1=-2, axis2=-1)[..., None] - columns)[:, off].reshape(-1, K, K - 1)
-        loss = definition_of_loss(self.loss)
-        r, sizes, scales = loss.residuals(margins, np.ones(K - 1))
-        log_scale = scales.max(axis=-1)
-        sizes = sizes * (1.0 + np.abs(margins))
-        r, sizes = (x * np.exp(scales - log_scale[:, None])[..., None] for x in (r, sizes))
-        G, gross = np.zeros_like(Z), np.zeros_like(Z)
-        for matrix, values, sign in ((G, r, -1.0), (gross, sizes, 1.0)):
-            turned = np.zeros_like(Z)
-            turned[:, off] = sign * values.reshape(n, -1)
-            turned[:, np.arange(K), np.arange(K)] = values.sum(axis=-1)
-            matrix[:] = turned.swapaxes(-1, -2)
-        log_loss = log_sum(loss.log_value(margins, np.ones(K - 1))) - math.log(K)
-        return G, gross, log_scale, log_loss
 
     def size(self, w: NDArray) -> NDArray:
         """(n, 1) the Frobenius norm."""
@@ -122,11 +123,16 @@ class FullView(View):
         return norm / (factor.reshape(-1) * (size * tolerance + atol))
 
     def imbalance(self, w: NDArray) -> NDArray:
-        factors = self.factors(w)
-        return flat([W.swapaxes(-1, -2) @ W - H @ H.swapaxes(-1, -2) for W, H in pairwise(factors)], len(w))
+        if self.why_no_law:
+            return np.empty((len(w), 0))
+        *others, H = self.factors(w)[: self.depth]
+        behind = [X @ X.swapaxes(-1, -2) for X in others[1:]] + [self.network.outer(H)]
+        pairs = zip(others, behind, strict=True)
+        return flat([W.swapaxes(-1, -2) @ W - gram for W, gram in pairs], len(w))
 
     def imbalance_size(self, w: NDArray) -> NDArray:
-        return np.maximum((w**2).sum(axis=1), 1e-300)[:, None]
+        outer = np.trace(self.network.outer(self.factors(w)[self.depth - 1]), axis1=1, axis2=2)
+        return np.maximum((w**2).sum(axis=1), np.maximum(outer, 1e-300))[:, None]
 
     def mean_singular_value(self, states: States) -> NDArray:
         return states.singular_values.sum(axis=1) / (self.classes - 1)

@@ -23,6 +23,9 @@ class ReducedView(View):
         self.definition = definition_of_scheme(self.scheme)
         self.valencies, self.multiplicities = self.definition.valencies, self.definition.multiplicities
         self.margins, self.forces = self.definition.margins, self.definition.forces
+        if not isinstance(self.depth, int):
+            self.why_no_law = "layers of a depth between the integers are equal by definition"
+            self.why_no_product = "layers of a depth between the integers are made of them"
         self.shares = self.multiplicities / (self.classes - 1)
         self.numbers = self.scheme.modes * max(2, math.ceil(self.depth))
         # (1, 1, D): below, a mode that has faded counts as at rest; so does one that was never alive

@@ -45,7 +45,9 @@ class View(ABC):
     classes : int
     depth : float
     decay : float
-        Weight decay.
+        Weight decay, the largest one of the layers.
+    fading : float
+        Decay of what is conserved without it, over 2.
     numbers : int
         Of a state, as far as memory counts.
     eps : float
@@ -54,6 +56,9 @@ class View(ABC):
         Logarithm of the rate at which time runs, over that of a loss that is summed over the classes.
     law : str or None
         What the gradient flow of such layers conserves; None if there is no such thing.
+    why_no_law, why_no_product : str
+        Why there is no such thing; why the singular values are not those that layers make. Empty if there is, and if
+        they are.
     definition : SchemeByDefinition or None
         Of the scheme, if the run has one.
     """
@@ -61,11 +66,13 @@ class View(ABC):
     eps = EPS
     numbers: int
     law: str | None
+    why_no_law = why_no_product = ""
     definition: SchemeByDefinition | None = None
 
     def __init__(self, run: Any, classes: int) -> None:
         self.flow, self.start, self.classes = run.flow, run.start, classes
-        self.loss, self.depth, self.decay = run.flow.loss, run.flow.depth, run.flow.weight_decay
+        self.loss, self.depth, self.decay = run.flow.loss, run.flow.depth, float(np.max(run.flow.weight_decay))
+        self.fading = self.decay
         self.unit = -float(np.log(classes)) if run.flow.reduction == "mean" else 0.0
 
     @property
@@ -122,6 +129,8 @@ class View(ABC):
     def mean_singular_value(self, states: States) -> NDArray:
         """(n,) over the K - 1 directions in which the logits may differ."""
 
+    why_not_cross_entropy = "proved for the cross-entropy only"
+
     @property
     def cross_entropy(self) -> bool:
         """Whether the loss is the one of which most is proved."""
@@ -154,7 +163,7 @@ class View(ABC):
         if not imbalance.size:
             return np.zeros(len(w))
         elapsed = np.exp(np.minimum(log_t, 700.0)).reshape((len(w),) + (1,) * (w.ndim - 1))
-        kept = self.imbalance(self.start_layers()) * np.exp(-2.0 * self.decay * elapsed)
+        kept = self.imbalance(self.start_layers()) * np.exp(-2.0 * self.fading * elapsed)
         return (np.abs(imbalance - kept) / self.imbalance_size(w)).reshape(len(w), -1).max(axis=1)
 
 

@@ -60,6 +60,10 @@ class Flow(abc.ABC):
         """(N,) coordinates of the start."""
 
     @abc.abstractmethod
+    def state(self, start: Any, y: np.ndarray) -> Any:
+        """The state y of a run from `start` as the start of another run."""
+
+    @abc.abstractmethod
     def motion(
         self, start: Any, y: np.ndarray, log_t: float, rtol: float, atol: float = 0.0, closed_form: bool = True
     ) -> Any:

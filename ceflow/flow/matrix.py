@@ -128,7 +128,9 @@ class MatrixFlow(Flow):
                 f"{type(start).__name__}"
             )
         given = list(start)
-        bias = [given.pop()] if objective.bias and len(given) == self.depth + 1 else []
+        if not objective.bias and len(given) == self.depth + 1:
+            raise ValueError(f"there must be {self.depth} factors and no bias, as the flow has none, got {len(given)}")
+        bias = [given.pop()] if len(given) == self.depth + 1 else []
         least = 1 if objective.regression else 2
         factors = check_factors(given, self.depth, columns=objective.columns, least=least)
         objective.check_classes(factors[0].shape[-2])
@@ -155,6 +157,11 @@ class MatrixFlow(Flow):
     def origin(self, start: tuple[np.ndarray, ...]) -> np.ndarray:
         """Coordinates of the start."""
         return np.concatenate([factor.ravel() for factor in start])
+
+    def state(self, start: tuple[np.ndarray, ...], y: np.ndarray) -> tuple[np.ndarray, ...]:
+        """The factors, and the bias, at the coordinates y."""
+        ends = np.cumsum([part.size for part in start])
+        return tuple(part.reshape(like.shape) for part, like in zip(np.split(y, ends[:-1]), start, strict=True))
 
     def segment(self, kind: str, start: tuple[np.ndarray, ...], y: np.ndarray, log_t: float):
         """The closed form of the kind "rest", which holds from the state y on."""

@@ -119,6 +119,12 @@ class SpectralFlow(Flow):
         """Coordinates of the start."""
         return np.zeros(self.scheme.modes + (self.weight_decay > 0.0 and coordinates.needs_theta(start)))
 
+    def state(self, start: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """The layers at the coordinates y, or the singular values where the depth is no integer."""
+        if isinstance(self.depth, int):
+            return coordinates.layers_at(start, y[None], self.depth)[0]
+        return self.evaluate(start, y[None])[0][0]
+
     def segment(self, kind: str, start: np.ndarray, y: np.ndarray, log_t: float):
         """The closed form of a kind, "rest" or "ray", that holds from the state y on."""
         if kind == Ray.kind:

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from ._table import Run, Table
+from ._table import Flow, Run, Table
 
 COMMON = Table()
+
+
+def has_classes(flow: Flow) -> None:
+    """A ValueError for a flow that has none."""
+    if flow.objective.regression:
+        raise ValueError("a regression on given targets has no classes")
 
 
 @COMMON.add("row", units="time")
@@ -30,7 +36,7 @@ def objective(run: Run) -> np.ndarray:
     return run.loss + run.penalty if run.flow.objective.decaying else run.loss
 
 
-@COMMON.add("row", exported=True)
+@COMMON.add("row", exported=True, requires=has_classes)
 def accuracy_gap(run: Run) -> np.ndarray:
     """(n,) 1 - p_0, the probability given to the wrong classes, a mean over the trained samples; accurate however
     small."""

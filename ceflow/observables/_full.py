@@ -16,6 +16,7 @@ from .. import losses
 from .._checks import log_time_unit
 from ..lyapunov import gradient_of_logits, of_logits
 from ..network.factors import inputs, product, pull_back
+from ._common import has_classes
 from ._table import Flow, Run, Table
 
 FULL = Table()
@@ -37,11 +38,6 @@ def _logits(run: Run, parts: Sequence[np.ndarray]) -> np.ndarray:
     objective, depth = run.flow.objective, run.flow.depth
     Z = inputs(parts[:depth], objective.act)[-1]
     return Z + parts[-1][..., None] if objective.bias else Z
-
-
-def _has_classes(flow: Flow) -> None:
-    if flow.objective.regression:
-        raise ValueError("a regression on given targets has no classes")
 
 
 def _has_dissipation(flow: Flow) -> None:
@@ -184,20 +180,20 @@ def penalty(run: Run) -> np.ndarray:
     return found + 0.5 * objective.decay_of_bias * (run.bias**2).sum(axis=-1) if objective.bias else found
 
 
-@FULL.add(dims=lambda flow: ("row", _column(flow), "wrong_class"), requires=_has_classes)
+@FULL.add(dims=lambda flow: ("row", _column(flow), "wrong_class"), requires=has_classes)
 def margins(run: Run) -> np.ndarray:
     """(n, N, K - 1) margins z_cc - z_jc of the class c of each column of the logits over all others j."""
     return _by_row(run, run.terms.margins, len(run.terms.labels), run.classes - 1)
 
 
-@FULL.add("row", cached=True, exported=True, requires=_has_classes)
+@FULL.add("row", cached=True, exported=True, requires=has_classes)
 def margin(run: Run) -> np.ndarray:
     """(n,) smallest margin of a trained sample."""
     trained = run.terms.trained > 0.0
     return _by_row(run, lambda Z: run.terms.margins(Z)[..., trained, :].min(axis=(-1, -2)))
 
 
-@FULL.add("row", exported=True, requires=_has_classes)
+@FULL.add("row", exported=True, requires=has_classes)
 def accuracy(run: Run) -> np.ndarray:
     """(n,) share of the trained samples whose right logit is the largest one."""
     counts = run.terms.trained
@@ -211,14 +207,14 @@ def log_loss(run: Run) -> np.ndarray:
     return _by_row(run, lambda Z: run.terms.log_loss(Z) - log_unit)
 
 
-@FULL.add("row", cached=True, requires=_has_classes)
+@FULL.add("row", cached=True, requires=has_classes)
 def log_accuracy_gap(run: Run) -> np.ndarray:
     """(n,) natural logarithm of the accuracy gap, the mean over trained samples."""
     gap, odds, terms = losses.log_accuracy_gap, losses.log_odds_of_error, run.terms
     return _by_row(run, lambda Z: terms.log_mean(gap(odds(terms.margins(Z)))))
 
 
-@FULL.add("row", cached=True, exported=True, requires=_has_classes)
+@FULL.add("row", cached=True, exported=True, requires=has_classes)
 def lyapunov(run: Run) -> np.ndarray:
     """(n,) V of the top K - 1 singular values of Z; NaN where one of them is 0, to rounding of the largest."""
     return of_logits(run.singular_values)
@@ -247,7 +243,7 @@ def dissipation(run: Run) -> np.ndarray:
         return _by_parts(run, rate)
 
 
-@FULL.add(dims=lambda flow: dict.fromkeys(neural_collapse.Measures._fields, ("row",)), requires=_has_classes)
+@FULL.add(dims=lambda flow: dict.fromkeys(neural_collapse.Measures._fields, ("row",)), requires=has_classes)
 def collapse(run: Run) -> neural_collapse.Measures:
     """Neural-collapse measures, each of shape (n,): of the classifier W and the features that it sees, without bias.
 

@@ -4,8 +4,17 @@ Of ceflow nothing is imported but checks of arguments. Of a scheme its matrix of
 integers, of a loss its formula.
 """
 
+from ._network import NetworkDefinition
 from ._relations import exact_gaps
 from ._solution import Solution, solve
 from .definitions import LossDefinition, relation_gaps, scheme_definition
 
-__all__ = ["LossDefinition", "Solution", "exact_gaps", "relation_gaps", "scheme_definition", "solve"]
+__all__ = [
+    "LossDefinition",
+    "NetworkDefinition",
+    "Solution",
+    "exact_gaps",
+    "relation_gaps",
+    "scheme_definition",
+    "solve",
+]

@@ -57,11 +57,11 @@ class LossNeverRises(Claim):
 
 class ImbalanceIsConserved(Claim):
     def title(self, exam: Examination) -> str:
-        law = "decays by its law" if exam.view.law and exam.view.decay else "conserved"
+        law = "decays by its law" if exam.view.law and exam.view.fading else "conserved"
         return f"{exam.view.law or 'imbalance'} {law}"
 
     def why_not(self, exam: Examination) -> str:
-        return "" if exam.view.law else "layers of a depth between the integers are equal by definition"
+        return exam.view.why_no_law
 
     def measure(self, exam: Examination) -> Found:
         return worst(exam.moments.drift, tolerated(exam.tolerance, 10.0) + ROUNDING, exam.moments.log_t)

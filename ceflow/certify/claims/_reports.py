@@ -36,7 +36,7 @@ class SingularValuesAreAsReported(AsReported):
     name = "singular values are as reported"
 
     def why_not(self, exam: Examination) -> str:
-        return "" if exam.view.law else "layers of a depth between the integers are made of them"
+        return exam.view.why_no_product
 
     def measure(self, exam: Examination) -> Found:
         view, rows = exam.view, self.rows(exam)

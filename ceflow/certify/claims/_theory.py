@@ -89,7 +89,7 @@ class OfCrossEntropy(Claim):
     """Claims that are proved for the cross-entropy, and rows to hold them against."""
 
     def why_not(self, exam: Examination) -> str:
-        return "" if exam.view.cross_entropy else "proved for the cross-entropy only"
+        return "" if exam.view.cross_entropy else exam.view.why_not_cross_entropy
 
 
 class OfBalancedModes(OfCrossEntropy):

@@ -1,0 +1,159 @@
+"""What a full flow descends and how, by the equations as they stand on paper, in float64."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .definitions import LossDefinition
+
+Parts = list[NDArray[np.float64]]
+
+
+class Pull(NamedTuple):
+    """What the loss does to the layers at n states."""
+
+    velocities: Parts  # without decay, over exp(log_scale)
+    gross: Parts  # sums of the sizes of the terms that make them, or a bound
+    log_scale: NDArray[np.float64]  # (n,)
+    log_loss: NDArray[np.float64]  # (n,)
+
+
+class NetworkDefinition:
+    """A full flow by its options: loss, decay and velocities at n states.
+
+    The parts of a state are W (n, K, d), ..., H (n, d, N), and the bias (n, K) if there is one.
+
+    Parameters
+    ----------
+    objective : Objective
+        Of which the options are read, and nothing that follows from them; the loss by its formula.
+    classes : int
+        K, the rows of W.
+
+    Attributes
+    ----------
+    decays : tuple
+        Of each part; 0 where it is frozen.
+    number : float
+        Of samples in all.
+    """
+
+    def __init__(self, objective: Any, classes: int) -> None:
+        self.objective, self.classes, self.depth = objective, classes, int(objective.depth)
+        given = not isinstance(objective.targets, str)
+        columns = classes if objective.labels is None else len(objective.labels)
+        columns = objective.targets.shape[1] if given else columns
+        self.samples = np.zeros(columns) + (1.0 if objective.samples is None else np.asarray(objective.samples, float))
+        self.weights = np.zeros(columns) + np.asarray(objective.weights, float)
+        self.number = float(self.samples.sum())
+        self.average = self.number if objective.reduction == "mean" else 1.0
+        self.one_hot = np.zeros((classes, columns))
+        if not given:
+            labels = range(columns) if objective.labels is None else objective.labels
+            self.one_hot[np.array(labels), np.arange(columns)] = 1.0
+        centre = 1.0 / classes if isinstance(objective.targets, str) and objective.targets == "centred" else 0.0
+        self.targets = objective.targets if given else self.one_hot - centre
+        self.formula = LossDefinition(objective.loss.formula, objective.loss.parameters)
+        decays = np.zeros(self.depth) + np.asarray(objective.weight_decay, float)
+        frozen = {self.depth if place == "b" else place for place in objective.frozen}
+        every = [*decays, objective.bias_decay] if objective.bias else [*decays]
+        self.moves = tuple(place not in frozen for place in range(len(every)))
+        self.decays = tuple(decay * moves for decay, moves in zip(every, self.moves, strict=True))
+        name, _, beta = objective.activation.partition(":")
+        self.activation, self.beta = name, float(beta) if beta else 1.0
+
+    def activate(self, x: NDArray) -> tuple[NDArray, NDArray]:
+        """The activation and its slope."""
+        if self.activation == "relu":
+            return x * (x > 0.0), 1.0 * (x > 0.0)
+        if self.activation == "softplus":
+            tail = np.exp(-self.beta * np.abs(x))
+            slope = np.where(x > 0.0, 1.0, tail) / (1.0 + tail)
+            return x * (x > 0.0) + np.log1p(tail) / self.beta, slope
+        return x, np.ones_like(x)
+
+    def logits(self, parts: Parts) -> NDArray:
+        """(n, K, N), bias included."""
+        x = parts[self.depth - 1]
+        for layer in reversed(parts[: self.depth - 1]):
+            x = layer @ self.activate(x)[0]
+        return x + parts[-1][:, :, None] if self.objective.bias else x
+
+    def pull(self, parts: Parts) -> Pull:
+        """Velocities without decay, in the time of the reduction, and the loss."""
+        G, gross, log_scale, log_loss = self._residual(self.logits(parts))
+        unit = np.log(self.average)
+        return Pull(self._back(G, parts), self._back(gross, parts, True), log_scale - unit, log_loss - unit)
+
+    def penalty(self, parts: Parts) -> NDArray:
+        """(n,) what decay adds to the loss."""
+        total = np.zeros(len(parts[0]))
+        for place, (part, decay) in enumerate(zip(parts, self.decays, strict=True)):
+            if decay and place == self.depth - 1:
+                total += 0.5 * decay * np.trace(self.outer(part), axis1=1, axis2=2)
+            elif decay:
+                total += 0.5 * decay * (part**2).reshape(len(part), -1).sum(axis=1)
+        return total
+
+    def outer(self, H: NDArray) -> NDArray:
+        """(n, d, d) that of all samples, ``sum h h'``, or of the layer W_1 that makes H on inputs, ``W_1 W_1'``."""
+        kernel = self.objective.kernel
+        if kernel is None:
+            return (H * self.samples) @ H.swapaxes(1, 2)
+        values, vectors = np.linalg.eigh(kernel)
+        inside = values > 1e-12 * values[-1]
+        first = H @ vectors[:, inside] / np.sqrt(values[inside])
+        return first @ first.swapaxes(1, 2)
+
+    def _residual(self, Z: NDArray) -> tuple[NDArray, ...]:
+        """Minus the gradient of the summed loss in logits, the sizes of its terms, the logarithm of the scale of both,
+        and that of the summed loss."""
+        every = self.samples * self.weights
+        if self.objective.loss.name == "squared_error":
+            difference = self.targets - Z
+            gross = every * (np.abs(self.targets) + np.abs(Z))
+            return every * difference, gross, np.zeros(len(Z)), np.log(0.5 * (every * difference**2).sum(axis=(1, 2)))
+        scale, shift = (
+            np.zeros((self.classes, 1)) + np.reshape(value, (-1, 1))
+            for value in (self.objective.logit_scale, self.objective.logit_adjustment)
+        )
+        seen = (scale * Z + shift).swapaxes(1, 2)  # (n, N, K)
+        right = self.one_hot.T == 1.0
+        lead = (seen[:, right][..., None] - seen)[:, ~right].reshape(*seen.shape[:2], self.classes - 1)
+        r, sizes, scales = self.formula.residuals(lead, np.ones(self.classes - 1))
+        scales = scales + np.log(every)
+        log_scale = scales.max(axis=-1)
+        weights = np.exp(scales - log_scale[:, None])[..., None]
+        values = self.formula.log_value(lead, np.ones(self.classes - 1)) + np.log(every)
+        top = values.max(axis=-1, keepdims=True)
+        log_loss = top[:, 0] + np.log(np.exp(values - top).sum(axis=-1))
+        G = self._spread(r * weights, right, -1.0)
+        gross = self._spread(sizes * (1.0 + np.abs(lead)) * weights, right, 1.0)
+        return scale * G, scale * gross, log_scale, log_loss
+
+    def _spread(self, values: NDArray, right: NDArray, sign: float) -> NDArray:
+        """(n, K, N), with values (n, N, K - 1) and a sign for the wrong classes, and their sum for the right one."""
+        out = np.zeros((*values.shape[:2], self.classes))
+        out[:, ~right] = sign * values.reshape(len(values), -1)
+        out[:, right] = values.sum(axis=-1)
+        return out.swapaxes(1, 2)
+
+    def _back(self, G: NDArray, parts: Parts, sizes: bool = False) -> Parts:
+        """What a push on the logits is to the parts; of sizes, a bound of what the terms add up to."""
+        layers, inputs, slopes = parts[: self.depth], [], []
+        x = layers[-1]
+        for layer in layers[-2::-1]:
+            x, slope = self.activate(x)
+            inputs.insert(0, np.abs(x) if sizes else x)
+            slopes.insert(0, slope)
+            x = layer @ x
+        out, bias = [], [G.sum(axis=-1)] if self.objective.bias else []
+        for layer, seen, slope in zip(layers, inputs, slopes, strict=False):
+            out.append(G @ seen.swapaxes(1, 2))
+            G = slope * ((np.abs(layer) if sizes else layer).swapaxes(1, 2) @ G)
+        kernel = np.diag(1.0 / self.samples) if self.objective.kernel is None else self.objective.kernel
+        out += [G @ (np.abs(kernel) if sizes else kernel), *bias]
+        return [push * moves for push, moves in zip(out, self.moves, strict=True)]
