@@ -188,7 +188,7 @@ FAULTS = [
           lambda old: lambda *a, **k: old(*a, **k | {"decay": 1.1 * k["decay"]}), "decay", (FOLLOWS,)),
     # time
     Fault("unit of time", "ceflow.flow.spectral:log_time_unit", returns(lambda x: x + 0.01), "hadamard", (FOLLOWS,)),
-    Fault("unit of time of the full flow", "ceflow.flow.matrix_field:log_time_unit", returns(lambda x: x + 0.01),
+    Fault("unit of time of the full flow", "ceflow.flow.objective:Objective.log_unit", returns(lambda x: x + 0.01),
           "full",
           (FOLLOWS,)),
     Fault("interpolation of the clock", f"{STEPPING}:method", part_of_method("to_chebyshev", (1, 3)), "late",
