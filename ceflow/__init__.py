@@ -4,7 +4,7 @@ from . import _methods as _methods  # certificate() of trajectories, plot() of c
 from . import collapse, losses, lyapunov, symmetry, theory
 from ._compare import Comparison, compare
 from ._integrate import collapsed, integrate, resume
-from .flow import MatrixFlow, SpectralFlow, random_init
+from .flow import MatrixFlow, Objective, SpectralFlow, random_init
 from .io import load
 from .solve import Outcome
 from .symmetry import SCHEMES, Scheme, complete, cyclic, from_relations, hadamard, hamming, johnson
@@ -16,6 +16,7 @@ __all__ = [
     "Certificate",
     "Comparison",
     "MatrixFlow",
+    "Objective",
     "Outcome",
     "Scheme",
     "SpectralFlow",

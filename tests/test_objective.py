@@ -417,3 +417,11 @@ def test_zeros_rest_or_are_refused():
         cf.integrate(cf.MatrixFlow(bias=True, samples=(5, 1, 1)), zeros, 1.0)
     run = cf.integrate(cf.MatrixFlow(bias=True, samples=(5, 1, 1)), (*zeros, np.full(3, 1e-6)), 10.0)
     assert run.success and run.bias[-1, 0] > 1.0, "the frequencies of classes are learnt"
+
+
+def test_a_reduced_run_goes_on_in_another_flow():
+    scheme = cf.hadamard(4)
+    before = cf.integrate(cf.SpectralFlow(scheme), np.array([0.1, 0.2, 0.3]), 10.0)
+    after = cf.resume(before, 10.0, flow=cf.SpectralFlow(scheme, weight_decay=0.1))
+    np.testing.assert_array_equal(after.start, before.layers[-1])
+    assert after.objective[0] > before.objective[-1] == before.loss[-1]
