@@ -137,12 +137,12 @@ def test_runs_are_those_of_scipy(name):
         return np.concatenate([part.ravel() for part in plain_velocity(options, parts)])
 
     y0 = np.concatenate([part.ravel() for part in start])
-    t = np.array([0.5, 20.0])
-    exact = solve_ivp(rhs, (0, t[-1]), y0, method="DOP853", rtol=1e-12, atol=1e-13, t_eval=t).y.T
+    t = np.array([0.5, 10.0])
+    exact = solve_ivp(rhs, (0, t[-1]), y0, method="DOP853", rtol=1e-11, atol=1e-12, t_eval=t).y.T
     run = cf.integrate(flow, start, t_eval=t, rtol=1e-10)
     assert run.success
     assert np.linalg.norm(run.y - exact, axis=1).max() < 1e-8 * np.linalg.norm(exact, axis=1).max()
-    whole = cf.integrate(flow, start, 20.0)
+    whole = cf.integrate(flow, start, 10.0)
     assert np.diff(whole.objective).max() <= 1e-12
 
 
@@ -234,7 +234,9 @@ def test_imbalance_against_every_sample_by_itself(samples, options):
         np.testing.assert_allclose(H.reshape(2, -1), exact[:, 12:], rtol=0.0, atol=1e-8)
     np.testing.assert_allclose(run.loss, single.loss, rtol=1e-8)
     np.testing.assert_allclose(run.objective, single.objective, rtol=1e-8)
-    np.testing.assert_allclose(run.conserved, single.conserved, rtol=0.0, atol=1e-7)
+    if not options:
+        np.testing.assert_allclose(run.conserved, single.conserved, rtol=0.0, atol=1e-7)
+        assert np.abs(run.conserved - run.conserved[0]).max() < 1e-9
     np.testing.assert_allclose(run.accuracy_gap, single.accuracy_gap, rtol=1e-7)
     np.testing.assert_allclose(run.accuracy, single.accuracy)
     np.testing.assert_allclose(run.margins[:, labels], single.margins, rtol=0.0, atol=1e-7)
@@ -266,8 +268,8 @@ def test_an_unseen_sample_fades():
     W, H = start_of({"labels": labels})
     run = cf.integrate(cf.MatrixFlow(labels=labels, weights=weights, weight_decay=0.01), (W, H), 100.0)
     np.testing.assert_allclose(run.H[-1, :, 3], H[:, 3] * math.exp(-1.0), rtol=0.0, atol=1e-8)
-    late = cf.integrate(cf.MatrixFlow(labels=labels, weights=weights), (W, H), log_t_end=2000.0)
-    assert late.success and late.margin[-1] > 1000.0, "what is not trained does not hold up the clock"
+    late = cf.integrate(cf.MatrixFlow(labels=labels, weights=weights), (W, H), log_t_end=1000.0, rtol=1e-7)
+    assert late.success and late.margin[-1] > 500.0, "what is not trained does not hold up the clock"
     np.testing.assert_array_equal(late.H[-1, :, 3], H[:, 3])
 
 
@@ -289,7 +291,7 @@ def test_equilibrium_of_cross_entropy_with_decay_of_all():
 def test_files_resume_xarray_torch_and_batches(name, tmp_path):
     options = CASES[name]
     start, flow = start_of(options), cf.MatrixFlow(**options)
-    end = 0.01 if "relu" in name else 3.0
+    end = 0.01 if "relu" in name else 1.0
     run, whole = cf.integrate(flow, start, 0.4 * end), cf.integrate(flow, start, end)
     run.save(tmp_path / "run.npz")
     loaded = cf.load(tmp_path / "run.npz")
@@ -425,3 +427,22 @@ def test_a_reduced_run_goes_on_in_another_flow():
     after = cf.resume(before, 10.0, flow=cf.SpectralFlow(scheme, weight_decay=0.1))
     np.testing.assert_array_equal(after.start, before.layers[-1])
     assert after.objective[0] > before.objective[-1] == before.loss[-1]
+
+
+def test_what_a_run_does_not_have_says_why():
+    regression = cf.integrate(cf.MatrixFlow(**CASES["regression"]), start_of(CASES["regression"]), 1.0)
+    softplus = cf.integrate(cf.MatrixFlow(**CASES["softplus"]), start_of(CASES["softplus"]), 1.0)
+    for run, name, reason in (
+        (regression, "margins", "no classes"),
+        (regression, "accuracy_gap", "no classes"),
+        (regression, "collapse", "no classes"),
+        (regression, "conserved", "decay alike"),
+        (softplus, "conserved", "linear"),
+        (softplus, "dissipation", "no option but"),
+    ):
+        with pytest.raises(ValueError, match=reason):
+            getattr(run, name)
+    np.testing.assert_allclose(softplus.features, np.logaddexp(0.0, 3.0 * softplus.H) / 3.0, rtol=1e-14)
+    np.testing.assert_allclose(softplus.W @ softplus.features + softplus.bias[:, :, None], softplus.logits, rtol=1e-12)
+    with pytest.raises(ValueError, match="without bias=True"):
+        _ = cf.integrate(cf.MatrixFlow(), start_of({}), 1.0).bias

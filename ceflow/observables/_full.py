@@ -46,8 +46,9 @@ def _has_dissipation(flow: Flow) -> None:
 
 
 def _has_conserved(flow: Flow) -> None:
-    if not flow.objective.act.linear or set(flow.objective.frozen) - {"b"}:
-        raise ValueError("there is a conserved difference where all layers are linear and move")
+    objective = flow.objective
+    if not objective.act.linear or set(objective.frozen) - {"b"} or len(set(objective.decays)) > 1:
+        raise ValueError("there is a conserved difference where all layers are linear, move, and decay alike")
 
 
 def _has_bias(flow: Flow) -> None:

@@ -173,7 +173,8 @@ def _drift(traj: Trajectory) -> np.ndarray:
     """Distance of the conserved quantities from where they should be, relative to the size of the layers."""
     first = traj._with(np.array([-math.inf]), np.asarray(traj.flow.origin(traj.start))[None])
     with np.errstate(under="ignore"):
-        fade = np.exp(-2.0 * traj.flow.weight_decay * traj.t) if traj.flow.weight_decay else np.ones(len(traj))
+        decay = max(traj.flow.objective.decays)
+        fade = np.exp(-2.0 * decay * traj.t) if decay else np.ones(len(traj))
     if isinstance(traj, SpectralTrajectory):
         modes, layers = traj.flow.scheme.modes, traj.layers
         found = traj.conserved.reshape(len(traj), -1, modes)  # of deep layers one for each pair of neighbours
