@@ -289,7 +289,7 @@ def _short(value: Any) -> str:
 
 def _numbers(name: str, value: Any, low: float, high: float) -> float | tuple[float, ...]:
     """A number, or several of them; several equal ones stay several."""
-    if np.ndim(value) == 0:
+    if _is_one(value):
         return checked_number(name, value.item() if isinstance(value, np.ndarray) else value, low, high)
     array = checked_array(name, value, low, high)
     if array.ndim != 1 or not array.size:
@@ -300,16 +300,16 @@ def _numbers(name: str, value: Any, low: float, high: float) -> float | tuple[fl
 def _integers(name: str, value: Any, low: int, high: int) -> int | tuple[int, ...] | None:
     if value is None:
         return None
-    if np.ndim(value) == 0:
+    if _is_one(value):
         return checked_integer(name, value.item() if isinstance(value, np.ndarray) else value, low, high)
-    array = np.asarray(value)
-    if array.ndim != 1 or not array.size:
-        raise ValueError(f"{name} must be one-dimensional and not empty, got shape {array.shape}")
-    if array.dtype.kind not in "iu":
-        raise TypeError(f"{name} must be integers, got dtype {array.dtype}")
-    if array.min() < low or array.max() > high:
-        raise ValueError(f"{name} must be from {low} to {high}, got {array.min()} to {array.max()}")
-    return tuple(array.tolist())
+    values = value.tolist() if isinstance(value, np.ndarray) else list(value)
+    if not values:
+        raise ValueError(f"{name} must not be empty")
+    return tuple(checked_integer(name, one, low, high) for one in values)
+
+
+def _is_one(value: Any) -> bool:
+    return not isinstance(value, (list, tuple, np.ndarray)) or (isinstance(value, np.ndarray) and value.ndim == 0)
 
 
 def _matrix(name: str, value: Any) -> np.ndarray:
