@@ -30,7 +30,8 @@ class MatrixField:
         self.arrays = flow.arrays
         self.xp = self.arrays.xp
         self.classes, objective = shapes[0][-2], flow.objective
-        self.depth, self.act, self.frozen = objective.depth, objective.act, objective.frozen
+        self.depth, self.frozen = objective.depth, objective.frozen
+        self.act, self.linear = objective.act, objective.act.linear
         self.terms = Terms(objective, self.classes, self.arrays)
         self.log_unit = objective.log_unit(self.classes)
         decays = (*objective.decays, objective.decay_of_bias)[: len(shapes)]
@@ -44,7 +45,7 @@ class MatrixField:
             self.kernel = self.arrays.asarray(objective.kernel)
         self.size = sum(math.prod(shape) for shape in shapes)
         self.ends = np.cumsum([math.prod(shape) for shape in shapes])
-        batch = shapes[0][:-2]
+        self.batch = batch = shapes[0][:-2]
         widths = [min(shape[-2:]) for shape in shapes[: self.depth]]
         self.rank = self.depth * min(max(self.classes - 1, 1), *widths)
         self.tiny = 1e-300 if flow.dtype == "float64" else 1e-36
@@ -84,7 +85,9 @@ class MatrixField:
             for share, part, velocity in zip(self.decays, parts, self.parts(dy), strict=True):
                 if share > 0.0:
                     velocity -= (share / self.decay * decay) * part
-        speed = xp.clip(xp.sqrt((activity**2).mean()), self.tiny, None)
+        if self.batch:
+            activity = xp.sqrt((activity**2).mean())
+        speed = xp.clip(activity, self.tiny, None)
         dy /= speed
         return self.log_unit - log_scale - xp.log(speed), a
 
@@ -101,7 +104,7 @@ class MatrixField:
         for i, rest in enumerate(after):
             xp.matmul(back, rest.swapaxes(-1, -2), out=velocities[i])
             back = xp.matmul(factors[i].swapaxes(-1, -2), back, out=last if i + 2 == self.depth else None)
-            if not self.act.linear:
+            if not self.linear:
                 back *= self.act.slope(before[i], xp)
         if self.samples is not None:  # of which a column of H stands for one
             last /= self.samples

@@ -67,13 +67,13 @@ def inputs(factors: Sequence[Any], act: Activation, xp: Any = np, out: Any = Non
         The same before the activation; the same arrays if that is linear.
     output : (..., K, N) array
     """
-    after, before, x = [], [], factors[-1]
+    after, before, x, linear = [], [], factors[-1], act.linear
     for i in range(len(factors) - 2, -1, -1):
-        before.insert(0, x)
-        x = act.value(x, xp)
-        after.insert(0, x)
+        before.append(x)
+        x = x if linear else act.value(x, xp)
+        after.append(x)
         x = xp.matmul(factors[i], x, out=None if i else out)
-    return after, before, x
+    return after[::-1], before[::-1], x
 
 
 def check_factors(
