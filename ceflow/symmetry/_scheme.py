@@ -3,31 +3,19 @@
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from abc import abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike, NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from ._registry import SCHEMES
+from ._parts import maps_of_parts
+from ._symmetry import MAX_ENTRIES, LogitMaps, Symmetry, frozen, require_room
 from ._transform import Transform, Transforms
 
-MAX_ENTRIES = 2**28  # of one array: 2 GiB
 MAX_CLASSES = 2**1000  # valencies and multiplicities are float64
-
-
-def frozen(array: ArrayLike, dtype: DTypeLike = np.float64) -> NDArray[Any]:
-    array = np.ascontiguousarray(array, dtype)
-    array.setflags(write=False)
-    return array
-
-
-def require_room(what: str, *shape: int) -> None:
-    if math.prod(shape) > MAX_ENTRIES:
-        raise ValueError(f"{what} would have shape {shape}, and at most {MAX_ENTRIES} entries are accepted")
 
 
 def require_float64(kind: str, classes: int) -> None:
@@ -36,7 +24,7 @@ def require_float64(kind: str, classes: int) -> None:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Scheme(ABC):
+class Scheme(Symmetry):
     """A symmetric association scheme; immutable, made by one of the factory functions of this package.
 
     Two schemes are equal if they come from the same factory with the same arguments. Arrays are read-only. Dense ones
@@ -64,15 +52,40 @@ class Scheme(ABC):
     def modes(self) -> int:
         return self.valencies.size - 1
 
-    @property
-    def name(self) -> str:
-        """How to write the scheme, for example ``hamming(3, 4)``."""
-        return f"{self.kind}({', '.join(map(str, self.args))})"
+    # as a coherent configuration: one fibre, and blocks of size 1
 
     @property
-    def spec(self) -> dict[str, Any]:
-        """All that `from_spec` needs to make the scheme again, in terms of JSON."""
-        return {"kind": self.kind, "args": [np.asarray(arg).tolist() for arg in self.args]}
+    def fibres(self) -> tuple[int, ...]:
+        return (self.classes,)
+
+    @property
+    def row_fibre(self) -> NDArray[np.int64]:
+        return np.zeros(self.modes + 1, np.int64)
+
+    column_fibre = row_fibre
+
+    @property
+    def transposed(self) -> NDArray[np.int64]:
+        return np.arange(self.modes + 1)
+
+    @property
+    def diagonals(self) -> NDArray[np.int64]:
+        return np.zeros(1, np.int64)
+
+    @property
+    def block_sizes(self) -> NDArray[np.int64]:
+        return np.ones((self.modes + 1, 1), np.int64)
+
+    def vectors(self, i: int) -> NDArray[np.float64]:
+        return self.basis()[:, None, self.columns == i]
+
+    def _images(self) -> NDArray[np.float64]:
+        return self.eigenmatrix
+
+    @cached_property
+    def logit_maps(self) -> LogitMaps:
+        """How margins and forces are computed, the block of the constants included."""
+        return LogitMaps(**maps_of_parts((self,), self.row_fibre, self.column_fibre))
 
     @cached_property
     def eigenmatrix(self) -> NDArray[np.float64]:
@@ -155,20 +168,6 @@ class Scheme(ABC):
         """
         return self._transform(self.transforms.forces, self._checked("r", r))
 
-    def __repr__(self) -> str:
-        return self.name
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Scheme):
-            return NotImplemented
-        return self.kind == other.kind and all(map(np.array_equal, self.args, other.args))
-
-    def __hash__(self) -> int:
-        return hash((self.kind, self.classes, self.modes))
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return from_spec, ({"kind": self.kind, "args": self.args},)
-
     def _checked(self, name: str, values: ArrayLike) -> NDArray[np.float64]:
         array = np.asarray(values)
         if array.dtype.kind not in "iuf":
@@ -212,26 +211,3 @@ class Scheme(ABC):
         levels = np.arange(self.modes + 1) * self.multiplicities / self.classes
         entries = levels @ (self.eigenmatrix / self.valencies)
         return np.linalg.eigh(entries[self.relations()])[1]
-
-
-def from_spec(spec: Mapping[str, Any]) -> Scheme:
-    """The scheme that has the given `Scheme.spec`.
-
-    Parameters
-    ----------
-    spec : mapping
-        ``{"kind": name of a factory, "args": its arguments}``.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If spec is anything else, or the factory refuses the arguments.
-    """
-    if not isinstance(spec, Mapping):
-        raise TypeError(f"spec must be a mapping, got {type(spec).__name__}")
-    if spec.keys() != {"kind", "args"} or spec["kind"] not in SCHEMES:
-        raise ValueError(
-            f'spec must be {{"kind": ..., "args": ...}}, kind one of {", ".join(sorted(SCHEMES))}, '
-            f"got keys {', '.join(map(str, spec))} and kind {spec.get('kind')!r}"
-        )
-    return SCHEMES[spec["kind"]].factory(*spec["args"])

@@ -1,0 +1,347 @@
+"""The vector field of the reduced flow under any symmetry: one coordinate for each one-by-one block of linear layers
+that move alike, and the layers themselves of all other blocks.
+
+With columns scaled by the square root of the samples that they stand for, ``H -> H N^(1/2)``, all layers see one
+residual, ``dW = R H^T`` and ``dH = W^T R`` with ``R = G O N^(1/2)``, and all numbers of samples, weights and scales of
+logits are numbers by which rows and columns of blocks are multiplied. [ceflow]
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+from .._field import EVENT, NORM, RATES, CompiledField, Event, Functions
+from .._tolerances import REST_ROUNDING, REST_SPEED, SLOWEST, STEP_SHARE
+from ..kernels import KERNEL
+from ..kernels.linking import call, linked, part, pointer, vector
+from ..kernels.walsh import empty
+from ..losses import Loss
+from ..network.chain import backward, forward
+from ..network.coordinates import singular_values
+from ..symmetry import LinearMap
+
+_NONE, _CHANGE, _REST = int(Event.NONE), int(Event.CHANGE), int(Event.REST)
+
+# `layout`: these sizes, flags and addresses, then the parts of `_Parts` that are integers; `data`: these numbers, then
+# the parts that are floats. Each part begins where `layout` says, at _PLACES.
+(_MODES, _ROWS, _FIBRES, _ENTRIES, _RELATIONS, _BLOCK_ENTRIES, _LAYERS, _BLOCKS, _BIAS, _SQUARED, _EQUILIBRIA) = range(11)
+(_RESIDUAL, _MARGINS, _FORCES, _TO_MARGINS, _TO_FORCES) = range(11, 16)
+_PLACES = 16
+(_CLASSES, _DECAY, _BIAS_DECAY, _LOG_UNIT, _COUNTERFORCE, _EQUAL_PAIRS, _VANISHED, _BETA, _INVERSE_COUNT) = range(9)
+_NUMBERS = 9
+
+
+class Parts(NamedTuple):
+    """Everything that the functions read, as flat arrays. D modes, B block entries, R relations, F fibres.
+
+    Attributes
+    ----------
+    mode_entry : (D,) ints, the entry of the vector of block entries that each mode is
+    block_entry : (B',) ints, the same of the entries of the larger blocks, one block after another
+    relation_ends : (F,) ints, where the relations of each column fibre end
+    row_fibre : (R,) ints, of each relation
+    chain : ints of `network.chain`
+    layer_ends : (I,) ints, where the layers of each larger block end, in the state after the modes
+    layer_decay : decay of each number in those layers
+    active, direction, gain : (D,) as in `modes_field`; gain is what the force of a mode is multiplied by
+    mode_weight : (D,) what a singular value is multiplied by to be an entry
+    entry_weight, residual_weight : (B',) the same of the larger blocks, and of their residual
+    column_gain : (F,) log of the weight of each column fibre in R
+    valencies : (R,)
+    adjustment : (F,) added to the rows of a fibre
+    scale : (F,) of the rows of a fibre
+    bias_gain : (F, F) from the trivial block of G to the velocity of the bias
+    targets : (R,) of squared error
+    constants : rows of `network.coordinates`, flat
+    parameters : of the loss
+    matrices : of `network.chain`
+    frozen : 0 or 1 for each number in the layers
+    """
+
+    mode_entry: np.ndarray
+    block_entry: np.ndarray
+    relation_ends: np.ndarray
+    row_fibre: np.ndarray
+    chain: np.ndarray
+    layer_ends: np.ndarray
+    layer_decay: np.ndarray
+    active: np.ndarray
+    direction: np.ndarray
+    gain: np.ndarray
+    mode_weight: np.ndarray
+    entry_weight: np.ndarray
+    residual_weight: np.ndarray
+    column_gain: np.ndarray
+    valencies: np.ndarray
+    adjustment: np.ndarray
+    scale: np.ndarray
+    bias_gain: np.ndarray
+    targets: np.ndarray
+    constants: np.ndarray
+    parameters: np.ndarray
+    matrices: np.ndarray
+    frozen: np.ndarray
+
+
+_INTEGERS = 6  # of the parts
+(_MODE_ENTRY, _BLOCK_ENTRY, _RELATION_ENDS, _ROW_FIBRE, _CHAIN, _LAYER_ENDS) = range(_PLACES, _PLACES + 6)
+(_LAYER_DECAY, _ACTIVE, _DIRECTION, _GAIN, _MODE_WEIGHT, _ENTRY_WEIGHT, _RESIDUAL_WEIGHT, _COLUMN_GAIN, _VALENCIES,
+ _ADJUSTMENT, _SCALE, _BIAS_GAIN, _TARGETS, _CONSTANTS, _PARAMETERS, _MATRICES, _FROZEN) = range(_PLACES + 6, _PLACES + 23)
+_SCRATCH = _PLACES + 23  # where the spaces of `scratch` begin, and after them where the parts do
+(_WORK, _SPARE, _MARGIN, _SHARE, _FORCE, _SINGULAR, _COORDINATE_GAIN, _RATE, _SCALES, _R, _PRODUCTS, _END) = range(
+    _SCRATCH, _SCRATCH + 12
+)
+_HEADER = _SCRATCH + 12
+_BIAS_FLOOR = 1e-8  # of all squares: what counts as the size of a bias, and of the constants' block, that begin at 0
+
+
+@njit(**KERNEL)
+def _residuals(data, layout, scratch, bias, a):
+    """From margins to the shares ``k_r p_r`` of all relations, scaled; returns the log scale (kernel)."""
+    fibres = layout[_FIBRES]
+    ends, rows = part(layout, layout[_RELATION_ENDS], fibres), part(layout, layout[_ROW_FIBRE], layout[_RELATIONS])
+    adjustment, scale = part(data, layout[_ADJUSTMENT], fibres), part(data, layout[_SCALE], fibres)
+    margins, shares = part(scratch, layout[_MARGIN], layout[_RELATIONS]), part(scratch, layout[_SHARE] + 1, layout[_RELATIONS])
+    scales, gains = part(scratch, layout[_SCALES], 2 * fibres), part(data, layout[_COLUMN_GAIN], fibres)
+    valencies = part(data, layout[_VALENCIES], layout[_RELATIONS])
+    odds, high, begin = scales[fibres:], -np.inf, 0
+    for f in range(fibres):
+        for r in range(begin, ends[f]):
+            margins[r] += adjustment[f] - adjustment[rows[r]]
+            if layout[_BIAS]:
+                margins[r] += scale[f] * bias[f] - scale[rows[r]] * bias[rows[r]]
+        scales[f] = -np.inf
+        if gains[f] > -np.inf:
+            scales[f] = gains[f] + call(
+                layout[_RESIDUAL],
+                (part(data, layout[_PARAMETERS], 1), valencies[begin:], margins[begin:], shares[begin:], odds[f:],
+                 data[_CLASSES], 1.0, ends[f] - begin),
+            )  # fmt: skip
+        high, begin = max(high, scales[f]), ends[f]
+    begin, total, mean = 0, 0.0, 0.0
+    for f in range(fibres):
+        weight = math.exp(scales[f] - high)
+        for r in range(begin, ends[f]):
+            shares[r] = weight * shares[r] if weight > 0.0 else 0.0
+        if weight > 0.0:
+            total, mean = total + weight, mean + weight * odds[f]
+        begin = ends[f]
+    a[0] = mean / total
+    return high
+
+
+@linked(*RATES)
+def _rates(data, layout, scratch, y, dy, a):
+    modes, fibres, entries = layout[_MODES], layout[_FIBRES], layout[_ENTRIES]
+    relations, inner, layers = layout[_RELATIONS], layout[_BLOCK_ENTRIES], layout[_LAYERS]
+    blocks, biased = layout[_BLOCKS], layout[_BIAS]
+    state, velocity = vector(y, modes + layers + biased * fibres), vector(dy, modes + layers + biased * fibres)
+    # a linear map may overwrite the number in front of what it is given
+    work, spare = part(scratch, layout[_WORK] + 1, entries), part(scratch, layout[_SPARE], entries + relations + 1)
+    margins, shares = part(scratch, layout[_MARGIN], relations), part(scratch, layout[_SHARE] + 1, relations)
+    force, s = part(scratch, layout[_FORCE], entries), part(scratch, layout[_SINGULAR], modes)
+    gain, rates = part(scratch, layout[_COORDINATE_GAIN], modes), part(scratch, layout[_RATE], modes + blocks)
+    residual = part(scratch, layout[_R], layout[_PRODUCTS] - layout[_R])
+    products = part(scratch, layout[_PRODUCTS], layout[_END] - layout[_PRODUCTS])
+    chain, matrices = part(layout, layout[_CHAIN], 1), part(data, layout[_MATRICES], 1)
+    mode_entry, block_entry = part(layout, layout[_MODE_ENTRY], modes), part(layout, layout[_BLOCK_ENTRY], inner)
+    mode_weight, entry_weight = part(data, layout[_MODE_WEIGHT], modes), part(data, layout[_ENTRY_WEIGHT], inner)
+    theirs, mine = state[modes:], velocity[modes:]
+    bias = state[modes + layers :]
+    for j in range(entries):
+        work[j] = 0.0
+    if modes > 0:
+        constants = part(data, layout[_CONSTANTS], layout[_ROWS] * modes).reshape((layout[_ROWS], modes))
+        singular_values(constants, data[_EQUAL_PAIRS], True, state[:modes], s, gain)
+        for i in range(modes):
+            work[mode_entry[i]] = mode_weight[i] * s[i]
+    if inner > 0:
+        forward(chain, matrices, data[_BETA], theirs, products)
+        for j in range(inner):
+            work[block_entry[j]] = entry_weight[j] * products[j]
+    high = 0.0
+    if layout[_SQUARED]:
+        targets, rows = part(data, layout[_TARGETS], relations), part(layout, layout[_ROW_FIBRE], relations)
+        call(layout[_MARGINS], (pointer(layout[_TO_MARGINS]), work, spare, margins, entries, relations))
+        ends, gains = part(layout, layout[_RELATION_ENDS], fibres), part(data, layout[_COLUMN_GAIN], fibres)
+        begin = 0
+        for f in range(fibres):
+            weight = math.exp(gains[f])
+            for r in range(begin, ends[f]):
+                shares[r] = weight * (targets[r] - margins[r] - (bias[rows[r]] if biased else 0.0))
+            begin = ends[f]
+        a[0] = -1e3
+    else:
+        call(layout[_MARGINS], (pointer(layout[_TO_MARGINS]), work, spare, margins, entries, relations))
+        high = _residuals(data, layout, scratch, bias, a)
+    call(layout[_FORCES], (pointer(layout[_TO_FORCES]), shares, spare, force, relations, entries))
+    log_scale, weight, fading = high, 1.0, 0.0
+    if data[_DECAY] > 0.0:
+        log_scale = max(high, math.log(data[_DECAY]))
+        weight, fading = math.exp(high - log_scale), math.exp(-log_scale)
+    counterforce = data[_COUNTERFORCE] * math.exp(-log_scale) if data[_COUNTERFORCE] > 0.0 else 0.0
+    peak = 0.0
+    if modes > 0:
+        active, direction = part(data, layout[_ACTIVE], modes), part(data, layout[_DIRECTION], modes)
+        own = part(data, layout[_GAIN], modes)
+        common = part(data, layout[_LAYER_DECAY], 1)[0] * fading
+        for i in range(modes):
+            push = gain[i] * own[i]
+            pull = weight * push * force[mode_entry[i]]
+            rates[i] = active[i] * (abs(pull) + push * counterforce + common)
+            velocity[i] = active[i] * (pull - direction[i] * common)
+            peak = max(peak, rates[i])
+    if blocks > 0:
+        residual_weight = part(data, layout[_RESIDUAL_WEIGHT], inner)
+        for j in range(inner):
+            residual[j] = weight * residual_weight[j] * force[block_entry[j]]
+        if biased:
+            bias_gain = part(data, layout[_BIAS_GAIN], fibres * fibres)
+            for f in range(fibres):
+                total = 0.0
+                for g in range(fibres):
+                    total += bias_gain[f * fibres + g] * residual[f * fibres + g]
+                velocity[modes + layers + f] = total
+        backward(chain, matrices, data[_BETA], theirs, products, residual, mine)
+        decay, frozen = part(data, layout[_LAYER_DECAY] + 1, layers), part(data, layout[_FROZEN], layers + 1)
+        ends = part(layout, layout[_LAYER_ENDS], blocks)
+        all_squares, begin = 0.0, 0
+        for j in range(layers):
+            all_squares += theirs[j] * theirs[j]
+        depth = float(chain[1])
+        for i in range(blocks):
+            squares, speeds, most = 0.0, 0.0, 0.0
+            for j in range(begin, ends[i]):
+                if frozen[j] > 0.0:
+                    mine[j] = 0.0
+                    continue
+                squares, speeds = squares + theirs[j] * theirs[j], speeds + mine[j] * mine[j]
+                most = max(most, decay[j])
+                mine[j] -= decay[j] * fading * theirs[j]
+            if biased and i == 0:
+                squares = max(squares, _BIAS_FLOOR * all_squares)
+                for f in range(fibres):
+                    if frozen[layers] > 0.0:
+                        velocity[modes + layers + f] = 0.0
+                        continue
+                    squares, speeds = squares + bias[f] * bias[f], speeds + velocity[modes + layers + f] ** 2
+                    velocity[modes + layers + f] -= data[_BIAS_DECAY] * fading * bias[f]
+                most = max(most, data[_BIAS_DECAY])
+            rates[modes + i] = 0.0
+            if squares > 0.0:
+                push = counterforce * (squares / depth) ** (0.5 * depth - 1.0) if counterforce > 0.0 else 0.0
+                rates[modes + i] = math.sqrt(speeds / squares) + push + most * fading
+            peak, begin = max(peak, rates[modes + i]), ends[i]
+    if peak == 0.0:
+        return np.inf
+    total = 0.0
+    for i in range(modes + blocks):
+        total += (rates[i] / peak) ** 2
+    speed = peak * math.sqrt(total * data[_INVERSE_COUNT])
+    inverse = 1.0 / speed
+    for i in range(velocity.size):
+        velocity[i] *= inverse
+    return data[_LOG_UNIT] - log_scale - math.log(speed)
+
+
+@njit(**KERNEL)
+def _speed(data, layout, y, dy):
+    """Root mean square of the relative velocities of modes and blocks (kernel)."""
+    modes, blocks, layers = layout[_MODES], layout[_BLOCKS], layout[_LAYERS]
+    total = 0.0
+    for i in range(modes):
+        total += dy[i] * dy[i]
+    ends, begin = part(layout, layout[_LAYER_ENDS], blocks), modes
+    for i in range(blocks):
+        squares, speeds = _group(layout, y, i), _group(layout, dy, i)
+        total += speeds / squares if squares > 0.0 else 0.0
+        begin = modes + ends[i]
+    return math.sqrt(total * data[_INVERSE_COUNT])
+
+
+@njit(**KERNEL)
+def _group(layout, y, i):
+    """Sum of the squares of what belongs to a block in y: its layers, and the bias with the first one (kernel)."""
+    modes, layers = layout[_MODES], layout[_LAYERS]
+    ends = part(layout, layout[_LAYER_ENDS], layout[_BLOCKS])
+    total = 0.0
+    for j in range(modes + (ends[i - 1] if i > 0 else 0), modes + ends[i]):
+        total += y[j] * y[j]
+    if i == 0 and layout[_BIAS]:
+        for j in range(modes + layers, modes + layers + layout[_FIBRES]):
+            total += y[j] * y[j]
+    return total
+
+
+@linked(*NORM)
+def _norm(data, layout, scratch, error, y, dy, rtol, atol):
+    modes, fibres, layers = layout[_MODES], layout[_FIBRES], layout[_LAYERS]
+    blocks, size = layout[_BLOCKS], modes + layers + layout[_BIAS] * fibres
+    error, y, dy = vector(error, size), vector(y, size), vector(dy, size)
+    level = STEP_SHARE * rtol
+    if layout[_EQUILIBRIA]:
+        level *= min(1.0, max(_speed(data, layout, y, dy), SLOWEST))
+    largest, squares = 0.0, 0.0
+    for i in range(modes):
+        ratio = abs(error[i]) / level
+        if not (ratio <= largest):  # also lets a NaN through
+            largest = ratio
+    for j in range(modes, modes + layers):
+        squares += y[j] * y[j]
+    for i in range(blocks):
+        own, wrong = _group(layout, y, i), _group(layout, error, i)
+        if i == 0 and layout[_BIAS]:
+            own = max(own, _BIAS_FLOOR * squares)
+        if wrong == 0.0:
+            continue
+        ratio = math.sqrt(wrong) / (level * math.sqrt(own) + atol) if own > 0.0 or atol > 0.0 else np.inf
+        if not (ratio <= largest):
+            largest = ratio
+    return largest
+
+
+@linked(*EVENT)
+def _event(data, layout, scratch, y, dy, rtol):
+    modes, fibres, layers = layout[_MODES], layout[_FIBRES], layout[_LAYERS]
+    size = modes + layers + layout[_BIAS] * fibres
+    y, dy = vector(y, size), vector(dy, size)
+    active, direction = part(data, layout[_ACTIVE], modes), part(data, layout[_DIRECTION], modes)
+    for i in range(modes):
+        if active[i] > 0.0 and -direction[i] * y[i] > data[_VANISHED]:
+            return _CHANGE
+    if layout[_EQUILIBRIA] and _speed(data, layout, y, dy) <= max(REST_SPEED * rtol, REST_ROUNDING):
+        return _REST
+    return _NONE
+
+
+# -- in Python --------------------------------------------------------------------------------------------------------
+
+
+def blocks_field(
+    parts: Parts, margins: LinearMap, forces: LinearMap, loss: Loss, *, classes: float, entries: int, relations: int,
+    bias: bool, squared: bool, chain_scratch: int, rows: int, count: float, decay: float, bias_decay: float,
+    log_unit: float, equal_pairs: float, vanished: float, beta: float,
+) -> CompiledField:  # fmt: skip
+    """The field of a flow under any symmetry."""
+    modes, blocks, layers = parts.active.size, parts.layer_ends.size, parts.frozen.size - 1
+    fibres, inner = parts.adjustment.size, parts.block_entry.size
+    equilibria = loss.counterforce > 0.0 or decay > 0.0
+    sizes = [modes, rows, fibres, entries, relations, inner, layers, blocks, bias, squared, equilibria]
+    addresses = [loss.residual.address, margins.function.address, forces.function.address]
+    matrices = [transform.matrix.__array_interface__["data"][0] for transform in (margins, forces)]
+    spaces = [entries + 1, entries + relations + 1, relations, relations + 1, entries, modes, modes, modes + blocks, 2 * fibres,
+              max(chain_scratch, 1), max(chain_scratch, 1)]  # fmt: skip
+    starts = np.concatenate([[0], np.cumsum(spaces)])
+    integers, floats = parts[:_INTEGERS], parts[_INTEGERS:]
+    first = np.cumsum([_HEADER, *(part.size for part in integers)])[:-1]
+    second = np.cumsum([_NUMBERS, *(part.size for part in floats)])[:-1]
+    layout = np.concatenate([sizes, addresses, matrices, first, second, starts, *integers]).astype(np.int64)
+    numbers = classes, decay, bias_decay, log_unit, loss.counterforce, equal_pairs, vanished, beta, 1.0 / count
+    data = np.concatenate([numbers, *(part.ravel() for part in floats)])
+    functions = Functions(_rates.address, _norm.address, _event.address, data, layout, empty(int(starts[-1])))
+    size = modes + layers + bias * fibres
+    return CompiledField(size, functions, equilibria, (margins.matrix, forces.matrix))

@@ -1,0 +1,67 @@
+"""Linear maps as functions that compiled code links by address (see `kernels.linking`)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from ..kernels import KERNEL
+from ..kernels.linking import FLOATS, INTEGER, Linked, call, linked, vector
+
+# Arguments of the functions:
+#   matrix   what the function works with
+#   x        the numbers that come in, which may be overwritten; so may be one number in front of the first
+#   spare    numbers to overwrite, one more than come in and go out together
+#   out      the numbers that go out
+#   how many come in, how many go out
+LINEAR_MAP = (FLOATS, FLOATS, FLOATS, FLOATS, INTEGER, INTEGER)
+
+
+class LinearMap(NamedTuple):
+    """A linked function of the arguments `LINEAR_MAP`, what it works with, and its shape."""
+
+    function: Linked
+    matrix: NDArray[np.float64]
+    inputs: int
+    outputs: int
+
+    def __call__(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The map of every row of x, (..., inputs), as (..., outputs)."""
+        rows = np.ascontiguousarray(x, float).reshape(-1, self.inputs)
+        out = np.empty((len(rows), self.outputs))
+        work = np.empty(self.inputs + 1)
+        _rows(self.function.address, self.matrix, rows, out, work, np.empty(self.inputs + self.outputs + 1))
+        return out.reshape(*np.shape(x)[:-1], self.outputs)
+
+
+def dense_map(matrix: NDArray[np.float64]) -> LinearMap:
+    """The map of a matrix (outputs, inputs)."""
+    matrix = np.ascontiguousarray(matrix)
+    matrix.setflags(write=False)
+    return LinearMap(_product, matrix, matrix.shape[1], matrix.shape[0])
+
+
+@njit(**KERNEL, fastmath={"reassoc", "contract"})  # a sum in any order, so that it vectorizes
+def _multiply(matrix, x, out):
+    for i in range(out.size):
+        total = 0.0
+        for j in range(x.size):
+            total += matrix[i * x.size + j] * x[j]
+        out[i] = total
+
+
+@linked(*LINEAR_MAP)
+def _product(matrix, x, spare, out, inputs, outputs):
+    _multiply(vector(matrix, inputs * outputs), vector(x, inputs), vector(out, outputs))
+    return 0.0
+
+
+@njit(**KERNEL)
+def _rows(address, matrix, rows, out, work, spare):
+    for n in range(len(rows)):
+        for i in range(rows.shape[1]):
+            work[i + 1] = rows[n, i]
+        call(address, (matrix, work[1:], spare, out[n], rows.shape[1], out.shape[1]))

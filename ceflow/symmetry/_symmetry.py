@@ -1,0 +1,264 @@
+"""What all symmetries share: a coherent configuration and an adapted basis of it."""
+
+from __future__ import annotations
+
+import functools
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from ._linear_map import LinearMap, dense_map
+from ._registry import SCHEMES
+
+MAX_ENTRIES = 2**28  # of one array: 2 GiB
+KINDS: dict[str, Callable[..., Symmetry]] = {}  # what makes a symmetry of the arguments in its spec, by its kind
+
+
+def frozen(array: ArrayLike, dtype: DTypeLike = np.float64) -> NDArray[Any]:
+    array = np.ascontiguousarray(array, dtype)
+    array.setflags(write=False)
+    return array
+
+
+def require_room(what: str, *shape: int) -> None:
+    if math.prod(shape) > MAX_ENTRIES:
+        raise ValueError(f"{what} would have shape {shape}, and at most {MAX_ENTRIES} entries are accepted")
+
+
+class LogitMaps(NamedTuple):
+    """Between the blocks of logits and what a loss sees of them, for compiled code.
+
+    The relations are those off the diagonals, grouped by their column fibre.
+
+    Attributes
+    ----------
+    margins : LinearMap
+        From the entries of all blocks (B), row-major one block after another, times `weights`, to the margins
+        ``z_own - z_r`` of the relations, z_own on the diagonal of the column fibre.
+    forces : LinearMap
+        From the masses ``q_r = k_r p_r`` of the relations in a column to the entries of the blocks of ``sum_r p_r (k_r
+        I - A_r)``, I the identity on the column fibre and A_r the 0/1 matrix of relation r: minus the gradient of a
+        loss that sees margins. Free of cancellation: it adds what has one sign.
+    single_forces : LinearMap
+        As `forces`, but of schemes each with full relative accuracy.
+    weights : (B,) array
+    relations : (R,) ints
+    ends : (F,) ints
+        Where the relations of each column fibre end.
+    """
+
+    margins: LinearMap
+    forces: LinearMap
+    single_forces: LinearMap
+    weights: NDArray[np.float64]
+    relations: NDArray[np.int64]
+    ends: NDArray[np.int64]
+
+
+class Symmetry(ABC):
+    """A coherent configuration (Higman): points in fibres, and pairs of points in relations. Immutable.
+
+    Matrices that are constant on the relations are closed under products, transposes *and* entrywise functions. In an
+    adapted basis such a matrix is a list of blocks, of which the i-th is there m_i times, with n_i[f] rows and columns
+    for each fibre f: products of matrices are products of blocks. The first block is that of the constant vectors of
+    the fibres. Association schemes are the case of one fibre and of blocks of size 1. Arrays are read-only.
+
+    Irreducibles that are not of real type are real blocks of twice or four times their size, as they are for directed
+    circulants.
+
+    Attributes
+    ----------
+    kind, args : str, tuple
+        What makes the symmetry again, see `spec`.
+    fibres : tuple of ints
+        Sizes of the fibres.
+    row_fibre, column_fibre : (R,) ints
+        Of each relation.
+    transposed : (R,) ints
+        The relation of the pairs turned round.
+    diagonals : (F,) ints
+        The relation "equal" in each fibre.
+    valencies : (R,) array
+        How many points are in the relation to a given point of the column fibre.
+    multiplicities : (I,) array
+        How often each block is there.
+    block_sizes : (I, F) ints
+        n_i[f].
+    """
+
+    kind: str
+    args: tuple[Any, ...]
+    fibres: tuple[int, ...]
+    row_fibre: NDArray[np.int64]
+    column_fibre: NDArray[np.int64]
+    transposed: NDArray[np.int64]
+    diagonals: NDArray[np.int64]
+    valencies: NDArray[np.float64]
+    multiplicities: NDArray[np.float64]
+    block_sizes: NDArray[np.int64]
+
+    @property
+    def points(self) -> int:
+        """Number of points."""
+        return sum(self.fibres)
+
+    @property
+    def rank(self) -> int:
+        """Number R of relations."""
+        return self.valencies.size
+
+    @property
+    def name(self) -> str:
+        """How to write the symmetry."""
+        return f"{self.kind}({', '.join(map(str, self.args))})"
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """All that `from_spec` needs to make the symmetry again, in terms of JSON."""
+        return {"kind": self.kind, "args": [_plain(arg) for arg in self.args]}
+
+    @property
+    def fibre_of(self) -> NDArray[np.int64]:
+        """(n,) the fibre of each point."""
+        return np.repeat(np.arange(len(self.fibres)), self.fibres)
+
+    @abstractmethod
+    def relations(self) -> NDArray[np.int64]:
+        """(n, n) array, the relation that each pair of points is in."""
+
+    @abstractmethod
+    def vectors(self, i: int) -> NDArray[np.float64]:
+        """(n, n_i, m_i) orthonormal vectors of block i: a matrix X of the algebra is ``sum_i sum_m V[:, :, m] X_i V[:,
+        :, m]^T``. Columns are grouped by fibre, and 0 outside of it."""
+
+    @abstractmethod
+    def _images(self) -> NDArray[np.float64]:
+        """(B, R) the blocks of the 0/1 matrix of each relation, row-major one after another."""
+
+    # -- blocks and entries --------------------------------------------------------------------------------------------
+
+    @functools.cached_property
+    def images(self) -> NDArray[np.float64]:
+        """(B, R) array, the blocks of the 0/1 matrix of each relation, row-major one block after another."""
+        require_room(f"the blocks of the relations of {self.name}", int((self.sizes**2).sum()), self.rank)
+        return frozen(self._images())
+
+    @property
+    def sizes(self) -> NDArray[np.int64]:
+        """(I,) sizes n_i of the blocks."""
+        return self.block_sizes.sum(axis=1)
+
+    @property
+    def relation_sizes(self) -> NDArray[np.float64]:
+        """(R,) number of pairs in each relation."""
+        return self.valencies * np.array(self.fibres, float)[self.column_fibre]
+
+    def map(
+        self, rows: Sequence[int], columns: Sequence[int]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
+        """Between the blocks and the entries of matrices between some of the fibres.
+
+        Parameters
+        ----------
+        rows, columns : sequences of ints
+            Fibres; rows and columns of the blocks are in the order of `block_sizes`, whatever the order here.
+
+        Returns
+        -------
+        to_entries : (R', B') array
+            From the entries of the blocks, row-major one block after another, to the values on the relations.
+        to_blocks : (B', R') array
+            Its inverse.
+        relations : (R',) ints
+            Which these are.
+        """
+        keep_rows, keep_columns = (np.isin(np.arange(len(self.fibres)), list(side)) for side in (rows, columns))
+        relations = np.flatnonzero(keep_rows[self.row_fibre] & keep_columns[self.column_fibre])
+        inside = [
+            np.outer(np.repeat(keep_rows, sizes), np.repeat(keep_columns, sizes)).ravel() for sizes in self.block_sizes
+        ]
+        weights = np.repeat(self.multiplicities, [mask.sum() for mask in inside])
+        to_blocks = self.images[np.concatenate(inside)][:, relations]
+        return (to_blocks * weights[:, None]).T / self.relation_sizes[relations, None], to_blocks, relations
+
+    def entries(self, blocks: ArrayLike) -> NDArray[np.float64]:
+        """Values (..., R) on the relations of the matrices with the given blocks (..., B), row-major one after another."""
+        every = range(len(self.fibres))
+        return np.asarray(blocks, float) @ self.map(every, every)[0].T
+
+    def blocks_of(self, entries: ArrayLike) -> NDArray[np.float64]:
+        """Blocks (..., B) of the matrices with the given values (..., R) on the relations."""
+        return np.asarray(entries, float) @ self.images.T
+
+    @functools.cached_property
+    def logit_maps(self) -> LogitMaps:
+        """How margins and forces are computed, where all points are classes."""
+        return self.logit_maps_of(range(len(self.fibres)))
+
+    def logit_maps_of(self, fibres: Sequence[int]) -> LogitMaps:
+        """The same where the classes are the points of some of the fibres, by matrices."""
+        to_entries, to_blocks, relations = self.map(fibres, fibres)
+        column = self.column_fibre[relations]
+        own = np.searchsorted(relations, self.diagonals[column])
+        order = np.argsort(column, kind="stable")
+        order = order[own[order] != order]
+        into = to_entries[own[order]] - to_entries[order]
+        back = to_blocks[:, own[order]] - to_blocks[:, order] / self.valencies[relations[order]]
+        back[np.abs(back) < 1e-14] = 0.0
+        forces, ones = dense_map(back), np.ones(into.shape[1])
+        ends = np.array([np.count_nonzero(column[order] <= f) for f in sorted(fibres)])
+        return LogitMaps(dense_map(into), forces, forces, ones, relations[order], ends)
+
+    # -- as an object --------------------------------------------------------------------------------------------------
+
+    def __repr__(self) -> str:
+        return self.name
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Symmetry):
+            return NotImplemented
+        same = self.kind == other.kind and len(self.args) == len(other.args)
+        return same and all(_equal(mine, theirs) for mine, theirs in zip(self.args, other.args, strict=True))
+
+    def __hash__(self) -> int:
+        return hash((self.kind, self.fibres, self.rank))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return from_spec, ({"kind": self.kind, "args": self.args},)
+
+
+def _equal(one: Any, other: Any) -> bool:
+    return one == other if isinstance(one, Symmetry) else np.array_equal(one, other)
+
+
+def _plain(arg: Any) -> Any:
+    return arg.spec if isinstance(arg, Symmetry) else np.asarray(arg).tolist()
+
+
+def from_spec(spec: Mapping[str, Any]) -> Symmetry:
+    """The symmetry that has the given `Symmetry.spec`.
+
+    Parameters
+    ----------
+    spec : mapping
+        ``{"kind": name of what makes it, "args": its arguments}``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If spec is anything else, or the arguments are refused.
+    """
+    if not isinstance(spec, Mapping):
+        raise TypeError(f"spec must be a mapping, got {type(spec).__name__}")
+    makers = KINDS | {name: entry.factory for name, entry in SCHEMES.items()}
+    if spec.keys() != {"kind", "args"} or spec["kind"] not in makers:
+        raise ValueError(
+            f'spec must be {{"kind": ..., "args": ...}}, kind one of {", ".join(sorted(makers))}, '
+            f"got keys {', '.join(map(str, spec))} and kind {spec.get('kind')!r}"
+        )
+    args = [from_spec(arg) if isinstance(arg, Mapping) else arg for arg in spec["args"]]
+    return makers[spec["kind"]](*args)
