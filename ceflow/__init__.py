@@ -7,7 +7,23 @@ from ._integrate import collapsed, integrate, resume
 from .flow import MatrixFlow, Objective, SpectralFlow, random_init
 from .io import load
 from .solve import Outcome
-from .symmetry import SCHEMES, Scheme, complete, cyclic, from_relations, hadamard, hamming, johnson
+from .symmetry import (
+    SCHEMES,
+    Scheme,
+    Symmetry,
+    coherent,
+    complete,
+    cyclic,
+    direct_sum,
+    from_relations,
+    hadamard,
+    hamming,
+    johnson,
+    orbitals,
+    subsets,
+    symmetry_of,
+    trivial,
+)
 from .trajectory import Trajectory
 
 __version__ = "0.1.0"
@@ -20,13 +36,16 @@ __all__ = [
     "Outcome",
     "Scheme",
     "SpectralFlow",
+    "Symmetry",
     "Trajectory",
     "certify",
+    "coherent",
     "collapse",
     "collapsed",
     "compare",
     "complete",
     "cyclic",
+    "direct_sum",
     "from_relations",
     "hadamard",
     "hamming",
@@ -35,13 +54,17 @@ __all__ = [
     "load",
     "losses",
     "lyapunov",
+    "orbitals",
     "plot",
     "random_init",
     "reference",
     "resume",
     "rigor",
+    "subsets",
     "symmetry",
+    "symmetry_of",
     "theory",
+    "trivial",
 ]
 
 globals().update({name: entry.factory for name, entry in SCHEMES.items()})  # editors know those above

@@ -21,7 +21,9 @@ import numpy as np
 
 from . import losses, symmetry
 from ._checks import checked_number
-from .flow import MatrixFlow, SpectralFlow
+from .flow import BlockFlow, MatrixFlow, SpectralFlow
+from .flow.objective import Objective
+from .network.layers import Layers
 from .solve import DEFAULT, TABLEAUS, Outcome, Path, Steps
 from .trajectory import Resume, Trajectory, trajectory_type
 
@@ -164,7 +166,13 @@ def _matrix_flow(spec: dict, arrays: dict[str, np.ndarray]) -> tuple[MatrixFlow,
     return flow, flow.start([arrays[f"start{i}"] for i in range(flow.depth + flow.objective.bias)])
 
 
-_FLOWS = {SpectralFlow.kind: _spectral_flow, MatrixFlow.kind: _matrix_flow}
+def _block_flow(spec: dict, arrays: dict[str, np.ndarray]) -> tuple[BlockFlow, Layers]:
+    fibres = {name: spec.pop(name, None) for name in ("class_fibres", "hidden_fibres")}
+    flow = BlockFlow(symmetry.from_spec(spec.pop("symmetry")), Objective(**spec), **fibres)
+    return flow, flow.start(Layers(*(arrays[f"start{i}"] for i in range(3))))
+
+
+_FLOWS = {BlockFlow.kind: _block_flow, SpectralFlow.kind: _spectral_flow, MatrixFlow.kind: _matrix_flow}
 
 
 def _arrays(path: str) -> dict[str, np.ndarray]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from ._checks import checked_array
 from .flow.terms import Terms
-from .observables import COMMON, FULL, REDUCED, Observable
+from .observables import BLOCKS, COMMON, FULL, REDUCED, Observable
 from .solve import Outcome
 
 if TYPE_CHECKING:
@@ -194,6 +194,16 @@ class SpectralTrajectory(Trajectory, kind="spectral"):
     def to_xarray(self) -> xarray.Dataset:
         """The rows as an xarray Dataset (needs the extra ``xarray``)."""
         return super().to_xarray().assign_coords(mode=np.arange(1, self.flow.scheme.modes + 1))
+
+
+@BLOCKS.attach
+class BlockTrajectory(Trajectory, kind="blocks"):
+    """A run of the reduced flow under any symmetry, on blocks of layers."""
+
+    @property
+    def classes(self) -> int:
+        """K."""
+        return self.flow.classes
 
 
 @FULL.attach

@@ -26,13 +26,14 @@ from ..symmetry import LinearMap
 
 _NONE, _CHANGE, _REST = int(Event.NONE), int(Event.CHANGE), int(Event.REST)
 
-# `layout`: these sizes, flags and addresses, then the parts of `_Parts` that are integers; `data`: these numbers, then
+# `layout`: these sizes, flags and addresses, then the parts of `Parts` that are integers; `data`: these numbers, then
 # the parts that are floats. Each part begins where `layout` says, at _PLACES.
-(_MODES, _ROWS, _FIBRES, _ENTRIES, _RELATIONS, _BLOCK_ENTRIES, _LAYERS, _BLOCKS, _BIAS, _SQUARED, _EQUILIBRIA) = range(11)
+(_MODES, _ROWS, _FIBRES, _ENTRIES, _RELATIONS, _BLOCK_ENTRIES, _LAYERS, _BLOCKS, _BIAS, _SQUARED) = range(10)
+_EQUILIBRIA = 10
 (_RESIDUAL, _MARGINS, _FORCES, _TO_MARGINS, _TO_FORCES) = range(11, 16)
 _PLACES = 16
-(_CLASSES, _DECAY, _BIAS_DECAY, _LOG_UNIT, _COUNTERFORCE, _EQUAL_PAIRS, _VANISHED, _BETA, _INVERSE_COUNT) = range(9)
-_NUMBERS = 9
+(_CLASSES, _DECAY, _BIAS_DECAY, _LOG_UNIT, _COUNTERFORCE, _VANISHED, _BETA, _INVERSE_COUNT) = range(8)
+_NUMBERS = 8
 
 
 class Parts(NamedTuple):
@@ -89,8 +90,12 @@ class Parts(NamedTuple):
 
 _INTEGERS = 6  # of the parts
 (_MODE_ENTRY, _BLOCK_ENTRY, _RELATION_ENDS, _ROW_FIBRE, _CHAIN, _LAYER_ENDS) = range(_PLACES, _PLACES + 6)
-(_LAYER_DECAY, _ACTIVE, _DIRECTION, _GAIN, _MODE_WEIGHT, _ENTRY_WEIGHT, _RESIDUAL_WEIGHT, _COLUMN_GAIN, _VALENCIES,
- _ADJUSTMENT, _SCALE, _BIAS_GAIN, _TARGETS, _CONSTANTS, _PARAMETERS, _MATRICES, _FROZEN) = range(_PLACES + 6, _PLACES + 23)
+(_LAYER_DECAY, _ACTIVE, _DIRECTION, _GAIN, _MODE_WEIGHT, _ENTRY_WEIGHT, _RESIDUAL_WEIGHT, _COLUMN_GAIN) = range(
+    _PLACES + 6, _PLACES + 14
+)
+(_VALENCIES, _ADJUSTMENT, _SCALE, _BIAS_GAIN, _TARGETS, _CONSTANTS, _PARAMETERS, _MATRICES, _FROZEN) = range(
+    _PLACES + 14, _PLACES + 23
+)
 _SCRATCH = _PLACES + 23  # where the spaces of `scratch` begin, and after them where the parts do
 (_WORK, _SPARE, _MARGIN, _SHARE, _FORCE, _SINGULAR, _COORDINATE_GAIN, _RATE, _SCALES, _R, _PRODUCTS, _END) = range(
     _SCRATCH, _SCRATCH + 12
@@ -105,7 +110,8 @@ def _residuals(data, layout, scratch, bias, a):
     fibres = layout[_FIBRES]
     ends, rows = part(layout, layout[_RELATION_ENDS], fibres), part(layout, layout[_ROW_FIBRE], layout[_RELATIONS])
     adjustment, scale = part(data, layout[_ADJUSTMENT], fibres), part(data, layout[_SCALE], fibres)
-    margins, shares = part(scratch, layout[_MARGIN], layout[_RELATIONS]), part(scratch, layout[_SHARE] + 1, layout[_RELATIONS])
+    margins = part(scratch, layout[_MARGIN], layout[_RELATIONS])
+    shares = part(scratch, layout[_SHARE] + 1, layout[_RELATIONS])
     scales, gains = part(scratch, layout[_SCALES], 2 * fibres), part(data, layout[_COLUMN_GAIN], fibres)
     valencies = part(data, layout[_VALENCIES], layout[_RELATIONS])
     odds, high, begin = scales[fibres:], -np.inf, 0
@@ -147,7 +153,8 @@ def _rates(data, layout, scratch, y, dy, a):
     gain, rates = part(scratch, layout[_COORDINATE_GAIN], modes), part(scratch, layout[_RATE], modes + blocks)
     residual = part(scratch, layout[_R], layout[_PRODUCTS] - layout[_R])
     products = part(scratch, layout[_PRODUCTS], layout[_END] - layout[_PRODUCTS])
-    chain, matrices = part(layout, layout[_CHAIN], 1), part(data, layout[_MATRICES], 1)
+    chain = part(layout, layout[_CHAIN], layout[_LAYER_ENDS] - layout[_CHAIN])
+    matrices = part(data, layout[_MATRICES], layout[_FROZEN] - layout[_MATRICES])
     mode_entry, block_entry = part(layout, layout[_MODE_ENTRY], modes), part(layout, layout[_BLOCK_ENTRY], inner)
     mode_weight, entry_weight = part(data, layout[_MODE_WEIGHT], modes), part(data, layout[_ENTRY_WEIGHT], inner)
     theirs, mine = state[modes:], velocity[modes:]
@@ -156,7 +163,7 @@ def _rates(data, layout, scratch, y, dy, a):
         work[j] = 0.0
     if modes > 0:
         constants = part(data, layout[_CONSTANTS], layout[_ROWS] * modes).reshape((layout[_ROWS], modes))
-        singular_values(constants, data[_EQUAL_PAIRS], True, state[:modes], s, gain)
+        singular_values(constants, 0.0, True, state[:modes], s, gain)
         for i in range(modes):
             work[mode_entry[i]] = mode_weight[i] * s[i]
     if inner > 0:
@@ -216,19 +223,20 @@ def _rates(data, layout, scratch, y, dy, a):
         for i in range(blocks):
             squares, speeds, most = 0.0, 0.0, 0.0
             for j in range(begin, ends[i]):
+                squares += theirs[j] * theirs[j]
                 if frozen[j] > 0.0:
                     mine[j] = 0.0
                     continue
-                squares, speeds = squares + theirs[j] * theirs[j], speeds + mine[j] * mine[j]
-                most = max(most, decay[j])
+                speeds, most = speeds + mine[j] * mine[j], max(most, decay[j])
                 mine[j] -= decay[j] * fading * theirs[j]
             if biased and i == 0:
                 squares = max(squares, _BIAS_FLOOR * all_squares)
                 for f in range(fibres):
+                    squares += bias[f] * bias[f]
                     if frozen[layers] > 0.0:
                         velocity[modes + layers + f] = 0.0
                         continue
-                    squares, speeds = squares + bias[f] * bias[f], speeds + velocity[modes + layers + f] ** 2
+                    speeds += velocity[modes + layers + f] ** 2
                     velocity[modes + layers + f] -= data[_BIAS_DECAY] * fading * bias[f]
                 most = max(most, data[_BIAS_DECAY])
             rates[modes + i] = 0.0
@@ -251,15 +259,12 @@ def _rates(data, layout, scratch, y, dy, a):
 @njit(**KERNEL)
 def _speed(data, layout, y, dy):
     """Root mean square of the relative velocities of modes and blocks (kernel)."""
-    modes, blocks, layers = layout[_MODES], layout[_BLOCKS], layout[_LAYERS]
     total = 0.0
-    for i in range(modes):
+    for i in range(layout[_MODES]):
         total += dy[i] * dy[i]
-    ends, begin = part(layout, layout[_LAYER_ENDS], blocks), modes
-    for i in range(blocks):
+    for i in range(layout[_BLOCKS]):
         squares, speeds = _group(layout, y, i), _group(layout, dy, i)
         total += speeds / squares if squares > 0.0 else 0.0
-        begin = modes + ends[i]
     return math.sqrt(total * data[_INVERSE_COUNT])
 
 
@@ -324,7 +329,7 @@ def _event(data, layout, scratch, y, dy, rtol):
 def blocks_field(
     parts: Parts, margins: LinearMap, forces: LinearMap, loss: Loss, *, classes: float, entries: int, relations: int,
     bias: bool, squared: bool, chain_scratch: int, rows: int, count: float, decay: float, bias_decay: float,
-    log_unit: float, equal_pairs: float, vanished: float, beta: float,
+    log_unit: float, vanished: float, beta: float,
 ) -> CompiledField:  # fmt: skip
     """The field of a flow under any symmetry."""
     modes, blocks, layers = parts.active.size, parts.layer_ends.size, parts.frozen.size - 1
@@ -333,14 +338,14 @@ def blocks_field(
     sizes = [modes, rows, fibres, entries, relations, inner, layers, blocks, bias, squared, equilibria]
     addresses = [loss.residual.address, margins.function.address, forces.function.address]
     matrices = [transform.matrix.__array_interface__["data"][0] for transform in (margins, forces)]
-    spaces = [entries + 1, entries + relations + 1, relations, relations + 1, entries, modes, modes, modes + blocks, 2 * fibres,
-              max(chain_scratch, 1), max(chain_scratch, 1)]  # fmt: skip
+    spaces = [entries + 1, entries + relations + 1, relations, relations + 1, entries, modes, modes, modes + blocks]
+    spaces += [2 * fibres, max(chain_scratch, 1), max(chain_scratch, 1)]
     starts = np.concatenate([[0], np.cumsum(spaces)])
     integers, floats = parts[:_INTEGERS], parts[_INTEGERS:]
     first = np.cumsum([_HEADER, *(part.size for part in integers)])[:-1]
     second = np.cumsum([_NUMBERS, *(part.size for part in floats)])[:-1]
     layout = np.concatenate([sizes, addresses, matrices, first, second, starts, *integers]).astype(np.int64)
-    numbers = classes, decay, bias_decay, log_unit, loss.counterforce, equal_pairs, vanished, beta, 1.0 / count
+    numbers = classes, decay, bias_decay, log_unit, loss.counterforce, vanished, beta, 1.0 / count
     data = np.concatenate([numbers, *(part.ravel() for part in floats)])
     functions = Functions(_rates.address, _norm.address, _event.address, data, layout, empty(int(starts[-1])))
     size = modes + layers + bias * fibres

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import functools
 import math
+from typing import Any
 
 import numpy as np
 from numba import njit
 
-from .._checks import LIMIT, checked_array, checked_integer, checked_number, log_time_unit
+from .._checks import checked_array, checked_integer, log_time_unit
 from .._field import Event
 from ..kernels import KERNEL
 from ..losses import CrossEntropy, Loss
 from ..network import coordinates
 from ..network.factors import check_factors, check_whole_depth
-from ..symmetry import Scheme
+from ..symmetry import Scheme, Symmetry
 from ._flow import Flow
+from .blocks import BlockFlow
 from .modes_field import modes_field, plain_field, plain_layout
 from .objective import Objective
 from .ray import Ray
@@ -41,47 +43,76 @@ def _extent(layers):
 
 
 class SpectralFlow(Flow):
-    """Gradient flow reduced to the singular values of the logits, one for each mode of a scheme.
+    """Gradient flow reduced by a symmetry: to the singular values of the logits, one for each mode of a scheme, or to
+    blocks of layers.
+
+    Under an association scheme and without further options the state is one number for each mode. Any other symmetry,
+    and any option from `samples` on, makes a `BlockFlow`, whose state is blocks.
 
     Parameters
     ----------
-    scheme : Scheme
-        The association scheme whose basis diagonalizes weights and softmax, e.g. ``ceflow.hadamard(16)``.
+    symmetry : Symmetry
+        The association scheme whose basis diagonalizes weights and softmax, e.g. ``ceflow.hadamard(16)``; or a coherent
+        configuration, e.g. ``ceflow.direct_sum(5, 5)`` for two groups of five classes.
     loss : str or Loss
         "cross_entropy", "squared_error", "label_smoothing", "focal", or a loss made by `ceflow.losses`, such as
         ``ceflow.losses.label_smoothing(0.2)``.
     depth : float
-        Number L >= 2 of linear layers. A number that is no integer interpolates between depths, for balanced layers.
+        Number L >= 2 of layers. A number that is no integer interpolates between depths, for balanced layers of a
+        scheme.
     reduction : {"mean", "sum"}
-        Whether the loss is averaged over the K classes, as PyTorch does, or summed. With "mean" time runs K times
-        slower.
-    weight_decay : float
-        Adds ``(weight_decay / 2) sum_l |W_l|^2`` to the loss (after the reduction), as optimizers do.
+        Whether the loss is averaged over the samples, as PyTorch does, or summed. With one sample a class and "mean",
+        time runs K times slower.
+    weight_decay : float or tuple of floats
+        Adds ``(weight_decay / 2) sum_l |W_l|^2`` to the loss (after the reduction), as optimizers do; one number a
+        layer if there are several.
+    samples, weights, logit_adjustment, logit_scale : float or tuple of floats
+        As in `ceflow.flow.Objective`, one for all classes or one for each fibre (group of classes): number of equal
+        samples that a column of H stands for, weight of a sample, and what is added to, and multiplied with, a logit.
+    bias, bias_decay, frozen, targets, activation
+        As in `ceflow.flow.Objective`.
+    class_fibres : int or tuple of ints
+        Which fibres of the symmetry are classes; all of them when left out.
+    hidden_fibres : int or tuple of ints
+        Which fibres are the hidden units of every layer, where an activation acts on them; all when left out. Hidden
+        units of linear layers need no symmetry.
 
     Notes
     -----
     Garrod, Keating & Thrampoulidis, arXiv:2512.04006, for Hadamard schemes and two layers; arXiv:2605.23087 for depth.
-    All other schemes, unbalanced layers and the other losses are [ceflow].
+    All other schemes and symmetries, unbalanced layers, the other losses and the options are [ceflow].
     """
 
     kind = "spectral"
 
+    def __new__(cls, symmetry: Symmetry | None = None, **options: Any) -> Any:
+        if symmetry is None:  # as pickle makes objects
+            return super().__new__(cls)
+        if not isinstance(symmetry, Symmetry):
+            raise TypeError(
+                f"symmetry must be one such as ceflow.hadamard(16) or ceflow.direct_sum(5, 5), got "
+                f"{type(symmetry).__name__}"
+            )
+        fibres = {name: options.pop(name) for name in ("class_fibres", "hidden_fibres") if name in options}
+        objective = Objective(**options)
+        if isinstance(symmetry, Scheme) and objective.plain and not fibres:
+            return super().__new__(cls)
+        return BlockFlow(symmetry, objective, **fibres)
+
     def __init__(
         self,
-        scheme: Scheme,
+        symmetry: Scheme,
         *,
         loss: str | Loss = "cross_entropy",
         depth: float = 2,
         reduction: str = "mean",
         weight_decay: float = 0.0,
+        **options: Any,
     ) -> None:
-        if not isinstance(scheme, Scheme):
-            raise TypeError(
-                f"scheme must be an association scheme such as ceflow.hadamard(16), got {type(scheme).__name__}"
-            )
-        decay = checked_number("weight_decay", weight_decay, 0.0, LIMIT)
-        super().__init__(Objective(loss=loss, depth=depth, reduction=reduction, weight_decay=decay))
-        self.scheme = scheme
+        super().__init__(
+            Objective(loss=loss, depth=depth, reduction=reduction, weight_decay=weight_decay, **options)
+        )
+        self.scheme = symmetry
 
     def __repr__(self) -> str:
         return f"SpectralFlow({self.scheme.name}{self.objective.text})"

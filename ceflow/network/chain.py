@@ -89,7 +89,8 @@ def forward(chain, matrices, beta, y, scratch):
                 for j in range(rows * columns):
                     out[j] = weights[j]
             else:
-                _product(weights, scratch[chain[own + 2 * depth + 2 + layer] :], out, rows, inner, columns, False, False)
+                after = scratch[chain[own + 2 * depth + 2 + layer] :]
+                _product(weights, after, out, rows, inner, columns, False, False)
         if kind != LINEAR and layer > 0:
             level = levels + 5 * (layer - 1)
             size, entries, place = chain[level], chain[level + 1], chain[level + 4]
@@ -107,9 +108,7 @@ def backward(chain, matrices, beta, y, scratch, residual, dy):
     blocks, depth, kind = chain[BLOCKS], chain[DEPTH], chain[ACTIVATION]
     step, levels = 3 * depth + 1, HEADER + blocks * (3 * depth + 1)
     spare = scratch[chain[PRODUCTS] :]
-    first = chain[HEADER + 2 * depth + 1]
     for layer in range(depth):
-        offset = chain[HEADER + 2 * depth + 1 + layer] - first
         for i in range(blocks):
             own = HEADER + i * step
             rows, inner, columns = chain[own + layer], chain[own + layer + 1], chain[own + depth]

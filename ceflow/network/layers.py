@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import NamedTuple
 
 import numpy as np
@@ -44,7 +45,7 @@ def unpacked(flat: np.ndarray, sides: np.ndarray) -> list[list[np.ndarray]]:
     found, begin = [], 0
     for row in sides:
         layers = []
-        for rows, columns in zip(row[:-1], row[1:], strict=True):
+        for rows, columns in itertools.pairwise(row):
             end = begin + rows * columns
             layers.append(flat[..., begin:end].reshape(*flat.shape[:-1], rows, columns))
             begin = end

@@ -2,9 +2,10 @@
 variables. An observable is added by one entry in the room of its runs: `_common` (of all), `_reduced` or `_full`.
 """
 
+from ._blocks import BLOCKS
 from ._common import COMMON
 from ._full import FULL
 from ._reduced import REDUCED
 from ._table import Observable, Table
 
-__all__ = ["COMMON", "FULL", "REDUCED", "Observable", "Table"]
+__all__ = ["BLOCKS", "COMMON", "FULL", "REDUCED", "Observable", "Table"]

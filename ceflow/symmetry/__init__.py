@@ -14,9 +14,9 @@ Association Schemes*:
 ``P_ij``   eigenmatrix: the eigenvalue of relation j on eigenspace i
 =========  =========================================================================
 
-Where classes, or hidden units, are of several kinds, a *coherent configuration* takes the place of a scheme: points are in
-fibres, relations lie between fibres, and eigenvalues become blocks, see `Symmetry`. `direct_sum`, `subsets`, `orbitals`,
-`coherent` and `symmetry_of` make them [ceflow].
+Where classes, or hidden units, are of several kinds, a *coherent configuration* takes the place of a scheme: points are
+in fibres, relations lie between fibres, and eigenvalues become blocks, see `Symmetry`. `direct_sum`, `subsets`,
+`orbitals`, `coherent` and `symmetry_of` make them [ceflow].
 
 The dynamics need P only through the *gaps* ``1 - P_ij / k_j``. They are never negative, and are computed here without
 the cancellation in that formula.

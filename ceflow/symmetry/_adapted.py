@@ -56,7 +56,7 @@ def _attempt(labels, fibre_of, rng) -> list[AdaptedBlock]:
     while left:
         first = left[0]
         reference = _with_structure(spaces[first], [element() for _ in range(3)])
-        structure, count_m = reference.shape[1], reference.shape[2]
+        structure = reference.shape[1]
         flat = reference.reshape(len(labels), -1)
         copies, members = [reference], [first]
         for b in left[1:]:
@@ -74,7 +74,6 @@ def _attempt(labels, fibre_of, rng) -> list[AdaptedBlock]:
         sizes = np.bincount([owners[b] for b in members], minlength=int(fibre_of.max()) + 1) * structure
         _verify(vectors, other)
         blocks.append(AdaptedBlock(vectors, sizes))
-        del count_m
     return _constants_first(blocks, fibre_of)
 
 
@@ -111,8 +110,7 @@ def _with_structure(space, elements) -> NDArray[np.float64]:
     while rest.shape[1]:
         own = np.stack([unit @ rest[:, 0] for unit in units], axis=1)
         vectors.append(space @ own)
-        rest = np.linalg.svd(rest.T @ own)[0][:, len(units) :].T @ rest.T if rest.shape[1] > len(units) else rest[:, :0].T
-        rest = rest.T
+        rest = rest @ np.linalg.svd(rest.T @ own)[0][:, len(units) :]
     return np.stack(vectors, axis=2)
 
 

@@ -67,7 +67,7 @@ class Coherent(Symmetry):
     def _images(self) -> NDArray[np.float64]:
         found = []
         for block in self._basis:
-            n, size, m = block.vectors.shape
+            _, size, m = block.vectors.shape
             image = np.empty((size, size, self.rank))
             for relation in range(self.rank):
                 rows, columns = np.nonzero(self._labels == relation)

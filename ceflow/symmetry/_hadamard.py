@@ -14,7 +14,8 @@ from .._checks import checked_integer
 from ..kernels.linking import linked, vector
 from ..kernels.walsh import add_by_sign, transform
 from ._registry import register
-from ._scheme import MAX_ENTRIES, Scheme, frozen
+from ._scheme import Scheme, frozen
+from ._symmetry import MAX_ENTRIES
 from ._transform import TRANSFORM, Transform, Transforms
 
 

@@ -44,9 +44,8 @@ def orbitals(generators: ArrayLike) -> Coherent:
             raise ValueError(f"generators must be permutations of 0..{n - 1}, got {row.tolist()}")
     pairs = np.arange(n * n)
     images = [(row[:, None] * n + row).ravel() for row in given]
-    graph = scipy.sparse.coo_array(
-        (np.ones(n * n * len(images), bool), (np.tile(pairs, len(images)), np.concatenate(images))), shape=(n * n, n * n)
-    )
+    places = np.tile(pairs, len(images)), np.concatenate(images)
+    graph = scipy.sparse.coo_array((np.ones(places[0].size, bool), places), shape=(n * n, n * n))
     labels = scipy.sparse.csgraph.connected_components(graph, directed=False)[1].reshape(n, n)
     return Coherent(labels.astype(np.int64))
 

@@ -103,7 +103,7 @@ def maps_of_parts(
     starts = np.cumsum([0, *(count + 1 for count in modes)])
     relations = []
     for g, count in enumerate(modes):
-        between = starts[-1] + np.flatnonzero((column_fibre[starts[-1] :] == g))
+        between = starts[-1] + np.flatnonzero(column_fibre[starts[-1] :] == g)
         relations.append(np.concatenate([starts[g] + 1 + np.arange(count), between]))
     inputs, outputs = groups**2 + sum(modes), sum(modes) + groups * (groups - 1)
     weights = [1.0 / np.sqrt(np.outer(sizes, sizes)).ravel()]

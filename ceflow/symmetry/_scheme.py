@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ._parts import maps_of_parts
-from ._symmetry import MAX_ENTRIES, LogitMaps, Symmetry, frozen, require_room
+from ._symmetry import LogitMaps, Symmetry, frozen, require_room
 from ._transform import Transform, Transforms
 
 MAX_CLASSES = 2**1000  # valencies and multiplicities are float64

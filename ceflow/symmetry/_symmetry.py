@@ -186,7 +186,7 @@ class Symmetry(ABC):
         return (to_blocks * weights[:, None]).T / self.relation_sizes[relations, None], to_blocks, relations
 
     def entries(self, blocks: ArrayLike) -> NDArray[np.float64]:
-        """Values (..., R) on the relations of the matrices with the given blocks (..., B), row-major one after another."""
+        """Values (..., R) on the relations of matrices with the given blocks (..., B), row-major one after another."""
         every = range(len(self.fibres))
         return np.asarray(blocks, float) @ self.map(every, every)[0].T
 

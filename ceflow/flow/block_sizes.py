@@ -1,0 +1,111 @@
+"""How large the blocks of a reduced flow are, and what belongs to the classes of each fibre."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..network.layers import Layers, ends, sides
+from ..symmetry import Symmetry
+from .objective import Objective
+
+
+class BlockSizes:
+    """What a symmetry, its fibres of classes and hidden units, and an objective say of blocks.
+
+    Attributes
+    ----------
+    symmetry : Symmetry
+    class_fibres, hidden_fibres : tuples of ints
+    objective : Objective
+    """
+
+    symmetry: Symmetry
+    class_fibres: tuple[int, ...]
+    hidden_fibres: tuple[int, ...]
+    objective: Objective
+
+    @functools.cached_property
+    def fibre_sizes(self) -> np.ndarray:
+        """(F,) classes in each fibre."""
+        return np.array([self.symmetry.fibres[f] for f in self.class_fibres], float)
+
+    @property
+    def classes(self) -> int:
+        """K."""
+        return int(self.fibre_sizes.sum())
+
+    def per_fibre(self, name: str) -> np.ndarray:
+        """(F,) values of an option of the objective."""
+        value = getattr(self.objective, name)
+        return np.broadcast_to(np.array(1.0 if value is None else value, float), len(self.class_fibres))
+
+    @property
+    def class_fibre(self) -> np.ndarray:
+        """(K,) fibre of each class."""
+        fibre_of = self.symmetry.fibre_of
+        return fibre_of[np.isin(fibre_of, self.class_fibres)]
+
+    @property
+    def log_unit(self) -> float:
+        """Log of time over the time of reduction "sum"."""
+        number = float(self.per_fibre("samples") @ self.fibre_sizes)
+        return math.log(number) if self.reduction == "mean" else 0.0
+
+    @functools.cached_property
+    def kept(self) -> np.ndarray:
+        """Which blocks of the symmetry meet the classes; all others take no part."""
+        return np.flatnonzero(self._sizes_in(self.class_fibres) > 0)
+
+    def _sizes_in(self, fibres: Sequence[int]) -> np.ndarray:
+        return self.symmetry.block_sizes[:, list(fibres)].sum(axis=1)
+
+    @functools.cached_property
+    def outer(self) -> np.ndarray:
+        """(I,) sizes of the blocks on the side of the classes."""
+        return self._sizes_in(self.class_fibres)[self.kept]
+
+    @property
+    def hidden_sizes(self) -> np.ndarray:
+        """(I,) sizes of the blocks on the side of hidden units, where these are fibres."""
+        return self._sizes_in(self.hidden_fibres)[self.kept]
+
+    @functools.cached_property
+    def multiplicities(self) -> np.ndarray:
+        """(I,) how often each block is there."""
+        return self.symmetry.multiplicities[self.kept]
+
+    @functools.cached_property
+    def fibre_of_index(self) -> np.ndarray:
+        """The class fibre (0..F-1) of each index of all blocks, one block after another."""
+        sizes = self.symmetry.block_sizes[self.kept][:, list(self.class_fibres)]
+        return np.repeat(np.tile(np.arange(sizes.shape[1]), len(sizes)), sizes.ravel())
+
+    @functools.cached_property
+    def first_index(self) -> np.ndarray:
+        """Where the indices of each block begin, one block after another."""
+        return np.cumsum(self.outer) - self.outer
+
+    @property
+    def biases(self) -> int:
+        return len(self.class_fibres) if self.objective.bias else 0
+
+    def roots(self, start: Layers) -> np.ndarray:
+        """(N,) what the numbers in flat layers are multiplied by: the root of the samples, in the columns of H."""
+        shape, found = sides(self.outer, start.widths), np.ones(start.flat.size)
+        if np.all(self.per_fibre("samples") == 1.0):
+            return found
+        root, last = np.sqrt(self.per_fibre("samples"))[self.fibre_of_index], ends(shape)[:, -1]
+        for column in range(int(self.outer.max())):  # of all blocks at a time
+            for row in range(int(shape[:, -2].max())):
+                own = (self.outer > column) & (shape[:, -2] > row)
+                place = last[own] - shape[own, -2] * shape[own, -1] + row * shape[own, -1] + column
+                found[place] = root[self.first_index[own] + column]
+        return found
+
+    def layer_ends(self, start: Layers) -> np.ndarray:
+        """(I, depth) where each layer of each block ends in flat layers."""
+        return ends(sides(self.outer, start.widths))
