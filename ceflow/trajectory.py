@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .flow import Flow
 
 
+MOST_LIFTED = 2**28  # entries of full matrices made of a reduced run
 _KINDS: dict[str, type[Trajectory]] = {}  # which belongs to a flow, by its `kind`
 
 
@@ -204,6 +205,38 @@ class BlockTrajectory(Trajectory, kind="blocks"):
     def classes(self) -> int:
         """K."""
         return self.flow.classes
+
+    def lifted(self, *, width: int | None = None, rng: int = 0) -> MatrixTrajectory:
+        """The same run on full matrices, as the full flow would have made it: its rows, and its dense output.
+
+        Parameters
+        ----------
+        width, rng
+            As for `BlockFlow.lift`, which makes the matrices.
+        """
+        flow, start = self.flow, self.flow.lift(self.start, width=width, rng=rng)
+        if len(self) * sum(part.size for part in start) > MOST_LIFTED:
+            raise ValueError(f"the matrices of {len(self)} rows would have more than {MOST_LIFTED} entries")
+
+        def full(y: np.ndarray) -> np.ndarray:
+            rows = np.concatenate([flow.flat_layers(self.start, y), flow.bias_of(y)], axis=1)
+            parts = flow.lift(self.start, width=width, rng=rng, rows=rows)
+            return np.concatenate([part.reshape(len(y), -1) for part in parts], axis=1)
+
+        path = None if self._path is None else _Lifted(self._path, full)
+        options = {"path": path, "rtol": self.rtol, "atol": self.atol} | self._options()
+        return MatrixTrajectory(flow.full(), start, self.log_t, full(self.y), **options)
+
+
+class _Lifted:
+    """The path of a reduced run, as one of full matrices."""
+
+    def __init__(self, path: DenseOutput, full: Callable[[np.ndarray], np.ndarray]) -> None:
+        self.segments: list = []
+        self._path, self._full = path, full
+
+    def sample(self, log_t: np.ndarray) -> np.ndarray:
+        return self._full(self._path.sample(log_t))
 
 
 @FULL.attach

@@ -499,7 +499,7 @@ def test_class_numbers_that_are_not_integers(make, K):
         (lambda: cyclic(4).margins([np.inf, 1]), "s must be finite, got inf"),
         (
             lambda: from_spec({"kind": "cyclic"}),
-            'spec must be {"kind": ..., "args": ...}, kind one of complete, cyclic, from_relations,',
+            'spec must be {"kind": ..., "args": ...}, kind one of coherent, complete, cyclic, direct_sum,',
         ),
         (lambda: from_spec({"kind": "magic", "args": [3]}), "got keys kind, args and kind 'magic'"),
         (lambda: parse("star"), "scheme must be complete (any K), cyclic (any K), hadamard (K a power"),

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from ..trajectory import MatrixTrajectory, SpectralTrajectory, Trajectory
+from ..trajectory import BlockTrajectory, MatrixTrajectory, SpectralTrajectory, Trajectory
 from ._certificate import Certificate, Check
 from ._examination import Examination
 from ._full import FullView
@@ -37,6 +37,9 @@ def certify(trajectory: Trajectory) -> Certificate:
     -----
     Cost is bounded: where states are large fewer are looked at, evenly over the run.
     """
+    title = repr(trajectory)
+    if isinstance(trajectory, BlockTrajectory):
+        trajectory = trajectory.lifted()  # the equations of full matrices, which know nothing of blocks
     if not isinstance(trajectory, (SpectralTrajectory, MatrixTrajectory)):
         raise TypeError(f"certify takes a trajectory, got {type(trajectory).__name__}")
     if isinstance(trajectory, MatrixTrajectory) and trajectory.start[0].ndim != 2:
@@ -52,4 +55,4 @@ def certify(trajectory: Trajectory) -> Certificate:
             checks += [check for _, check in found]
             sound = sound and all(check.passed for vital, check in found if vital)
         estimate = exam.error_estimate if sound else math.nan
-    return Certificate(repr(trajectory), checks, estimate, exam.samples)
+    return Certificate(title, checks, estimate, exam.samples)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +21,16 @@ class Maps(NamedTuple):
     row_fibre: np.ndarray  # (R,) place of the row fibre among those of the classes
     valencies: np.ndarray  # (R,)
     targets: np.ndarray  # (R,) of the squared error, else none
+
+    @property
+    def columns(self) -> list[slice]:
+        """The relations of each column fibre."""
+        return [slice(begin, end) for begin, end in itertools.pairwise([0, *self.ends])]
+
+    def between(self, values: np.ndarray) -> np.ndarray:
+        """(..., R) of values (..., F) the difference of that of the column fibre and that of the row fibre."""
+        own = np.repeat(np.arange(self.ends.size), np.diff(self.ends, prepend=0))
+        return values[..., own] - values[..., self.row_fibre]
 
 
 def margin_maps(symmetry: Symmetry, fibres: tuple[int, ...], single: bool = False) -> Maps:

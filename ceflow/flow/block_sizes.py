@@ -74,6 +74,11 @@ class BlockSizes:
         return self._sizes_in(self.hidden_fibres)[self.kept]
 
     @functools.cached_property
+    def structures(self) -> np.ndarray:
+        """(I,) 1 for blocks of real type, see `Symmetry`."""
+        return self.symmetry.structures[self.kept]
+
+    @functools.cached_property
     def multiplicities(self) -> np.ndarray:
         """(I,) how often each block is there."""
         return self.symmetry.multiplicities[self.kept]

@@ -10,7 +10,7 @@ import numpy as np
 
 from .._checks import checked_array
 from ..losses import SquaredError
-from ..network.layers import Layers, packed
+from ..network.layers import Layers, packed, sides, unpacked
 
 if TYPE_CHECKING:
     from .blocks import BlockFlow
@@ -84,8 +84,34 @@ def random(flow: BlockFlow, scale: float, rng: np.random.Generator) -> list[list
     blocks = []
     for i in range(len(flow.kept)):
         found = [scale * rng.standard_normal(pair) for pair in _shapes(flow, i)]
+        if flow.structures[i] > 1 and not flow.hidden_fibres:
+            found = [commuting(flow, i, layer) for layer in found]
         if i == 0 and not isinstance(flow.loss, SquaredError):
             ones = np.sqrt(flow.fibre_sizes / flow.classes)
             found[0] -= np.outer(ones, ones @ found[0])
         blocks.append(found)
     return blocks
+
+
+def commuting(flow: BlockFlow, i: int, block: np.ndarray) -> np.ndarray:
+    """The part of a matrix (n, n) on the classes' side of a block that is in the algebra."""
+    to_entries, to_blocks, _ = flow.symmetry.map(flow.class_fibres, flow.class_fibres)
+    places = np.cumsum(flow.outer**2) - flow.outer**2
+    own = slice(places[i], places[i] + block.size)
+    return (to_blocks[own] @ (to_entries[:, own] @ block.ravel())).reshape(block.shape)
+
+
+def check_structure(flow: BlockFlow, start: Layers) -> None:
+    """Raise a ValueError where layers are not in the algebra, of blocks that are not of real type."""
+    if np.all(flow.structures == 1):
+        return
+    for i, found in enumerate(unpacked(start.flat, sides(flow.outer, start.widths))):
+        if flow.structures[i] == 1:
+            continue
+        grams = (found[0] @ found[0].T, found[-1].T @ found[-1], np.linalg.multi_dot(found))
+        for gram in grams:
+            if np.abs(gram - commuting(flow, i, gram)).max() > 1e-12 * max(np.abs(gram).max(), 1e-300):
+                raise ValueError(
+                    f"layers of block {i} must commute with its imaginary units, as it is of complex or quaternionic "
+                    "type; take them from random_start, collapsed_start or project"
+                )

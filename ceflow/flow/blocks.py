@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Sequence
 
@@ -18,6 +19,7 @@ from . import block_motion, block_starts, lifting
 from ._flow import Flow
 from .block_maps import Maps, entry_maps, margin_maps
 from .block_sizes import BlockSizes
+from .matrix import MatrixFlow
 from .objective import Objective
 from .rest import Rest
 
@@ -103,7 +105,9 @@ class BlockFlow(BlockSizes, Flow):
         bias = np.ascontiguousarray(checked_array("bias", start.bias, -1e100, 1e100))
         if bias.shape != (self.biases,):
             raise ValueError(f"bias must have one number for each of {self.biases} fibres, got shape {bias.shape}")
-        return Layers(flat, widths.astype(np.int64), bias)
+        found = Layers(flat, widths.astype(np.int64), bias)
+        block_starts.check_structure(self, found)
+        return found
 
     def layers(self, blocks: Sequence, bias: Sequence[float] | None = None) -> Layers:
         """Layers from their blocks.
@@ -145,7 +149,12 @@ class BlockFlow(BlockSizes, Flow):
     # -- between blocks and matrices -----------------------------------------------------------------------------------
 
     def lift(
-        self, start: Layers | Sequence, *, width: int | None = None, rng: np.random.Generator | int | None = 0
+        self,
+        start: Layers | Sequence,
+        *,
+        width: int | None = None,
+        rng: np.random.Generator | int | None = 0,
+        rows: np.ndarray | None = None,
     ) -> tuple[np.ndarray, ...]:
         """Full matrices with exactly these blocks.
 
@@ -157,6 +166,8 @@ class BlockFlow(BlockSizes, Flow):
             hidden units are the points of the hidden fibres.
         rng : int or numpy Generator
             Makes the frames of hidden units.
+        rows : (n, N + F) array, optional
+            Flat layers and biases in place of those of the start, in the same frames: all matrices have a leading axis.
 
         Returns
         -------
@@ -168,7 +179,16 @@ class BlockFlow(BlockSizes, Flow):
             If there is a bias.
         """
         width = None if width is None else checked_integer("width", width, 1)
-        return lifting.lift(self, self.start(start), width, np.random.default_rng(rng))
+        return lifting.lift(self, self.start(start), width, np.random.default_rng(rng), rows)
+
+    def full(self) -> MatrixFlow:
+        """The flow on full matrices that this one reduces."""
+        options = {field.name: getattr(self.objective, field.name) for field in dataclasses.fields(Objective)}
+        place = np.searchsorted(self.class_fibres, self.class_fibre)
+        for name in ("samples", "weights", "logit_adjustment", "logit_scale"):
+            if isinstance(options[name], tuple):
+                options[name] = tuple(options[name][f] for f in place)
+        return MatrixFlow(**options)
 
     def project(self, *factors: np.ndarray) -> tuple[Layers, float]:
         """Back to blocks: the layers that come nearest to (W, ..., H), and how far the matrices are from the symmetry.
@@ -291,28 +311,30 @@ class BlockFlow(BlockSizes, Flow):
         cuts = np.cumsum([product[0].size for product in products])[:-1]
         return [new.reshape(old.shape) for new, old in zip(np.split(flat, cuts, axis=1), products, strict=True)]
 
-    def seen(self, start: Layers, y: np.ndarray, scale: np.ndarray | None = None) -> np.ndarray:
+    def seen(
+        self, start: Layers, y: np.ndarray, scale: np.ndarray | None = None, maps: Maps | None = None
+    ) -> np.ndarray:
         """(n, R) what a loss sees of the logits, bias included: margins ``z_own - z_r`` of the relations of `maps`, or
-        the values of the squared error. With a scale (F,) of the logits of each fibre."""
-        maps, blocks = self.maps, self.logit_blocks(start, y)
+        the values of the squared error. With a scale (F,) of the logits of each fibre; by other maps if given."""
+        maps, blocks = maps or self.maps, self.logit_blocks(start, y)
         if scale is not None:
             blocks = blocks * np.repeat(scale[self.fibre_of_index], np.repeat(self.outer, self.outer))
         found = maps.into(blocks * maps.weights)
         if self.biases:
             bias = self.bias_of(y) if scale is None else self.bias_of(y) * scale
-            found += bias[:, maps.row_fibre] if maps.targets.size else self.between(bias)
+            found += bias[:, maps.row_fibre] if maps.targets.size else maps.between(bias)
         return found
-
-    def between(self, values: np.ndarray) -> np.ndarray:
-        """(..., R) of values (..., F) the difference of that of the column fibre and that of the row fibre."""
-        own = np.repeat(np.arange(self.maps.ends.size), np.diff(self.maps.ends, prepend=0))
-        return values[..., own] - values[..., self.maps.row_fibre]
 
     @functools.cached_property
     def maps(self) -> Maps:
         """Between blocks of logits and what the loss sees."""
         if isinstance(self.loss, SquaredError):
             return entry_maps(self.symmetry, self.class_fibres, self._targets)
+        return self.margin_maps
+
+    @functools.cached_property
+    def margin_maps(self) -> Maps:
+        """Between blocks of logits and margins."""
         return margin_maps(self.symmetry, self.class_fibres, single=self.depth > 2)
 
     @functools.cached_property
@@ -336,7 +358,7 @@ class BlockFlow(BlockSizes, Flow):
 
     def __getstate__(self) -> dict:
         # maps hold addresses, which are those of this process
-        return {name: value for name, value in self.__dict__.items() if name not in ("maps", "level")}
+        return {name: value for name, value in self.__dict__.items() if name not in ("maps", "margin_maps", "level")}
 
     @functools.cached_property
     def level(self) -> Level:

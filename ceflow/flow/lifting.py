@@ -26,35 +26,53 @@ def _on(flow: BlockFlow, i: int, fibres: tuple[int, ...]) -> np.ndarray:
     return flow.symmetry.vectors(i)[inside][:, columns]
 
 
-def lift(flow: BlockFlow, start: Layers, width: int | None, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
-    """Factors W (K, d), ..., H (d, K) with these blocks, in random frames of hidden units, and the bias (K,)."""
-    blocks = unpacked(start.flat, sides(flow.outer, start.widths))
-    outer, counts = class_vectors(flow), flow.multiplicities.astype(int)
+def lift(
+    flow: BlockFlow, start: Layers, width: int | None, rng: np.random.Generator, rows: np.ndarray | None = None
+) -> tuple[np.ndarray, ...]:
+    """Factors W (K, d), ..., H (d, K) with the blocks of a start, in random frames of hidden units, and the bias (K,).
+
+    With rows (n, N + F) of flat layers and biases in place of those of the start, all of them in the same frames and
+    with n as their leading axis.
+    """
+    flat = start.flat if rows is None else rows[:, : start.flat.size]
+    bias = start.bias if rows is None else rows[:, start.flat.size :]
+    blocks = unpacked(flat, sides(flow.outer, start.widths))
+    outer = class_vectors(flow)
     if flow.hidden_fibres:
-        inner = [_on(flow, i, flow.hidden_fibres) for i in flow.kept]
-        levels = [outer, *[inner] * (flow.depth - 1), outer]
+        levels = [outer, *[_hidden_vectors(flow)] * (flow.depth - 1), outer]
     else:
-        needed = int((start.widths.max(axis=1, initial=0) * counts).sum())
-        width = max(needed, flow.classes) if width is None else width
-        if width < needed:
-            raise ValueError(f"width must be at least {needed} to hold every block, got {width}")
-        levels = [outer]
-        for level in range(flow.depth - 1):
-            frame, begin, found = np.linalg.qr(rng.standard_normal((width, needed)))[0], 0, []
-            for size, m in zip(start.widths[:, level], counts, strict=True):
-                found.append(frame[:, begin : begin + size * m].reshape(width, size, m))
-                begin += size * m
-            levels.append(found)
-        levels.append(outer)
-    factors = []
-    for level in range(flow.depth):
-        factor = sum(
-            np.tensordot(_times(left, layers[level]), right, axes=((1, 2), (1, 2)))
+        levels = [outer, *_random_frames(flow, start.widths, width, rng), outer]
+    factors = [
+        sum(
+            np.einsum("xnm,...nw,ywm->...xy", left, layers[level], right, optimize=True)
             for left, layers, right in zip(levels[level], blocks, levels[level + 1], strict=True)
         )
-        factors.append(factor)
-    bias = (start.bias[np.searchsorted(flow.class_fibres, flow.class_fibre)],) if start.bias.size else ()
-    return (*factors, *bias)
+        for level in range(flow.depth)
+    ]
+    place = np.searchsorted(flow.class_fibres, flow.class_fibre)
+    return (*factors, *((bias[..., place],) if start.bias.size else ()))
+
+
+def _random_frames(
+    flow: BlockFlow, widths: np.ndarray, width: int | None, rng: np.random.Generator
+) -> list[list[np.ndarray]]:
+    """Orthonormal vectors (d, w, m) for each block, level by level."""
+    counts = flow.multiplicities.astype(int)
+    needed = int((widths.max(axis=1, initial=0) * counts).sum())
+    width = max(needed, flow.classes) if width is None else width
+    if width < needed:
+        raise ValueError(f"width must be at least {needed} to hold every block, got {width}")
+    levels = []
+    for level in range(flow.depth - 1):
+        frame = np.linalg.qr(rng.standard_normal((width, needed)))[0]
+        cuts = np.cumsum(widths[:, level] * counts)
+        parts = np.split(frame[:, : cuts[-1]], cuts[:-1], axis=1)
+        levels.append([part.reshape(width, -1, m) for part, m in zip(parts, counts, strict=True)])
+    return levels
+
+
+def _hidden_vectors(flow: BlockFlow) -> list[np.ndarray]:
+    return [_on(flow, i, flow.hidden_fibres) for i in flow.kept]
 
 
 def _times(vectors: np.ndarray, block: np.ndarray) -> np.ndarray:
@@ -66,8 +84,7 @@ def project(flow: BlockFlow, factors: list[np.ndarray], bias: np.ndarray | None)
     """The layers that come nearest to the factors, and how far from the symmetry they are."""
     outer = class_vectors(flow)
     if flow.hidden_fibres:
-        inner = [_on(flow, i, flow.hidden_fibres) for i in flow.kept]
-        levels = [outer, *[inner] * (flow.depth - 1), outer]
+        levels = [outer, *[_hidden_vectors(flow)] * (flow.depth - 1), outer]
     else:
         levels = _frames(flow, factors, outer)
     found = []
@@ -104,31 +121,49 @@ def _frames(flow: BlockFlow, factors: list[np.ndarray], outer: list[np.ndarray])
         after.insert(0, [np.tensordot(factor, vectors, axes=(1, 0)) for vectors in after[0]])
     for level, factor in enumerate(factors[:-1]):
         before = [np.tensordot(factor, vectors, axes=(0, 0)) for vectors in before]
-        both = zip(before, after[level], strict=True)
-        levels.append(_isometries([np.concatenate([_unit(left), _unit(right)], axis=1) for left, right in both]))
+        sides = zip(_scaled(before), _scaled(after[level]), strict=True)
+        levels.append(_isometries([np.concatenate(side, axis=1) for side in sides]))
     return [*levels, outer]
 
 
+def _scaled(images: list[np.ndarray]) -> list[np.ndarray]:
+    """Divided by the size of all, so that layers of different size count alike."""
+    size = np.sqrt(sum(np.sum(one**2) for one in images))
+    return [one / size for one in images] if size > 0.0 else images
+
+
 def _isometries(images: list[np.ndarray]) -> list[np.ndarray]:
-    """Orthonormal vectors (d, w, m) that the images (d, 2 n, m) of the blocks are made of."""
-    found, sizes = [], []
-    for both in images:
+    """Orthonormal vectors (d, w, m) that the images (d, 2 n, m) of the blocks are made of.
+
+    The largest come first, so that what is only rounding, or breaks the symmetry, does not turn them.
+    """
+    width, found, sizes, owners = len(images[0]), [], [], []
+    for i, both in enumerate(images):
         stacked = np.transpose(both, (0, 2, 1)).reshape(-1, both.shape[1]) / np.sqrt(both.shape[2])
         _, values, vectors = np.linalg.svd(stacked, full_matrices=False)
-        found.append(np.einsum("dam,aw->dwm", both, vectors.T / np.where(values > 0.0, values, 1.0)))
-        sizes.append(values / max(values[0], 1e-300))
-    least, width = RANK, len(images[0])  # where the symmetry is broken, not all directions need fit
-    shares = np.sort(np.concatenate([np.repeat(size, one.shape[2]) for size, one in zip(sizes, found, strict=True)]))
-    if len(shares) > width:
-        least = max(least, shares[-width - 1])
-    found = [one[:, size > least] for size, one in zip(sizes, found, strict=True)]
-    whole = np.concatenate([one.reshape(width, -1) for one in found], axis=1)
-    left, _, right = np.linalg.svd(whole, full_matrices=False)
-    cuts = np.cumsum([one[0].size for one in found])[:-1]
-    return [new.reshape(one.shape) for new, one in zip(np.split(left @ right, cuts, axis=1), found, strict=True)]
+        kept = values > RANK * max(values[0], 1e-300)
+        found.append(np.einsum("dam,aw->wdm", both, vectors[kept].T / values[kept]))
+        sizes += list(values[kept])
+        owners += [i] * int(kept.sum())
+    order, taken, columns, counts = np.argsort(sizes)[::-1], [], 0, [len(one) for one in found]
+    firsts = np.cumsum(counts) - counts
+    for k in order:  # as many as there is room for
+        m = images[owners[k]].shape[2]
+        if columns + m <= width:
+            taken.append(k)
+            columns += m
+    parts = [found[owners[k]][k - firsts[owners[k]]] for k in taken]
+    frame = _orthonormal(np.concatenate(parts, axis=1)) if parts else np.zeros((width, 0))
+    cuts = dict(zip(taken, np.split(frame, np.cumsum([one.shape[1] for one in parts])[:-1], axis=1), strict=True))
+    return [
+        np.stack([cuts[k] for k in range(first, first + count) if k in cuts], axis=1)
+        if any(k in cuts for k in range(first, first + count))
+        else np.zeros((width, 0, both.shape[2]))
+        for first, count, both in zip(firsts, counts, images, strict=True)
+    ]
 
 
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    """Scaled so that layers of very different size count alike."""
-    size = np.linalg.norm(vectors)
-    return vectors / size if size > 0.0 else vectors
+def _orthonormal(columns: np.ndarray) -> np.ndarray:
+    """Columns made orthonormal one after another."""
+    q, r = np.linalg.qr(columns)
+    return q * np.where(np.diagonal(r) < 0.0, -1.0, 1.0)

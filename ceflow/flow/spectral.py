@@ -23,6 +23,7 @@ from .objective import Objective
 from .ray import Ray
 from .rest import Rest
 
+_BLANK: Any = object()
 LARGEST = 1e15  # singular value at the start: the logits of others could not be told from rounding
 
 
@@ -85,8 +86,8 @@ class SpectralFlow(Flow):
 
     kind = "spectral"
 
-    def __new__(cls, symmetry: Symmetry | None = None, **options: Any) -> Any:
-        if symmetry is None:  # as pickle makes objects
+    def __new__(cls, symmetry: Symmetry = _BLANK, **options: Any) -> Any:
+        if symmetry is _BLANK:  # as pickle makes objects
             return super().__new__(cls)
         if not isinstance(symmetry, Symmetry):
             raise TypeError(

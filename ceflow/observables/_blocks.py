@@ -9,15 +9,11 @@ import numpy as np
 from .. import collapse as neural_collapse
 from .. import losses
 from ..network.layers import sides, unpacked
+from ._common import has_classes
 from ._table import Flow, Run, Table
 
 BLOCKS = Table()
 MOST_LOGITS = 2**28
-
-
-def _has_margins(flow: Flow) -> None:
-    if flow.maps.targets.size:
-        raise ValueError("margins of the squared error are those of its logits: take them from `logits`")
 
 
 def _has_bias(flow: Flow) -> None:
@@ -53,12 +49,6 @@ def bias(run: Run) -> np.ndarray:
     return run.flow.bias_of(run.y)
 
 
-def _columns(flow: Flow) -> list[slice]:
-    """The relations of each column fibre."""
-    ends = flow.maps.ends
-    return [slice(begin, end) for begin, end in zip([0, *ends[:-1]], ends, strict=True)]
-
-
 def _samples(flow: Flow) -> np.ndarray:
     """(F,) samples of each fibre."""
     return flow.per_fibre("samples") * flow.fibre_sizes
@@ -89,16 +79,18 @@ def penalty(run: Run) -> np.ndarray:
     return found
 
 
-@BLOCKS.add("row", "relation", cached=True, requires=_has_margins)
+@BLOCKS.add("row", "relation", cached=True, requires=has_classes)
 def margins(run: Run) -> np.ndarray:
-    """(n, R) margins ``z_own - z_r`` of the relations `flow.maps.relations`, which are grouped by column fibre."""
-    return run.flow.seen(run.start, run.y)
+    """(n, R) margins ``z_own - z_r`` of the relations `flow.margin_maps.relations`, grouped by column fibre."""
+    return run.flow.seen(run.start, run.y, maps=run.flow.margin_maps)
 
 
-@BLOCKS.add("row", exported=True, requires=_has_margins)
+@BLOCKS.add("row", exported=True, requires=has_classes)
 def margin(run: Run) -> np.ndarray:
-    """(n,) smallest margin."""
-    return run.margins.min(axis=-1)
+    """(n,) smallest margin of a trained sample."""
+    flow = run.flow
+    trained = [own for own, weight in zip(flow.margin_maps.columns, flow.per_fibre("weights"), strict=True) if weight]
+    return np.minimum.reduce([run.margins[:, own].min(axis=-1, initial=np.inf) for own in trained])
 
 
 @BLOCKS.add("row", cached=True)
@@ -110,20 +102,21 @@ def log_loss(run: Run) -> np.ndarray:
     if maps.targets.size:
         squares = 0.5 * maps.valencies * (flow.seen(run.start, run.y) - maps.targets) ** 2
         with np.errstate(divide="ignore"):
-            found = [np.log(squares[:, own].sum(axis=1)) for own in _columns(flow)]
+            found = [np.log(squares[:, own].sum(axis=1)) for own in maps.columns]
     else:
         scale, shift = flow.per_fibre("logit_scale"), flow.per_fibre("logit_adjustment")
-        seen = flow.seen(run.start, run.y, scale) + flow.between(shift)
-        found = [flow.loss.log_value(seen[:, own], maps.valencies[own]) for own in _columns(flow)]
+        seen = flow.seen(run.start, run.y, scale) + maps.between(shift)
+        found = [flow.loss.log_value(seen[:, own], maps.valencies[own]) for own in maps.columns]
     total = np.logaddexp.reduce([value + weight for value, weight in zip(found, weights, strict=True)])
     return total - flow.log_unit
 
 
-@BLOCKS.add("row", cached=True, requires=_has_margins)
+@BLOCKS.add("row", cached=True, requires=has_classes)
 def log_accuracy_gap(run: Run) -> np.ndarray:
     """(n,) natural logarithm of the accuracy gap, the mean over the trained samples."""
     flow, counts = run.flow, _samples(run.flow) * (run.flow.per_fibre("weights") > 0.0)
-    odds = [losses.log_odds_of_error(run.margins[:, own], flow.maps.valencies[own]) for own in _columns(flow)]
+    maps = flow.margin_maps
+    odds = [losses.log_odds_of_error(run.margins[:, own], maps.valencies[own]) for own in maps.columns]
     with np.errstate(divide="ignore"):
         shares = np.log(counts / counts.sum())
     gaps = [losses.log_accuracy_gap(value) + share for value, share in zip(odds, shares, strict=True)]

@@ -12,10 +12,12 @@ _ATTEMPTS = 5
 
 
 class AdaptedBlock(NamedTuple):
-    """A block: orthonormal vectors (n, n_i, m_i), grouped by fibre, and how many of each fibre (F,)."""
+    """A block: orthonormal vectors (n, n_i, m_i), grouped by fibre, how many of each fibre (F,), and its structure, 1
+    for an irreducible of real type, 2 complex, 4 quaternionic."""
 
     vectors: NDArray[np.float64]
     sizes: NDArray[np.int64]
+    structure: int
 
 
 class _TryAgain(Exception):
@@ -73,7 +75,7 @@ def _attempt(labels, fibre_of, rng) -> list[AdaptedBlock]:
         vectors = np.concatenate([copies[k] for k in order], axis=1)
         sizes = np.bincount([owners[b] for b in members], minlength=int(fibre_of.max()) + 1) * structure
         _verify(vectors, other)
-        blocks.append(AdaptedBlock(vectors, sizes))
+        blocks.append(AdaptedBlock(vectors, sizes, structure))
     return _constants_first(blocks, fibre_of)
 
 
@@ -134,6 +136,6 @@ def _constants_first(blocks, fibre_of) -> list[AdaptedBlock]:
         if block.vectors.shape[2] == 1 and np.all(block.sizes == 1):
             weights = np.abs(np.einsum("xf,xf->f", constants, block.vectors[:, :, 0]))
             if np.all(weights > 1.0 - 1e-6):
-                first = AdaptedBlock(constants[:, :, None], block.sizes)
+                first = AdaptedBlock(constants[:, :, None], block.sizes, 1)
                 return [first, *blocks[:i], *blocks[i + 1 :]]
     raise _TryAgain

@@ -61,6 +61,10 @@ class Coherent(Symmetry):
     def multiplicities(self) -> NDArray[np.float64]:
         return np.array([block.vectors.shape[2] for block in self._basis], float)
 
+    @property
+    def structures(self) -> NDArray[np.int64]:
+        return np.array([block.structure for block in self._basis], np.int64)
+
     def vectors(self, i: int) -> NDArray[np.float64]:
         return self._basis[i].vectors
 

@@ -68,7 +68,7 @@ class Symmetry(ABC):
     the fibres. Association schemes are the case of one fibre and of blocks of size 1. Arrays are read-only.
 
     Irreducibles that are not of real type are real blocks of twice or four times their size, as they are for directed
-    circulants.
+    circulants (see `structures`).
 
     Attributes
     ----------
@@ -146,6 +146,12 @@ class Symmetry(ABC):
         """(B, R) array, the blocks of the 0/1 matrix of each relation, row-major one block after another."""
         require_room(f"the blocks of the relations of {self.name}", int((self.sizes**2).sum()), self.rank)
         return frozen(self._images())
+
+    @property
+    def structures(self) -> NDArray[np.int64]:
+        """(I,) 1 for a block of real type; 2 or 4 for one of complex or quaternionic type, which is real, of that times
+        the size, and commutes with matrices that act as imaginary units."""
+        return np.ones(len(self.block_sizes), np.int64)
 
     @property
     def sizes(self) -> NDArray[np.int64]:
