@@ -117,7 +117,7 @@ def load(path: str | os.PathLike) -> Trajectory:
         options["log_t_end"] = float(options["log_t_end"])
         atol = checked_number("its atol", meta.get("atol", 0.0), 0.0, 1e300)
         kinds, method = meta["stretches" if old else "segments"], DEFAULT if old else _method(meta)
-        _check_arrays(kinds, arrays, len(flow.origin(start)))
+        _check_arrays(kinds, arrays, len(flow.origin(start)), ordered=resume is not None)
         segments = [_segment(flow, start, kind, i, arrays, (rtol, atol), method) for i, kind in enumerate(kinds)]
         found = trajectory_type(flow)(
             flow,
@@ -185,16 +185,19 @@ def _arrays(path: str) -> dict[str, np.ndarray]:
         return {name: file[name] for name in file.files}
 
 
-def _check_arrays(kinds: list[str], arrays: dict[str, np.ndarray], width: int) -> None:
-    """Shapes, types and order of all that kernels will see; a ValueError for the first that is wrong."""
+def _check_arrays(kinds: list[str], arrays: dict[str, np.ndarray], width: int, ordered: bool) -> None:
+    """Shapes, types and order of all that kernels will see; a ValueError for the first that is wrong.
 
-    def check(name: str, *shape: int, times: bool = False) -> None:
+    Times may be equal, but must not fall. Only the rows of a whole run need be in order: `at` takes any times.
+    """
+
+    def check(name: str, *shape: int, times: bool = False, ordered: bool = True) -> None:
         array = arrays[name]
         if array.dtype != np.float64 or array.shape != shape:
             raise ValueError(f"its {name} is {array.dtype} {array.shape}, expected are floats of shape {shape}")
         finite = np.isfinite(array) | (times & (array == -np.inf))
-        if not finite.all() or (times and np.any(np.diff(array) <= 0.0)):
-            raise ValueError(f"its {name} is not finite{' and increasing' if times else ''}")
+        if not finite.all() or (times and ordered and np.any(array[1:] < array[:-1])):
+            raise ValueError(f"its {name} is not finite{' and in order' if times else ''}")
 
     def check_steps(name: str) -> None:
         n = len(arrays[f"{name}_h"])
@@ -202,7 +205,7 @@ def _check_arrays(kinds: list[str], arrays: dict[str, np.ndarray], width: int) -
         check(f"{name}_y", n + 1, width)
         check(f"{name}_log_t", n + 1, times=True)
 
-    check("log_t", len(arrays["log_t"]), times=True)
+    check("log_t", len(arrays["log_t"]), times=True, ordered=ordered)
     check("y", len(arrays["log_t"]), width)
     for i, kind in enumerate(kinds):
         if kind == Steps.kind:

@@ -41,7 +41,7 @@ class Resume(NamedTuple):
 
 @COMMON.attach
 class Trajectory:
-    """A run of a flow, as n rows at increasing times.
+    """A run of a flow, as n rows at increasing times. A loop over it gives the rows, each a trajectory.
 
     Attributes
     ----------
@@ -49,7 +49,8 @@ class Trajectory:
     start : array or tuple of arrays
         Where the run started: singular values or layers of the reduced flow, factors of the full flow.
     log_t : (n,) array
-        Natural logarithm of the time, -inf for t = 0. Time is in the units of the flow's `reduction`.
+        Natural logarithm of the time, -inf for t = 0. Time is in the units of the flow's `reduction`. Where a state
+        moves faster than log t can tell (deep layers that leave tiny values all at once), rows have equal times.
     y : (n, N) array
         States in the flow's own coordinates.
     rtol, atol : float
@@ -153,8 +154,10 @@ class Trajectory:
         raise TypeError("a trajectory is no array; take one of its quantities, such as singular_values")
 
     def __getitem__(self, rows) -> Trajectory:
-        """Some of the rows, by an index, a slice or an array, as a trajectory."""
-        rows = slice(rows, rows + 1 or None) if isinstance(rows, (int, np.integer)) else rows
+        """Some of the rows, by an index, a slice or an array, as a trajectory; an IndexError beyond the rows."""
+        if isinstance(rows, (int, np.integer)):
+            rows = range(len(self))[rows]  # which ends a loop over the rows
+            rows = slice(rows, rows + 1)
         return self._with(self.log_t[rows], self.y[rows])
 
     def _with(self, log_t: np.ndarray, y: np.ndarray) -> Trajectory:

@@ -15,6 +15,9 @@ import pickle
 import random
 import resource
 import signal
+import subprocess
+import sys
+import textwrap
 import threading
 import time
 import tracemalloc
@@ -235,6 +238,34 @@ def test_complex_times(call):
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
 def test_short_floats_are_welcome(dtype):
     assert cf.integrate(FLOW, np.ones(3, dtype), 1.0).success
+
+
+# found a bug: an exception of a signal while Numba loads what it supports left it without: load it in another thread
+def test_an_alarm_in_the_first_compilation_breaks_nothing(tmp_path):
+    code = """
+        import os, signal
+        import ceflow as cf
+        from numba.core.registry import cpu_target
+
+        def alarm(*_):
+            raise RuntimeError("alarm")
+
+        def install(registry, installed=cpu_target.typing_context.install_registry, count=[0]):
+            count[0] += 1
+            if count[0] == 3:
+                os.kill(os.getpid(), signal.SIGALRM)
+            installed(registry)
+
+        signal.signal(signal.SIGALRM, alarm)
+        cpu_target.typing_context.install_registry = install
+        try:
+            cf.SpectralFlow(cf.hadamard(4))
+        except RuntimeError as error:
+            print(error)
+        assert cf.integrate(cf.SpectralFlow(cf.hadamard(4)), [1e-3, 2e-3, 5e-4], 10.0).success
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=300)
+    assert (done.returncode, done.stdout) == (0, "alarm\n"), done.stderr
 
 
 # found a bug: checked_modes takes any object for a scheme: isinstance check, TypeError

@@ -52,6 +52,43 @@ def test_moments_of_a_run_are_saved_too_but_not_gone_on_with(tmp_path):
         cf.resume(back, 1e7)
 
 
+@pytest.mark.parametrize(
+    ("depth", "start"),
+    [(6, 1e-4 * np.outer(np.ones(6), [1.0, 0.9, 0.8])), (3, 1e-60 * np.outer(np.ones(3), [1.0, 0.9, 0.8]))],
+    ids=["depth 6", "depth 3"],
+)
+def test_steps_of_equal_log_t(depth, start, tmp_path):
+    """Deep layers leave their plateau within a time that log t does not resolve."""
+    run = cf.integrate(cf.SpectralFlow(cf.hadamard(4), depth=depth), start, log_t_end=300.0)
+    assert run.success and np.any(np.diff(run.log_t[1:]) == 0.0)
+    run.save(tmp_path / "run.npz")
+    back = cf.load(tmp_path / "run.npz")
+    np.testing.assert_array_equal(back.y, run.y)
+    log_t = np.sort(np.append(np.linspace(30.0, 300.0, 50), run.log_t[::7]))
+    np.testing.assert_array_equal(back.at(log_t=log_t).y, run.at(log_t=log_t).y)
+    assert np.all(np.diff(run.at(log_t=log_t).singular_values[:, 0]) >= 0.0)
+    ends = [cf.resume(some, log_t_end=310.0).y[-1] for some in (run, back)]
+    np.testing.assert_array_equal(*ends)
+
+
+def test_moments_in_any_order_are_saved(tmp_path):
+    run = cf.integrate(cf.SpectralFlow(cf.hadamard(4)), S0, 1e6)
+    for moments in (run.at([3.0, 1.0, 1.0, 0.0]), run[::-1], run[5:5]):
+        moments.save(tmp_path / "moments.npz")
+        np.testing.assert_array_equal(cf.load(tmp_path / "moments.npz").y, moments.y)
+
+
+def test_a_loop_over_the_rows_ends():
+    run = cf.integrate(cf.SpectralFlow(cf.hadamard(4)), S0, 1e3)
+    rows = list(run)
+    assert len(rows) == len(run) > 3 and all(len(row) == 1 for row in rows)
+    np.testing.assert_array_equal([row.log_t[0] for row in rows], run.log_t)
+    assert run[-len(run)].t[0] == 0.0 and run[np.int64(-1)].log_t[0] == run.log_t[-1]
+    for index in (len(run), -len(run) - 1):
+        with pytest.raises(IndexError):
+            run[index]
+
+
 def test_load_refuses_what_is_not_a_run(tmp_path):
     with pytest.raises(FileNotFoundError, match="no such file"):
         cf.load(tmp_path / "none.npz")

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .._checks import LIMIT, checked_number, log_time_unit
+from ..kernels.loading import load_compiler
 from ..losses import Loss, as_loss
 
 
@@ -28,6 +29,7 @@ class Flow(abc.ABC):
     depth: float
 
     def __init__(self, loss: str | Loss, reduction: str, weight_decay: float) -> None:
+        load_compiler()
         log_time_unit(2, reduction)
         self.loss, self.reduction = as_loss(loss), reduction
         self.weight_decay = checked_number("weight_decay", weight_decay, 0.0, LIMIT)
