@@ -4,6 +4,7 @@ Version 4 is an ``.npz`` file, not compressed, of
 
     meta                                a text in JSON: format, version, flow, tolerances, options, segments
     log_t, y                            the rows
+    t                                   if some times were given as such: those, and NaN elsewhere
     start0, start1, ...                 the parts of the start
     path0_y, path0_h, path0_log_t, ...  the segments of the path
     resume_state, resume_y, tail_...    what it takes to go on
@@ -20,10 +21,10 @@ import zipfile
 import numpy as np
 
 from . import losses, symmetry
-from ._checks import checked_number
+from ._checks import checked_integer, checked_number
 from .flow import MatrixFlow, SpectralFlow
 from .solve import DEFAULT, TABLEAUS, Outcome, Path, Steps
-from .trajectory import Resume, Trajectory, trajectory_type
+from .trajectory import Resume, Times, Trajectory, trajectory_type
 
 FORMAT, VERSION = "ceflow trajectory", 4
 _OPTIONS = {"message": str, "nfev": int, "nsteps": int, "nrejected": int}
@@ -43,6 +44,8 @@ def save(trajectory: Trajectory, path: str | os.PathLike) -> None:
     segments = trajectory._path.segments if trajectory._path is not None else []
     start = trajectory.start if isinstance(trajectory.start, tuple) else (trajectory.start,)
     arrays = {"log_t": trajectory.log_t, "y": trajectory.y} | {f"start{i}": part for i, part in enumerate(start)}
+    if not np.isnan(trajectory.times.given).all():
+        arrays["t"] = trajectory.times.given
     for i, segment in enumerate(segments):
         for name in ("y", "h", "log_t"):
             if hasattr(segment, name):
@@ -115,6 +118,8 @@ def load(path: str | os.PathLike) -> Trajectory:
                 raise ValueError(f"its {name} is {options[name]!r}")
         checked_number("its rtol", rtol, 0.0, 1.0) if not (isinstance(rtol, float) and math.isnan(rtol)) else None
         options["log_t_end"] = float(options["log_t_end"])
+        if "event" in options:
+            checked_integer("its event", options["event"], 0)
         atol = checked_number("its atol", meta.get("atol", 0.0), 0.0, 1e300)
         kinds, method = meta["stretches" if old else "segments"], DEFAULT if old else _method(meta)
         _check_arrays(kinds, arrays, len(flow.origin(start)), ordered=resume is not None)
@@ -124,6 +129,7 @@ def load(path: str | os.PathLike) -> Trajectory:
             start,
             arrays["log_t"],
             arrays["y"],
+            t=arrays.get("t"),
             path=Path(segments) if segments else None,
             rtol=rtol,
             atol=atol,
@@ -206,6 +212,8 @@ def _check_arrays(kinds: list[str], arrays: dict[str, np.ndarray], width: int, o
         check(f"{name}_log_t", n + 1, times=True)
 
     check("log_t", len(arrays["log_t"]), times=True, ordered=ordered)
+    if "t" in arrays:
+        _check_given(arrays["t"], arrays["log_t"])
     check("y", len(arrays["log_t"]), width)
     for i, kind in enumerate(kinds):
         if kind == Steps.kind:
@@ -223,6 +231,16 @@ def _check_arrays(kinds: list[str], arrays: dict[str, np.ndarray], width: int, o
         check_steps("tail")
         if len(arrays["tail_h"]) != 1:
             raise ValueError("its tail is not one step")
+
+
+def _check_given(t: np.ndarray, log_t: np.ndarray) -> None:
+    if t.dtype != np.float64 or t.shape != log_t.shape or np.any(t < 0.0):
+        raise ValueError(f"its t is {t.dtype} {t.shape}, expected are times of the shape of log_t")
+    known = ~np.isnan(t)
+    given, log_t = Times.of(t[known]).log_t, log_t[known]
+    with np.errstate(invalid="ignore"):
+        if not np.all((given == log_t) | (np.abs(given - log_t) <= 1e-9)):
+            raise ValueError("its t and its log_t are different times")
 
 
 def _segment(flow, start, kind: str, i: int, arrays: dict[str, np.ndarray], tolerances, method: str):

@@ -104,6 +104,10 @@ FUNCTIONS = {
     "integrate, atol": lambda x: cf.integrate(FLOW, S0, 1.0, atol=x, max_steps=100),
     "integrate, max_steps": lambda x: cf.integrate(FLOW, S0, 1.0, max_steps=x),
     "integrate, until": lambda x: cf.integrate(FLOW, S0, 1.0, until=x),
+    "event": cf.event,
+    "event, direction": lambda x: cf.event(len, x),
+    "event, name": lambda x: cf.event(len, name=x),
+    "event, looks": lambda x: cf.event(len, looks=x),
     "at": RUN.at,
     "at, log_t": lambda x: RUN.at(log_t=x),
     "lift": FLOW.lift,
@@ -162,7 +166,9 @@ ACCEPTED = {
     "integrate, log_t_eval": ZERO | POSITIVE - {"2**62"} | {"-1", "1e-320", "-math.inf"} | INCREASING,
     "integrate, atol": ZERO | POSITIVE | {"1e-320"},
     "integrate, max_steps": POSITIVE - {"1.5"},
-    "integrate, until": {"None"},
+    "integrate, until": {"None", "[]"},
+    "event, name": {"None", "''", "'x'", "'1e3'"},
+    "event, looks": {"1", "2", "3", "4"},
     "at": ZERO | POSITIVE - {"2**62"} | {"1e-320", "[]", "[1]"} | MODES - {"-np.ones(3)"},
     "at, log_t": ZERO  # up to log 10, where the run ends
     | {"1", "-1", "2", "1.5", "1e-320", "-math.inf", "[]", "[1]"}
@@ -496,6 +502,17 @@ def test_arrays_of_the_wrong_kind(saved, tmp_path, name):
 def test_times_that_do_not_increase(saved, tmp_path, name):
     path, (_, _, arrays, meta) = tmp_path / "run.npz", saved
     forge(path, arrays, meta, **{name: arrays[name][::-1].copy()})
+    with pytest.raises(ValueError):
+        cf.load(path)
+
+
+@pytest.mark.parametrize("wrong", [-1.0, 7.0, math.inf, "x"])
+def test_times_that_are_others(saved, tmp_path, wrong):
+    path, (_, _, arrays, meta) = tmp_path / "run.npz", saved
+    given = np.full(len(arrays["log_t"]), math.nan)
+    forge(path, arrays, meta, t=given)
+    assert cf.load(path).success
+    forge(path, arrays, meta, t=np.where(np.arange(len(given)) == 3, wrong, given))
     with pytest.raises(ValueError):
         cf.load(path)
 
