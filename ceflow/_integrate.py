@@ -45,9 +45,10 @@ def integrate(
     ----------
     flow : SpectralFlow or MatrixFlow
     start : array or tuple of arrays
-        For a SpectralFlow the singular values (D,), made of balanced layers, or the layers (depth, D) themselves. For a
-        MatrixFlow the pair (W, H) of shapes (K, d) and (d, K), or all factors of a deeper network; with a leading axis,
-        the same for all, a batch of starts. A batch shares its steps.
+        For a SpectralFlow the singular values (D,), made of balanced layers, or the layers (depth, D) themselves, also
+        as a tuple. Rows are always layers, never a batch: several starts are as many runs. For a MatrixFlow the pair
+        (W, H) of shapes (K, d) and (d, K), or all factors of a deeper network; with a leading axis, the same for all, a
+        batch of starts. A batch shares its steps. Tensors of PyTorch will do.
     t_end, log_t_end : float, optional
         Last time, or its natural logarithm where the time leaves float64. Without either the run lasts until the last
         time of `t_eval`, or until `until` is met.

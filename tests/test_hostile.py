@@ -347,8 +347,40 @@ def test_matrices_at_the_edges(scale):
 def test_denormals_are_refused_or_survive():
     with pytest.raises(ValueError, match="between"):
         cf.integrate(FLOW, np.full(3, 5e-324), 1.0)
-    run = cf.integrate(cf.MatrixFlow(), (np.full((3, 2), 5e-324), np.full((2, 3), 5e-324)), 1.0)
-    assert np.isfinite(run.y).all()
+    with pytest.raises(ValueError, match="squares of smaller ones underflow"):
+        cf.integrate(cf.MatrixFlow(), (np.full((3, 2), 5e-324), np.full((2, 3), 5e-324)), 1.0)
+
+
+# found a bug: squares of the layers underflowed, and "the step size fell to rounding"
+@pytest.mark.parametrize(("dtype", "scale"), [("float64", 1e-170), ("float32", 1e-25)])
+def test_matrices_too_small_to_square(dtype, scale):
+    flow, start = cf.MatrixFlow(dtype=dtype), cf.random_init(classes=3, width=2, scale=scale)
+    with pytest.raises(ValueError, match="the factors must be 0 or have an entry of at least"):
+        cf.integrate(flow, start, 1.0, rtol=1e-5)
+    batch = [np.stack([factor / scale, factor]) for factor in start]
+    with pytest.raises(ValueError, match="the factors of member 1 of the batch must be 0"):
+        cf.integrate(flow, batch, 1.0, rtol=1e-5)
+    least = cf.random_init(classes=3, width=2, scale={"float64": 1e-149, "float32": 1e-17}[dtype])
+    assert cf.integrate(flow, least, 20.0, rtol=1e-5).success
+
+
+# found a bug: the error of a member that is zero was 0 / 0
+@pytest.mark.parametrize("decay", [0.0, 1e-2])
+def test_a_zero_member_of_a_batch_stays(decay):
+    flow, start = cf.MatrixFlow(weight_decay=decay), cf.random_init(classes=3, width=2, scale=0.1)
+    run = cf.integrate(flow, [np.stack([factor, 0 * factor]) for factor in start], t_eval=[1.0, 30.0])
+    alone = cf.integrate(flow, start, t_eval=[1.0, 30.0])
+    assert run.success and not np.any(run.W[:, 1]) and not np.any(run.H[:, 1])
+    np.testing.assert_allclose(run.W[:, 0], alone.W, rtol=0, atol=1e-7)
+
+
+def test_rows_of_a_reduced_start_are_layers_and_no_batch():
+    layers = np.array([[0.1, 0.2, 0.3], [0.3, 0.2, 0.1]])
+    for start in (layers, tuple(layers), layers.tolist()):
+        np.testing.assert_allclose(cf.integrate(FLOW, start, 1.0).layers[0], layers, rtol=1e-15)
+    for batch in (layers[:1], np.tile(layers, (2, 1)), layers[None]):
+        with pytest.raises(ValueError, match="several starts are several runs"):
+            cf.integrate(FLOW, batch, 1.0)
 
 
 # -- files -------------------------------------------------------------------------------------------------------------

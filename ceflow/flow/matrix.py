@@ -9,13 +9,14 @@ import numpy as np
 from .._arrays import Arrays
 from .._checks import checked_choice, checked_integer, checked_number
 from ..losses import Loss
-from ..network.factors import check_factors
+from ..network.factors import check_factors, check_sizes
 from ._flow import Flow
 from .matrix_field import MatrixField
 from .rest import Rest
 
 BACKENDS = ("numpy", "torch")
 DTYPES = ("float64", "float32")
+SMALLEST = {"float64": 1e-151, "float32": 1e-18}  # largest entry of a start: its square must not underflow
 
 
 class MatrixFlow(Flow):
@@ -101,7 +102,9 @@ class MatrixFlow(Flow):
                 f"a MatrixFlow starts from a pair (W, H) of matrices (K, d) and (d, K), or {self.depth} factors, got "
                 f"{type(start).__name__}"
             )
-        return tuple(check_factors(start, self.depth))
+        factors = tuple(check_factors(start, self.depth))
+        check_sizes(factors, SMALLEST[self.dtype])
+        return factors
 
     def origin(self, start: tuple[np.ndarray, ...]) -> np.ndarray:
         """Coordinates of the start."""

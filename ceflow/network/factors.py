@@ -46,6 +46,18 @@ def check_whole_depth(depth: float) -> None:
         raise ValueError(f"depth must be an integer where layers are asked for, got {depth!r}")
 
 
+def check_sizes(factors: Sequence[np.ndarray], smallest: float) -> None:
+    """That the Frobenius norm of all factors together is 0 or not less, for each member of a batch; a ValueError."""
+    largest = np.max([np.abs(factor).max(axis=(-2, -1)) for factor in factors], axis=0)
+    tiny = (largest > 0.0) & (largest < smallest)
+    if tiny.any():
+        which = "" if tiny.ndim == 0 else f" of member {np.flatnonzero(tiny)[0]} of the batch"
+        raise ValueError(
+            f"the factors{which} must be 0 or have an entry of at least {smallest:g}, got {largest[tiny].min():g} at "
+            "most: squares of smaller ones underflow. The reduced flow takes singular values down to 1e-300"
+        )
+
+
 def check_factors(factors, depth: int, classes: int | None = None) -> list[np.ndarray]:
     """Factors W (K, d), ..., H (d, K) that fit together, as float64. Leading axes are those of a batch."""
     if len(factors) != depth:
