@@ -3,7 +3,8 @@
 from . import _methods as _methods  # certificate() of trajectories, plot() of comparisons
 from . import collapse, losses, lyapunov, symmetry, theory
 from ._compare import Comparison, compare
-from ._integrate import collapsed, integrate, resume
+from ._events import Event, collapsed, event
+from ._integrate import integrate, resume
 from .flow import MatrixFlow, Objective, SpectralFlow, random_init
 from .io import load
 from .solve import Outcome
@@ -31,6 +32,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Certificate",
     "Comparison",
+    "Event",
     "MatrixFlow",
     "Objective",
     "Outcome",
@@ -46,6 +48,7 @@ __all__ = [
     "complete",
     "cyclic",
     "direct_sum",
+    "event",
     "from_relations",
     "hadamard",
     "hamming",

@@ -13,18 +13,32 @@ LIMIT = 1e300  # of all numbers that come in: sums of a few of them do not overf
 
 
 def checked_array(name: str, values: ArrayLike, low: float = -LIMIT, high: float = LIMIT) -> NDArray[np.float64]:
-    """The values as float64, if they are real numbers from low to high; else a TypeError or a ValueError."""
+    """The values as float64, if they are real numbers from low to high; else a TypeError or a ValueError.
+
+    Tensors of PyTorch may be parameters, on any device, and of any floating type.
+    """
     try:
-        array = np.asarray(values)
+        array = np.asarray(_on_host(values))
     except ValueError as error:
         raise ValueError(f"{name} must be an array, got a nested sequence that is none: {error}") from None
-    if array.dtype.kind not in "iuf":
+    # short floats that NumPy does not know by itself, such as bfloat16 of JAX, are none of its kinds
+    if array.dtype.kind not in "iuf" and not (array.dtype.kind == "V" and np.can_cast(array.dtype, np.float64)):
         raise TypeError(f"{name} must be real, got dtype {array.dtype}")
     array = array.astype(np.float64)  # first: short floats do not reach the limits
     inside = (array >= low) & (array <= high)
     if not inside.all():
         raise ValueError(f"{name} must be from {low:g} to {high:g}, got {array[~inside][0]}")
     return array
+
+
+def _on_host(values: ArrayLike) -> ArrayLike:
+    """Tensors, and those in a sequence, as arrays of NumPy."""
+    if isinstance(values, (list, tuple)):
+        return [_on_host(part) for part in values] if any(hasattr(part, "detach") for part in values) else values
+    if not hasattr(values, "detach"):
+        return values
+    tensor = values.detach().cpu()
+    return (tensor.double() if tensor.is_floating_point() else tensor).numpy()
 
 
 def checked_number(name: str, value: float, low: float, high: float) -> float:

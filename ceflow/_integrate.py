@@ -4,38 +4,20 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from ._checks import checked_array, checked_choice, checked_integer, checked_number
+from ._events import checked_events
 from ._run import Run
 from .flow import Flow
 from .solve import DEFAULT, TABLEAUS
-from .trajectory import Trajectory
+from .trajectory import Times, Trajectory
+
+Until = Callable[[Trajectory], np.ndarray]
 
 _LATEST = 1e7  # log of the last time there is
-_LEAST_V = 1e-28  # below, V is the rounding of the singular values, and says nothing about time
-
-
-class Collapsed:
-    """Stopping criterion: the Lyapunov function has fallen to `threshold`. Made by `collapsed`."""
-
-    def __init__(self, threshold: float) -> None:
-        self.threshold = checked_number("threshold", threshold, -math.inf, 1e300)
-        if not self.threshold >= _LEAST_V:
-            raise ValueError(f"threshold must be finite and at least {_LEAST_V:g}, got {threshold!r}")
-
-    def __call__(self, trajectory: Trajectory) -> np.ndarray:
-        return trajectory.lyapunov - self.threshold
-
-    def __repr__(self) -> str:
-        return f"collapsed({self.threshold:g})"
-
-
-def collapsed(threshold: float) -> Collapsed:
-    """Stop when V <= threshold (at least 1e-28), V the Lyapunov function of neural collapse (see `ceflow.lyapunov`)."""
-    return Collapsed(threshold)
 
 
 def integrate(
@@ -46,7 +28,7 @@ def integrate(
     log_t_end: float | None = None,
     t_eval=None,
     log_t_eval=None,
-    until: Callable[[Trajectory], np.ndarray] | None = None,
+    until: Until | Sequence[Until] | None = None,
     rtol: float = 1e-9,
     atol: float = 0.0,
     max_steps: int = 1_000_000,
@@ -63,18 +45,21 @@ def integrate(
     ----------
     flow : SpectralFlow or MatrixFlow
     start : array or tuple of arrays
-        For a SpectralFlow the singular values (D,), made of balanced layers, or the layers (depth, D) themselves. For a
-        MatrixFlow the pair (W, H) of shapes (K, d) and (d, K), or all factors of a deeper network; with a leading axis,
-        the same for all, a batch of starts. A batch shares its steps.
+        For a SpectralFlow the singular values (D,), made of balanced layers, or the layers (depth, D) themselves, also
+        as a tuple. Rows are always layers, never a batch: several starts are as many runs. For a MatrixFlow the pair
+        (W, H) of shapes (K, d) and (d, K), or all factors of a deeper network; with a leading axis, the same for all, a
+        batch of starts. A batch shares its steps. Tensors of PyTorch will do.
     t_end, log_t_end : float, optional
         Last time, or its natural logarithm where the time leaves float64. Without either the run lasts until the last
         time of `t_eval`, or until `until` is met.
     t_eval, log_t_eval : (n,) array, optional
-        Increasing times (or their logarithms) of the rows wanted. Otherwise the rows are t = 0, the solver's own steps
-        and the last time.
-    until : callable, optional
-        Stops the run where ``until(trajectory)``, an array of one value a row, first reaches 0 from above, e.g.
-        ``ceflow.collapsed(1e-6)``. The place is found to rounding.
+        Increasing times (or their logarithms) of the rows wanted; they come back as they were given. Otherwise the rows
+        are t = 0, the solver's own steps and the last time.
+    until : Event, callable, or a list of them, optional
+        Stops the run at the first of these events: ``ceflow.collapsed(1e-6)``, one made by `ceflow.event`, or a
+        function of the trajectory that returns one number a row, where it changes its sign. The last row is where the
+        run stopped, whatever rows are wanted; ``trajectory.event`` says which event it was. The place is found to
+        rounding, but what begins and ends within one step is not seen: see `ceflow.event` for that and for directions.
     rtol : float
         Relative tolerance, 1e-13 to 0.1, of the singular values at a given time (reduced flow; each one by itself) or
         of the logits (full flow; in the Frobenius norm).
@@ -131,7 +116,7 @@ def resume(
     log_t_end: float | None = None,
     t_eval=None,
     log_t_eval=None,
-    until: Callable[[Trajectory], np.ndarray] | None = None,
+    until: Until | Sequence[Until] | None = None,
     max_steps: int = 1_000_000,
     progress: bool = False,
     checkpoint: str | os.PathLike | None = None,
@@ -169,7 +154,7 @@ def resume(
     if flow is not None:
         start = _last_state(trajectory, flow)
         return _gone(Run(flow, start, **trajectory._resume.options, **span), progress, checkpoint, checkpoint_every)
-    first = span["log_end"] if span["rows"] is None else span["rows"][0]
+    first = span["end"].log_t[0] if span["rows"] is None else span["rows"].log_t[0]
     if first <= trajectory.log_t_end:
         raise ValueError(f"times must be after the end of the run, log t = {trajectory.log_t_end:.6g}, got {first:.6g}")
     run = Run(trajectory.flow, trajectory.start, **trajectory._resume.options, **span, before=trajectory)
@@ -188,12 +173,10 @@ def _last_state(trajectory: Trajectory, flow: Flow):
 def _span(t_end, log_t_end, t_eval, log_t_eval, until, max_steps) -> dict:
     """How far to go, checked."""
     max_steps = checked_integer("max_steps", max_steps, 1)
-    if until is not None and not callable(until):
-        raise TypeError(f"until must be callable, such as ceflow.collapsed(1e-6), got {type(until).__name__}")
-    rows = _times("t_eval", t_eval, log_t_eval)
+    events, rows = checked_events(until), _times("t_eval", t_eval, log_t_eval)
     return {
-        "log_end": _end(t_end, log_t_end, rows, until),
-        "until": until,
+        "end": _end(t_end, log_t_end, rows, events),
+        "events": events,
         "max_steps": min(max_steps, 2**62),
         "rows": rows,
     }
@@ -210,8 +193,8 @@ def _gone(run: Run, progress: bool, checkpoint: str | os.PathLike | None, every:
     return trajectory
 
 
-def _times(name: str, t, log_t) -> np.ndarray | None:
-    """Log times from times or from their logarithms, checked."""
+def _times(name: str, t, log_t) -> Times | None:
+    """Times that are asked for, or their logarithms, checked."""
     if t is None and log_t is None:
         return None
     if t is not None and log_t is not None:
@@ -228,29 +211,29 @@ def _times(name: str, t, log_t) -> np.ndarray | None:
     if t is None:
         if given[-1] > _LATEST:
             raise ValueError(f"log_{name} must be at most {_LATEST:g}, got {given[-1]:g}")
-        return given
+        return Times(given)
     if given[0] < 0.0:
         raise ValueError(f"{name} must not be negative, got {given[0]:g}")
-    with np.errstate(divide="ignore"):
-        return np.log(given)
+    return Times.of(given)
 
 
-def _end(t_end, log_t_end, rows, until) -> float:
+def _end(t_end, log_t_end, rows, events) -> Times:
     if t_end is not None and log_t_end is not None:
         raise ValueError("give t_end or log_t_end, not both")
     if t_end is not None:
         t_end = checked_number("t_end", t_end, -math.inf, math.inf)
         if not 0.0 < t_end < math.inf:
             raise ValueError(f"t_end must be positive and finite, got {t_end!r}; use log_t_end for times beyond 1e308")
-        end = math.log(t_end)
+        end = Times.of(np.array([t_end]))
     elif log_t_end is not None:
-        end = checked_number("log_t_end", log_t_end, -700.0, _LATEST)
+        end = Times(np.array([checked_number("log_t_end", log_t_end, -700.0, _LATEST)]))
     elif rows is not None:
-        return float(rows[-1])
-    elif until is not None:
-        return math.inf
+        return rows[-1:]
+    elif events:
+        return Times(np.array([math.inf]))
     else:
         raise ValueError("give t_end, log_t_end, t_eval or until: the run must know where to end")
-    if rows is not None and rows[-1] > end:
-        raise ValueError(f"t_eval must not go beyond the end of the run, log t = {end:.6g}; got log t = {rows[-1]:.6g}")
+    if rows is not None and rows.log_t[-1] > end.log_t[0]:
+        last, latest = rows.log_t[-1], end.log_t[0]
+        raise ValueError(f"t_eval must not go beyond the end of the run, log t = {latest:.6g}; got log t = {last:.6g}")
     return end

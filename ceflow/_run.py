@@ -9,9 +9,9 @@ import time
 from typing import TYPE_CHECKING
 
 import numpy as np
-import scipy
 
 from ._arrays import host
+from ._events import Watches
 from .solve import Outcome, Path, Stepper, Steps
 from .solve.controller import FIRST_STEP
 from .trajectory import Resume, Trajectory, trajectory_type
@@ -27,7 +27,7 @@ _TEXTS = {
     Outcome.REACHED: "reached the end of the time span",
     Outcome.AT_REST: "reached the end of the time span (at rest: nothing can move any more)",
     Outcome.CLOSED_FORM: "reached the end of the time span (followed the exact collapsed solution to the end)",
-    Outcome.STOPPED: "stopped by {until!r}",
+    Outcome.STOPPED: "stopped by {event!r}",
     Outcome.UNMET: "the criterion of `until` was not met",
     Outcome.STEPS_SPENT: "gave up after max_steps = {max_steps} attempted steps",
     Outcome.STEP_TOO_SMALL: "the step size fell to rounding, rtol = {rtol:g} cannot be met",
@@ -45,22 +45,24 @@ class Run:
         As ``flow.start`` returned it.
     rtol, atol, closed_form, dense_output, method
         As for `ceflow.integrate`, checked.
-    log_end : float
-        Where to end; infinite if only `until` says so.
-    until, max_steps
-        As for `ceflow.integrate`.
-    rows : (n,) array of log times, or None
-        The rows wanted; None for those of the solver's own steps.
+    end : Times
+        Where to end; infinite if only events say so.
+    events : tuple of Event
+    max_steps : int
+    rows : Times, optional
+        The rows wanted; left out, those of the solver's own steps.
     before : Trajectory, optional
         The run to go on with.
     """
 
     def __init__(
-        self, flow, start, rtol, atol, closed_form, dense_output, method, log_end, until, max_steps, rows, before=None
+        self, flow, start, rtol, atol, closed_form, dense_output, method, end, events, max_steps, rows=None, before=None
     ) -> None:
         self.flow, self.start, self.rtol, self.atol, self.method = flow, start, rtol, atol, method
-        self.until, self.max_steps, self.closed_form = until, max_steps, closed_form
-        self.log_end, self.wanted, self.dense_output = log_end, rows, dense_output
+        self.max_steps, self.closed_form, self.dense_output = max_steps, closed_form, dense_output
+        self.log_end, self.asked = float(end.log_t[0]), end if rows is None else rows
+        self.wanted = None if rows is None else rows.log_t
+        self.events, self.event, self.watches = events, None, Watches(events, flow, start)
         self.checkpoint, self.every, self.saved = None, math.inf, time.monotonic()
         self.outcome = Outcome.REACHED
         self.segments: list = []  # that are finished
@@ -75,6 +77,7 @@ class Run:
             self.nfev, self.nsteps, self.nrejected = before.nfev, before.nsteps, before.nrejected
             if before._path is not None:
                 self.segments = [segment for segment in before._path.segments if segment.kind == Steps.kind]
+            self.asked = before.times.followed_by(self.asked)
             if rows is None:
                 self.found = [(before.log_t, before.y)]
 
@@ -98,7 +101,7 @@ class Run:
             tail = Steps(lambda: self._motion(first, log_first, closed_form=False), *self.at.tail, self.method)
             if self._collect(tail.log_t, tail) or tail.log_t[-1] >= self.log_end:
                 return
-        elif self.known_to == -math.inf and self._stopped(state[:1], y[None]):
+        elif self.known_to == -math.inf and self._stops_at_once(-math.inf, y):
             return
         while True:
             motion = self._motion(y, float(state[0]))
@@ -183,58 +186,53 @@ class Run:
     def _collect(self, log_t: np.ndarray, segment, states: np.ndarray | None = None) -> bool:
         """Takes the rows after ``log_t[0]`` out of a new segment, of which the states at log_t may be known. Returns
         whether the criterion has been met."""
-        if self.until is None and self.wanted is None and not self.dense_output:  # only the last row is asked for
+        if not self.watches and self.wanted is None and not self.dense_output:  # only the last row is asked for
             if log_t[-1] >= self.log_end:
                 self.found[1:] = [(np.array([self.log_end]), segment.sample(np.array([self.log_end])))]
             return False
-        first = max(log_t[0], self.known_to)
-        knots = slice(np.searchsorted(log_t, first, "right"), np.searchsorted(log_t, self.log_end, "left"))
+        first, begin = log_t[0], 1  # some of the knots may have the same time
+        if self.known_to > first:
+            first, begin = self.known_to, np.searchsorted(log_t, self.known_to, "right")
+        knots = slice(begin, max(begin, np.searchsorted(log_t, self.log_end, "left")))
         inside, y = log_t[knots], None
         if log_t[-1] >= self.log_end:
             inside = np.append(inside, self.log_end)
         if not len(inside):
             return False
-        if self.until is not None or self.wanted is None:
+        begins = bool(self.watches) and not self.watches.begun
+        if begins and self._stops_at_once(first, segment.sample(np.array([first]))[0]):
+            return True
+        if self.watches or self.wanted is None:
             y = segment.sample(inside) if states is None else host(states[knots])
             if len(y) < len(inside):
                 y = np.concatenate([y, segment.sample(inside[-1:])])
-        stop = self._stopped(inside, y, first, segment) if self.until is not None else False
-        if stop:
+        found = self.watches.look(first, inside, y, segment.sample) if self.watches else None
+        if found is not None:  # the run ends exactly there
+            self.outcome, (self.log_end, self.event) = Outcome.STOPPED, found
             inside = np.append(inside[inside < self.log_end], self.log_end)
             y = segment.sample(inside)
-        if self.wanted is None:
-            if self.dense_output:
-                self.found.append((inside, y))
-            else:
-                self.found[1:] = [(inside[-1:], y[-1:])]
+        if self.wanted is not None:
+            inside = self.wanted[(self.wanted > first) & (self.wanted <= inside[-1])]
+            if found is not None and self.log_end not in inside[-1:]:
+                inside = np.append(inside, self.log_end)
+            if len(inside):
+                self.found.append((inside, segment.sample(inside)))
+        elif self.dense_output:
+            self.found.append((inside, y))
         else:
-            wanted = self.wanted[(self.wanted > first) & (self.wanted <= inside[-1])]
-            if len(wanted):
-                self.found.append((wanted, segment.sample(wanted)))
-        return stop
+            self.found[1:] = [(inside[-1:], y[-1:])]
+        return found is not None
 
-    def _stopped(self, log_t: np.ndarray, y: np.ndarray, first: float = -math.inf, segment=None) -> bool:
-        """Whether `until` is met at one of the rows; if so the run ends exactly there."""
-        if self.until is None:
+    def _stops_at_once(self, log_t: float, y: np.ndarray) -> bool:
+        """Whether an event is met at the state y where the run begins, or goes on."""
+        self.event = self.watches.begin(log_t, y) if self.watches else None
+        if self.event is None:
             return False
-
-        def value(log_t: np.ndarray, y: np.ndarray) -> np.ndarray:
-            return np.asarray(self.until(trajectory_type(self.flow)(self.flow, self.start, log_t, y)), float)
-
-        values = value(log_t, y)
-        if values.shape != log_t.shape:
-            raise ValueError(f"until must return one number for each of {len(log_t)} rows, got shape {values.shape}")
-        met = np.flatnonzero(values <= 0.0)
-        if not len(met):
-            return False
-        place = met[0]
-        high = log_t[place]
-        low = log_t[place - 1] if place else first
-        if segment is not None and values[place] < 0.0:
-            low = max(low, high - 100.0)  # from t = 0 the logarithm has no lower end
-            at = functools.cache(lambda x: float(value(np.array([x]), segment.sample(np.array([x])))[0]))
-            high = scipy.optimize.brentq(at, low, high, xtol=1e-14, rtol=1e-15) if at(low) > 0.0 else low
-        self.outcome, self.log_end = Outcome.STOPPED, high
+        self.outcome, self.log_end, row = Outcome.STOPPED, log_t, (np.array([log_t]), y[None])
+        if self.wanted is not None:
+            self.found = [(np.empty(0), y[None][:0]), row]
+        elif log_t not in self.found[-1][0]:
+            self.found.append(row)
         return True
 
     # -- what is said of it --------------------------------------------------------------------------------------------
@@ -246,13 +244,18 @@ class Run:
             found = found if self.wanted[0] == -math.inf else found[1:]
             if not found:
                 found = [(np.empty(0), np.empty((0, self.found[0][1].shape[1])))]
+        log_t, y = (np.concatenate(column) for column in zip(*found, strict=True))
+        if self.wanted is None:
+            last = np.append(log_t[1:] > log_t[:-1], True)  # of the states of one time
+            log_t, y = log_t[last], y[last]
         segments = self.segments + Steps.joined(self.growing, self.again)
         outcome, end = (Outcome.RUNNING, float(self.at.state[0])) if unfinished else (self.outcome, self.log_end)
         run = trajectory_type(self.flow)(
             self.flow,
             self.start,
-            np.concatenate([log_t for log_t, _ in found]),
-            np.concatenate([y for _, y in found]),
+            log_t,
+            y,
+            t=self.asked.given_of(log_t),
             path=Path(segments) if self.dense_output and segments else None,
             log_t_end=end,
             rtol=self.rtol,
@@ -262,6 +265,7 @@ class Run:
             nfev=self.nfev,
             nsteps=self.nsteps,
             nrejected=self.nrejected,
+            event=self.event,
         )
         tail = self.at.tail
         if tail is not None and not isinstance(tail[0], np.ndarray):
@@ -271,7 +275,8 @@ class Run:
         return run
 
     def _message(self, outcome: Outcome, end: float) -> str:
-        text = _TEXTS[outcome].format(end=end, until=self.until, max_steps=self.max_steps, rtol=self.rtol)
+        met = None if self.event is None else self.events[self.event]
+        text = _TEXTS[outcome].format(end=end, event=met, max_steps=self.max_steps, rtol=self.rtol)
         early = not outcome.success and outcome != Outcome.RUNNING
         return text + (f"; stopped at log t = {end:.6g}" if early else "")
 

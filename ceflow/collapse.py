@@ -16,7 +16,7 @@ import numpy as np
 import scipy
 from numpy.typing import ArrayLike, NDArray
 
-from ._checks import checked_array, checked_number
+from ._checks import checked_array, checked_choice, checked_number
 from .symmetry import Scheme
 
 LIMIT = 1e150  # of entries: logits do not overflow
@@ -30,6 +30,12 @@ class Measures(NamedTuple):
     nc1 : array
         Within-class variability ``tr(S_W S_B^+) / K``, S_W and S_B the covariances within and between classes. With one
         sample a class it is 0 by construction: unconstrained features have no variability to lose.
+    nc1_quotient : array
+        The same as a quotient of traces, ``tr S_W / tr S_B``, which needs no inverse.
+    cdnv : array
+        Class-distance normalized variance: mean over pairs of classes of ``(v_c + v_d) / (2 |mu_c - mu_d|^2)``, v_c the
+        mean squared distance of the samples of a class from their mean (Galanti, Gyorgy & Hutter, arXiv:2112.15121);
+        inf where two means agree.
     nc2 : array
         Distance to the simplex ETF, ``|M^T M / |M^T M| - (I - 11^T/K) / sqrt(K-1)|`` (Frobenius norms).
     equinorm : array
@@ -57,6 +63,8 @@ class Measures(NamedTuple):
     """
 
     nc1: NDArray[np.float64]
+    nc1_quotient: NDArray[np.float64]
+    cdnv: NDArray[np.float64]
     nc2: NDArray[np.float64]
     equinorm: NDArray[np.float64]
     equiangularity: NDArray[np.float64]
@@ -70,7 +78,14 @@ class Measures(NamedTuple):
     normalized_margin: NDArray[np.float64]
 
 
-def measures(W: ArrayLike, H: ArrayLike, labels: ArrayLike | None = None) -> Measures:
+def measures(
+    W: ArrayLike,
+    H: ArrayLike,
+    labels: ArrayLike | None = None,
+    *,
+    bias: ArrayLike | None = None,
+    centring: str = "class-means",
+) -> Measures:
     """Neural-collapse measures of classifier and features; nc1 to nc4, and all that is part of them, are 0 at collapse.
 
     Parameters
@@ -81,6 +96,11 @@ def measures(W: ArrayLike, H: ArrayLike, labels: ArrayLike | None = None) -> Mea
         Features, a column for each sample, with the leading axes of W.
     labels : (n,) array of integers, optional
         The class 0..K-1 of each column of H; every class must occur. Left out, n = K and column c belongs to class c.
+    bias : (K,) or (..., K) array, optional
+        Of the classifier: the logits are ``W H + bias``. Only measures of logits and decisions see it.
+    centring : {"class-means", "samples"}
+        What mu_G is the mean of. With classes of different size they differ, and much published code takes the mean
+        over all samples.
 
     Returns
     -------
@@ -89,11 +109,11 @@ def measures(W: ArrayLike, H: ArrayLike, labels: ArrayLike | None = None) -> Mea
     Raises
     ------
     TypeError, ValueError
-        If W and H are not real arrays of such shapes with entries up to 1e150, or labels are not as described.
+        If W, H and bias are not real arrays of such shapes with entries up to 1e150, or labels are not as described.
 
     Notes
     -----
-    Class means have equal weight in mu_G and S_B, whatever the number of their samples. Where logits or distances
+    Class means have equal weight in S_B, samples in S_W, whatever the sizes of the classes. Where logits or distances
     tie, the lowest class counts for `nc4`.
     """
     W, H = (checked_array(name, values, -LIMIT, LIMIT) for name, values in (("W", W), ("H", H)))
@@ -101,31 +121,42 @@ def measures(W: ArrayLike, H: ArrayLike, labels: ArrayLike | None = None) -> Mea
         raise ValueError(f"W must be (..., K, d) with K >= 2, d >= 1 and H (..., d, n), got {W.shape} and {H.shape}")
     classes = W.shape[-2]
     labels = _checked_labels(labels, classes, H.shape[-1])
+    bias = None if bias is None else _checked_bias(bias, W.shape[:-1])
+    checked_choice("centring", centring, ("class-means", "samples"))
     W, scale_W = _scaled(W)
     H, scale_H = _scaled(H)
+    weight, shift, scale = _scales_of_logits(scale_W * scale_H, bias)
     one_hot = labels[:, None] == np.arange(classes)
+    of_class = one_hot / one_hot.sum(axis=0)  # makes a mean of the samples of each class
 
-    means = H @ (one_hot / one_hot.sum(axis=0))
-    centre = means.mean(axis=-1, keepdims=True)
+    means = H @ of_class
+    centre = (means if centring == "class-means" else H).mean(axis=-1, keepdims=True)
     M = means - centre
     norms = np.linalg.norm(M, axis=-2)
     gram = _t(M) @ M
     between = np.linalg.pinv(M, rcond=8 * max(M.shape[-2:]) * np.finfo(float).eps)
-    within = (between @ (H - means[..., labels])) ** 2  # S_B = M M^T / K, so that S_B^+ = K between^T between
-    logits = W @ H
+    noise = H - means[..., labels]
+    within = (between @ noise) ** 2  # S_B = M M^T / K, so that S_B^+ = K between^T between
+    squares = (noise**2).sum(axis=-2)
+    spread = squares @ of_class
+    first, second = np.triu_indices(classes, 1)
+    distances = ((means[..., first] - means[..., second]) ** 2).sum(axis=-2)
+    logits = weight * (W @ H) + shift
     right = np.where(one_hot.T, logits, 0.0).sum(axis=-2)
     wrong = np.where(one_hot.T, -np.inf, logits).max(axis=-2)
     nearest = (_t(M) @ (H - centre) - norms[..., None] ** 2 / 2).argmax(axis=-2)
-    logits_of_means = W @ means
+    logits_of_means = weight * (W @ means) + shift
     singular_values = np.linalg.svd(logits_of_means, compute_uv=False)
     margin = (right - wrong).min(axis=-1)
     etf = (np.eye(classes) - 1.0 / classes) / math.sqrt(classes - 1.0)
 
-    with np.errstate(invalid="ignore"):  # 0/0 of zero matrices
+    with np.errstate(invalid="ignore", divide="ignore"):  # 0/0 of zero matrices, class means that agree
         cosines = (gram / (norms[..., :, None] * norms[..., None, :]))[..., ~np.eye(classes, dtype=bool)]
         shares = singular_values / singular_values.sum(axis=-1, keepdims=True)
         return Measures(
             nc1=np.where(norms.any(axis=-1), within.sum(axis=-2).mean(axis=-1), np.nan)[()],
+            nc1_quotient=squares.mean(axis=-1) / (norms**2).mean(axis=-1),
+            cdnv=((spread[..., first] + spread[..., second]) / (2 * distances)).mean(axis=-1),
             nc2=_norm(_unit(gram) - etf),
             equinorm=norms.std(axis=-1) / norms.mean(axis=-1),
             equiangularity=cosines.std(axis=-1),
@@ -135,7 +166,7 @@ def measures(W: ArrayLike, H: ArrayLike, labels: ArrayLike | None = None) -> Mea
             alignment=(_t(_unit(W)) * _unit(means)).sum(axis=(-2, -1)),
             effective_rank=np.exp(scipy.special.entr(shares).sum(axis=-1)),
             etf_distance=_norm(_unit(logits_of_means - logits_of_means.mean(axis=-2, keepdims=True)) - etf),
-            margin=margin * scale_W * scale_H,
+            margin=margin * scale,
             normalized_margin=margin / _norm(logits_of_means),
         )
 
@@ -245,6 +276,22 @@ def _checked_labels(labels: ArrayLike | None, classes: int, samples: int) -> NDA
     if not np.array_equal(np.unique(labels), np.arange(classes)):
         raise ValueError(f"labels must be from 0 to {classes - 1} and all occur, got {np.unique(labels)}")
     return labels.astype(np.int64)
+
+
+def _checked_bias(bias: ArrayLike, lead: tuple[int, ...]) -> NDArray[np.float64]:
+    bias = checked_array("bias", bias, -LIMIT, LIMIT)
+    if bias.shape not in (lead, lead[-1:]):
+        raise ValueError(f"bias must have shape ({lead[-1]},) or {lead}, one for each class, got {bias.shape}")
+    return bias
+
+
+def _scales_of_logits(scale: NDArray[np.float64], bias: NDArray[np.float64] | None) -> tuple:
+    """What the product of scaled matrices is multiplied by, what is added to it, and the scale of the sum."""
+    if bias is None:
+        return 1.0, 0.0, scale
+    top = np.maximum(scale, np.abs(bias).max(axis=-1))
+    top = np.where(top > 0, top, 1.0)
+    return (scale / top)[..., None, None], (bias / top[..., None])[..., None], top
 
 
 def _t(matrix: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -4,6 +4,7 @@ Version 4 is an ``.npz`` file, not compressed, of
 
     meta                                a text in JSON: format, version, flow, tolerances, options, segments
     log_t, y                            the rows
+    t                                   if some times were given as such: those, and NaN elsewhere
     start0, start1, ...                 the parts of the start
     path0_y, path0_h, path0_log_t, ...  the segments of the path
     resume_state, resume_y, tail_...    what it takes to go on
@@ -20,12 +21,12 @@ import zipfile
 import numpy as np
 
 from . import losses, symmetry
-from ._checks import checked_number
+from ._checks import checked_integer, checked_number
 from .flow import BlockFlow, MatrixFlow, SpectralFlow
 from .flow.objective import Objective
 from .network.layers import Layers
 from .solve import DEFAULT, TABLEAUS, Outcome, Path, Steps
-from .trajectory import Resume, Trajectory, trajectory_type
+from .trajectory import Resume, Times, Trajectory, trajectory_type
 
 FORMAT, VERSION = "ceflow trajectory", 4
 _OPTIONS = {"message": str, "nfev": int, "nsteps": int, "nrejected": int}
@@ -45,6 +46,8 @@ def save(trajectory: Trajectory, path: str | os.PathLike) -> None:
     segments = trajectory._path.segments if trajectory._path is not None else []
     start = trajectory.start if isinstance(trajectory.start, tuple) else (trajectory.start,)
     arrays = {"log_t": trajectory.log_t, "y": trajectory.y} | {f"start{i}": part for i, part in enumerate(start)}
+    if not np.isnan(trajectory.times.given).all():
+        arrays["t"] = trajectory.times.given
     for i, segment in enumerate(segments):
         for name in ("y", "h", "log_t"):
             if hasattr(segment, name):
@@ -117,15 +120,18 @@ def load(path: str | os.PathLike) -> Trajectory:
                 raise ValueError(f"its {name} is {options[name]!r}")
         checked_number("its rtol", rtol, 0.0, 1.0) if not (isinstance(rtol, float) and math.isnan(rtol)) else None
         options["log_t_end"] = float(options["log_t_end"])
+        if "event" in options:
+            checked_integer("its event", options["event"], 0)
         atol = checked_number("its atol", meta.get("atol", 0.0), 0.0, 1e300)
         kinds, method = meta["stretches" if old else "segments"], DEFAULT if old else _method(meta)
-        _check_arrays(kinds, arrays, len(flow.origin(start)))
+        _check_arrays(kinds, arrays, len(flow.origin(start)), ordered=resume is not None)
         segments = [_segment(flow, start, kind, i, arrays, (rtol, atol), method) for i, kind in enumerate(kinds)]
         found = trajectory_type(flow)(
             flow,
             start,
             arrays["log_t"],
             arrays["y"],
+            t=arrays.get("t"),
             path=Path(segments) if segments else None,
             rtol=rtol,
             atol=atol,
@@ -193,16 +199,19 @@ def _arrays(path: str) -> dict[str, np.ndarray]:
         return {name: file[name] for name in file.files}
 
 
-def _check_arrays(kinds: list[str], arrays: dict[str, np.ndarray], width: int) -> None:
-    """Shapes, types and order of all that kernels will see; a ValueError for the first that is wrong."""
+def _check_arrays(kinds: list[str], arrays: dict[str, np.ndarray], width: int, ordered: bool) -> None:
+    """Shapes, types and order of all that kernels will see; a ValueError for the first that is wrong.
 
-    def check(name: str, *shape: int, times: bool = False) -> None:
+    Times may be equal, but must not fall. Only the rows of a whole run need be in order: `at` takes any times.
+    """
+
+    def check(name: str, *shape: int, times: bool = False, ordered: bool = True) -> None:
         array = arrays[name]
         if array.dtype != np.float64 or array.shape != shape:
             raise ValueError(f"its {name} is {array.dtype} {array.shape}, expected are floats of shape {shape}")
         finite = np.isfinite(array) | (times & (array == -np.inf))
-        if not finite.all() or (times and np.any(np.diff(array) <= 0.0)):
-            raise ValueError(f"its {name} is not finite{' and increasing' if times else ''}")
+        if not finite.all() or (times and ordered and np.any(array[1:] < array[:-1])):
+            raise ValueError(f"its {name} is not finite{' and in order' if times else ''}")
 
     def check_steps(name: str) -> None:
         n = len(arrays[f"{name}_h"])
@@ -210,7 +219,9 @@ def _check_arrays(kinds: list[str], arrays: dict[str, np.ndarray], width: int) -
         check(f"{name}_y", n + 1, width)
         check(f"{name}_log_t", n + 1, times=True)
 
-    check("log_t", len(arrays["log_t"]), times=True)
+    check("log_t", len(arrays["log_t"]), times=True, ordered=ordered)
+    if "t" in arrays:
+        _check_given(arrays["t"], arrays["log_t"])
     check("y", len(arrays["log_t"]), width)
     for i, kind in enumerate(kinds):
         if kind == Steps.kind:
@@ -228,6 +239,16 @@ def _check_arrays(kinds: list[str], arrays: dict[str, np.ndarray], width: int) -
         check_steps("tail")
         if len(arrays["tail_h"]) != 1:
             raise ValueError("its tail is not one step")
+
+
+def _check_given(t: np.ndarray, log_t: np.ndarray) -> None:
+    if t.dtype != np.float64 or t.shape != log_t.shape or np.any(t < 0.0):
+        raise ValueError(f"its t is {t.dtype} {t.shape}, expected are times of the shape of log_t")
+    known = ~np.isnan(t)
+    given, log_t = Times.of(t[known]).log_t, log_t[known]
+    with np.errstate(invalid="ignore"):
+        if not np.all((given == log_t) | (np.abs(given - log_t) <= 1e-9)):
+            raise ValueError("its t and its log_t are different times")
 
 
 def _segment(flow, start, kind: str, i: int, arrays: dict[str, np.ndarray], tolerances, method: str):

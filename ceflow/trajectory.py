@@ -33,6 +33,44 @@ class DenseOutput(Protocol):
     def sample(self, log_t: np.ndarray) -> np.ndarray: ...
 
 
+class Times:
+    """Times as log t (n,), and as t where they were given so, to say them again to the last bit."""
+
+    def __init__(self, log_t: np.ndarray, t: np.ndarray | None = None) -> None:
+        self.log_t = log_t
+        self.given = np.full(len(log_t), np.nan) if t is None else t  # NaN where only the logarithm is known
+
+    @classmethod
+    def of(cls, t: np.ndarray) -> Times:
+        """Of times that are given as t."""
+        with np.errstate(divide="ignore"):
+            return cls(np.log(t), t)
+
+    def __len__(self) -> int:
+        return len(self.log_t)
+
+    def __getitem__(self, rows) -> Times:
+        return Times(self.log_t[rows], self.given[rows])
+
+    def followed_by(self, others: Times) -> Times:
+        """These times and then others."""
+        return Times(np.append(self.log_t, others.log_t), np.append(self.given, others.given))
+
+    def given_of(self, log_t: np.ndarray) -> np.ndarray:
+        """(m,) t as given of log times in order, NaN where they are none of these."""
+        of_equal_ones = np.arange(len(log_t)) - np.searchsorted(log_t, log_t)
+        place = np.minimum(np.searchsorted(self.log_t, log_t) + of_equal_ones, len(self) - 1)
+        return np.where(self.log_t[place] == log_t, self.given[place], np.nan)
+
+    @property
+    def t(self) -> np.ndarray:
+        """(n,) times; inf where they leave float64. A t is taken as given only if it is that of log_t, to rounding."""
+        with np.errstate(all="ignore"):
+            off = np.log(self.given) - self.log_t
+            same = (np.abs(off) <= 1e-12 * (1.0 + np.abs(self.log_t))) | ((self.given == 0.0) & (self.log_t == -np.inf))
+            return np.where(same, self.given, np.exp(self.log_t))
+
+
 class Resume(NamedTuple):
     """What it takes to go on with a run."""
 
@@ -44,7 +82,7 @@ class Resume(NamedTuple):
 
 @COMMON.attach
 class Trajectory:
-    """A run of a flow, as n rows at increasing times.
+    """A run of a flow, as n rows at increasing times. A loop over it gives the rows, each a trajectory.
 
     Attributes
     ----------
@@ -52,7 +90,9 @@ class Trajectory:
     start : array or tuple of arrays
         Where the run started: singular values or layers of the reduced flow, factors of the full flow.
     log_t : (n,) array
-        Natural logarithm of the time, -inf for t = 0. Time is in the units of the flow's `reduction`.
+        Natural logarithm of the time, -inf for t = 0. Time is in the units of the flow's `reduction`. Where a state
+        moves faster than log t can tell (deep layers that leave tiny values all at once), the last of the states of
+        one time is a row.
     y : (n, N) array
         States in the flow's own coordinates.
     rtol, atol : float
@@ -61,6 +101,8 @@ class Trajectory:
         How far the run goes.
     outcome : Outcome
         Why the run ended.
+    event : int or None
+        Which of the events of `until` stopped it, counted from 0.
     message : str
         The same in words.
     nfev, nsteps, nrejected : int
@@ -84,6 +126,7 @@ class Trajectory:
         log_t: np.ndarray,
         y: np.ndarray,
         *,
+        t: np.ndarray | None = None,
         path: DenseOutput | None = None,
         log_t_end: float | None = None,
         rtol: float = math.nan,
@@ -93,11 +136,13 @@ class Trajectory:
         nfev: int = 0,
         nsteps: int = 0,
         nrejected: int = 0,
+        event: int | None = None,
     ) -> None:
         self.flow, self.start, self.log_t, self.y = flow, start, log_t, y
+        self._given = Times(log_t, t).given
         self._path, self.rtol, self.atol = path, rtol, atol
         self.log_t_end = log_t_end if log_t_end is not None else float(log_t[-1])
-        self.outcome, self.message = outcome, message
+        self.outcome, self.message, self.event = outcome, message, event
         self.nfev, self.nsteps, self.nrejected = int(nfev), int(nsteps), int(nrejected)
         self._resume: Resume | None = None
 
@@ -105,6 +150,11 @@ class Trajectory:
     def success(self) -> bool:
         """Whether the run did what it was asked for."""
         return self.outcome.success
+
+    @property
+    def times(self) -> Times:
+        """The times of the rows."""
+        return Times(self.log_t, self._given)
 
     def __len__(self) -> int:
         return len(self.log_t)
@@ -139,8 +189,7 @@ class Trajectory:
             t = np.atleast_1d(checked_array("t", t, -np.inf, np.inf))
             if np.any(t < 0.0):
                 raise ValueError(f"t must not be negative, got {t.min():g}")
-            with np.errstate(divide="ignore"):
-                log_t = np.log(t)
+            log_t = Times.of(t).log_t
         log_t = np.atleast_1d(checked_array("log_t", log_t, -np.inf, np.inf))
         if log_t.ndim != 1 or np.any(np.isnan(log_t)):
             raise ValueError("times must be a number or one-dimensional, without NaN")
@@ -149,27 +198,30 @@ class Trajectory:
         log_t = np.minimum(log_t, self.log_t_end)
         if self._path is None:
             raise ValueError("this trajectory has no dense output: integrate with dense_output=True")
-        return self._with(log_t, self._path.sample(log_t))
+        return self._with(log_t, self._path.sample(log_t), t)
 
     def __array__(self, *args, **kwargs):
         # with __len__ and __getitem__ NumPy would take it for a sequence of sequences without end
         raise TypeError("a trajectory is no array; take one of its quantities, such as singular_values")
 
     def __getitem__(self, rows) -> Trajectory:
-        """Some of the rows, by an index, a slice or an array, as a trajectory."""
-        rows = slice(rows, rows + 1 or None) if isinstance(rows, (int, np.integer)) else rows
-        return self._with(self.log_t[rows], self.y[rows])
+        """Some of the rows, by an index, a slice or an array, as a trajectory; an IndexError beyond the rows."""
+        if isinstance(rows, (int, np.integer)):
+            rows = range(len(self))[rows]  # which ends a loop over the rows
+            rows = slice(rows, rows + 1)
+        return self._with(self.log_t[rows], self.y[rows], self._given[rows])
 
-    def _with(self, log_t: np.ndarray, y: np.ndarray) -> Trajectory:
-        options = self._options()
-        return type(self)(self.flow, self.start, log_t, y, path=self._path, rtol=self.rtol, atol=self.atol, **options)
+    def _with(self, log_t: np.ndarray, y: np.ndarray, t: np.ndarray | None = None) -> Trajectory:
+        options = self._options() | {"path": self._path, "rtol": self.rtol, "atol": self.atol}
+        return type(self)(self.flow, self.start, log_t, y, t=t, **options)
 
     def _options(self) -> dict:
-        names = ("log_t_end", "outcome", "message", "nfev", "nsteps", "nrejected")
-        return {name: getattr(self, name) for name in names}
+        names = ("log_t_end", "outcome", "message", "nfev", "nsteps", "nrejected", "event")
+        return {name: getattr(self, name) for name in names if name != "event" or self.event is not None}
 
     def to_xarray(self) -> xarray.Dataset:
-        """The rows as an xarray Dataset (needs the extra ``xarray``)."""
+        """The rows as an xarray Dataset (needs the extra ``xarray``), to be selected by ``t`` or ``log_t``, as in
+        ``dataset.sel(t=1000.0)``."""
         import xarray
 
         units = {"log_t": "log(time)", "t": self.observables["t"].units}
@@ -180,7 +232,7 @@ class Trajectory:
                 variables |= observable.variables(self)
         attributes = self._options() | {"outcome": self.outcome.name, "success": int(self.success)}
         attributes |= {"rtol": self.rtol, "atol": self.atol, "flow": repr(self.flow)}
-        return xarray.Dataset(variables, coords=times, attrs=attributes)
+        return xarray.Dataset(variables, coords=times, attrs=attributes).set_xindex("t").set_xindex("log_t")
 
 
 @REDUCED.attach
@@ -224,7 +276,7 @@ class BlockTrajectory(Trajectory, kind="blocks"):
             return np.concatenate([part.reshape(len(y), -1) for part in parts], axis=1)
 
         path = None if self._path is None else _Lifted(self._path, full)
-        options = {"path": path, "rtol": self.rtol, "atol": self.atol} | self._options()
+        options = {"t": self._given, "path": path, "rtol": self.rtol, "atol": self.atol} | self._options()
         return MatrixTrajectory(flow.full(), start, self.log_t, full(self.y), **options)
 
 

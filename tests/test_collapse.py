@@ -19,11 +19,12 @@ def collapsed_state(classes, width, seed=0):
     return 3 * etf @ frame.T, 2 * frame @ etf
 
 
-def from_the_paper(W, H, labels):
-    """NC1 to NC4, loop by loop as in Papyan, Han & Donoho (2020), for classes of one size."""
+def from_the_paper(W, H, labels, bias=0.0, centring="samples"):
+    """NC1 to NC4, loop by loop as in Papyan, Han & Donoho (2020), for classes of any size, and what belongs to NC1."""
     K, n = len(W), len(labels)
     mu = [np.mean([H[:, i] for i in range(n) if labels[i] == c], axis=0) for c in range(K)]
-    mu_G = H.mean(axis=1)
+    mu_G = H.mean(axis=1) if centring == "samples" else np.mean(mu, axis=0)
+    v = [np.mean([np.sum((H[:, i] - mu[c]) ** 2) for i in range(n) if labels[i] == c]) for c in range(K)]
     within = sum(np.outer(H[:, i] - mu[labels[i]], H[:, i] - mu[labels[i]]) for i in range(n)) / n
     between = sum(np.outer(m - mu_G, m - mu_G) for m in mu) / K
     norms = [np.linalg.norm(m - mu_G) for m in mu]
@@ -33,11 +34,13 @@ def from_the_paper(W, H, labels):
     nearest = [np.argmin([np.linalg.norm(H[:, i] - m) for m in mu]) for i in range(n)]
     return {
         "nc1": np.trace(within @ np.linalg.pinv(between, rcond=1e-12)) / K,
+        "nc1_quotient": np.trace(within) / np.trace(between),
+        "cdnv": np.mean([(v[c] + v[d]) / (2 * np.sum((mu[c] - mu[d]) ** 2)) for c, d in pairs]),
         "equinorm": np.std(norms) / np.mean(norms),
         "equiangularity": np.std(cosines),
         "maximal_angle": np.mean(np.abs(np.array(cosines) + 1 / (K - 1))),
         "nc3": np.linalg.norm(W.T / np.linalg.norm(W) - M / np.linalg.norm(M)),
-        "nc4": np.mean([np.argmax(W @ H[:, i]) != nearest[i] for i in range(n)]),
+        "nc4": np.mean([np.argmax(W @ H[:, i] + bias) != nearest[i] for i in range(n)]),
     }
 
 
@@ -49,6 +52,37 @@ def test_measures_are_those_of_the_paper(classes, width, per_class):
     result = measures(W, H, labels)._asdict()
     for name, value in from_the_paper(W, H, labels).items():
         assert result[name] == pytest.approx(value, rel=1e-10, abs=1e-14), name
+
+
+@pytest.mark.parametrize("centring", ["class-means", "samples"])
+def test_classes_of_different_size_and_a_bias(centring):
+    labels = np.random.default_rng(1).permutation(np.repeat(np.arange(5), [1, 2, 3, 5, 30]))
+    W, H = random_state(5, 7, len(labels))
+    bias = np.random.default_rng(2).normal(size=5)
+    result = measures(W, H, labels, bias=bias, centring=centring)._asdict()
+    for name, value in from_the_paper(W, H, labels, bias, centring).items():
+        assert result[name] == pytest.approx(value, rel=1e-10, abs=1e-14), name
+    other = measures(W, H, labels, bias=bias)
+    assert (result["nc1"] == other.nc1) == (result["nc2"] == other.nc2) == (centring == "class-means")
+    with_ones = measures(np.column_stack([W, bias]), np.vstack([H, np.ones(len(labels))]), labels, centring=centring)
+    for name in ("nc4", "margin", "normalized_margin", "effective_rank", "etf_distance", "nc1_quotient", "cdnv"):
+        assert result[name] == pytest.approx(getattr(with_ones, name), rel=1e-12), name
+
+
+def test_a_bias_decides():
+    state = np.array([[-1.0], [1.0]]), np.array([[1.0, 3.0]])
+    assert measures(*state).nc4 == 0.5 and measures(*state, bias=[2.0, -2.0]).nc4 == 0.0
+    assert measures(*state, bias=[2.0, -2.0]).margin == 2.0
+    tiny = measures(1e-140 * state[0], 1e-140 * state[1], bias=[2e-280, -2e-280])
+    assert tiny.nc4 == 0.0 and tiny.margin == pytest.approx(2e-280)
+    assert measures(0 * state[0], state[1], bias=[-1e150, 1e150]).margin == -2e150
+    batch = measures(*(np.stack([part, part]) for part in state), bias=[[2.0, -2.0], [0.0, 0.0]])
+    np.testing.assert_array_equal(batch.nc4, [0.0, 0.5])
+
+
+def test_class_means_that_agree_have_no_distance():
+    result = measures(np.eye(3, 2), np.array([[1.0, 3.0, 2.0, 5.0], [0.0, 0.0, 0.0, 1.0]]), [0, 0, 1, 2])
+    assert result.cdnv == np.inf and result.nc1_quotient > 0.0
 
 
 def test_the_other_measures_against_their_definitions():
@@ -171,6 +205,9 @@ def test_zero_matrices_are_nan_where_undefined():
         (ValueError, "W must be from .* got nan", (np.full((3, 4), np.nan), np.ones((4, 3)))),
         (ValueError, "H must be from .* got inf", (np.ones((3, 4)), np.full((4, 3), np.inf))),
         (TypeError, "W must be real", (np.ones((3, 4), complex), np.ones((4, 3)))),
+        (ValueError, r"bias must have shape \(3,\)", (np.ones((3, 4)), np.ones((4, 3)), None, np.ones(4))),
+        (TypeError, "bias must be real", (np.ones((3, 4)), np.ones((4, 3)), None, ["a", "b", "c"])),
+        (ValueError, "centring must be one of", (np.ones((3, 4)), np.ones((4, 3)), None, None, "mean")),
         (ValueError, "labels must be given", (np.ones((3, 4)), np.ones((4, 6)))),
         (ValueError, r"labels must have shape \(6,\)", (np.ones((3, 4)), np.ones((4, 6)), [0, 1, 2])),
         (TypeError, "labels must be integers", (np.ones((3, 4)), np.ones((4, 3)), [0.0, 1.0, 2.0])),
@@ -180,4 +217,4 @@ def test_zero_matrices_are_nan_where_undefined():
 )
 def test_errors(error, message, arguments):
     with pytest.raises(error, match=message):
-        measures(*arguments)
+        measures(*arguments[:3], **dict(zip(("bias", "centring"), arguments[3:], strict=False)))

@@ -15,6 +15,9 @@ import pickle
 import random
 import resource
 import signal
+import subprocess
+import sys
+import textwrap
 import threading
 import time
 import tracemalloc
@@ -101,6 +104,10 @@ FUNCTIONS = {
     "integrate, atol": lambda x: cf.integrate(FLOW, S0, 1.0, atol=x, max_steps=100),
     "integrate, max_steps": lambda x: cf.integrate(FLOW, S0, 1.0, max_steps=x),
     "integrate, until": lambda x: cf.integrate(FLOW, S0, 1.0, until=x),
+    "event": cf.event,
+    "event, direction": lambda x: cf.event(len, x),
+    "event, name": lambda x: cf.event(len, name=x),
+    "event, looks": lambda x: cf.event(len, looks=x),
     "at": RUN.at,
     "at, log_t": lambda x: RUN.at(log_t=x),
     "lift": FLOW.lift,
@@ -114,6 +121,8 @@ FUNCTIONS = {
     "random_init, scale": lambda x: cf.random_init(classes=2, width=2, scale=x),
     "measures": lambda x: cf.collapse.measures(x, x),
     "measures, labels": lambda x: cf.collapse.measures(np.eye(3), np.eye(3), x),
+    "measures, bias": lambda x: cf.collapse.measures(np.eye(3), np.eye(3), bias=x),
+    "measures, centring": lambda x: cf.collapse.measures(np.eye(3), np.eye(3), centring=x),
     "lyapunov": lambda x: cf.lyapunov.lyapunov(SCHEME, x),
     "dissipation": lambda x: cf.lyapunov.dissipation(SCHEME, x),
     "ray_time": lambda x: cf.theory.ray_time(x, 1e-3, 4),
@@ -157,7 +166,9 @@ ACCEPTED = {
     "integrate, log_t_eval": ZERO | POSITIVE - {"2**62"} | {"-1", "1e-320", "-math.inf"} | INCREASING,
     "integrate, atol": ZERO | POSITIVE | {"1e-320"},
     "integrate, max_steps": POSITIVE - {"1.5"},
-    "integrate, until": {"None"},
+    "integrate, until": {"None", "[]"},
+    "event, name": {"None", "''", "'x'", "'1e3'"},
+    "event, looks": {"1", "2", "3", "4"},
     "at": ZERO | POSITIVE - {"2**62"} | {"1e-320", "[]", "[1]"} | MODES - {"-np.ones(3)"},
     "at, log_t": ZERO  # up to log 10, where the run ends
     | {"1", "-1", "2", "1.5", "1e-320", "-math.inf", "[]", "[1]"}
@@ -170,6 +181,7 @@ ACCEPTED = {
     "random_init, scale": POSITIVE | {"1e-320"},
     "measures": SQUARE,
     "measures, labels": {"None", "range(3)"},
+    "measures, bias": {"None"} | MODES,
     "lyapunov": STATES,
     "dissipation": STATES,
     "ray_time": POSITIVE | POSITIVES,
@@ -232,6 +244,34 @@ def test_complex_times(call):
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
 def test_short_floats_are_welcome(dtype):
     assert cf.integrate(FLOW, np.ones(3, dtype), 1.0).success
+
+
+# found a bug: an exception of a signal while Numba loads what it supports left it without: load it in another thread
+def test_an_alarm_in_the_first_compilation_breaks_nothing(tmp_path):
+    code = """
+        import os, signal
+        import ceflow as cf
+        from numba.core.registry import cpu_target
+
+        def alarm(*_):
+            raise RuntimeError("alarm")
+
+        def install(registry, installed=cpu_target.typing_context.install_registry, count=[0]):
+            count[0] += 1
+            if count[0] == 3:
+                os.kill(os.getpid(), signal.SIGALRM)
+            installed(registry)
+
+        signal.signal(signal.SIGALRM, alarm)
+        cpu_target.typing_context.install_registry = install
+        try:
+            cf.SpectralFlow(cf.hadamard(4))
+        except RuntimeError as error:
+            print(error)
+        assert cf.integrate(cf.SpectralFlow(cf.hadamard(4)), [1e-3, 2e-3, 5e-4], 10.0).success
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=300)
+    assert (done.returncode, done.stdout) == (0, "alarm\n"), done.stderr
 
 
 # found a bug: checked_modes takes any object for a scheme: isinstance check, TypeError
@@ -307,8 +347,40 @@ def test_matrices_at_the_edges(scale):
 def test_denormals_are_refused_or_survive():
     with pytest.raises(ValueError, match="between"):
         cf.integrate(FLOW, np.full(3, 5e-324), 1.0)
-    run = cf.integrate(cf.MatrixFlow(), (np.full((3, 2), 5e-324), np.full((2, 3), 5e-324)), 1.0)
-    assert np.isfinite(run.y).all()
+    with pytest.raises(ValueError, match="squares of smaller ones underflow"):
+        cf.integrate(cf.MatrixFlow(), (np.full((3, 2), 5e-324), np.full((2, 3), 5e-324)), 1.0)
+
+
+# found a bug: squares of the layers underflowed, and "the step size fell to rounding"
+@pytest.mark.parametrize(("dtype", "scale"), [("float64", 1e-170), ("float32", 1e-25)])
+def test_matrices_too_small_to_square(dtype, scale):
+    flow, start = cf.MatrixFlow(dtype=dtype), cf.random_init(classes=3, width=2, scale=scale)
+    with pytest.raises(ValueError, match="the factors must be 0 or have an entry of at least"):
+        cf.integrate(flow, start, 1.0, rtol=1e-5)
+    batch = [np.stack([factor / scale, factor]) for factor in start]
+    with pytest.raises(ValueError, match="the factors of member 1 of the batch must be 0"):
+        cf.integrate(flow, batch, 1.0, rtol=1e-5)
+    least = cf.random_init(classes=3, width=2, scale={"float64": 1e-149, "float32": 1e-17}[dtype])
+    assert cf.integrate(flow, least, 20.0, rtol=1e-5).success
+
+
+# found a bug: the error of a member that is zero was 0 / 0
+@pytest.mark.parametrize("decay", [0.0, 1e-2])
+def test_a_zero_member_of_a_batch_stays(decay):
+    flow, start = cf.MatrixFlow(weight_decay=decay), cf.random_init(classes=3, width=2, scale=0.1)
+    run = cf.integrate(flow, [np.stack([factor, 0 * factor]) for factor in start], t_eval=[1.0, 30.0])
+    alone = cf.integrate(flow, start, t_eval=[1.0, 30.0])
+    assert run.success and not np.any(run.W[:, 1]) and not np.any(run.H[:, 1])
+    np.testing.assert_allclose(run.W[:, 0], alone.W, rtol=0, atol=1e-7)
+
+
+def test_rows_of_a_reduced_start_are_layers_and_no_batch():
+    layers = np.array([[0.1, 0.2, 0.3], [0.3, 0.2, 0.1]])
+    for start in (layers, tuple(layers), layers.tolist()):
+        np.testing.assert_allclose(cf.integrate(FLOW, start, 1.0).layers[0], layers, rtol=1e-15)
+    for batch in (layers[:1], np.tile(layers, (2, 1)), layers[None]):
+        with pytest.raises(ValueError, match="several starts are several runs"):
+            cf.integrate(FLOW, batch, 1.0)
 
 
 # -- files -------------------------------------------------------------------------------------------------------------
@@ -462,6 +534,17 @@ def test_arrays_of_the_wrong_kind(saved, tmp_path, name):
 def test_times_that_do_not_increase(saved, tmp_path, name):
     path, (_, _, arrays, meta) = tmp_path / "run.npz", saved
     forge(path, arrays, meta, **{name: arrays[name][::-1].copy()})
+    with pytest.raises(ValueError):
+        cf.load(path)
+
+
+@pytest.mark.parametrize("wrong", [-1.0, 7.0, math.inf, "x"])
+def test_times_that_are_others(saved, tmp_path, wrong):
+    path, (_, _, arrays, meta) = tmp_path / "run.npz", saved
+    given = np.full(len(arrays["log_t"]), math.nan)
+    forge(path, arrays, meta, t=given)
+    assert cf.load(path).success
+    forge(path, arrays, meta, t=np.where(np.arange(len(given)) == 3, wrong, given))
     with pytest.raises(ValueError):
         cf.load(path)
 

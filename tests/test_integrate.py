@@ -195,13 +195,13 @@ def test_rows():
     assert (
         run.log_t[0] == -math.inf
         and run.t[0] == 0.0
-        and run.t[-1] == pytest.approx(1e9)
+        and run.t[-1] == 1e9
         and np.all(np.diff(run.log_t) > 0)
     )
     np.testing.assert_array_equal(run.singular_values[0], s0)
     wanted = np.array([0.0, 1e-6, 1.0, 1e6])
     rows = cf.integrate(flow, s0, 1e9, t_eval=wanted)
-    np.testing.assert_allclose(rows.t, wanted, rtol=1e-15)
+    np.testing.assert_array_equal(rows.t, wanted)
     np.testing.assert_allclose(rows.at(1e9).y, run.y[-1:], rtol=1e-14)
     ends = cf.integrate(flow, s0, 1e9, dense_output=False)
     assert len(ends) == 2

@@ -29,7 +29,7 @@ LAYERS = [
     ("flow",),
     ("solve",),
     ("trajectory", "observables", "io"),
-    ("_run", "_integrate"),
+    ("_events", "_run", "_integrate"),
     ("_compare",),
     ("certify",),
     ("plot",),

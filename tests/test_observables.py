@@ -113,7 +113,7 @@ def test_one_entry_makes_an_observable():
         pass
 
     run = RUNS["reduced"]
-    mine = Mine(run.flow, run.start, run.log_t, run.y)
+    mine = Mine(run.flow, run.start, run.log_t, run.y, t=run.t)
     assert mine.to_xarray()["loss_rate"].attrs == {"units": "1/time"}
     np.testing.assert_array_equal(mine.loss_rate, loss_rate(run))
     assert calls == [len(run)] * 2, "once for both readings of the property"

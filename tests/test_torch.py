@@ -129,6 +129,26 @@ def test_a_criterion_without_dense_output():
     np.testing.assert_allclose(theirs.logits, ours.logits, rtol=0, atol=1e-7)
 
 
+def test_parameters_and_short_floats_are_starts():
+    W, H = cf.random_init(classes=4, width=5, scale=0.1)
+    layer = torch.nn.Linear(5, 4, bias=False, dtype=torch.float64)
+    layer.weight = torch.nn.Parameter(torch.from_numpy(W))
+    exact = cf.integrate(cf.MatrixFlow(), (W, H), 10.0)
+    for start in ((layer.weight, torch.from_numpy(H)), [layer.weight, H]):
+        np.testing.assert_array_equal(cf.integrate(cf.MatrixFlow(), start, 10.0).y, exact.y)
+    for dtype in (torch.bfloat16, torch.float16, torch.float32):
+        short = layer.weight.to(dtype), torch.from_numpy(H).to(dtype)
+        run = cf.integrate(cf.MatrixFlow(backend="torch"), short, 10.0)
+        np.testing.assert_array_equal(run.W[0], short[0].detach().double().numpy())
+    flow = cf.SpectralFlow(cf.hadamard(4))
+    s0 = torch.tensor([0.5, 0.25, 0.125], dtype=torch.bfloat16, requires_grad=True)
+    np.testing.assert_array_equal(cf.integrate(flow, s0, 1.0).singular_values[0], [0.5, 0.25, 0.125])
+    assert cf.integrate(flow, [s0, 2 * s0], 1.0).layers[0, 1, 0] == 1.0
+    assert cf.collapse.measures(layer.weight, H, bias=torch.zeros(4, dtype=torch.bfloat16)).nc4 >= 0.0
+    with pytest.raises(TypeError, match="s0 must be real"):
+        cf.integrate(flow, torch.ones(3, dtype=torch.complex64), 1.0)
+
+
 def test_saved_and_sampled_like_any_run(tmp_path):
     start = cf.random_init(classes=4, width=5, scale=0.1)
     run = cf.integrate(cf.MatrixFlow(backend="torch"), start, 1e6)

@@ -52,6 +52,45 @@ def test_moments_of_a_run_are_saved_too_but_not_gone_on_with(tmp_path):
         cf.resume(back, 1e7)
 
 
+@pytest.mark.parametrize(
+    ("depth", "start"),
+    [(6, 1e-4 * np.outer(np.ones(6), [1.0, 0.9, 0.8])), (3, 1e-60 * np.outer(np.ones(3), [1.0, 0.9, 0.8]))],
+    ids=["depth 6", "depth 3"],
+)
+def test_steps_of_equal_log_t(depth, start, tmp_path):
+    """Deep layers leave their plateau within a time that log t does not resolve."""
+    run = cf.integrate(cf.SpectralFlow(cf.hadamard(4), depth=depth), start, log_t_end=300.0)
+    (steps,) = run._path.segments
+    assert run.success and np.any(np.diff(steps.log_t[1:]) == 0.0) and np.all(np.diff(run.log_t[1:]) > 0.0)
+    np.testing.assert_array_equal(run.at(log_t=run.log_t).y, run.y)
+    run.save(tmp_path / "run.npz")
+    back = cf.load(tmp_path / "run.npz")
+    np.testing.assert_array_equal(back.y, run.y)
+    log_t = np.sort(np.append(np.linspace(30.0, 300.0, 50), run.log_t[::7]))
+    np.testing.assert_array_equal(back.at(log_t=log_t).y, run.at(log_t=log_t).y)
+    assert np.all(np.diff(run.at(log_t=log_t).singular_values[:, 0]) >= 0.0)
+    ends = [cf.resume(some, log_t_end=310.0).y[-1] for some in (run, back)]
+    np.testing.assert_array_equal(*ends)
+
+
+def test_moments_in_any_order_are_saved(tmp_path):
+    run = cf.integrate(cf.SpectralFlow(cf.hadamard(4)), S0, 1e6)
+    for moments in (run.at([3.0, 1.0, 1.0, 0.0]), run[::-1], run[5:5]):
+        moments.save(tmp_path / "moments.npz")
+        np.testing.assert_array_equal(cf.load(tmp_path / "moments.npz").y, moments.y)
+
+
+def test_a_loop_over_the_rows_ends():
+    run = cf.integrate(cf.SpectralFlow(cf.hadamard(4)), S0, 1e3)
+    rows = list(run)
+    assert len(rows) == len(run) > 3 and all(len(row) == 1 for row in rows)
+    np.testing.assert_array_equal([row.log_t[0] for row in rows], run.log_t)
+    assert run[-len(run)].t[0] == 0.0 and run[np.int64(-1)].log_t[0] == run.log_t[-1]
+    for index in (len(run), -len(run) - 1):
+        with pytest.raises(IndexError):
+            run[index]
+
+
 def test_load_refuses_what_is_not_a_run(tmp_path):
     with pytest.raises(FileNotFoundError, match="no such file"):
         cf.load(tmp_path / "none.npz")
@@ -128,6 +167,37 @@ def test_dissipation_integrates_to_the_fall_of_v():
     fall = 0.5 * (high - low) * w @ (dense.dissipation * dense.t)
     ends = run.at([1e-3, 1e4]).lyapunov
     assert fall == pytest.approx(ends[1] - ends[0], rel=1e-9)
+
+
+def test_times_come_back_as_they_were_given(tmp_path):
+    flow, t = cf.SpectralFlow(cf.hadamard(4)), np.linspace(0, 10, 11)
+    run = cf.integrate(flow, S0, t_eval=t)
+    close = np.nextafter(3.0, [3.0, 4.0])  # one log t
+    assert np.log(close)[0] == np.log(close)[1]
+    for found, given in (
+        (run, t), (cf.integrate(flow, S0, 1e3, t_eval=t, dense_output=False), t), (run[::-2], t[::-2]), (run[3], [3.0]),
+        (run.at(t), t), (run.at(t)[run.t > 4.0], t[5:]), (run.at(t[::-1]), t[::-1]), (run.at(7.0), [7.0]),
+        (cf.integrate(cf.MatrixFlow(), flow.lift(S0), t_eval=t), t), (cf.resume(run, t_eval=t + 11), t + 11),
+        (cf.integrate(flow, S0, t_eval=close), close), (cf.integrate(flow, S0, 1000.0)[-1], [1000.0]),
+    ):  # fmt: skip
+        np.testing.assert_array_equal(found.t, given)
+        found.save(tmp_path / "run.npz")
+        np.testing.assert_array_equal(cf.load(tmp_path / "run.npz").t, given)
+    longer = cf.resume(cf.integrate(flow, S0, 3.0), 1e3)
+    assert {0.0, 3.0, 1e3} <= set(longer.t) and np.all(np.diff(longer.t) > 0.0)
+    logs = cf.integrate(flow, S0, log_t_eval=[0.0, 800.0])
+    np.testing.assert_array_equal(logs.t, [1.0, np.inf])
+    np.testing.assert_array_equal(logs.log_t, [0.0, 800.0])
+
+
+def test_a_dataset_is_selected_by_time():
+    pytest.importorskip("xarray")
+    flow = cf.SpectralFlow(cf.hadamard(4))
+    data = cf.integrate(flow, S0, t_eval=[0.0, 3.0, 1000.0, 1e6]).to_xarray()
+    for t in (0.0, 3.0, 1000.0):
+        assert float(data.sel(t=t).loss) == float(data.loss[np.flatnonzero(data.t.values == t)[0]])
+    assert float(data.sel(t=900.0, method="nearest").t) == 1000.0
+    assert len(data.sel(log_t=slice(0.0, 7.0)).t) == 2
 
 
 def test_to_xarray():

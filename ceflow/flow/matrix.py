@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from .._arrays import Arrays
 from .._checks import checked_array, checked_choice, checked_integer, checked_number
 from ..losses import Loss
-from ..network.factors import check_factors
+from ..network.factors import check_factors, check_sizes
 from ._flow import Flow
 from .matrix_field import MatrixField
 from .objective import Objective
@@ -18,6 +18,7 @@ from .rest import Rest
 
 BACKENDS = ("numpy", "torch")
 DTYPES = ("float64", "float32")
+SMALLEST = {"float64": 1e-151, "float32": 1e-18}  # largest entry of a start: its square must not underflow
 
 
 class MatrixFlow(Flow):
@@ -133,6 +134,7 @@ class MatrixFlow(Flow):
         bias = [given.pop()] if len(given) == self.depth + 1 else []
         least = 1 if objective.regression else 2
         factors = check_factors(given, self.depth, columns=objective.columns, least=least)
+        check_sizes(factors, SMALLEST[self.dtype])
         objective.check_classes(factors[0].shape[-2])
         if objective.kernel is not None:
             self._check_range(factors[-1])

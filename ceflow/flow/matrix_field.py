@@ -124,7 +124,8 @@ class MatrixField:
         level = STEP_SHARE * rtol
         if self.has_equilibria:
             level *= min(1.0, max(self.velocity(y, dy), SLOWEST))
-        return float((self.xp.sqrt(self.squares(error)) / (level * self.xp.sqrt(self.squares(y)) + atol)).max())
+        allowed = self.xp.clip(level * self.xp.sqrt(self.squares(y)) + atol, self.tiny, None)  # a member may be zero
+        return float((self.xp.sqrt(self.squares(error)) / allowed).max())
 
     def velocity(self, y, dy) -> float:
         """Largest relative speed in the clock."""

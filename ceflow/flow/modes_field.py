@@ -71,7 +71,7 @@ def _merged(s, weights, classes, imbalance, rtol):
     """Whether the modes of two layers have merged so far that the linearized tail on the exact ray meets the tolerance.
 
     With d = max |s_i / s_bar - 1| the tail errs by max(s_bar, 1) d^2, and unequal imbalances push the modes apart by
-    2 K p q / s_bar^3 relative, p q = (a^2 - b^2)^2 / 16, of which the largest is given.
+    2 K (|a^2 - b^2| / 4)^2 / s_bar^3 relative, of which the largest |a^2 - b^2| / 4 is given.
     """
     mean, share = 0.0, 0.0
     for i in range(s.size):
@@ -84,7 +84,7 @@ def _merged(s, weights, classes, imbalance, rtol):
     for i in range(s.size):
         spread = max(spread, abs(s[i] / mean - 1.0))
     merged = max(mean, 1.0) * spread**2 <= 0.01 * rtol
-    return merged and 2.0 * classes * imbalance <= 0.1 * rtol * mean**3
+    return merged and 2.0 * classes * (imbalance / mean) ** 2 <= 0.1 * rtol * mean
 
 
 @njit(**KERNEL)

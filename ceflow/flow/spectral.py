@@ -131,13 +131,15 @@ class SpectralFlow(Flow):
     # -- what a run needs ---------------------------------------------------------------------------------------------
 
     def start(self, start: np.ndarray) -> np.ndarray:
-        """Checks where a run starts: singular values (D,), balanced, or layers (depth, D)."""
+        """Checks where a run starts: singular values (D,), balanced, or layers (depth, D), never a batch of starts."""
         values = np.ascontiguousarray(checked_array("s0", start))
         modes, depth = self.scheme.modes, self.depth
         if values.shape != (modes,) and (values.shape != (depth, modes)):
             layers = f", or ({depth}, {modes}), layers," if isinstance(depth, int) else ""
+            several = "; several starts are several runs" if values.ndim > 1 else ""
             raise ValueError(
-                f"s0 must have shape ({modes},), singular values{layers} for {self.scheme.name}; got {values.shape}"
+                f"s0 must have shape ({modes},), singular values{layers} for {self.scheme.name}; got "
+                f"{values.shape}{several}"
             )
         limit = 300 if values.ndim == 1 else 300 // depth
         smallest, largest, product = _extent(values.reshape(-1, modes))

@@ -45,10 +45,11 @@ def layers_of(start: np.ndarray, depth: float = 2) -> np.ndarray:
 def constants(start: np.ndarray, depth: float = 2) -> np.ndarray:
     """What stays fixed along a run, shape (3 + n, D).
 
-    Rows: a0 b0 of the two smallest layers, signed as the singular value; growing = ((a0+b0)/2)^2; fading =
-    ((a0-b0)/2)^2; then, of a start given as layers, an offset for each of the n = depth - 2 others. A mode can grow if
-    and only if growing > 0, fades if only fading > 0, and is dead if both vanish. A start given as balanced singular
-    values has n = 0 at any depth; there the others are equal to the first two in size (see `equal_pairs`).
+    Rows: a0 b0 of the two smallest layers, signed as the singular value; growing = |a0+b0|/2; fading = |a0-b0|/2
+    (their squares are what counts, but would underflow); then, of a start given as layers, an offset for each of the
+    n = depth - 2 others. A mode can grow if and only if growing > 0, fades if only fading > 0, and is dead if both
+    vanish. A start given as balanced singular values has n = 0 at any depth; there the others are equal to the first
+    two in size (see `equal_pairs`).
     """
     if start.ndim == 1:
         rows = np.empty((3, start.size))
@@ -58,7 +59,7 @@ def constants(start: np.ndarray, depth: float = 2) -> np.ndarray:
     sign = np.prod(np.sign(start), axis=0)
     a, b = size[0] * np.where(sign < 0.0, -1.0, 1.0), size[1]
     offsets = [((w - size[0]) * (w + size[0]) + (w - size[1]) * (w + size[1])) / 2 for w in size[2:]]
-    return np.stack([a * b, ((a + b) / 2) ** 2, ((a - b) / 2) ** 2, *offsets])
+    return np.stack([a * b, np.abs(a + b) / 2, np.abs(a - b) / 2, *offsets])
 
 
 @njit(**KERNEL)
@@ -66,7 +67,8 @@ def _balanced_constants(s, power, rows):
     for i in range(s.size):
         size = abs(s[i]) if power == 1.0 else abs(s[i]) ** power
         rows[0, i] = math.copysign(size, s[i])
-        rows[1, i], rows[2, i] = (size, 0.0) if s[i] > 0.0 else (0.0, size)
+        root = math.sqrt(size)
+        rows[1, i], rows[2, i] = (root, 0.0) if s[i] > 0.0 else (0.0, root)
 
 
 def equal_pairs(start: np.ndarray, depth: float) -> float:
@@ -86,16 +88,16 @@ def pair(constants: np.ndarray, y: float, theta: float, i: int) -> tuple[float, 
     No cancellation while a0 and b0 have the same sign, and only the true zero crossing where the signs differ.
     """
     if constants[2, i] == 0.0:
-        rise = math.exp(2.0 * y)
-        return constants[0, i] * rise, constants[1, i] * rise
+        product = constants[0, i] * math.exp(2.0 * y)
+        return product, abs(product)
     if constants[1, i] == 0.0:
-        fall = math.exp(-2.0 * y)
-        return constants[0, i] * fall, constants[2, i] * fall
-    rise, loss = math.exp(2.0 * y), math.expm1(-4.0 * (y + theta))
-    # growing may be tiny beside fading: what is left of the latter needs all its digits
-    left = 1.0 + loss if loss > -0.5 else math.exp(-4.0 * (y + theta))
-    product = rise * (constants[0, i] * left - constants[1, i] * loss)
-    return product, rise * (constants[1, i] + constants[2, i] * left)
+        product = constants[0, i] * math.exp(-2.0 * y)
+        return product, abs(product)
+    fall = math.exp(-y - 2.0 * theta)
+    growing, fading = constants[1, i] * math.exp(y), constants[2, i] * fall
+    # where layers are nearly opposite, growing is tiny beside fading: both need all their digits
+    product = constants[0, i] * fall * fall - growing * growing * math.expm1(-4.0 * (y + theta))
+    return product, growing * growing + fading * fading
 
 
 @njit(**KERNEL)

@@ -76,6 +76,18 @@ def inputs(factors: Sequence[Any], act: Activation, xp: Any = np, out: Any = Non
     return after[::-1], before[::-1], x
 
 
+def check_sizes(factors: Sequence[np.ndarray], smallest: float) -> None:
+    """That the Frobenius norm of all factors together is 0 or not less, for each member of a batch; a ValueError."""
+    largest = np.max([np.abs(factor).max(axis=(-2, -1)) for factor in factors], axis=0)
+    tiny = (largest > 0.0) & (largest < smallest)
+    if tiny.any():
+        which = "" if tiny.ndim == 0 else f" of member {np.flatnonzero(tiny)[0]} of the batch"
+        raise ValueError(
+            f"the factors{which} must be 0 or have an entry of at least {smallest:g}, got {largest[tiny].min():g} at "
+            "most: squares of smaller ones underflow. The reduced flow takes singular values down to 1e-300"
+        )
+
+
 def check_factors(
     factors, depth: int, classes: int | None = None, columns: Callable[[int], int] | None = None, least: int = 2
 ) -> list[np.ndarray]:

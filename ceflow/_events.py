@@ -1,0 +1,244 @@
+"""Events: what a run watches for, and stops at."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import scipy
+
+from ._checks import checked_choice, checked_integer, checked_number
+from .trajectory import Trajectory, trajectory_type
+
+DIRECTIONS = {"down": 1.0, "up": -1.0, "either": 0.0}  # signs of a function before it is met
+_LEAST_V = 1e-28  # below, V is the rounding of the singular values, and says nothing about time
+_FIRST = 100.0  # before the first step no further back in log t than this is looked: nothing has moved by then
+_MOST_LOOKS = 1000
+
+Values = Callable[[np.ndarray], np.ndarray]
+
+
+class Event:
+    """Something that a run stops at: zeros of a function of the trajectory. Made by `event` and `collapsed`.
+
+    Attributes
+    ----------
+    function : callable
+    direction : {"down", "up", "either"}
+    name : str
+    looks : int
+    """
+
+    def __init__(self, function: Callable[[Trajectory], np.ndarray], direction: str, name: str, looks: int) -> None:
+        self.function, self.direction, self.name, self.looks = function, direction, name, looks
+
+    def __call__(self, trajectory: Trajectory) -> np.ndarray:
+        """The function, one number for each row; a ValueError for anything else."""
+        values = np.asarray(self.function(trajectory), float)
+        if values.shape != (len(trajectory),):
+            rows = len(trajectory)
+            raise ValueError(f"until must return one number for each of {rows} rows, got shape {values.shape}")
+        return values
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+def event(
+    function: Callable[[Trajectory], np.ndarray], direction: str = "either", *, name: str | None = None, looks: int = 1
+) -> Event:
+    """An event at which a run stops, for ``until`` of `integrate`.
+
+    Parameters
+    ----------
+    function : callable
+        ``function(trajectory)``, an array of one number for each row, such as ``lambda run: run.margin - 5``. NaN says
+        that there is no number, and is passed over.
+    direction : {"down", "up", "either"}
+        "down" waits for ``function <= 0``, "up" for ``function >= 0``; the run stops at once if that holds where it
+        begins. "either" waits for a change of sign, from whatever sign there is first.
+    name : str, optional
+        How messages call it; the function's own name if left out.
+    looks : int
+        At how many moments of each step the function is looked at, 1 to 1000: its end, or so many places equally apart
+        (in log t; of the first step, in t). The place of a crossing is found to rounding, but a dip that begins and
+        ends between two looks is not seen. Steps are the solver's own: singular values change by a factor of two or so
+        in each, or, once margins are large, log t by some percent. `looks` = 20 sees dips that are twenty times
+        narrower.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as described.
+    """
+    if not callable(function):
+        raise TypeError(f"function must be callable, such as lambda run: run.margin - 5, got {type(function).__name__}")
+    checked_choice("direction", direction, DIRECTIONS)
+    if name is not None and not isinstance(name, str):
+        raise TypeError(f"name must be a string, got {type(name).__name__}")
+    name = name or getattr(function, "__name__", type(function).__name__)
+    return Event(function, direction, name, checked_integer("looks", looks, 1, _MOST_LOOKS))
+
+
+def collapsed(threshold: float, *, looks: int = 1) -> Event:
+    """The event that V has fallen to a threshold, V the Lyapunov function of neural collapse (see `ceflow.lyapunov`).
+
+    Parameters
+    ----------
+    threshold : float
+        At least 1e-28.
+    looks : int
+        As for `event`.
+    """
+    threshold = checked_number("threshold", threshold, -math.inf, 1e300)
+    if not threshold >= _LEAST_V:
+        raise ValueError(f"threshold must be finite and at least {_LEAST_V:g}, got {threshold!r}")
+    return event(lambda run: run.lyapunov - threshold, "down", name=f"collapsed({threshold:g})", looks=looks)
+
+
+def checked_events(until: Callable | Sequence[Callable] | None) -> tuple[Event, ...]:
+    """The events of an argument `until`: none, one, or a list, of events or plain functions."""
+    listed = until if isinstance(until, (list, tuple)) else [] if until is None else [until]
+    if not all(callable(one) for one in listed):
+        wrong = next(type(one).__name__ for one in listed if not callable(one))
+        raise TypeError(f"until must be callable, such as ceflow.collapsed(1e-6), or a list of such, got {wrong}")
+    return tuple(one if isinstance(one, Event) else event(one) for one in listed)
+
+
+class _Watch:
+    """One event along a run: it is met where ``sign * function <= 0``."""
+
+    def __init__(self, event: Event) -> None:
+        self.event = event
+        self.sign = DIRECTIONS[event.direction]  # 0 until the function shows one
+        self.last = math.nan  # the function where it was looked at last
+
+    def begin(self, value: float) -> bool:
+        """Takes the first value; whether the event is met by it."""
+        met = self.sign != 0.0 and self.sign * value <= 0.0
+        self._learn(value)
+        self.last = value
+        return met
+
+    def _learn(self, value: float) -> None:
+        if self.sign == 0.0 and not math.isnan(value):
+            self.sign = float(np.sign(value))
+
+    def look(self, values: np.ndarray, log_t: np.ndarray, at: Callable[[float], float]) -> float | None:
+        """Where between ``log_t[0]``, the last look, and the end of log_t the event is met first, if it is. Of the
+        values there those after the first are given; ``at(log_t)`` makes others."""
+        values = np.append(self.last, values)
+        self.last = values[-1]
+        if self.sign == 0.0:
+            seen = np.flatnonzero(~np.isnan(values) & (values != 0.0))
+            if not len(seen):
+                return None
+            first = seen[0]
+            if first > 0 and math.isnan(values[first - 1]):  # it begins within the step, and may have crossed since
+                begins = _switch(lambda x: not math.isnan(at(x)), log_t[first - 1], log_t[first])
+                self._learn(at(begins))
+            self._learn(values[first])
+            values[:first] = math.nan
+        met = np.flatnonzero(self.sign * values[1:] <= 0.0)
+        if not len(met):
+            return None
+        low, high = log_t[met[0]], log_t[met[0] + 1]
+        return self._place(low, high, values[met[0]], lambda x: self.sign * at(x))
+
+    def _place(self, low: float, high: float, before: float, function: Callable[[float], float]) -> float:
+        """The first place in (low, high] where the function, which is so at high, is 0 or less."""
+        low = max(low, high - _FIRST)
+        if low == high or not function(high) < 0.0:
+            return high
+        try:
+            if math.isnan(before) or not function(low) > 0.0:
+                raise ArithmeticError
+            x = scipy.optimize.brentq(lambda x: _number(function(x)), low, high, xtol=1e-14, rtol=1e-15)
+        except ArithmeticError:  # there is no number everywhere, and what is looked for may be the edge of where it is
+            return _switch(lambda x: function(x) <= 0.0, low, high)
+        apart = max(np.spacing(abs(x)), 1e-16)
+        while not function(x) <= 0.0:  # on the far side, so that the criterion holds in the row where the run stops
+            x, apart = min(x + apart, high), 2.0 * apart
+        return x
+
+
+def _number(value: float) -> float:
+    if math.isnan(value):
+        raise ArithmeticError
+    return value
+
+
+def _switch(holds: Callable[[float], bool], low: float, high: float) -> float:
+    """Where, to rounding, a claim that is false at low and true at high becomes true (bisection)."""
+    low = max(low, high - _FIRST)
+    while not high - low <= 1e-15 * max(1.0, abs(high)):
+        middle = 0.5 * (low + high)
+        low, high = (low, middle) if holds(middle) else (middle, high)
+    return high
+
+
+class Watches:
+    """All events of one run.
+
+    Parameters
+    ----------
+    events : tuple of Event
+    flow, start
+        Of the run.
+    """
+
+    def __init__(self, events: tuple[Event, ...], flow, start) -> None:
+        self.flow, self.start, self.watches = flow, start, [_Watch(one) for one in events]
+        self.looks = max((one.looks for one in events), default=1)
+        self.begun = False
+
+    def __bool__(self) -> bool:
+        return bool(self.watches)
+
+    def _rows(self, log_t: np.ndarray, y: np.ndarray) -> Trajectory:
+        return trajectory_type(self.flow)(self.flow, self.start, log_t, y)
+
+    def begin(self, log_t: float, y: np.ndarray) -> int | None:
+        """The first of the events that is met where the run begins, at the state y, if one is."""
+        self.begun, row = True, self._rows(np.array([log_t]), y[None])
+        met = [watch.begin(float(watch.event(row)[0])) for watch in self.watches]
+        return met.index(True) if any(met) else None
+
+    def look(self, first: float, log_t: np.ndarray, y: np.ndarray, sample: Values) -> tuple[float, int] | None:
+        """The log time at which an event is met first, after `first` and up to the end of log_t, and which it is.
+
+        Parameters
+        ----------
+        first : float
+            Where the last look was.
+        log_t, y : (n,) and (n, N) arrays
+            The ends of the steps since.
+        sample : callable
+            Makes the states at other log times in between.
+        """
+        if self.looks > 1:
+            log_t = _between(np.append(first, log_t), self.looks)
+            y = sample(log_t)
+        rows, log_t, found = self._rows(log_t, y), np.append(first, log_t), []
+        for which, watch in enumerate(self.watches):
+
+            def at(x: float, watch: _Watch = watch) -> float:
+                x = np.array([x])
+                return float(watch.event(self._rows(x, sample(x)))[0])
+
+            place = watch.look(watch.event(rows), log_t, functools.cache(at))
+            if place is not None:
+                found.append((float(place), which))
+        return min(found, default=None)
+
+
+def _between(log_t: np.ndarray, parts: int) -> np.ndarray:
+    """The ends of so many parts of each interval between times, of which the first may be -inf."""
+    shares = np.arange(1, parts + 1) / parts
+    begins, ends = log_t[:-1, None], log_t[1:, None]
+    with np.errstate(invalid="ignore"):
+        places = np.where(begins == -np.inf, ends + np.log(shares), begins + (ends - begins) * shares)
+    places[:, -1] = log_t[1:]
+    return places.ravel()
