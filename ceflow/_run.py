@@ -135,6 +135,8 @@ class Run:
             self.nfev, self.nsteps = self.nfev + batch.evaluations, self.nsteps + n
             self.nrejected += batch.rejected
             states = host(batch.y) if self.dense_output else batch.y
+            if self.dense_output:
+                states[0] = host(last)  # in short floats the start is not exact
             known = states if isinstance(states, np.ndarray) else None
             segment = Steps(lambda: field, states, h, log_t, self.method)
             if n and log_t[-1] > self.log_end:
