@@ -37,6 +37,7 @@ class Event(enum.IntEnum):
     NONE = 0
     CHANGE = 1  # what moves the state has to be looked at again: a closed form may take over, a mode has vanished
     REST = 2  # the state has come to rest
+    CROSSING = 3  # a place has been crossed where the field changes: the step is to end there, then as CHANGE
 
 
 class Functions(NamedTuple):

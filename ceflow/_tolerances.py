@@ -17,3 +17,10 @@ SLOWEST = 1e-3
 
 # Fall of the logarithm of a singular value at which a mode that shrinks counts as gone: by 1e-260.
 VANISHED = 600.0
+
+# How far from 0, over rtol, an entry of "relu" counts as being there, which decides of its gate: as far as a step may
+# err. And the least such distance, which is rounding.
+NEAR_SHARE, NEAR_ROUNDING = 0.1, 1e-14
+
+# What is left, over rtol, of the bracket around a place in a step where the field changes: much less than a step errs by.
+CROSSING_SHARE = 1e-3

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._field import CompiledField
+from .._tolerances import NEAR_ROUNDING, NEAR_SHARE
 from ..network import coordinates
 from ..network.chain import LINEAR, RELU, SOFTPLUS, chain_of
 from ..network.layers import Layers, sides
+from .block_gates import choose_gates
 from .blocks_field import Parts, blocks_field
 from .rest import Rest
 
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 _KINDS = {"linear": LINEAR, "relu": RELU, "softplus": SOFTPLUS}
 
 
-def motion(flow: BlockFlow, start: Layers, y: np.ndarray, log_t: float) -> CompiledField | Rest:
+def motion(flow: BlockFlow, start: Layers, y: np.ndarray, log_t: float, rtol: float) -> CompiledField | Rest:
     """The vector field from y on, or Rest where nothing can move."""
     given, modes, maps = flow.objective, flow.is_mode(start), flow.maps
     layers = flow.mode_layers(start, modes)
@@ -77,7 +79,8 @@ def motion(flow: BlockFlow, start: Layers, y: np.ndarray, log_t: float) -> Compi
         matrices=matrices,
         frozen=np.append(frozen, "b" in given.frozen).astype(float),
     )
-    return blocks_field(
+    near = max(NEAR_SHARE * rtol, NEAR_ROUNDING)
+    field = blocks_field(
         parts,
         maps.into,
         maps.back,
@@ -95,7 +98,11 @@ def motion(flow: BlockFlow, start: Layers, y: np.ndarray, log_t: float) -> Compi
         log_unit=flow.log_unit,
         vanished=vanished,
         beta=given.act.beta,
+        near=near,
     )
+    if given.act.name == "relu":
+        choose_gates(field, y, near)
+    return field
 
 
 def _entries(places: np.ndarray, first: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

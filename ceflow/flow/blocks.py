@@ -269,7 +269,7 @@ class BlockFlow(BlockSizes, Flow):
 
     def motion(self, start: Layers, y, log_t: float, rtol: float, atol: float = 0.0, closed_form: bool = True):
         """What carries the state on from y: a vector field, or Rest where nothing can move."""
-        return block_motion.motion(self, start, y, log_t)
+        return block_motion.motion(self, start, y, log_t, rtol)
 
     # -- what follows from a state -------------------------------------------------------------------------------------
 

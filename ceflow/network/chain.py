@@ -3,7 +3,7 @@
 In an adapted basis every layer is a list of blocks, one for each irreducible of the symmetry, and the product of
 layers is the product of blocks. A `Chain` says how the blocks of all layers lie in one flat array. Between layers an
 activation acts entry by entry, on the relations between hidden units and columns; it is the only thing that mixes
-blocks.
+blocks. Of "relu" it is told which way each entry passes, see `gates`.
 """
 
 from __future__ import annotations
@@ -17,11 +17,17 @@ from numba import njit
 from ..kernels import KERNEL
 
 # layout of a chain, after these numbers: for each block the sizes of its sides (depth + 1), the places of its layers
-# (depth), and the places in scratch of the products of its last layers (depth); for each activation, from the last
-# layer to the first, the places of its matrices in `data` and their shape
-BLOCKS, DEPTH, ACTIVATION, PRODUCTS = range(4)
-HEADER = 4
+# (depth), and the places in scratch of the products of its last layers (depth); for each level between layers, from the
+# first layer to the last: the numbers of its blocks and of its entries, the places of its matrices in `data`, its place
+# in scratch, and how many entries are on the levels before; for "relu" the gates of all entries.
+# In scratch, after all of these: where "relu" keeps what `gates` works with.
+BLOCKS, DEPTH, ACTIVATION, PRODUCTS, ENTRIES, GATES, KEPT, NUMBERS, WIDEST, MOST = range(10)
+HEADER = 10
+LEVEL = 6  # numbers of a level
 LINEAR, RELU, SOFTPLUS = range(3)
+SHUT, OPEN, SLIDING, BY_SIGN = range(4)  # gates of "relu"
+VALUE, BELOW, FORCE, DRIFT, SIZE = range(5)  # what is kept of each entry of "relu", one array after another
+MOST_SLIDING = 1000
 
 
 class Level(NamedTuple):
@@ -39,11 +45,11 @@ class Level(NamedTuple):
 
 
 @njit(**KERNEL)
-def _product(a, b, out, rows, inner, columns, transpose_a, transpose_b):
-    """``out = a b`` of flat row-major matrices, either of them transposed."""
+def product(a, b, out, rows, inner, columns, transpose_a=False, transpose_b=False, add=False):
+    """``out = a b`` of flat row-major matrices, either of them transposed; or ``out += a b`` (kernel)."""
     for i in range(rows):
         for j in range(columns):
-            total = 0.0
+            total = out[i * columns + j] if add else 0.0
             for k in range(inner):
                 left = a[k * rows + i] if transpose_a else a[i * inner + k]
                 total += left * (b[j * inner + k] if transpose_b else b[k * columns + j])
@@ -51,7 +57,8 @@ def _product(a, b, out, rows, inner, columns, transpose_a, transpose_b):
 
 
 @njit(**KERNEL)
-def _apply(matrix, x, out):
+def apply(matrix, x, out):
+    """``out = matrix x``, the matrix flat (kernel)."""
     rows, columns = out.size, x.size
     for i in range(rows):
         total = 0.0
@@ -61,17 +68,22 @@ def _apply(matrix, x, out):
 
 
 @njit(**KERNEL)
-def _activate(kind, beta, x, value, slope):
-    """The activation of entries x, and its derivative."""
+def _activate(beta, x, value, slope):
+    """Softplus of entries x, and its derivative."""
     for i in range(x.size):
-        if kind == RELU:
-            slope[i] = 1.0 if x[i] > 0.0 else 0.0
-            value[i] = slope[i] * x[i]
-        else:
-            u = beta * x[i]
-            rest = math.exp(-abs(u))
-            value[i] = (max(u, 0.0) + math.log1p(rest)) / beta
-            slope[i] = 1.0 / (1.0 + rest) if u > 0.0 else rest / (1.0 + rest)
+        u = beta * x[i]
+        rest = math.exp(-abs(u))
+        value[i] = (max(u, 0.0) + math.log1p(rest)) / beta
+        slope[i] = 1.0 / (1.0 + rest) if u > 0.0 else rest / (1.0 + rest)
+
+
+@njit(**KERNEL)
+def _pass(gates, x, kept, slope):
+    """Relu of entries x, by their gates, and its derivative; x is kept."""
+    for i in range(x.size):
+        kept[i] = x[i]
+        slope[i] = 1.0 if gates[i] == OPEN or (gates[i] == BY_SIGN and x[i] > 0.0) else 0.0
+        x[i] *= slope[i]
 
 
 @njit(**KERNEL)
@@ -79,6 +91,7 @@ def forward(chain, matrices, beta, y, scratch):
     """The product of all layers of every block, into `scratch` (kernel)."""
     blocks, depth, kind = chain[BLOCKS], chain[DEPTH], chain[ACTIVATION]
     step, levels = 3 * depth + 1, HEADER + blocks * (3 * depth + 1)
+    gates, kept = chain[chain[GATES] :], scratch[chain[KEPT] :]
     for layer in range(depth - 1, -1, -1):
         for i in range(blocks):
             own = HEADER + i * step
@@ -90,15 +103,18 @@ def forward(chain, matrices, beta, y, scratch):
                     out[j] = weights[j]
             else:
                 after = scratch[chain[own + 2 * depth + 2 + layer] :]
-                _product(weights, after, out, rows, inner, columns, False, False)
+                product(weights, after, out, rows, inner, columns)
         if kind != LINEAR and layer > 0:
-            level = levels + 5 * (layer - 1)
-            size, entries, place = chain[level], chain[level + 1], chain[level + 4]
+            level = levels + LEVEL * (layer - 1)
+            size, entries, place, first = chain[level], chain[level + 1], chain[level + 4], chain[level + 5]
             x = scratch[chain[HEADER + 2 * depth + 1 + layer] :][:size]
             found, slope = scratch[place : place + entries], scratch[place + entries : place + 2 * entries]
-            _apply(matrices[chain[level + 2] :], x, found)
-            _activate(kind, beta, found, found, slope)
-            _apply(matrices[chain[level + 3] :], found, x)
+            apply(matrices[chain[level + 2] :], x, found)
+            if kind == RELU:
+                _pass(gates[first:], found, kept[first:], slope)
+            else:
+                _activate(beta, found, found, slope)
+            apply(matrices[chain[level + 3] :], found, x)
 
 
 @njit(**KERNEL)
@@ -107,7 +123,7 @@ def backward(chain, matrices, beta, y, scratch, residual, dy):
     (kernel). `scratch` is as `forward` left it; its last PRODUCTS numbers are worked in."""
     blocks, depth, kind = chain[BLOCKS], chain[DEPTH], chain[ACTIVATION]
     step, levels = 3 * depth + 1, HEADER + blocks * (3 * depth + 1)
-    spare = scratch[chain[PRODUCTS] :]
+    spare, kept = scratch[chain[PRODUCTS] :], scratch[chain[KEPT] :]
     for layer in range(depth):
         for i in range(blocks):
             own = HEADER + i * step
@@ -121,19 +137,25 @@ def backward(chain, matrices, beta, y, scratch, residual, dy):
                     velocity[j] = gradient[j]
             else:
                 after = scratch[chain[own + 2 * depth + 2 + layer] :]
-                _product(gradient, after, velocity, rows, columns, inner, False, True)
+                product(gradient, after, velocity, rows, columns, inner, False, True)
                 below = spare[chain[own + 2 * depth + 2 + layer] - chain[HEADER + 2 * depth + 2 + layer] :]
-                _product(y[chain[own + depth + 1 + layer] :], gradient, below, inner, rows, columns, True, False)
+                product(y[chain[own + depth + 1 + layer] :], gradient, below, inner, rows, columns, True, False)
         if layer < depth - 1:
-            size = chain[levels + 5 * layer]
+            level = levels + LEVEL * layer
+            size = chain[level]
             if kind != LINEAR:
-                level = levels + 5 * layer
-                entries, place = chain[level + 1], chain[level + 4]
+                entries, place, first = chain[level + 1], chain[level + 4], chain[level + 5]
                 found, slope = scratch[place : place + entries], scratch[place + entries : place + 2 * entries]
-                _apply(matrices[chain[level + 2] :], spare[:size], found)
-                for j in range(entries):
-                    found[j] *= slope[j]
-                _apply(matrices[chain[level + 3] :], found, residual[:size])
+                apply(matrices[chain[level + 2] :], spare[:size], found)
+                if kind == RELU:
+                    below, force = kept[BELOW * chain[ENTRIES] + first :], kept[FORCE * chain[ENTRIES] + first :]
+                    for j in range(entries):
+                        below[j] = found[j]
+                        found[j] = slope[j] * found[j] + force[j]
+                else:
+                    for j in range(entries):
+                        found[j] *= slope[j]
+                apply(matrices[chain[level + 3] :], found, residual[:size])
             else:
                 for j in range(size):
                     residual[j] = spare[j]
@@ -170,18 +192,22 @@ def chain_of(
     in_scratch = (np.cumsum(order) - order).reshape(products.T.shape).T
     total = int(order.sum())
     rows = np.concatenate([sides, places, in_scratch], axis=1)
-    matrices, place, found = [], 0, []
+    matrices, place, found, count = [], 0, [], 0
     for layer in range(1, depth):
         size = int(products[:, layer].sum())
         if kind == LINEAR:
-            found.append([size, 0, 0, 0, 0])
+            found.append([size, 0, 0, 0, 0, 0])
             continue
         level = levels[layer - 1]
         entries = len(level.to_entries)
-        found.append([size, entries, place, place + level.to_entries.size, total])
+        found.append([size, entries, place, place + level.to_entries.size, total, count])
         matrices += [level.to_entries.ravel(), level.to_blocks.ravel()]
-        place, total = place + 2 * level.to_entries.size, total + 2 * entries
-    header = [blocks, depth, kind, total]
-    chain = np.concatenate([header, rows.ravel(), np.array(found, np.int64).ravel()]).astype(np.int64)
-    widest = int(products.sum(axis=0).max()) if blocks else 0
-    return chain, np.concatenate(matrices) if matrices else np.empty(0), int(areas.sum()), total + widest
+        place, total, count = place + 2 * level.to_entries.size, total + 2 * entries, count + entries
+    numbers, widest = int(areas.sum()), int(products.sum(axis=0).max()) if blocks else 0
+    gates = np.full(count if kind == RELU else 0, BY_SIGN)
+    most = min(gates.size, MOST_SLIDING)
+    kept = 5 * gates.size + numbers + 3 * widest + most * (most + 1) if kind == RELU else 0
+    first = HEADER + rows.size + LEVEL * len(found)
+    header = [blocks, depth, kind, total + kept, count, first, total, numbers, widest, most]
+    chain = np.concatenate([header, rows.ravel(), np.array(found, np.int64).ravel(), gates]).astype(np.int64)
+    return chain, np.concatenate(matrices) if matrices else np.empty(0), numbers, total + kept + widest

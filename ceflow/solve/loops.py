@@ -15,17 +15,18 @@ from numba import njit
 
 from .._arrays import host
 from .._field import Event, Functions, combine
+from .._tolerances import CROSSING_SHARE
 from ..kernels import KERNEL
 from ..kernels.linking import call
 from .clock import time_by_samples, time_by_stages
-from .controller import combined, ended, longer, shorter
+from .controller import SMALLEST_STEP, combined, ended, longer, shorter
 from .method import ERROR, NEW, PROBE, START, ZERO, Method, Work
 from .outcome import Outcome
 
 _RUNNING, _REACHED, _CHANGED, _AT_REST = (
     int(outcome) for outcome in (Outcome.RUNNING, Outcome.REACHED, Outcome.CHANGED, Outcome.AT_REST)
 )
-_CHANGE, _REST = int(Event.CHANGE), int(Event.REST)
+_CROSSING, _REST = int(Event.CROSSING), int(Event.REST)
 _PREVIOUS = 1.0  # what the error of the step before counts as where there is none
 
 
@@ -79,6 +80,8 @@ def advance_compiled(
     states, phi, order = work.states, work.phi, method.order
     log_t, h, previous = state[0], state[3], state[4]
     done, evaluations, rejected, known, outcome = 0, 0, 0, 0, _RUNNING
+    # the longest step that crosses no change of the field, the shortest that does, and how near they are to come
+    clear, crossed, bracket, usual = 0.0, np.inf, max(CROSSING_SHARE * rtol, 2.0 * SMALLEST_STEP), h
     if math.isnan(state[1]):
         evaluate_compiled(f, method, work, h, 0, 1)
         evaluations = 1
@@ -104,13 +107,21 @@ def advance_compiled(
         if not (error <= 1.0 and log_t_new >= log_t):
             h, previous, rejected = shorter(h, error, order), _PREVIOUS, rejected + 1
             continue
+        event = call(f.event, (f.data, f.layout, f.scratch, states[n + NEW], states[last], rtol))
+        if event == _CROSSING:
+            usual, crossed = (h if crossed == np.inf else usual), h
+        else:
+            usual, clear = (longer(h, error, previous, order) if crossed == np.inf else usual), h
+        if crossed < np.inf and not (event == _CROSSING and crossed - clear <= bracket):  # bisection
+            h, rejected = 0.5 * (clear + crossed) if crossed - clear > bracket else crossed, rejected + 1
+            continue
         knots_h[done], knots_log_t[done] = h, log_t_new
         _copy(states[n + NEW], knots_y[done])
-        done, log_t, h, previous = done + 1, log_t_new, longer(h, error, previous, order), error
+        done, log_t, h, previous, clear, crossed = done + 1, log_t_new, usual, error, 0.0, np.inf
         if log_t >= log_t_end:
             outcome = _REACHED
             break
-        outcome = _outcome_compiled(f, states[n + NEW], states[last], rtol)
+        outcome = _RUNNING if event == 0.0 else _AT_REST if event == _REST else _CHANGED
         _copy(states[n + NEW], states[n + START])
         _copy(states[last], states[0])
         phi[0, 0], phi[1, 0] = phi[0, last], phi[1, last]
