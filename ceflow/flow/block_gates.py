@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from .._field import CompiledField
-from ..network.chain import BELOW, DRIFT, FORCE, MOST_SLIDING, OPEN, SHUT, SIZE, SLIDING, VALUE
+from ..network.chain import BELOW, DRIFT, FORCE, MOST_SLIDING, OPEN, SHUT, SIZE, SLIDING, SLOW, VALUE
 from .blocks_field import entries_of
 
-_ROUNDING = 1e-13  # of a share, and of a velocity over its size
+_ROUNDING = 1e-13  # of a share
 
 
-def choose_gates(field: CompiledField, y: np.ndarray, near: float) -> None:
+def choose_gates(field: CompiledField, y: np.ndarray) -> None:
     """Sets the gates of a field for the way on from y.
 
     An entry away from 0 passes by its sign. One at 0 is open if it then moves up, shut if it then moves down, and
@@ -21,16 +21,16 @@ def choose_gates(field: CompiledField, y: np.ndarray, near: float) -> None:
     """
     velocity = np.empty(field.size)
     gates, kept = entries_of(field, y, velocity)
-    value, size = kept[VALUE].copy(), kept[SIZE]
+    value, size = kept[VALUE].copy(), kept[SIZE].copy()
     gates[:] = np.where(value > 0.0, OPEN, SHUT)
-    at_zero = np.flatnonzero(np.abs(value) <= 2.0 * near * size)
+    at_zero = np.flatnonzero(np.abs(value) <= 2.0 * size)
     if not at_zero.size:
         return
     seen = set()
     while True:
         _, kept = entries_of(field, y, velocity)
         own, below, force, drift = gates[at_zero], kept[BELOW, at_zero], kept[FORCE, at_zero], kept[DRIFT, at_zero]
-        small = _ROUNDING * np.abs(kept[DRIFT]).max()
+        small = kept[SLOW, at_zero]
         falls = below < 0.0  # the more it is open, the more the entry is pushed down: else nothing keeps it at 0
         share = np.divide(force, below, out=np.zeros(len(own)), where=falls)
         to = np.where(falls, SLIDING, np.where(drift > 0.0, OPEN, SHUT))

@@ -101,7 +101,7 @@ def motion(flow: BlockFlow, start: Layers, y: np.ndarray, log_t: float, rtol: fl
         near=near,
     )
     if given.act.name == "relu":
-        choose_gates(field, y, near)
+        choose_gates(field, y)
     return field
 
 

@@ -20,9 +20,9 @@ from ..kernels import KERNEL
 from ..kernels.linking import call, linked, part, pointer, vector
 from ..kernels.walsh import empty
 from ..losses import Loss
-from ..network.chain import ACTIVATION, ENTRIES, GATES, KEPT, RELU, SIZE, backward, forward
+from ..network.chain import ACTIVATION, ENTRIES, GATES, KEPT, RELU, backward, forward
 from ..network.coordinates import singular_values
-from ..network.gates import backward_gated, left, sizes
+from ..network.gates import backward_gated, left, measure
 from ..symmetry import LinearMap
 
 _NONE, _CHANGE, _REST, _CROSSING = int(Event.NONE), int(Event.CHANGE), int(Event.REST), int(Event.CROSSING)
@@ -370,7 +370,7 @@ class Entries(NamedTuple):
     Attributes
     ----------
     gates : (E,) of `network.chain`; to be changed in place
-    kept : (5, E) of `network.chain`
+    kept : (6, E) of `network.chain`
     """
 
     gates: np.ndarray
@@ -382,6 +382,6 @@ def entries_of(field: CompiledField, y: np.ndarray, velocity: np.ndarray) -> Ent
     field.rates(y, velocity)
     layout, scratch = field.functions.layout, field.functions.scratch
     chain, products = layout[layout[_CHAIN] : layout[_LAYER_ENDS]], scratch[layout[_PRODUCTS] : layout[_END]]
-    kept = products[chain[KEPT] :][: 5 * chain[ENTRIES]].reshape(5, -1)
-    sizes(chain, y[layout[_MODES] :], products, kept[SIZE])
+    kept = products[chain[KEPT] :][: 6 * chain[ENTRIES]].reshape(6, -1)
+    measure(chain, y[layout[_MODES] :], products, field.functions.data[_NEAR])
     return Entries(chain[chain[GATES] :], kept)

@@ -18,7 +18,7 @@ from numba import njit
 from ..kernels import KERNEL
 from .chain import (
     BELOW, BLOCKS, DEPTH, DRIFT, ENTRIES, FORCE, GATES, HEADER, KEPT, LEVEL, MOST, NUMBERS, OPEN, SIZE, SLIDING,
-    VALUE, WIDEST, apply, backward, product,
+    SLOW, VALUE, WIDEST, apply, backward, product,
 )  # fmt: skip
 
 _DEPENDENT = 1e-12  # of a diagonal element: what is left of it where a sliding entry moves as others do
@@ -95,7 +95,7 @@ def backward_gated(chain, matrices, beta, y, scratch, residual, frozen, fading, 
     entries, numbers, widest = chain[ENTRIES], chain[NUMBERS], chain[WIDEST]
     gates, kept = chain[chain[GATES] :], scratch[chain[KEPT] :]
     value, force, drift = kept[VALUE * entries :], kept[FORCE * entries :], kept[DRIFT * entries :]
-    room = kept[5 * entries :]
+    slow, room = kept[SLOW * entries :], kept[6 * entries :]
     top, unit, room = room[:widest], room[widest : widest + numbers], room[widest + numbers :]
     size = 0  # numbers of the blocks of logits
     for i in range(chain[BLOCKS]):
@@ -108,12 +108,14 @@ def backward_gated(chain, matrices, beta, y, scratch, residual, frozen, fading, 
     for j in range(size):
         top[j] = residual[j]
     _velocity(chain, matrices, beta, y, scratch, residual, frozen, dy, room)
-    if count == 0:
-        return
     squares = speeds = 0.0
     for j in range(numbers):
         squares, speeds = squares + y[j] * y[j], speeds + dy[j] * dy[j]
-    speed = PULL * (math.sqrt(speeds / squares) + fading)
+    speed = PULL * (math.sqrt(speeds / squares) + fading) if squares > 0.0 else 0.0
+    for e in range(entries):
+        slow[e] = speed
+    if count == 0:
+        return
     x, matrix, k = room[2 * widest :], room[2 * widest + chain[MOST] :], 0
     for e in range(entries):
         if gates[e] == SLIDING:
@@ -142,10 +144,12 @@ def backward_gated(chain, matrices, beta, y, scratch, residual, frozen, fading, 
 
 
 @njit(**KERNEL)
-def sizes(chain, y, scratch, out):
-    """What each entry of "relu" is small against: its layer's norm times that of what the layer acts on (kernel)."""
+def measure(chain, y, scratch, near):
+    """How far from 0 each entry of "relu" counts as 0, that is `near` times the norm of its layer and of what that acts
+    on, and how slowly it is to move to count as resting (kernel)."""
     blocks, depth = chain[BLOCKS], chain[DEPTH]
     levels, step = HEADER + blocks * (3 * depth + 1), 3 * depth + 1
+    size, slow = scratch[chain[KEPT] + SIZE * chain[ENTRIES] :], scratch[chain[KEPT] + SLOW * chain[ENTRIES] :]
     for layer in range(1, depth):
         weights = inputs = 0.0
         for i in range(blocks):
@@ -159,22 +163,24 @@ def sizes(chain, y, scratch, out):
                     inputs += scratch[j] * scratch[j]
         level = levels + LEVEL * (layer - 1)
         for j in range(chain[level + 5], chain[level + 5] + chain[level + 1]):
-            out[j] = math.sqrt(weights) * (math.sqrt(inputs) if layer < depth - 1 else 1.0)
+            size[j] = near * math.sqrt(weights) * (math.sqrt(inputs) if layer < depth - 1 else 1.0)
+            slow[j] *= size[j]
 
 
 @njit(**KERNEL)
-def left(chain, y, scratch, tolerance):
+def left(chain, y, scratch, near):
     """Whether an entry has left the side that its gate is for, or a gate [0, 1] (kernel)."""
     entries, kept = chain[ENTRIES], scratch[chain[KEPT] :]
     gates, value, below = chain[chain[GATES] :], kept[VALUE * entries :], kept[BELOW * entries :]
-    force, drift, size = kept[FORCE * entries :], kept[DRIFT * entries :], kept[SIZE * entries :]
-    sizes(chain, y, scratch, size)
+    force, drift = kept[FORCE * entries :], kept[DRIFT * entries :]
+    size, slow = kept[SIZE * entries :], kept[SLOW * entries :]
+    measure(chain, y, scratch, near)
     for e in range(entries):
         if gates[e] == SLIDING:
             if not (below[e] < 0.0 and (1.0 + BEYOND) * below[e] <= force[e] <= -BEYOND * below[e]):
                 return True
         else:
             side = 1.0 if gates[e] == OPEN else -1.0
-            if side * value[e] < -tolerance * size[e] or (side * value[e] < 0.0 and side * drift[e] < 0.0):
+            if side * value[e] < -size[e] or (side * value[e] < 0.0 and side * drift[e] < -slow[e]):
                 return True
     return False
