@@ -22,7 +22,7 @@ def choose_gates(field: CompiledField, y: np.ndarray) -> None:
     velocity = np.empty(field.size)
     gates, kept = entries_of(field, y, velocity)
     value, size = kept[VALUE].copy(), kept[SIZE].copy()
-    gates[:] = np.where(value > 0.0, OPEN, SHUT)
+    gates[:] = np.where(value > 2.0 * size, OPEN, SHUT)
     at_zero = np.flatnonzero(np.abs(value) <= 2.0 * size)
     if not at_zero.size:
         return

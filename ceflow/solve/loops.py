@@ -96,28 +96,30 @@ def advance_compiled(
         evaluate_compiled(f, method, work, h, 1, last + 1)
         evaluations, known = evaluations + last, last + 1
         error = _error_compiled(f, method, work, h, rtol, atol)
-        log_t_new = log_t
-        if error <= 1.0 and phi[0, last] < np.inf:
+        log_t_new, bracketed = log_t, crossed < np.inf  # then a longer step was right
+        if (error <= 1.0 or bracketed) and phi[0, last] < np.inf:
             log_t_new, time_error = time_by_stages(phi, h, log_t, method, has_equilibria)
             if not time_error <= rtol:
                 evaluate_compiled(f, method, work, h, last + 1, places)
                 evaluations, known = evaluations + places - last - 1, places
                 log_t_new, time_error = time_by_samples(phi, h, log_t, method, work.series, work.scratch, rtol)
                 error = max(error, time_error)
-        if not (error <= 1.0 and log_t_new >= log_t):
+        if not ((error <= 1.0 or bracketed) and log_t_new >= log_t):
             h, previous, rejected = shorter(h, error, order), _PREVIOUS, rejected + 1
             continue
         event = call(f.event, (f.data, f.layout, f.scratch, states[n + NEW], states[last], rtol))
+        if not bracketed:
+            usual = longer(h, error, previous, order)
         if event == _CROSSING:
-            usual, crossed = (h if crossed == np.inf else usual), h
+            crossed = h
         else:
-            usual, clear = (longer(h, error, previous, order) if crossed == np.inf else usual), h
+            clear = h
         if crossed < np.inf and not (event == _CROSSING and crossed - clear <= bracket):  # bisection
             h, rejected = 0.5 * (clear + crossed) if crossed - clear > bracket else crossed, rejected + 1
             continue
         knots_h[done], knots_log_t[done] = h, log_t_new
         _copy(states[n + NEW], knots_y[done])
-        done, log_t, h, previous, clear, crossed = done + 1, log_t_new, usual, error, 0.0, np.inf
+        done, log_t, h, previous, clear, crossed = done + 1, log_t_new, usual, min(error, 1.0), 0.0, np.inf
         if log_t >= log_t_end:
             outcome = _REACHED
             break
