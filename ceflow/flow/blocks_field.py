@@ -20,7 +20,7 @@ from ..kernels import KERNEL
 from ..kernels.linking import call, linked, part, pointer, vector
 from ..kernels.walsh import empty
 from ..losses import Loss
-from ..network.chain import ACTIVATION, ENTRIES, GATES, KEPT, RELU, backward, forward
+from ..network.chain import ACTIVATION, ENTRIES, GATES, KEPT, LINEAR, RELU, backward, forward
 from ..network.coordinates import singular_values
 from ..network.gates import backward_gated, left, measure
 from ..symmetry import LinearMap
@@ -234,8 +234,8 @@ def _rates(data, layout, scratch, y, dy, a):
                     continue
                 speeds, most = speeds + mine[j] * mine[j], max(most, decay[j])
                 mine[j] -= decay[j] * fading * theirs[j]
+            squares = max(squares, _least(layout, i) * all_squares)
             if biased and i == 0:
-                squares = max(squares, _BIAS_FLOOR * all_squares)
                 for f in range(fibres):
                     squares += bias[f] * bias[f]
                     if frozen[layers] > 0.0:
@@ -262,13 +262,23 @@ def _rates(data, layout, scratch, y, dy, a):
 
 
 @njit(**KERNEL)
+def _least(layout, i):
+    """The share of all squares that a block counts as at least (kernel)."""
+    if layout[layout[_CHAIN] + ACTIVATION] != LINEAR:
+        return 1.0  # which mixes blocks, so that one may pass through 0
+    return _BIAS_FLOOR if i == 0 and layout[_BIAS] else 0.0
+
+
+@njit(**KERNEL)
 def _speed(data, layout, y, dy):
     """Root mean square of the relative velocities of modes and blocks (kernel)."""
-    total = 0.0
+    total = all_squares = 0.0
     for i in range(layout[_MODES]):
         total += dy[i] * dy[i]
     for i in range(layout[_BLOCKS]):
-        squares, speeds = _group(layout, y, i), _group(layout, dy, i)
+        all_squares += _group(layout, y, i)
+    for i in range(layout[_BLOCKS]):
+        squares, speeds = max(_group(layout, y, i), _least(layout, i) * all_squares), _group(layout, dy, i)
         total += speeds / squares if squares > 0.0 else 0.0
     return math.sqrt(total * data[_INVERSE_COUNT])
 
@@ -304,8 +314,7 @@ def _norm(data, layout, scratch, error, y, dy, rtol, atol):
         squares += y[j] * y[j]
     for i in range(blocks):
         own, wrong = _group(layout, y, i), _group(layout, error, i)
-        if i == 0 and layout[_BIAS]:
-            own = max(own, _BIAS_FLOOR * squares)
+        own = max(own, _least(layout, i) * squares)
         if wrong == 0.0:
             continue
         ratio = math.sqrt(wrong) / (level * math.sqrt(own) + atol) if own > 0.0 or atol > 0.0 else np.inf
