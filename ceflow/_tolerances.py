@@ -22,5 +22,6 @@ VANISHED = 600.0
 # err. And the least such distance, which is rounding.
 NEAR_SHARE, NEAR_ROUNDING = 0.1, 1e-14
 
-# What is left, over rtol, of the bracket around a place in a step where the field changes: much less than a step errs by.
+# What is left, over rtol, of the bracket around a place in a step where the field changes: much less than a step may
+# err by.
 CROSSING_SHARE = 1e-3

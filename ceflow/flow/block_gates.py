@@ -1,49 +1,129 @@
-"""The gates of "relu" in a field of blocks, chosen from a state alone."""
+"""The gates of "relu" in a field of blocks: what the field calls, and how they are chosen, from a state alone."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 
 from .._field import CompiledField
-from ..network.chain import BELOW, DRIFT, FORCE, MOST_SLIDING, OPEN, SHUT, SIZE, SLIDING, SLOW, VALUE
-from .blocks_field import entries_of
+from ..kernels.linking import FLOAT, FLOATS, INTEGERS, linked, part, vector
+from ..network.chain import (
+    BELOW,
+    DRIFT,
+    EACH,
+    ENTRIES,
+    FORCE,
+    GATES,
+    KEPT,
+    MOST_SLIDING,
+    OPEN,
+    SHUT,
+    SIZE,
+    SLIDING,
+    SLOW,
+    VALUE,
+)  # fmt: skip
+from ..network.gates import backward_gated, left, measure
+from .blocks_field import (
+    _BETA,
+    _CHAIN,
+    _END,
+    _FROZEN,
+    _LAYER_ENDS,
+    _LAYERS,
+    _MATRICES,
+    _MODES,
+    _NEAR,
+    _PRODUCTS,
+    _R,
+)  # fmt: skip
 
 _ROUNDING = 1e-13  # of a share
 
 
-def choose_gates(field: CompiledField, y: np.ndarray) -> None:
+@linked(FLOATS, INTEGERS, FLOATS, FLOATS, FLOATS, FLOAT)
+def _pull_back(data, layout, scratch, y, dy, fading):
+    layers = layout[_LAYERS]
+    chain = part(layout, layout[_CHAIN], layout[_LAYER_ENDS] - layout[_CHAIN])
+    matrices = part(data, layout[_MATRICES], layout[_FROZEN] - layout[_MATRICES])
+    residual = part(scratch, layout[_R], layout[_PRODUCTS] - layout[_R])
+    products = part(scratch, layout[_PRODUCTS], layout[_END] - layout[_PRODUCTS])
+    y, dy, frozen = vector(y, layers), vector(dy, layers), part(data, layout[_FROZEN], layers)
+    backward_gated(chain, matrices, data[_BETA], y, products, residual, frozen, fading, dy)
+    return 0.0
+
+
+@linked(FLOATS, INTEGERS, FLOATS, FLOATS)
+def _left(data, layout, scratch, y):
+    chain = part(layout, layout[_CHAIN], layout[_LAYER_ENDS] - layout[_CHAIN])
+    products = part(scratch, layout[_PRODUCTS], layout[_END] - layout[_PRODUCTS])
+    return 1.0 if left(chain, vector(y, layout[_LAYERS]), products, data[_NEAR]) else 0.0
+
+
+def addresses() -> tuple[int, int]:
+    """Of what a field with "relu" calls for its velocities, and to see whether the gates still hold."""
+    return _pull_back.address, _left.address
+
+
+class Entries(NamedTuple):
+    """What a field with "relu" says of the E entries that it acts on.
+
+    Attributes
+    ----------
+    gates : (E,) ints of `network.chain`; to be changed in place
+    kept : (6, E) of `network.chain`
+    """
+
+    gates: np.ndarray
+    kept: np.ndarray
+
+
+def entries_of(field: CompiledField, y: np.ndarray) -> Entries:
+    """The entries of "relu" at a state, whose rates are evaluated."""
+    field.rates(y, np.empty(field.size))
+    layout, scratch = field.functions.layout, field.functions.scratch
+    chain, products = layout[layout[_CHAIN] : layout[_LAYER_ENDS]], scratch[layout[_PRODUCTS] : layout[_END]]
+    measure(chain, y[layout[_MODES] :], products, field.functions.data[_NEAR])
+    kept = products[chain[KEPT] :][: EACH * chain[ENTRIES]].reshape(EACH, -1)
+    return Entries(chain[chain[GATES] :], kept)
+
+
+def choose(field: CompiledField, y: np.ndarray) -> None:
     """Sets the gates of a field for the way on from y.
 
-    An entry away from 0 passes by its sign. One at 0 is open if it then moves up, shut if it then moves down, and
-    slides if neither, where the gate that keeps it there is in [0, 1]. What one does depends on the gates of all
-    others, so from their signs on they are put right one at a time, the one that is most wrong first: where a
-    choice is not unique, it is the one next to the signs.
+    An entry away from 0 passes by its sign. One at 0 is open if it then moves up, shut if it then does not, and slides
+    if neither, where the gate that keeps it there is in [0, 1]. What one does depends on the gates of all others. So
+    they all begin shut, as relu has slope 0 at 0, and are put right one at a time, the one that is most wrong first.
+    Where more than one choice is right, which needs an entry that is pushed away from 0 or that nothing moves, it is
+    the one that this comes to.
+
+    Raises
+    ------
+    RuntimeError
+        If this comes to no end.
     """
-    velocity = np.empty(field.size)
-    gates, kept = entries_of(field, y, velocity)
-    value, size = kept[VALUE].copy(), kept[SIZE].copy()
-    gates[:] = np.where(value > 2.0 * size, OPEN, SHUT)
-    at_zero = np.flatnonzero(np.abs(value) <= 2.0 * size)
-    if not at_zero.size:
-        return
-    seen = set()
-    while True:
-        _, kept = entries_of(field, y, velocity)
-        own, below, force, drift = gates[at_zero], kept[BELOW, at_zero], kept[FORCE, at_zero], kept[DRIFT, at_zero]
-        small = kept[SLOW, at_zero]
-        falls = below < 0.0  # the more it is open, the more the entry is pushed down: else nothing keeps it at 0
-        share = np.divide(force, below, out=np.zeros(len(own)), where=falls)
-        to = np.where(falls, SLIDING, np.where(drift > 0.0, OPEN, SHUT))
-        wrong = np.where(((own == OPEN) & (drift < -small)) | ((own == SHUT) & (drift > small)), np.abs(drift), 0.0)
-        slides = own == SLIDING
-        to[slides] = np.where(falls, np.where(share > 0.5, OPEN, SHUT), to)[slides]
-        beyond = np.where(falls, np.maximum(-share, share - 1.0), 1.0)
-        wrong[slides] = np.where(beyond > _ROUNDING, beyond, 0.0)[slides]
-        worst = np.argmax(wrong)
-        if wrong[worst] == 0.0:
+    gates, kept = entries_of(field, y)
+    value, near = kept[VALUE].copy(), 2.0 * kept[SIZE]
+    gates[:] = np.where(value > near, OPEN, SHUT)
+    free, seen = np.flatnonzero(np.abs(value) <= near), set()
+    while free.size:
+        own, (below, force, drift, slow) = gates[free], entries_of(field, y).kept[[BELOW, FORCE, DRIFT, SLOW]][:, free]
+        falls = below < 0.0  # an open gate pushes the entry down: else nothing keeps it at 0
+        share = np.divide(force, below, out=np.full(len(own), -1.0), where=falls)
+        slides, up = own == SLIDING, drift > 0.0
+        beyond = np.maximum(-share, share - 1.0)
+        off = np.where(own == OPEN, drift < -slow, drift > slow)
+        wrong = np.where(slides, np.where(beyond > _ROUNDING, beyond, 0.0), np.where(off, np.abs(drift), 0.0))
+        if not wrong.any():
             return
-        gates[at_zero[worst]] = to[worst]
-        key = gates[at_zero].tobytes()
-        if key in seen or np.count_nonzero(gates == SLIDING) > MOST_SLIDING:
-            raise RuntimeError("relu: no gates keep these entries at 0")
-        seen.add(key)
+        better = np.where(falls, np.where(slides, np.where(share > 0.5, OPEN, SHUT), SLIDING), np.where(up, OPEN, SHUT))
+        worst = np.argmax(wrong)
+        gates[free[worst]] = better[worst]
+        tried = gates[free].tobytes()
+        if tried in seen or np.count_nonzero(gates == SLIDING) > MOST_SLIDING:
+            raise RuntimeError(
+                f"the gates of {free.size} inputs of relu that are 0 cannot be told; start elsewhere, or use "
+                'activation="softplus:BETA"'
+            )
+        seen.add(tried)

@@ -12,7 +12,7 @@ from .._tolerances import NEAR_ROUNDING, NEAR_SHARE
 from ..network import coordinates
 from ..network.chain import LINEAR, RELU, SOFTPLUS, chain_of
 from ..network.layers import Layers, sides
-from .block_gates import choose_gates
+from . import block_gates
 from .blocks_field import Parts, blocks_field
 from .rest import Rest
 
@@ -79,7 +79,7 @@ def motion(flow: BlockFlow, start: Layers, y: np.ndarray, log_t: float, rtol: fl
         matrices=matrices,
         frozen=np.append(frozen, "b" in given.frozen).astype(float),
     )
-    near = max(NEAR_SHARE * rtol, NEAR_ROUNDING)
+    gated = given.act.name == "relu"
     field = blocks_field(
         parts,
         maps.into,
@@ -98,10 +98,11 @@ def motion(flow: BlockFlow, start: Layers, y: np.ndarray, log_t: float, rtol: fl
         log_unit=flow.log_unit,
         vanished=vanished,
         beta=given.act.beta,
-        near=near,
+        near=max(NEAR_SHARE * rtol, NEAR_ROUNDING),
+        gates=block_gates.addresses() if gated else (0, 0),
     )
-    if given.act.name == "relu":
-        choose_gates(field, y)
+    if gated:
+        block_gates.choose(field, y)
     return field
 
 

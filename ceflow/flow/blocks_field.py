@@ -20,9 +20,8 @@ from ..kernels import KERNEL
 from ..kernels.linking import call, linked, part, pointer, vector
 from ..kernels.walsh import empty
 from ..losses import Loss
-from ..network.chain import ACTIVATION, ENTRIES, GATES, KEPT, LINEAR, RELU, backward, forward
+from ..network.chain import ACTIVATION, LINEAR, backward, forward
 from ..network.coordinates import singular_values
-from ..network.gates import backward_gated, left, measure
 from ..symmetry import LinearMap
 
 _NONE, _CHANGE, _REST, _CROSSING = int(Event.NONE), int(Event.CHANGE), int(Event.REST), int(Event.CROSSING)
@@ -31,8 +30,8 @@ _NONE, _CHANGE, _REST, _CROSSING = int(Event.NONE), int(Event.CHANGE), int(Event
 # the parts that are floats. Each part begins where `layout` says, at _PLACES.
 (_MODES, _ROWS, _FIBRES, _ENTRIES, _RELATIONS, _BLOCK_ENTRIES, _LAYERS, _BLOCKS, _BIAS, _SQUARED) = range(10)
 _EQUILIBRIA = 10
-(_RESIDUAL, _MARGINS, _FORCES, _TO_MARGINS, _TO_FORCES, _OWN_RATES) = range(11, 17)
-_PLACES = 17
+(_RESIDUAL, _MARGINS, _FORCES, _TO_MARGINS, _TO_FORCES, _OWN_RATES, _GATED, _LEFT) = range(11, 19)
+_PLACES = 19
 (_CLASSES, _DECAY, _BIAS_DECAY, _LOG_UNIT, _COUNTERFORCE, _VANISHED, _BETA, _INVERSE_COUNT, _NEAR) = range(9)
 _NUMBERS = 9
 
@@ -98,9 +97,8 @@ _INTEGERS = 6  # of the parts
     _PLACES + 14, _PLACES + 23
 )
 _SCRATCH = _PLACES + 23  # where the spaces of `scratch` begin, and after them where the parts do
-(_WORK, _SPARE, _MARGIN, _SHARE, _FORCE, _SINGULAR, _COORDINATE_GAIN, _RATE, _SCALES, _VELOCITY, _R, _PRODUCTS, _END) = (
-    range(_SCRATCH, _SCRATCH + 13)
-)
+(_WORK, _SPARE, _MARGIN, _SHARE, _FORCE, _SINGULAR, _COORDINATE_GAIN, _RATE, _SCALES) = range(_SCRATCH, _SCRATCH + 9)
+(_VELOCITY, _R, _PRODUCTS, _END) = range(_SCRATCH + 9, _SCRATCH + 13)
 _HEADER = _SCRATCH + 13
 _BIAS_FLOOR = 1e-8  # of all squares: what counts as the size of a bias, and of the constants' block, that begin at 0
 
@@ -215,9 +213,8 @@ def _rates(data, layout, scratch, y, dy, a):
                     total += bias_gain[f * fibres + g] * residual[f * fibres + g]
                 velocity[modes + layers + f] = total
         decay, frozen = part(data, layout[_LAYER_DECAY] + 1, layers), part(data, layout[_FROZEN], layers + 1)
-        if chain[ACTIVATION] == RELU:
-            fading_most = data[_DECAY] * fading
-            backward_gated(chain, matrices, data[_BETA], theirs, products, residual, frozen, fading_most, mine)
+        if layout[_GATED] != 0:
+            call(layout[_GATED], (data, layout, scratch, theirs, mine, data[_DECAY] * fading))
         else:
             backward(chain, matrices, data[_BETA], theirs, products, residual, mine)
         ends = part(layout, layout[_LAYER_ENDS], blocks)
@@ -332,11 +329,10 @@ def _event(data, layout, scratch, y, dy, rtol):
     for i in range(modes):
         if active[i] > 0.0 and -direction[i] * y[i] > data[_VANISHED]:
             return _CHANGE
-    chain = part(layout, layout[_CHAIN], layout[_LAYER_ENDS] - layout[_CHAIN])
-    if chain[ACTIVATION] == RELU:
+    if layout[_LEFT] != 0:
         velocity, a = part(scratch, layout[_VELOCITY], size + 1), part(scratch, layout[_VELOCITY] + size, 1)
         call(layout[_OWN_RATES], (data, layout, scratch, y, velocity, a))
-        if left(chain, y[modes:], part(scratch, layout[_PRODUCTS], layout[_END] - layout[_PRODUCTS]), data[_NEAR]):
+        if call(layout[_LEFT], (data, layout, scratch, y[modes:])) > 0.0:
             return _CROSSING
     if layout[_EQUILIBRIA] and _speed(data, layout, y, dy) <= max(REST_SPEED * rtol, REST_ROUNDING):
         return _REST
@@ -349,15 +345,15 @@ def _event(data, layout, scratch, y, dy, rtol):
 def blocks_field(
     parts: Parts, margins: LinearMap, forces: LinearMap, loss: Loss, *, classes: float, entries: int, relations: int,
     bias: bool, squared: bool, chain_scratch: int, rows: int, count: float, decay: float, bias_decay: float,
-    log_unit: float, vanished: float, beta: float, near: float,
+    log_unit: float, vanished: float, beta: float,
+    near: float = 0.0, gates: tuple[int, int] = (0, 0),
 ) -> CompiledField:  # fmt: skip
-    """The field of a flow under any symmetry; `near` is how far from 0, in its size, an entry of "relu" counts as 0."""
+    """The field of a flow under any symmetry; with "relu" `near` and the addresses of what `block_gates` does."""
     modes, blocks, layers = parts.active.size, parts.layer_ends.size, parts.frozen.size - 1
     fibres, inner = parts.adjustment.size, parts.block_entry.size
     equilibria = loss.counterforce > 0.0 or decay > 0.0
     sizes = [modes, rows, fibres, entries, relations, inner, layers, blocks, bias, squared, equilibria]
     addresses = [loss.residual.address, margins.function.address, forces.function.address]
-    own = _rates.address
     matrices = [transform.matrix.__array_interface__["data"][0] for transform in (margins, forces)]
     spaces = [entries + 1, entries + relations + 1, relations, relations + 1, entries, modes, modes, modes + blocks]
     size = modes + layers + bias * fibres
@@ -366,31 +362,10 @@ def blocks_field(
     integers, floats = parts[:_INTEGERS], parts[_INTEGERS:]
     first = np.cumsum([_HEADER, *(part.size for part in integers)])[:-1]
     second = np.cumsum([_NUMBERS, *(part.size for part in floats)])[:-1]
-    layout = np.concatenate([sizes, addresses, matrices, [own], first, second, starts, *integers]).astype(np.int64)
+    own = _rates.address
+    layout = np.concatenate([sizes, addresses, matrices, [own, *gates], first, second, starts, *integers])
     numbers = classes, decay, bias_decay, log_unit, loss.counterforce, vanished, beta, 1.0 / count, near
+    layout = layout.astype(np.int64)
     data = np.concatenate([numbers, *(part.ravel() for part in floats)])
     functions = Functions(own, _norm.address, _event.address, data, layout, empty(int(starts[-1])))
     return CompiledField(size, functions, equilibria, (margins.matrix, forces.matrix))
-
-
-class Entries(NamedTuple):
-    """What a field with "relu" says of the E entries that it acts on, as its rates were last evaluated.
-
-    Attributes
-    ----------
-    gates : (E,) of `network.chain`; to be changed in place
-    kept : (6, E) of `network.chain`
-    """
-
-    gates: np.ndarray
-    kept: np.ndarray
-
-
-def entries_of(field: CompiledField, y: np.ndarray, velocity: np.ndarray) -> Entries:
-    """The entries of "relu" at a state, whose rates are evaluated."""
-    field.rates(y, velocity)
-    layout, scratch = field.functions.layout, field.functions.scratch
-    chain, products = layout[layout[_CHAIN] : layout[_LAYER_ENDS]], scratch[layout[_PRODUCTS] : layout[_END]]
-    kept = products[chain[KEPT] :][: 6 * chain[ENTRIES]].reshape(6, -1)
-    measure(chain, y[layout[_MODES] :], products, field.functions.data[_NEAR])
-    return Entries(chain[chain[GATES] :], kept)

@@ -26,7 +26,8 @@ HEADER = 10
 LEVEL = 6  # numbers of a level
 LINEAR, RELU, SOFTPLUS = range(3)
 SHUT, OPEN, SLIDING, BY_SIGN = range(4)  # gates of "relu"
-VALUE, BELOW, FORCE, DRIFT, SIZE, SLOW = range(6)  # what is kept of each entry of "relu", one array after another
+VALUE, BELOW, FORCE, DRIFT, SIZE, SLOW = range(6)  # what "relu" keeps of each entry, an array each
+EACH = 6
 MOST_SLIDING = 1000
 
 
@@ -206,7 +207,7 @@ def chain_of(
     numbers, widest = int(areas.sum()), int(products.sum(axis=0).max()) if blocks else 0
     gates = np.full(count if kind == RELU else 0, BY_SIGN)
     most = min(gates.size, MOST_SLIDING)
-    kept = 6 * gates.size + numbers + 3 * widest + most * (most + 1) if kind == RELU else 0
+    kept = EACH * gates.size + numbers + 3 * widest + most * (most + 1) if kind == RELU else 0
     first = HEADER + rows.size + LEVEL * len(found)
     header = [blocks, depth, kind, total + kept, count, first, total, numbers, widest, most]
     chain = np.concatenate([header, rows.ravel(), np.array(found, np.int64).ravel(), gates]).astype(np.int64)

@@ -1,10 +1,10 @@
 """Gates of "relu" that slide: where an entry stays at 0 because on both sides its velocity points there.
 
-Of an entry at 0 the gate, the derivative of relu there, is any number g of [0, 1] (Filippov). What passes the gate on the
-way back is g times what comes, a force f; the velocity is linear in the forces at all sliding entries together, in one
-layer or in several, as nothing passes them on the way forth. So the forces are the solution of a linear system, that
-these entries do not move, and it holds as long as each f is between 0 and what comes: the velocity is the projection of
-that of all other gates to where these entries are 0. It is also the limit of "softplus:BETA". [ceflow]
+Of an entry at 0 the gate, the derivative of relu there, is any number g of [0, 1] (Filippov). What passes the gate on
+the way back is a force, g times what comes. The velocity is linear in the forces at all sliding entries together, in
+one layer or in several, as nothing passes these on the way forth. So the forces solve a linear system, that says that
+these entries do not move, as long as each force is between 0 and what comes: the velocity is that of all other gates,
+projected to where these entries are 0. It is also the limit of "softplus:BETA" for large BETA. [ceflow]
 
 With the gates given the field is smooth. Where an entry crosses 0, or a gate leaves [0, 1], they are chosen anew.
 """
@@ -17,8 +17,28 @@ from numba import njit
 
 from ..kernels import KERNEL
 from .chain import (
-    BELOW, BLOCKS, DEPTH, DRIFT, ENTRIES, FORCE, GATES, HEADER, KEPT, LEVEL, MOST, NUMBERS, OPEN, SIZE, SLIDING,
-    SLOW, VALUE, WIDEST, apply, backward, product,
+    BELOW,
+    BLOCKS,
+    DEPTH,
+    DRIFT,
+    EACH,
+    ENTRIES,
+    FORCE,
+    GATES,
+    HEADER,
+    KEPT,
+    LEVEL,
+    MOST,
+    NUMBERS,
+    OPEN,
+    SIZE,
+    SLIDING,
+    SLOW,
+    VALUE,
+    WIDEST,
+    apply,
+    backward,
+    product,
 )  # fmt: skip
 
 _DEPENDENT = 1e-12  # of a diagonal element: what is left of it where a sliding entry moves as others do
@@ -58,18 +78,9 @@ def _drift(chain, matrices, y, scratch, dy, room):
 
 
 @njit(**KERNEL)
-def _velocity(chain, matrices, beta, y, scratch, residual, frozen, dy, room):
-    """Velocities of layers, and how entries move with them (kernel)."""
-    backward(chain, matrices, beta, y, scratch, residual, dy)
-    for j in range(chain[NUMBERS]):
-        if frozen[j] > 0.0:
-            dy[j] = 0.0
-    _drift(chain, matrices, y, scratch, dy, room)
-
-
-@njit(**KERNEL)
 def _solve(matrix, x, n):
-    """``matrix x = b`` of a symmetric positive semidefinite matrix with scaled columns, b in x; 0 where it is singular."""
+    """Solves ``matrix x = b``, b in x, of a symmetric positive semidefinite matrix whose columns are scaled; what does
+    not matter, where it is singular, is 0 (kernel)."""
     for k in range(n):
         pivot = matrix[k * n + k]
         for i in range(k):  # what was subtracted
@@ -90,57 +101,63 @@ def _solve(matrix, x, n):
 
 @njit(**KERNEL)
 def backward_gated(chain, matrices, beta, y, scratch, residual, frozen, fading, dy):
-    """`chain.backward` of "relu", with the forces at sliding gates; frozen layers rest, and `fading` is the speed of decay
+    """`chain.backward` of "relu", with the forces at sliding gates; frozen layers rest, `fading` is the speed of decay
     (kernel)."""
-    entries, numbers, widest = chain[ENTRIES], chain[NUMBERS], chain[WIDEST]
+    entries, numbers, widest, most = chain[ENTRIES], chain[NUMBERS], chain[WIDEST], chain[MOST]
     gates, kept = chain[chain[GATES] :], scratch[chain[KEPT] :]
     value, force, drift = kept[VALUE * entries :], kept[FORCE * entries :], kept[DRIFT * entries :]
-    slow, room = kept[SLOW * entries :], kept[6 * entries :]
-    top, unit, room = room[:widest], room[widest : widest + numbers], room[widest + numbers :]
-    size = 0  # numbers of the blocks of logits
+    slow, top = kept[SLOW * entries :], kept[EACH * entries :]
+    unit, room = top[widest:], top[widest + numbers :]
+    x, matrix = room[2 * widest :], room[2 * widest + most :]
+    size = count = 0  # numbers of the blocks of logits
     for i in range(chain[BLOCKS]):
         own = HEADER + i * (3 * chain[DEPTH] + 1)
         size += chain[own] * chain[own + chain[DEPTH]]
-    count = 0
+    for j in range(size):
+        top[j] = residual[j]
     for e in range(entries):
         force[e] = 0.0
         count += gates[e] == SLIDING
-    for j in range(size):
-        top[j] = residual[j]
-    _velocity(chain, matrices, beta, y, scratch, residual, frozen, dy, room)
-    squares = speeds = 0.0
-    for j in range(numbers):
-        squares, speeds = squares + y[j] * y[j], speeds + dy[j] * dy[j]
-    speed = PULL * (math.sqrt(speeds / squares) + fading) if squares > 0.0 else 0.0
-    for e in range(entries):
-        slow[e] = speed
-    if count == 0:
-        return
-    x, matrix, k = room[2 * widest :], room[2 * widest + chain[MOST] :], 0
-    for e in range(entries):
-        if gates[e] == SLIDING:
-            x[k], k = -drift[e] - speed * value[e], k + 1
-    k = 0
-    for e in range(entries):
-        if gates[e] != SLIDING:
-            continue
+    e = -1
+    # without forces; with one force alone, for each; and with those that are then found
+    for k in range(count + 2 if count > 0 else 1):
+        alone = 0 < k <= count
+        if alone:
+            e += 1
+            while gates[e] != SLIDING:
+                e += 1
+            force[e] = 1.0
         for j in range(size):
-            residual[j] = 0.0
-        force[e] = 1.0
-        _velocity(chain, matrices, beta, y, scratch, residual, frozen, unit, room)
-        force[e], i = 0.0, 0
+            residual[j] = 0.0 if alone else top[j]
+        velocity = unit if alone else dy
+        backward(chain, matrices, beta, y, scratch, residual, velocity)
+        for j in range(numbers):
+            if frozen[j] > 0.0:
+                velocity[j] = 0.0
+        _drift(chain, matrices, y, scratch, velocity, room)
+        if k == 0:
+            squares = speeds = 0.0
+            for j in range(numbers):
+                squares, speeds = squares + y[j] * y[j], speeds + dy[j] * dy[j]
+            speed = PULL * (math.sqrt(speeds / squares) + fading) if squares > 0.0 else 0.0
+        i = 0
         for other in range(entries):
-            if gates[other] == SLIDING:
-                matrix[i * count + k], i = drift[other], i + 1
-        k += 1
-    _solve(matrix, x, count)
-    k = 0
-    for e in range(entries):
-        if gates[e] == SLIDING:
-            force[e], k = x[k], k + 1
-    for j in range(size):
-        residual[j] = top[j]
-    _velocity(chain, matrices, beta, y, scratch, residual, frozen, dy, room)
+            if k == 0:
+                slow[other] = speed
+            if k <= count and gates[other] == SLIDING:
+                if alone:
+                    matrix[i * count + k - 1] = drift[other]
+                else:
+                    x[i] = -drift[other] - speed * value[other]
+                i += 1
+        if alone:
+            force[e] = 0.0
+        if alone and k == count:
+            _solve(matrix, x, count)
+            i = 0
+            for other in range(entries):
+                if gates[other] == SLIDING:
+                    force[other], i = x[i], i + 1
 
 
 @njit(**KERNEL)
