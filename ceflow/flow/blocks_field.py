@@ -20,7 +20,7 @@ from ..kernels import KERNEL
 from ..kernels.linking import call, linked, part, pointer, vector
 from ..kernels.walsh import empty
 from ..losses import Loss
-from ..network.chain import ACTIVATION, LINEAR, backward, forward
+from ..network.chain import ACTIVATION, LINEAR, RELU, backward, forward
 from ..network.coordinates import singular_values
 from ..symmetry import LinearMap
 
@@ -213,7 +213,7 @@ def _rates(data, layout, scratch, y, dy, a):
                     total += bias_gain[f * fibres + g] * residual[f * fibres + g]
                 velocity[modes + layers + f] = total
         decay, frozen = part(data, layout[_LAYER_DECAY] + 1, layers), part(data, layout[_FROZEN], layers + 1)
-        if layout[_GATED] != 0:
+        if chain[ACTIVATION] == RELU:
             call(layout[_GATED], (data, layout, scratch, theirs, mine, data[_DECAY] * fading))
         else:
             backward(chain, matrices, data[_BETA], theirs, products, residual, mine)
@@ -329,7 +329,7 @@ def _event(data, layout, scratch, y, dy, rtol):
     for i in range(modes):
         if active[i] > 0.0 and -direction[i] * y[i] > data[_VANISHED]:
             return _CHANGE
-    if layout[_LEFT] != 0:
+    if layout[layout[_CHAIN] + ACTIVATION] == RELU:
         velocity, a = part(scratch, layout[_VELOCITY], size + 1), part(scratch, layout[_VELOCITY] + size, 1)
         call(layout[_OWN_RATES], (data, layout, scratch, y, velocity, a))
         if call(layout[_LEFT], (data, layout, scratch, y[modes:])) > 0.0:

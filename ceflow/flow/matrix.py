@@ -55,8 +55,8 @@ class MatrixFlow(Flow):
     All options work with batches of starts, which share them, on both backends.
 
     The flow of "relu" is discontinuous where an input of it is 0, and may slide along such places: there velocities
-    point to them from both sides. Sliding is not solved for: steps become as small as the tolerance allows, and the run
-    may give up. "softplus:BETA" has no such places.
+    point to them from both sides. Sliding is not solved for here, as it is under a symmetry (`SpectralFlow`): steps
+    become as small as the tolerance allows, and the run may give up. "softplus:BETA" has no such places.
     """
 
     kind = "matrix"

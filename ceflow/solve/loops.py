@@ -3,7 +3,8 @@
 Both take the same steps: the arithmetic of step sizes and of time is that of `controller` and `clock`. ``state`` is
 (log t, phi, a, step size, previous error); a phi of NaN says that the rates at the start are not known yet. `log_t_end`
 ends the loop with the step that reaches it, which stays in the workspace: its start, its stages, and its end. Otherwise
-the workspace is ready for the next step, from ``states[START]`` with its rates in ``states[0]``.
+the workspace is ready for the next step, from ``states[START]`` with its rates in ``states[0]``. The compiled loop also
+bisects a step in which its field changes, so that it ends there; fields on other arrays have no such places.
 """
 
 from __future__ import annotations
