@@ -32,7 +32,9 @@ class Steps:
 
     kind = "steps"
 
-    def __init__(self, field: Callable, y: np.ndarray, h: np.ndarray, log_t: np.ndarray, method: str = DEFAULT) -> None:
+    def __init__(
+        self, field: Callable, y: np.ndarray, h: np.ndarray, log_t: np.ndarray, method: str = DEFAULT
+    ) -> None:
         self.field, self.y, self.h, self.log_t, self.method = field, y, h, log_t, method
         self.end: tuple[float, np.ndarray] | None = None
 

@@ -86,7 +86,9 @@ class Stepper:
         """Puts the state from which to go on."""
         self.y[:] = as_like(y, self.y)
 
-    def advance(self, state: np.ndarray, capacity: int, rtol: float, atol: float, log_t_end: float, most: int) -> Batch:
+    def advance(
+        self, state: np.ndarray, capacity: int, rtol: float, atol: float, log_t_end: float, most: int
+    ) -> Batch:
         """Takes at most so many steps, see `loops`; `state` is updated."""
         y, log_t, h = self.field.allocate(capacity + 1, self.field.size), np.empty(capacity + 1), np.empty(capacity)
         y[0], log_t[0] = self.y, state[0]
