@@ -15,6 +15,7 @@ from numba import njit
 
 from .._arrays import host
 from .._field import Event, Functions, combine
+from .._tolerances import DEFECT_SHARE
 from ..kernels import KERNEL
 from ..kernels.linking import call
 from .clock import time_by_samples, time_by_stages
@@ -48,6 +49,16 @@ def _error_compiled(f, method, work, h, rtol, atol):
     high = call(f.norm, (f.data, f.layout, f.scratch, error, new, velocity, rtol, atol))
     combine(states[n + ZERO], h, method.estimates[1], states, last + 1, error)
     return combined(high, call(f.norm, (f.data, f.layout, f.scratch, error, new, velocity, rtol, atol)))
+
+
+@njit(**KERNEL)
+def _defect_compiled(f, method, work, h, rtol, atol):
+    """Size of what dense output fails the equation by, at the last place of a step, all places of which are known."""
+    n, states = method.stages, work.states
+    velocity, defect = states[n + ERROR], states[n + PROBE]
+    combine(velocity, -1.0, method.slope, states, n, defect)
+    size = call(f.norm, (f.data, f.layout, f.scratch, defect, states[n + NEW], states[method.last], rtol, atol))
+    return DEFECT_SHARE * h * size
 
 
 @njit(**KERNEL)
@@ -100,7 +111,7 @@ def advance_compiled(
                 evaluate_compiled(f, method, work, h, last + 1, places)
                 evaluations, known = evaluations + places - last - 1, places
                 log_t_new, time_error = time_by_samples(phi, h, log_t, method, work.series, work.scratch, rtol)
-                error = max(error, time_error)
+                error = max(error, time_error, _defect_compiled(f, method, work, h, rtol, atol))
         if not (error <= 1.0 and log_t_new >= log_t):
             h, previous, rejected = shorter(h, error, order), _PREVIOUS, rejected + 1
             continue
@@ -137,6 +148,12 @@ def _error(field, method: Method, work: Work, h: float, rtol: float, atol: float
     return combined(*sizes)
 
 
+def _defect(field, method: Method, work: Work, h: float, rtol: float, atol: float) -> float:
+    n, states = method.stages, work.states
+    field.combine(states[n + ERROR], -1.0, method.slope, states, n, states[n + PROBE])
+    return DEFECT_SHARE * h * field.norm(states[n + PROBE], states[n + NEW], states[method.last], rtol, atol)
+
+
 def _outcome(event: Event) -> int:
     return _RUNNING if event == Event.NONE else _AT_REST if event == Event.REST else _CHANGED
 
@@ -169,7 +186,7 @@ def advance(field, method, work, state, knots_y, knots_h, knots_log_t, rtol, ato
                 evaluations, known = evaluations + places - last - 1, places
                 phi = host(work.phi)
                 log_t_new, time_error = time_by_samples(phi, h, log_t, method, work.series, work.scratch, rtol)
-                error = max(error, time_error)
+                error = max(error, time_error, _defect(field, method, work, h, rtol, atol))
         if not (error <= 1.0 and log_t_new >= log_t):
             h, previous, rejected = shorter(h, error, order), _PREVIOUS, rejected + 1
             continue
