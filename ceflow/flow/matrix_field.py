@@ -9,7 +9,7 @@ import numpy as np
 
 from .._checks import log_time_unit
 from .._field import Event
-from .._tolerances import REST_ROUNDING, REST_SPEED, SLOWEST, STEP_SHARE
+from .._tolerances import REST_ROUNDING, REST_SPEED, STEP_SHARE
 from ..losses import full_residual
 
 if TYPE_CHECKING:
@@ -94,8 +94,6 @@ class MatrixField:
     def norm(self, error, y, dy, rtol: float, atol: float) -> float:
         # the Frobenius norm: it does not depend on the basis, which for features is arbitrary
         level = STEP_SHARE * rtol
-        if self.has_equilibria:
-            level *= min(1.0, max(self.velocity(y, dy), SLOWEST))
         return float((self.xp.sqrt(self.squares(error)) / (level * self.xp.sqrt(self.squares(y)) + atol)).max())
 
     def velocity(self, y, dy) -> float:
