@@ -76,9 +76,11 @@ def _copy(source, out):
 @njit(**KERNEL)
 def advance_compiled(
     f: Functions, method: Method, work: Work, state: np.ndarray, knots_y: np.ndarray, knots_h: np.ndarray,
-    knots_log_t: np.ndarray, rtol: float, atol: float, log_t_end: float, most: int, has_equilibria: bool,
+    knots_log_t: np.ndarray, rtol: float, atol: float, rest: float, log_t_end: float, most: int,
+    has_equilibria: bool,
 ):  # fmt: skip
-    """Steps until `log_t_end`, or until the knots are full, or `most` attempts are spent, or something is up.
+    """Steps until `log_t_end`, or until the knots are full, or `most` attempts are spent, or something is up; `rest` is
+    the tolerance by which a field judges that.
 
     Returns
     -------
@@ -93,7 +95,7 @@ def advance_compiled(
     if math.isnan(state[1]):
         evaluate_compiled(f, method, work, h, 0, 1)
         evaluations = 1
-        if phi[0, 0] == np.inf or _outcome_compiled(f, states[n + START], states[0], rtol) == _AT_REST:
+        if phi[0, 0] == np.inf or _outcome_compiled(f, states[n + START], states[0], rest) == _AT_REST:
             outcome = _AT_REST
     else:
         phi[0, 0], phi[1, 0] = state[1], state[2]
@@ -121,7 +123,7 @@ def advance_compiled(
         if log_t >= log_t_end:
             outcome = _REACHED
             break
-        outcome = _outcome_compiled(f, states[n + NEW], states[last], rtol)
+        outcome = _outcome_compiled(f, states[n + NEW], states[last], rest)
         _copy(states[n + NEW], states[n + START])
         _copy(states[last], states[0])
         phi[0, 0], phi[1, 0] = phi[0, last], phi[1, last]
@@ -158,7 +160,7 @@ def _outcome(event: Event) -> int:
     return _RUNNING if event == Event.NONE else _AT_REST if event == Event.REST else _CHANGED
 
 
-def advance(field, method, work, state, knots_y, knots_h, knots_log_t, rtol, atol, log_t_end, most):
+def advance(field, method, work, state, knots_y, knots_h, knots_log_t, rtol, atol, rest, log_t_end, most):
     """`advance_compiled` on arrays of any library."""
     n, last, places = method.stages, method.last, len(method.weights)
     states, order = work.states, method.order
@@ -167,7 +169,7 @@ def advance(field, method, work, state, knots_y, knots_h, knots_log_t, rtol, ato
     if math.isnan(state[1]):
         evaluate(field, method, work, h, 0, 1)
         evaluations = 1
-        if host(work.phi)[0, 0] == np.inf or field.event(states[n + START], states[0], rtol) == Event.REST:
+        if host(work.phi)[0, 0] == np.inf or field.event(states[n + START], states[0], rest) == Event.REST:
             outcome = _AT_REST
     else:
         work.phi[0, 0], work.phi[1, 0] = float(state[1]), float(state[2])
@@ -195,7 +197,7 @@ def advance(field, method, work, state, knots_y, knots_h, knots_log_t, rtol, ato
         if log_t >= log_t_end:
             outcome = _REACHED
             break
-        outcome = _outcome(field.event(states[n + NEW], states[last], rtol))
+        outcome = _outcome(field.event(states[n + NEW], states[last], rest))
         states[n + START][:] = states[n + NEW]
         states[0][:] = states[last]
         work.phi[:, 0] = work.phi[:, last]
