@@ -13,7 +13,7 @@ import numpy as np
 from ._checks import checked_array
 from .flow.terms import Terms
 from .observables import BLOCKS, COMMON, FULL, REDUCED, Observable
-from .solve import Outcome
+from .solve import DEFAULT, Outcome
 
 if TYPE_CHECKING:
     import xarray
@@ -78,6 +78,8 @@ class Resume(NamedTuple):
     y: np.ndarray  # (N,) at that log t
     tail: tuple[np.ndarray, np.ndarray, np.ndarray] | None  # the last step, y, h and log t, which may go beyond the end
     options: dict  # of the run
+    method: str = DEFAULT  # of the steps that it goes on with, and of the tail
+    taken: int = 0  # steps until there
 
 
 @COMMON.attach

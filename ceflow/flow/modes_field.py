@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit
 
 from .._field import EVENT, NORM, RATES, CompiledField, Event, Functions
-from .._tolerances import REST_ROUNDING, REST_SPEED, SLOWEST, STEP_SHARE
+from .._tolerances import REST_ROUNDING, REST_SPEED, STEP_SHARE
 from ..kernels import KERNEL
 from ..kernels.exponential import exp
 from ..kernels.linking import call, linked, part, pointer, vector
@@ -200,8 +200,6 @@ def _norm(data, layout, scratch, error, y, dy, rtol, atol):
     constants = part(data, _NUMBERS + 4 * (modes + 1), rows * modes).reshape((rows, modes))
     error, y = vector(error, size), vector(y, size)
     level = STEP_SHARE * rtol
-    if layout[_EQUILIBRIA]:
-        level *= min(1.0, max(_velocity(vector(dy, modes), data[_INVERSE_COUNT]), SLOWEST))
     largest = 0.0
     for i in range(size):
         tolerance = level
@@ -294,7 +292,7 @@ def modes_field(
     layout = _layout(sizes, loss.residual.address, margins, forces)
     addresses = _rates.address, _norm.address, _event.address
     functions = Functions(*addresses, data, layout, empty(_SPACES * (modes + 1)))
-    return CompiledField(size, functions, equilibria, (margins.matrix, forces.matrix))
+    return CompiledField(size, functions, equilibria, (margins.matrix, forces.matrix), modes)
 
 
 def _packed(numbers: tuple[float, ...], arrays: tuple[np.ndarray, ...], *others: np.ndarray) -> np.ndarray:
