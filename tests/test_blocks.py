@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ceflow as cf
+from ceflow.flow import block_motion
 from ceflow.network.layers import Layers
 
 STEP = cf.direct_sum(5, 5)
@@ -337,3 +338,40 @@ def test_lifted_runs_and_tables():
     data = run.to_xarray()
     assert {"loss", "singular_values", "margin"} <= set(data.variables)
     assert data.sizes["mode"] == run.singular_values.shape[1]
+
+
+FAULTS = [
+    "layer_decay", "gain", "mode_weight", "entry_weight", "residual_weight", "column_gain", "valencies", "adjustment",
+    "scale", "bias_gain", "into", "back",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_certificates_find_faults(fault, monkeypatch):
+    """Each array that the field reads, one number of it wrong by 5 percent."""
+    old = block_motion.blocks_field
+
+    def wrong(array):
+        array = np.array(array)
+        array.flat[-1] = 1.05 * array.flat[-1] if array.flat[-1] else 0.05
+        return array
+
+    def seeded(parts, into, back, *rest, **options):
+        maps = {"into": into, "back": back}
+        if fault in maps:
+            maps[fault] = maps[fault]._replace(matrix=wrong(maps[fault].matrix))
+        else:
+            parts = parts._replace(**{fault: wrong(getattr(parts, fault))})
+        return old(parts, maps["into"], maps["back"], *rest, **options)
+
+    monkeypatch.setattr(block_motion, "blocks_field", seeded)
+    symmetry = cf.coherent(STEP.relations())  # whose maps are matrices
+    options = {"bias": True, "bias_decay": 1e-2, "samples": (10, 1), "logit_adjustment": (0.5, -0.2)}
+    if fault == "layer_decay":
+        options["weight_decay"] = (1e-2, 1e-2)
+    flow = cf.SpectralFlow(symmetry, **options)
+    run = cf.integrate(flow, flow.random_start(0.5, rng=1), t_end=100.0, rtol=1e-7)
+    assert not run.certificate().passed
+    monkeypatch.undo()
+    run = cf.integrate(flow, flow.random_start(0.5, rng=1), t_end=100.0, rtol=1e-7)
+    assert run.certificate().passed
