@@ -61,7 +61,7 @@ def test_reduced_against_full(name):
     flow = cf.SpectralFlow(symmetry, **options)
     start = flow.random_start(0.3, rng=1)
     stiff = flow.objective.decaying or flow.loss.counterforce > 0.0  # at an equilibrium early
-    times = np.logspace(-1, 3 if stiff else 6, 15)
+    times = np.logspace(-1, 2 if stiff else 6, 13)
     reduced = cf.integrate(flow, start, t_end=times[-1], rtol=1e-10)
     full = cf.integrate(cf.MatrixFlow(**per_class(symmetry, options)), flow.lift(start), t_eval=times, rtol=1e-10)
     assert reduced.success and full.success
@@ -132,11 +132,11 @@ def step_start(flow, R, e=1e-2):
 
 @pytest.mark.parametrize(("R", "at_1e12", "limit"), [(100, 0.131, 0.33803), (10, None, 0.03337)])
 def test_step_imbalance_approaches_seli_slowly(R, at_1e12, limit):
-    """Cosine between classifiers of the minority: far from its limit at t = 1e12, near it at margins of 1e5."""
+    """Cosine between classifiers of the minority: far from its limit at t = 1e12, near it at margins of 5e4."""
     flow = cf.SpectralFlow(STEP, samples=(R, 1), reduction="sum")
-    run = cf.integrate(flow, step_start(flow, R), log_t_end=2e5, rtol=1e-9)
+    run = cf.integrate(flow, step_start(flow, R), log_t_end=5e4, rtol=1e-9)
     assert run.success
-    cosine = run.at(log_t=[math.log(1e12), 1e3, 1e4, 2e5]).classifier_cosines[:, 5, 6]
+    cosine = run.at(log_t=[math.log(1e12), 1e3, 1e4, 5e4]).classifier_cosines[:, 5, 6]
     Z = (np.eye(10) - 0.1) * np.sqrt(np.repeat([R, 1.0], 5))
     left, s, _ = np.linalg.svd(Z)
     gram = (left * s) @ left.T  # SELI: the nuclear norm's optimum
@@ -144,7 +144,7 @@ def test_step_imbalance_approaches_seli_slowly(R, at_1e12, limit):
     if at_1e12 is not None:
         np.testing.assert_allclose(cosine[0], at_1e12, atol=5e-4)
     distance = np.abs(cosine - limit)
-    assert np.all(np.diff(distance) < 0) and distance[0] > 0.03 and distance[-1] < 2e-3
+    assert np.all(np.diff(distance) < 0) and distance[0] > 0.03 and distance[-1] < 5e-3
 
 
 def test_step_imbalance_to_1e40():
