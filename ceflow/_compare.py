@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import numpy as np
 
+from ._stability import growth_off_symmetry
 from .network.factors import product
 from .trajectory import MatrixTrajectory, SpectralTrajectory
+
+# Two runs agree if they differ by at most so many times rtol, for errors of all steps add up in both, and by so much.
+AGREEMENT, COARSEST_AGREEMENT = 1000.0, 0.01
 
 
 class Comparison:
     """The difference of a reduced and a full run at common times.
+
+    Where the symmetric path is unstable, rounding leaves it in the full run, and a difference is no error of either.
+    `trusted_until` is the time up to which that cannot have grown to more than the `tolerance`; later rows are there,
+    but do not count.
 
     Attributes
     ----------
@@ -56,14 +65,41 @@ class Comparison:
         return self.full.t
 
     @property
+    def tolerance(self) -> float:
+        """The largest difference of runs that agree: 1000 rtol, that of the coarser run, and 0.01 at most."""
+        coarser = max((run.rtol for run in (self.reduced, self.full) if run.rtol > 0.0), default=0.0)
+        return min(AGREEMENT * coarser, COARSEST_AGREEMENT)
+
+    @functools.cached_property
+    def trusted_until(self) -> float:
+        """log t up to which both runs can be compared: that of the last row, unless the symmetric path is unstable.
+
+        The full run leaves it by its rounding, which has grown by at most the exponential of the integral of the
+        largest eigenvalue, off the scheme, of minus the Hessian along the reduced run (by Lanczos' method) [ceflow].
+        It is asked for only where the runs differ by more than the `tolerance`.
+        """
+        last = float(self.log_t[-1])
+        if self.error.max() <= self.tolerance or not math.isfinite(last):
+            return last
+        log_t, log_growth = growth_off_symmetry(self.reduced, last, self.full.start[0].shape[-1])
+        beyond = np.flatnonzero(log_growth > math.log(self.tolerance / np.finfo(self.full.flow.dtype).eps))
+        return last if not len(beyond) else float(log_t[max(beyond[0] - 1, 0)])
+
+    @property
+    def trusted(self) -> np.ndarray:
+        """(n,) whether a row counts: none after `trusted_until` does."""
+        return self.log_t <= self.trusted_until
+
+    @property
     def max_error(self) -> float:
-        """The largest `error`."""
-        return float(self.error.max())
+        """The largest `error` of the rows up to `trusted_until`."""
+        return float(self.error[self.trusted].max(initial=0.0))
 
     def __repr__(self) -> str:
+        cut = "" if self.trusted.all() else f" until t = 1e{self.trusted_until / math.log(10):.4g}, as it is unstable"
         return (
             f"<Comparison of {self.reduced.flow.scheme.name} with the full flow at {len(self.log_t)} times to "
-            f"t = 1e{self.log_t[-1] / math.log(10):.4g}: max_error = {self.max_error:.2e}>"
+            f"t = 1e{self.log_t[-1] / math.log(10):.4g}: max_error = {self.max_error:.2e}{cut}>"
         )
 
 
@@ -71,7 +107,7 @@ def compare(reduced: SpectralTrajectory, full: MatrixTrajectory) -> Comparison:
     """Compare a reduced run with a full-matrix run of the same start.
 
     The times are the rows of the full run that the reduced run reaches too; there the reduced run is sampled by its
-    dense output.
+    dense output. Times after which an unstable symmetry lets rounding grow do not count, see `Comparison`.
 
     Parameters
     ----------

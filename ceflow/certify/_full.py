@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .._arrays import svd
 from ._definitions import definition_of_loss
 from ._factors import flat, product, pulled
 from ._lyapunov import Lyapunov, OfLogits
@@ -57,7 +58,7 @@ class FullView(View):
         decay = self.decay * np.exp(-log_scale)[:, None] if self.decay else 0.0
         terms = flat(pulled(gross, [np.abs(factor) for factor in factors]), n)
         log_loss = log_loss + self.log_total
-        s = np.linalg.svd(Z, compute_uv=False)
+        s = svd(Z, compute_uv=False)
         return States(
             log_t=rows.log_t,
             w=w,
@@ -78,7 +79,7 @@ class FullView(View):
 
     def product(self, w: NDArray) -> NDArray:
         """(n, K) singular values of the product of the factors."""
-        return np.linalg.svd(product(self.factors(w)), compute_uv=False)
+        return svd(product(self.factors(w)), compute_uv=False)
 
     def size_of_product(self, w: NDArray) -> NDArray:
         return np.prod([np.linalg.norm(factor, axis=(1, 2)) for factor in self.factors(w)], axis=0)[:, None]

@@ -14,6 +14,7 @@ import scipy
 
 from .. import collapse as neural_collapse
 from .. import losses
+from .._arrays import svd
 from .._checks import log_time_unit
 from ..lyapunov import gradient_of_logits, of_logits
 from ..network.factors import product, pull_back
@@ -91,7 +92,7 @@ def logits(run: Run) -> np.ndarray:
 @FULL.add("row", "mode", cached=True, exported=True)
 def singular_values(run: Run) -> np.ndarray:
     """(n, K) singular values of Z, descending; right to rounding of the largest one."""
-    return _by_row(run, lambda Z: np.linalg.svd(Z, compute_uv=False), run.classes)
+    return _by_row(run, lambda Z: svd(Z, compute_uv=False), run.classes)
 
 
 @FULL.add(dims=_dims_of_conserved)
