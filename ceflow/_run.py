@@ -65,7 +65,7 @@ class Run:
         self.max_steps, self.closed_form, self.dense_output = max_steps, closed_form, dense_output
         self.log_end, self.asked = float(end.log_t[0]), end if rows is None else rows
         self.wanted = None if rows is None else rows.log_t
-        self.events, self.event, self.watches = events, None, Watches(events, flow, start)
+        self.events, self.event, self.watches = events, None, Watches(events, flow, start) if events else None
         self.checkpoint, self.every, self.saved = None, math.inf, time.monotonic()
         self.outcome = Outcome.REACHED
         self.segments: list = []  # that are finished
@@ -216,8 +216,7 @@ class Run:
             inside = np.append(inside, self.log_end)
         if not len(inside):
             return False
-        begins = bool(self.watches) and not self.watches.begun
-        if begins and self._stops_at_once(first, segment.sample(np.array([first]))[0]):
+        if self.watches and not self.watches.begun and self._stops_at_once(first, segment.sample(np.array([first]))[0]):
             return True
         if self.watches or self.wanted is None:
             y = segment.sample(inside) if states is None else host(states[knots])
@@ -263,8 +262,10 @@ class Run:
                 found = [(np.empty(0), np.empty((0, self.found[0][1].shape[1])))]
         log_t, y = (np.concatenate(column) for column in zip(*found, strict=True))
         if self.wanted is None:
-            last = np.append(log_t[1:] > log_t[:-1], True)  # of the states of one time
-            log_t, y = log_t[last], y[last]
+            later = log_t[1:] > log_t[:-1]
+            if not later.all():  # of the states of one time the last
+                later = np.append(later, True)
+                log_t, y = log_t[later], y[later]
         segments = self.segments + Steps.joined(self.growing, self.again)
         outcome, end = (Outcome.RUNNING, float(self.at.state[0])) if unfinished else (self.outcome, self.log_end)
         run = trajectory_type(self.flow)(
@@ -272,7 +273,7 @@ class Run:
             self.start,
             log_t,
             y,
-            t=self.asked.given_of(log_t),
+            t=self.asked,
             path=Path(segments) if self.dense_output and segments else None,
             log_t_end=end,
             rtol=self.rtol,

@@ -375,3 +375,15 @@ def test_certificates_find_faults(fault, monkeypatch):
     monkeypatch.undo()
     run = cf.integrate(flow, flow.random_start(0.5, rng=1), t_end=100.0, rtol=1e-7)
     assert run.certificate().passed
+
+
+def test_comparison_of_any_symmetry():
+    options = {"samples": (10, 1), "bias": True, "logit_adjustment": (0.5, 0.0)}
+    flow = cf.SpectralFlow(STEP, **options)
+    run = cf.integrate(flow, flow.random_start(0.3, rng=1), t_end=1e4, rtol=1e-9)
+    full = cf.integrate(cf.MatrixFlow(**per_class(STEP, options)), flow.lift(run.start), t_end=1e4, rtol=1e-9)
+    found = cf.compare(run, full)
+    assert found.max_error < 1e-7 and found.off_diagonal.max() < 1e-9 and found.singular_value_error.max() < 1e-7
+    assert "direct_sum(complete(5), complete(5))" in repr(found)
+    with pytest.raises(ValueError, match="not of the same flow"):
+        cf.compare(run, cf.integrate(cf.MatrixFlow(bias=True), flow.lift(run.start), t_end=1.0))
