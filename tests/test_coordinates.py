@@ -12,7 +12,7 @@ from ceflow.network import coordinates
 examples = settings(
     derandomize=True, deadline=None, max_examples=300, database=None, suppress_health_check=list(HealthCheck)
 )
-DIGITS, ROUNDING = 60, 2e-15
+DIGITS, ROUNDING = 60, 1e-15
 
 
 def exact(a, b, y, theta):
