@@ -28,6 +28,7 @@ NAMES = (
     "alignment",
     "depth",
     "squared_loss",
+    "coherent",
 )
 
 
