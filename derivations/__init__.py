@@ -29,6 +29,7 @@ NAMES = (
     "depth",
     "squared_loss",
     "coherent",
+    "equivariance",
 )
 
 
