@@ -30,6 +30,7 @@ NAMES = (
     "squared_loss",
     "coherent",
     "equivariance",
+    "groups",
 )
 
 
