@@ -31,6 +31,7 @@ NAMES = (
     "coherent",
     "equivariance",
     "groups",
+    "sample_conservation",
 )
 
 
