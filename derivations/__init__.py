@@ -32,6 +32,7 @@ NAMES = (
     "equivariance",
     "groups",
     "sample_conservation",
+    "samples",
 )
 
 
