@@ -33,6 +33,7 @@ NAMES = (
     "groups",
     "sample_conservation",
     "samples",
+    "contraction",
 )
 
 
