@@ -34,6 +34,7 @@ NAMES = (
     "sample_conservation",
     "samples",
     "contraction",
+    "decay_equilibrium",
 )
 
 

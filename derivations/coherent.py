@@ -78,58 +78,54 @@ def derivation(
 
 
 def _symbolic_sizes(size_power: int) -> Iterator[Step]:
-    """Yield the closure of two and of three groups with symbolic sizes."""
-    for count in (2, 3):
-        sizes = sp.symbols(f"K1:{count + 1}", integer=True, positive=True)
-        scope = f"direct sum of {count} complete schemes, symbolic sizes"
-        X, Y = (
-            Groups.of(sizes, sp.symbols(f"{v}1:{count + 1}"), sp.Matrix(count, count, sp.symbols(f"{v}{v}:{count**2}")))
-            for v in "xy"
-        )
-        every = range(count)
-        product = X @ Y
-        if size_power != 1:
-            counted = sp.diag(*(K**size_power for K in sizes))
-            left, right = sp.diag(*X.x), sp.diag(*Y.x)
-            product = Groups.of(sizes, product.x, left * Y.Y + X.Y * right + X.Y * counted * Y.Y)
-        blocks = [
-            sum((X.block(g, l) * Y.block(l, h) for l in every), sp.ZeroMatrix(sizes[g], sizes[h]))  # noqa: E741
-            - product.block(g, h)
-            for g in every
+    """Yield the closure of three groups with symbolic sizes; x and Y of a group may be 0."""
+    count = 3
+    sizes = sp.symbols(f"K1:{count + 1}", integer=True, positive=True)
+    scope = f"direct sum of {count} complete schemes, symbolic sizes"
+    X, Y = (
+        Groups.of(sizes, sp.symbols(f"{v}1:{count + 1}"), sp.Matrix(count, count, sp.symbols(f"{v}{v}:{count**2}")))
+        for v in "xy"
+    )
+    every = range(count)
+    product = X @ Y
+    if size_power != 1:
+        counted = sp.diag(*(K**size_power for K in sizes))
+        left, right = sp.diag(*X.x), sp.diag(*Y.x)
+        product = Groups.of(sizes, product.x, left * Y.Y + X.Y * right + X.Y * counted * Y.Y)
+    blocks = [
+        sum((X.block(g, l) * Y.block(l, h) for l in every), sp.ZeroMatrix(sizes[g], sizes[h]))  # noqa: E741
+        - product.block(g, h)
+        for g in every
+        for h in every
+    ]
+    yield Step(
+        "Groups with symbolic sizes: the product of (x, Y) and (x', Y') is (x x', x Y' + Y x' + Y K Y'), since J J "
+        "= K_l J through group l.",
+        None,
+        tuple(vanish_matrix(block) for block in blocks),
+        IDENTITY,
+        scope,
+    )
+    delta, f = sp.Symbol("δ"), sp.Function("f")
+    image = X.apply(f)
+    yield entries(
+        "The entry of a diagonal block is x δ_ij + Y, of the others Y: an entrywise function gives f(x + Y) - f(Y) "
+        "in place of x, and f(Y).",
+        [(f(X.x[g] * delta + X.Y[g, g]).subs(delta, v), image.x[g] * v + image.Y[g, g]) for g in every for v in (0, 1)],
+        scope,
+    )
+    yield entries(
+        "The column sums of group h are x_h + sum_g K_g Y_gh: one number a group.",
+        [
+            (
+                sum((sp.OneMatrix(1, sizes[g]) * X.block(g, h) for g in every), sp.ZeroMatrix(1, sizes[h])),
+                X.column_sum(h) * sp.OneMatrix(1, sizes[h]),
+            )
             for h in every
-        ]
-        yield Step(
-            "Groups with symbolic sizes: the product of (x, Y) and (x', Y') is (x x', x Y' + Y x' + Y K Y'), since J J "
-            "= K_l J through group l.",
-            None,
-            tuple(vanish_matrix(block) for block in blocks),
-            IDENTITY,
-            scope,
-        )
-        delta, f = sp.Symbol("δ"), sp.Function("f")
-        image = X.apply(f)
-        yield entries(
-            "The entry of a diagonal block is x δ_ij + Y, of the others Y: an entrywise function gives f(x + Y) - f(Y) "
-            "in place of x, and f(Y).",
-            [
-                (f(X.x[g] * delta + X.Y[g, g]).subs(delta, v), image.x[g] * v + image.Y[g, g])
-                for g in every
-                for v in (0, 1)
-            ],
-            scope,
-        )
-        yield entries(
-            "The column sums of group h are x_h + sum_g K_g Y_gh: one number a group.",
-            [
-                (
-                    sum((sp.OneMatrix(1, sizes[g]) * X.block(g, h) for g in every), sp.ZeroMatrix(1, sizes[h])),
-                    X.column_sum(h) * sp.OneMatrix(1, sizes[h]),
-                )
-                for h in every
-            ],
-            scope,
-            by=vanish_matrix,
-        )
+        ],
+        scope,
+        by=vanish_matrix,
+    )
 
 
 def _axioms(c: Configuration) -> Iterator[Step]:

@@ -251,7 +251,10 @@ def _columnwise(network: Network, weights: str, adjustment: str) -> object:
 
 
 def _on_entries(network: Network, name: str, loss: object, activations: str) -> Iterator[Step]:
-    """Differentiate by every entry; rename the entries by each generator, then set them equal on orbits."""
+    """Differentiate by every entry; rename the entries by each generator, then set them equal on orbits.
+
+    Both sides come out as the same expression: nothing is simplified.
+    """
     Z, decay = _logits(network, activations)
     objective = loss(Z) + decay
     where = network.parameters()
@@ -271,7 +274,7 @@ def _on_entries(network: Network, name: str, loss: object, activations: str) -> 
         "biases, at layers permuted by a generator, is the gradient by the permuted entry.",
         pairs,
         network.name,
-        by=sp.expand,
+        by=sp.sympify,
         how=IDENTITY,
     )
     fixed = {}
@@ -284,7 +287,7 @@ def _on_entries(network: Network, name: str, loss: object, activations: str) -> 
         "equal on orbits too.",
         [(velocity[symbol], velocity[fixed[symbol]]) for symbol in where],
         network.name,
-        by=sp.expand,
+        by=sp.sympify,
         how=IDENTITY,
     )
 

@@ -146,7 +146,7 @@ def derivation(
     yield from _insert(claim)
     yield from _block()
     yield from _schemes()
-    for sizes in ((2, 1), (2, 2), (3, 2)):
+    for sizes in ((2, 1), (3, 2)):
         yield _gradient(sizes, (2, 1), claim)
 
 
