@@ -31,7 +31,7 @@ NAMES = (
     "coherent",
     "equivariance",
     "groups",
-    "sample_conservation",
+    "balance_laws",
     "samples",
     "contraction",
     "decay_equilibrium",

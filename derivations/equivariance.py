@@ -7,7 +7,8 @@ themselves) acts on the layers by W_l -> P_{l-1} W_l P_l^T and on biases by b_l 
 Theorem. Let the loss not change when a group Γ permutes the rows and columns of Z. This holds, for
 relations r(j, c) that Γ preserves and labels that go with the samples, y(g c) = g y(c), for
 
-    L(Z) = sum_{jc} phi_{r(j,c)}(Z_jc),   and   L(Z) = sum_c o_c phi(sum_j exp(Z_jc + δ_j), Z_{y(c) c})
+    L(Z) = sum_{jc} phi_{r(j,c)}(Z_jc)   and for
+    L(Z) = sum_c o_c phi(sum_j exp(Z_jc + δ_j), Z_{y(c) c})
 
 with any functions phi: squared errors, cross-entropy, focal loss, with weights o_c and adjustments
 δ_j constant on orbits. Add decay, a constant of its own for each layer and each bias. If every g in

@@ -1,30 +1,34 @@
 """Groups of classes of different size: the exact reduction of an imbalanced flow to a few numbers.
 
 Setting. G groups of K_g classes, each with n_g samples of weight o_g, all samples of a class equal:
-one column of H a class stands for n_g of them. ν_g = n_g o_g; o_g = 1 for "sum", and o_g = 1/N,
-N = sum_g K_g n_g, for "mean". Logits get δ_g added in the loss (logit adjustment). The objective is
+one column of H a class stands for n_g of them. ν_g = n_g o_g; o_g = 1 for "sum", and o_g = 1/N, N =
+sum_g K_g n_g, for "mean". Logits get δ_g added in the loss (logit adjustment). The objective is
 
-    F = sum_c n_c o_c (log sum_j exp(Z_jc + δ_j) - Z_cc - δ_c) + (lW/2) |W|^2 + (lH/2) sum_c n_c |h_c|^2.
+    F = sum_c n_c o_c (log sum_j exp(Z_jc + δ_j) - Z_cc - δ_c)
+        + (lW/2) |W|^2 + (lH/2) sum_c n_c |h_c|^2.
 
-Theorem, two groups A and B, any sizes. With K = K_A + K_B, f_A = 1_A/√K_A, f_B alike, u = (√K_B f_A -
-√K_A f_B)/√K, Π_A and Π_B the projectors on the deviations within a group, and O with O O^T = I, let
+Theorem, two groups A and B, any sizes. With K = K_A + K_B, f_A = 1_A/√K_A, f_B alike, u = (√K_B f_A
+- √K_A f_B)/√K, Π_A and Π_B the projectors on the deviations within a group, and O with O O^T = I,
+let
 
     W = (a_A Π_A + a_B Π_B + w u u^T) O,    H = O^T (b_A Π_A + b_B Π_B + u (y_A f_A - y_B f_B)^T).
 
 Gradient flow stays of this form (each sample moves by its own gradient), and the seven numbers obey
 
     da_A/dt = ν_A λ_A b_A - lW a_A,     db_A/dt = o_A λ_A a_A - lH b_A,      B alike,
-    dw/dt = ν_A g_A y_A + ν_B g_B y_B - lW w,     dy_A/dt = o_A w g_A - lH y_A,     dy_B/dt = o_B w g_B - lH y_B.
+    dw/dt = ν_A g_A y_A + ν_B g_B y_B - lW w,
+    dy_A/dt = o_A w g_A - lH y_A,               dy_B/dt = o_B w g_B - lH y_B.
 
 A column of A has the logits z_d = m_A + s_A (1 - 1/K_A) of its class, z_o = m_A - s_A/K_A of the
 others in A, z_x = -t_A/√(K K_B) in B; s_A = a_A b_A, t_A = w y_A, m_A = √(K_B/K) t_A/K_A. With the
-softmax p_o, p_x of these, λ_A = K_A p_o + K_B p_x, g_A = √(K K_B) p_x. B: exchange A and B. Groups of
-one class have no mode a, b.
+softmax p_o, p_x of these, λ_A = K_A p_o + K_B p_x, g_A = √(K K_B) p_x. B: exchange A and B. Groups
+of one class have no mode a, b.
 
 Any number of groups: x_g of Π_g and the G x G block on the constants (f_g^T W f_h) obey the same
-equations as the matrices themselves, products of blocks in place of products of matrices. Each group
-may be any symmetric scheme: its mode i has da_i/dt = ν_g λ_i b_i - lW a_i, db_i/dt = o_g λ_i a_i - lH b_i,
-λ_i = sum_{j>0} p_j (k_j - P_ij) + (probability of the other groups in a column of this one).
+equations as the matrices themselves, products of blocks in place of products of matrices. Each
+group may be any symmetric scheme: its mode i has da_i/dt = ν_g λ_i b_i - lW a_i, db_i/dt = o_g λ_i
+a_i - lH b_i, λ_i = sum_{j>0} p_j (k_j - P_ij) + (probability of the other groups in a column of
+this one).
 
 Proof in general. Groups of classes are a coherent configuration, so the velocity stays in its
 algebra (`coherent`, `equivariance`); its matrices multiply as `coherent` proves. What is left is to
@@ -146,8 +150,8 @@ def derivation(
     yield from _insert(claim)
     yield from _block()
     yield from _schemes()
-    for sizes in ((2, 1), (3, 2)):
-        yield _gradient(sizes, (2, 1), claim)
+    for sizes, samples in (((2, 1), (2, 1)), ((3, 2), (1, 2))):
+        yield _gradient(sizes, samples, claim)
 
 
 def _loss() -> Step:

@@ -1,7 +1,8 @@
-"""Samples: with columns scaled by sqrt(n) all layers see one residual, and equal samples are a rescaled flow.
+"""Samples: with columns scaled by sqrt(n) all layers see one residual; equal samples rescale the flow.
 
-Setting. Column c of H stands for n_c equal samples of weight o_c; N = diag(n), O = diag(o), and G the
-negative gradient of the loss by the logits, so dW/dt = G N O H^T - lW W, dH/dt = W^T G O - lH H.
+Setting. Column c of H stands for n_c equal samples of weight o_c; N = diag(n), O = diag(o), and G
+the negative gradient of the loss by the logits, so dW/dt = G N O H^T - lW W, dH/dt = W^T G O - lH
+H.
 
 Theorem. (a) With H~ = H N^{1/2} and the one residual R = G O N^{1/2},
 
@@ -15,10 +16,11 @@ in the time τ, then for L layers
 
     W_l(t) = n^{1/(2L)} V_l(τ)  for all layers but the last,    H(t) = n^{-(L-1)/(2L)} U(τ),
 
-solve the flow with n samples, and Z is the same. "sum" (o = 1): τ = n^{1-1/L} t; "mean" (o = 1/(n K),
-against 1/K in the plain flow): τ = n^{-1/L} t. The decays in τ are l dt/dτ. For two layers: W n^{-1/4}
-and H n^{1/4} are the plain solution, at τ = t sqrt(n) for "sum" and at τ = t/sqrt(n) for "mean".
-What happens at the plain time τ happens at t = τ/sqrt(n) for "sum". These exponents are the only ones.
+solve the flow with n samples, and Z is the same. "sum" (o = 1): τ = n^{1-1/L} t; "mean" (o = 1/(n
+K), against 1/K in the plain flow): τ = n^{-1/L} t. The decays in τ are l dt/dτ. For two layers: W
+n^{-1/4} and H n^{1/4} are the plain solution, at τ = t sqrt(n) for "sum" and at τ = t/sqrt(n) for
+"mean". What happens at the plain time τ happens at t = τ/sqrt(n) for "sum". These exponents are the
+only ones.
 
 Layers that are balanced in the sense of conservation, a^2 = n b^2, correspond to a plain start with
 a = b.

@@ -16,7 +16,7 @@ from derivations import _configurations, _proof, _schemes, _sums, decay_equilibr
 ROOM = Path(derivations.__file__).parent
 QUICK = {
     *("lyapunov", "positivity", "geometric_mean", "ray", "depth", "conservation"),
-    *("sample_conservation", "samples", "contraction"),
+    *("balance_laws", "samples", "contraction"),
 }
 VARIANTS = [(name, variant) for name in derivations.NAMES for variant in derivations.load(name).WRONG]
 

@@ -1,7 +1,7 @@
 """Conservation laws with samples and weights, and what decay leaves of them.
 
-Theorem. Let column c of H stand for n_c samples of weight o_c, N = diag(n), O = diag(o), and let G be
-any K x K matrix, so any loss of the logits:
+Theorem. Let column c of H stand for n_c samples of weight o_c, N = diag(n), O = diag(o), and let G
+be any K x K matrix, so any loss of the logits:
 
     dW/dt = G N O H^T - lW W,    dH/dt = W^T G O - lH H.
 
@@ -10,16 +10,16 @@ With unequal decay the balance law remains,
 
     (d/dt + 2 lW) W^T W = (d/dt + 2 lH) H N H^T,
 
-and with it, for lH >= lW, that e^{2 lW t} C grows (as a symmetric matrix), and that it shrinks for lH
-<= lW; at rest lW W^T W = lH H N H^T. All this holds between any two layers next to each other in a
-deep linear network, too.
+and with it, for lH >= lW, that e^{2 lW t} C grows (as a symmetric matrix), and that it shrinks for
+lH <= lW; at rest lW W^T W = lH H N H^T. All this holds between any two layers next to each other in
+a deep linear network, too.
 
 For two groups (`groups`) the three conserved numbers are
 
     a_A^2 - n_A b_A^2,    a_B^2 - n_B b_B^2,    w^2 - n_A y_A^2 - n_B y_B^2,
 
-each by itself under the same laws. At rest |a| = |b| sqrt(n lH/lW) on every mode, and
-lW w^2 = lH (n_A y_A^2 + n_B y_B^2).
+each by itself under the same laws. At rest |a| = |b| sqrt(n lH/lW) on every mode, and lW w^2 = lH
+(n_A y_A^2 + n_B y_B^2).
 
 Source: arXiv:1312.6120 for one sample and no decay; [ceflow].
 """
