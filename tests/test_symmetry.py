@@ -28,6 +28,7 @@ SYMMETRIES = {
     "complex, two fibres": lambda: cf.orbitals([[1, 2, 3, 4, 0, 6, 7, 8, 9, 5]]),
     "quaternionic": lambda: cf.orbitals(QUATERNIONS),
     "no symmetry": lambda: cf.trivial(4),
+    "sum with subsets": lambda: cf.direct_sum(cf.subsets(4, (1, 2)), 1, cf.cyclic(5), cf.orbitals([[1, 2, 0]])),
 }
 by_symmetry = pytest.mark.parametrize("name", SYMMETRIES)
 
@@ -193,7 +194,7 @@ def test_bad_input():
         cf.coherent([[0.0, 1.0], [1.0, 0.0]])
     with pytest.raises(TypeError, match="direct_sum takes"):
         cf.direct_sum(cf.hadamard(4), "cyclic")
-    with pytest.raises(ValueError, match="two schemes"):
+    with pytest.raises(ValueError, match="two symmetries"):
         cf.direct_sum(5)
     with pytest.raises(ValueError, match="permutations"):
         cf.orbitals([[0, 0, 1]])
