@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import scipy
 
 
 class Arrays:
@@ -52,6 +53,18 @@ class Arrays:
 def host(array) -> np.ndarray:
     """The array on the host, in float64."""
     return np.asarray(array if isinstance(array, np.ndarray) else array.cpu().numpy(), dtype=float)
+
+
+def svd(matrices: np.ndarray, **options: bool):
+    """`numpy.linalg.svd`, also where the fast driver of LAPACK gives up, as it may on deficient ranks."""
+    try:
+        return np.linalg.svd(matrices, **options)
+    except np.linalg.LinAlgError:  # one of a stack is enough
+        slow = np.vectorize(
+            lambda matrix: scipy.linalg.svd(matrix, lapack_driver="gesvd", **options),
+            signature="(m,n)->(k)" if options.get("compute_uv") is False else "(m,n)->(m,p),(k),(q,n)",
+        )
+        return slow(matrices)
 
 
 def as_like(array, other):

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Callable
 
 import numpy as np
 
-from .network.factors import product
-from .trajectory import MatrixTrajectory, SpectralTrajectory
+from ._arrays import svd
+from ._stability import growth_off_symmetry
+from .flow import BlockFlow, Flow
+from .symmetry import Symmetry
+from .trajectory import BlockTrajectory, MatrixTrajectory, SpectralTrajectory
+
+# Two runs agree if they differ by at most so many times rtol, for errors of all steps add up in both, and by so much.
+AGREEMENT, COARSEST_AGREEMENT = 1000.0, 0.01
 
 
 class Comparison:
     """The difference of a reduced and a full run at common times.
+
+    Where the symmetric path is unstable, rounding leaves it in the full run, and a difference is no error of either.
+    `trusted_until` is the time up to which that cannot have grown to more than the `tolerance`; later rows are there,
+    but do not count.
 
     Attributes
     ----------
@@ -30,25 +42,23 @@ class Comparison:
         Both runs at these times.
     """
 
-    def __init__(self, reduced: SpectralTrajectory, full: MatrixTrajectory) -> None:
+    def __init__(self, reduced: SpectralTrajectory | BlockTrajectory, full: MatrixTrajectory) -> None:
         self.reduced, self.full = reduced, full
         self.log_t = full.log_t
-        scheme, project = reduced.flow.scheme, reduced.flow.project
-        basis, columns = scheme.basis()[:, 1:], scheme.columns[1:] - 1
-        values = reduced.singular_values[:, columns]
-        self.error, self.off_diagonal = np.empty((2, len(full)))
-        for row, factors in enumerate(zip(*full.factors, strict=True)):
-            Z = product(factors)
-            size = np.linalg.norm(Z)
-            self.error[row] = np.linalg.norm((basis * values[row]) @ basis.T - Z) / (size if size > 0.0 else 1.0)
-            self.off_diagonal[row] = project(*factors)[1]
-        ordered = np.sort(np.abs(np.pad(values, ((0, 0), (0, 1)))), axis=1)[:, ::-1]
-        top = full.singular_values[:, :1]
-        self.singular_value_error = np.max(
-            np.abs(ordered - full.singular_values) / np.where(top > 0.0, top, 1.0), axis=1
-        )
+        logits = _logits_of(reduced)
+        self.error, self.off_diagonal, self.singular_value_error = np.empty((3, len(full)))
+        for row, parts in enumerate(
+            zip(*full.factors, *([full.bias] if full.flow.objective.bias else []), strict=True)
+        ):
+            Z, mine = full[row].logits[0], logits(row)
+            size, top = np.linalg.norm(Z), full.singular_values[row, 0]
+            self.error[row] = np.linalg.norm(mine - Z) / (size if size > 0.0 else 1.0)
+            self.off_diagonal[row] = reduced.flow.project(*parts)[1]
+            apart = np.abs(svd(mine, compute_uv=False) - full.singular_values[row]).max()
+            self.singular_value_error[row] = apart / (top if top > 0.0 else 1.0)
         self.loss_error = np.abs(np.expm1(reduced.log_loss - full.log_loss))
-        self.lyapunov_error = np.abs(reduced.lyapunov - full.lyapunov)
+        blocks = isinstance(reduced, BlockTrajectory)
+        self.lyapunov_error = np.full(len(full), np.nan) if blocks else np.abs(reduced.lyapunov - full.lyapunov)
 
     @property
     def t(self) -> np.ndarray:
@@ -56,26 +66,68 @@ class Comparison:
         return self.full.t
 
     @property
+    def tolerance(self) -> float:
+        """The largest difference of runs that agree: 1000 rtol, that of the coarser run, and 0.01 at most."""
+        coarser = max((run.rtol for run in (self.reduced, self.full) if run.rtol > 0.0), default=0.0)
+        return min(AGREEMENT * coarser, COARSEST_AGREEMENT)
+
+    @functools.cached_property
+    def trusted_until(self) -> float:
+        """log t up to which both runs can be compared: that of the last row, unless the symmetric path is unstable.
+
+        The full run leaves it by its rounding, which has grown by at most the exponential of the integral of the
+        largest eigenvalue, off the scheme, of minus the Hessian along the reduced run (by Lanczos' method) [ceflow].
+        It is asked for only where the runs differ by more than the `tolerance`, and of schemes; under any other
+        symmetry `off_diagonal` tells when the full run has left it.
+        """
+        last = float(self.log_t[-1])
+        agree = self.error.max() <= self.tolerance
+        if agree or not math.isfinite(last) or isinstance(self.reduced, BlockTrajectory):
+            return last
+        log_t, log_growth = growth_off_symmetry(self.reduced, last, self.full.start[0].shape[-1])
+        beyond = np.flatnonzero(log_growth > math.log(self.tolerance / np.finfo(self.full.flow.dtype).eps))
+        return last if not len(beyond) else float(log_t[max(beyond[0] - 1, 0)])
+
+    @property
+    def trusted(self) -> np.ndarray:
+        """(n,) whether a row counts: none after `trusted_until` does."""
+        return self.log_t <= self.trusted_until
+
+    @property
     def max_error(self) -> float:
-        """The largest `error`."""
-        return float(self.error.max())
+        """The largest `error` of the rows up to `trusted_until`."""
+        return float(self.error[self.trusted].max(initial=0.0))
 
     def __repr__(self) -> str:
+        cut = "" if self.trusted.all() else f" until t = 1e{self.trusted_until / math.log(10):.4g}, as it is unstable"
         return (
-            f"<Comparison of {self.reduced.flow.scheme.name} with the full flow at {len(self.log_t)} times to "
-            f"t = 1e{self.log_t[-1] / math.log(10):.4g}: max_error = {self.max_error:.2e}>"
+            f"<Comparison of {_symmetry_of(self.reduced.flow).name} with the full flow at {len(self.log_t)} times to "
+            f"t = 1e{self.log_t[-1] / math.log(10):.4g}: max_error = {self.max_error:.2e}{cut}>"
         )
 
 
-def compare(reduced: SpectralTrajectory, full: MatrixTrajectory) -> Comparison:
+def _symmetry_of(flow: Flow) -> Symmetry:
+    return flow.symmetry if isinstance(flow, BlockFlow) else flow.scheme
+
+
+def _logits_of(reduced: SpectralTrajectory | BlockTrajectory) -> Callable[[int], np.ndarray]:
+    """The logits (K, K) of each row."""
+    if isinstance(reduced, BlockTrajectory):
+        return lambda row: reduced[row].logits[0]
+    scheme = reduced.flow.scheme
+    basis, values = scheme.basis()[:, 1:], reduced.singular_values[:, scheme.columns[1:] - 1]
+    return lambda row: (basis * values[row]) @ basis.T
+
+
+def compare(reduced: SpectralTrajectory | BlockTrajectory, full: MatrixTrajectory) -> Comparison:
     """Compare a reduced run with a full-matrix run of the same start.
 
     The times are the rows of the full run that the reduced run reaches too; there the reduced run is sampled by its
-    dense output.
+    dense output. Times after which an unstable symmetry lets rounding grow do not count, see `Comparison`.
 
     Parameters
     ----------
-    reduced : Trajectory of a SpectralFlow
+    reduced : Trajectory of a SpectralFlow, under any symmetry
     full : Trajectory of a MatrixFlow
 
     Raises
@@ -85,14 +137,16 @@ def compare(reduced: SpectralTrajectory, full: MatrixTrajectory) -> Comparison:
     ValueError
         If classes or units of time differ, the reduced run has no dense output, or no time is common.
     """
-    if not isinstance(reduced, SpectralTrajectory) or not isinstance(full, MatrixTrajectory):
+    if not isinstance(reduced, (SpectralTrajectory, BlockTrajectory)) or not isinstance(full, MatrixTrajectory):
         raise TypeError(
             "compare takes a trajectory of a SpectralFlow and one of a MatrixFlow, got "
             f"{type(reduced).__name__} and {type(full).__name__}"
         )
-    if reduced.flow.scheme.classes != full.classes:
-        raise ValueError(f"the runs have {reduced.flow.scheme.classes} and {full.classes} classes")
+    if reduced.classes != full.classes:
+        raise ValueError(f"the runs have {reduced.classes} and {full.classes} classes")
     mine, other = reduced.flow.objective, full.flow.objective
+    if isinstance(reduced, BlockTrajectory):
+        mine, other = (objective.per_class(full.classes) for objective in (reduced.flow.full().objective, other))
     for name in ("reduction", "loss", "depth", "weight_decay"):
         values = " and ".join(repr(getattr(objective, name)) for objective in (mine, other))
         if getattr(mine, name) != getattr(other, name):

@@ -194,9 +194,6 @@ class Watches:
         self.looks = max((one.looks for one in events), default=1)
         self.begun = False
 
-    def __bool__(self) -> bool:
-        return bool(self.watches)
-
     def _rows(self, log_t: np.ndarray, y: np.ndarray) -> Trajectory:
         return trajectory_type(self.flow)(self.flow, self.start, log_t, y)
 

@@ -11,6 +11,9 @@ linked by address into a compiled loop, and any object with these methods on arr
     combine(y, h, w, k, n, out)    out = y + h * (w[:n] @ k[:n])
     norm(error, y, dy, rtol, atol) size of an error in units of the tolerance, at a state y of velocity dy
     event(y, dy, rtol) -> Event    whether the solver should go on
+
+What implicit steps take besides is made of these by differences (`solve.stability`). A field may have `settling`, how
+many of its numbers, the first ones, come to rest at an equilibrium, where these are not all.
 """
 
 from __future__ import annotations
@@ -80,6 +83,12 @@ def _rates(f, y, dy, a):
 
 
 @njit(**KERNEL)
+def _rates_of_rows(f, y, dy, phi, a):
+    for i in range(len(y)):
+        phi[i] = call(f.rates, (f.data, f.layout, f.scratch, y[i], dy[i], a[i:]))
+
+
+@njit(**KERNEL)
 def _norm(f, error, y, dy, rtol, atol):
     return call(f.norm, (f.data, f.layout, f.scratch, error, y, dy, rtol, atol))
 
@@ -99,12 +108,16 @@ class CompiledField:
     has_equilibria : bool
     matrices : tuple of arrays
         What else the functions reach by address, kept alive.
+    settling : int, optional
+        How many of the numbers, the first ones, come to rest at an equilibrium; all when left out.
     """
 
     def __init__(
-        self, size: int, functions: Functions, has_equilibria: bool, matrices: tuple[np.ndarray, ...] = ()
-    ) -> None:
+        self, size: int, functions: Functions, has_equilibria: bool, matrices: tuple[np.ndarray, ...] = (),
+        settling: int | None = None,
+    ) -> None:  # fmt: skip
         self.size, self.functions, self.has_equilibria, self._matrices = size, functions, has_equilibria, matrices
+        self.settling = size if settling is None else settling
         self._a = np.empty(1)
 
     def allocate(self, *shape: int) -> np.ndarray:
@@ -113,6 +126,10 @@ class CompiledField:
     def rates(self, y, dy) -> tuple[float, float]:
         phi = _rates(self.functions, y, dy, self._a)
         return phi, float(self._a[0])
+
+    def rates_of_rows(self, y, dy, phi, a) -> None:
+        """Rates at the rows of y, into those of dy, and into the entries of phi and a."""
+        _rates_of_rows(self.functions, y, dy, phi, a)
 
     def combine(self, y, h, w, k, n, out) -> None:
         combine(y, h, w, k, n, out)

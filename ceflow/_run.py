@@ -12,7 +12,8 @@ import numpy as np
 
 from ._arrays import host
 from ._events import Watches
-from .solve import Outcome, Path, Stepper, Steps
+from ._field import CompiledField
+from .solve import IMPLICIT, Outcome, Path, Stepper, Steps, first_step, stepper
 from .solve.controller import FIRST_STEP
 from .trajectory import Resume, Trajectory, trajectory_type
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 CHUNK_BYTES, CHUNK_STEPS = 2**25, 256  # of states that are collected before Python looks at them, and of steps
 FIRST_CHUNK = 32  # steps; each chunk is twice the one before
+FIRST_LOOK = 96  # steps after which it is first asked whether they are stiff, and the numbers of a compiled state up to
+FEW = 32  # which it is asked so soon: the cost of implicit steps, in explicit ones, grows like its square
 
 _TEXTS = {
     Outcome.RUNNING: "not finished; got to log t = {end:.6g}",
@@ -62,7 +65,7 @@ class Run:
         self.max_steps, self.closed_form, self.dense_output = max_steps, closed_form, dense_output
         self.log_end, self.asked = float(end.log_t[0]), end if rows is None else rows
         self.wanted = None if rows is None else rows.log_t
-        self.events, self.event, self.watches = events, None, Watches(events, flow, start)
+        self.events, self.event, self.watches = events, None, Watches(events, flow, start) if events else None
         self.checkpoint, self.every, self.saved = None, math.inf, time.monotonic()
         self.outcome = Outcome.REACHED
         self.segments: list = []  # that are finished
@@ -71,7 +74,7 @@ class Run:
         y = flow.origin(start)
         self.found = [(np.array([-math.inf]), y[None])]  # rows that are final: (log_t, y)
         self.nfev = self.nsteps = self.nrejected = 0
-        self.at = Resume(np.array([-math.inf, 0.0, 0.0, FIRST_STEP, 1.0]), y, None, {})
+        self.at = Resume(np.array([-math.inf, 0.0, 0.0, FIRST_STEP, 1.0]), y, None, {}, method)
         if before is not None:
             self.at, self.known_to = before._resume, before.log_t_end
             self.nfev, self.nsteps, self.nrejected = before.nfev, before.nsteps, before.nrejected
@@ -98,39 +101,49 @@ class Run:
         y, state = self.at.y, self.at.state.copy()
         if self.at.tail is not None:  # the last step, which may go beyond the end that it had
             first, log_first = self.at.tail[0][0], float(self.at.tail[2][0])
-            tail = Steps(lambda: self._motion(first, log_first, closed_form=False), *self.at.tail, self.method)
+            tail = Steps(lambda: self._motion(first, log_first, closed_form=False), *self.at.tail, self.at.method)
             if self._collect(tail.log_t, tail) or tail.log_t[-1] >= self.log_end:
                 return
         elif self.known_to == -math.inf and self._stops_at_once(-math.inf, y):
             return
+        method = self.at.method
         while True:
             motion = self._motion(y, float(state[0]))
             if not hasattr(motion, "rates"):  # a closed form
                 self._follow(motion)
                 return
             state[1] = math.nan
-            outcome, y = self._step(motion, y, state, bar)
+            outcome, y = self._step(motion, method, y, state, bar)
             if outcome == Outcome.AT_REST:
                 self._follow(self.flow.segment("rest", self.start, y, float(state[0])))
-            if outcome != Outcome.CHANGED or state[0] >= self.log_end:
+            if outcome == Outcome.STIFF:
+                method = IMPLICIT
+                state[3] = first_step(motion, y, state)
+            elif outcome != Outcome.CHANGED or state[0] >= self.log_end:
                 return
 
     def _motion(self, y: np.ndarray, log_t: float, closed_form: bool = True):
         return self.flow.motion(self.start, y, log_t, self.rtol, self.atol, self.closed_form and closed_form)
 
-    def _step(self, field, y: np.ndarray, state: np.ndarray, bar: tqdm | None) -> tuple[Outcome, np.ndarray]:
-        """Integrates from y until the end, the criterion, or a change of what moves the state. Returns the outcome, and
-        the state that was reached."""
-        stepper = Stepper(field, self.method)
-        stepper.begin(y)
+    def _step(
+        self, field, method: str, y: np.ndarray, state: np.ndarray, bar: tqdm | None
+    ) -> tuple[Outcome, np.ndarray]:
+        """Integrates from y until the end, the criterion, or a change of what moves the state, or of the method.
+        Returns the outcome, and the state that was reached."""
+        solver = stepper(field, method)
+        solver.begin(y)
         # of a flow that takes its time, no more than a step is lost by an interrupt
-        most = max(1, min(CHUNK_STEPS, CHUNK_BYTES // (8 * y.size))) if stepper.compiled else 1
-        size = min(most, FIRST_CHUNK)
+        most = max(1, min(CHUNK_STEPS, CHUNK_BYTES // (8 * y.size))) if solver.compiled else 1
         self.again = functools.partial(self._motion, y, float(state[0]))
+        first_look = FIRST_LOOK * (max(1.0, y.size / FEW) ** 2 if isinstance(field, CompiledField) else 1.0)
         last = y  # the last knot, where the flow lives
+        taken, stopped, outcome = self.at.taken, False, Outcome.RUNNING
         while True:
-            left = self.max_steps - self.nsteps - self.nrejected
-            batch = stepper.advance(state, size, self.rtol, self.atol, self.log_end, left)
+            left, look = self.max_steps - self.nsteps - self.nrejected, _next_look(taken)
+            if taken >= first_look and _next_look(taken - 1) == taken and solver.is_stiff(state):
+                outcome = Outcome.STIFF
+                break
+            batch = solver.advance(state, min(most, look - taken), self.rtol, self.atol, self.log_end, left)
             n, h, log_t = len(batch.h), batch.h, batch.log_t
             self.nfev, self.nsteps = self.nfev + batch.evaluations, self.nsteps + n
             self.nrejected += batch.rejected
@@ -138,30 +151,32 @@ class Run:
             if self.dense_output:
                 states[0] = host(last)  # in short floats the start is not exact
             known = states if isinstance(states, np.ndarray) else None
-            segment = Steps(lambda: field, states, h, log_t, self.method)
+            segment = Steps(lambda: field, states, h, log_t, method)
             if n and log_t[-1] > self.log_end:
-                segment.end = self.log_end, stepper.sample_last(h[-1], *log_t[-2:], self.log_end)
+                segment.end = self.log_end, solver.sample_last(h[-1], *log_t[-2:], self.log_end)
             stopped = n > 0 and self._collect(log_t, segment, known)
             if n:
-                last = states[-1]
+                last, taken = states[-1], taken + n
                 if self.dense_output:
                     self.growing.append(segment)
                 if not stopped:  # else the run goes on from before the place where it stopped
-                    self.at = Resume(state.copy(), last, (states[-2:], h[-1:], log_t[-2:]), {})
+                    self.at = Resume(state.copy(), last, (states[-2:], h[-1:], log_t[-2:]), {}, method, taken)
             self._show(bar, state[0])
             if self.checkpoint is not None and time.monotonic() - self.saved > self.every:
                 self.trajectory(unfinished=True).save(self.checkpoint)
                 self.saved = time.monotonic()
-            if stopped or batch.outcome != Outcome.RUNNING:
+            outcome = batch.outcome
+            if not stopped:
+                outcome = solver.judged(outcome, state, self.rtol, self.atol)
+            if stopped or outcome != Outcome.RUNNING:
                 break
-            size = min(most, 2 * size)
         self.segments += Steps.joined(self.growing, self.again)
         self.growing = []
         if stopped:
             return Outcome.STOPPED, host(last)
-        if batch.outcome in (Outcome.STEPS_SPENT, Outcome.STEP_TOO_SMALL):
-            self._fail(batch.outcome, state[0])
-        return batch.outcome, host(stepper.y)
+        if outcome in (Outcome.STEPS_SPENT, Outcome.STEP_TOO_SMALL):
+            self._fail(outcome, state[0])
+        return outcome, host(solver.y)
 
     def _follow(self, segment) -> None:
         """Follows a closed form to the end."""
@@ -201,8 +216,7 @@ class Run:
             inside = np.append(inside, self.log_end)
         if not len(inside):
             return False
-        begins = bool(self.watches) and not self.watches.begun
-        if begins and self._stops_at_once(first, segment.sample(np.array([first]))[0]):
+        if self.watches and not self.watches.begun and self._stops_at_once(first, segment.sample(np.array([first]))[0]):
             return True
         if self.watches or self.wanted is None:
             y = segment.sample(inside) if states is None else host(states[knots])
@@ -248,8 +262,10 @@ class Run:
                 found = [(np.empty(0), np.empty((0, self.found[0][1].shape[1])))]
         log_t, y = (np.concatenate(column) for column in zip(*found, strict=True))
         if self.wanted is None:
-            last = np.append(log_t[1:] > log_t[:-1], True)  # of the states of one time
-            log_t, y = log_t[last], y[last]
+            later = log_t[1:] > log_t[:-1]
+            if not later.all():  # of the states of one time the last
+                later = np.append(later, True)
+                log_t, y = log_t[later], y[later]
         segments = self.segments + Steps.joined(self.growing, self.again)
         outcome, end = (Outcome.RUNNING, float(self.at.state[0])) if unfinished else (self.outcome, self.log_end)
         run = trajectory_type(self.flow)(
@@ -257,7 +273,7 @@ class Run:
             self.start,
             log_t,
             y,
-            t=self.asked.given_of(log_t),
+            t=self.asked,
             path=Path(segments) if self.dense_output and segments else None,
             log_t_end=end,
             rtol=self.rtol,
@@ -273,7 +289,7 @@ class Run:
         if tail is not None and not isinstance(tail[0], np.ndarray):
             tail = (host(tail[0]), *tail[1:])
         options = {name: getattr(self, name) for name in ("rtol", "atol", "closed_form", "dense_output", "method")}
-        run._resume = Resume(self.at.state, host(self.at.y), tail, options)
+        run._resume = Resume(self.at.state, host(self.at.y), tail, options, self.at.method, self.at.taken)
         return run
 
     def _message(self, outcome: Outcome, end: float) -> str:
@@ -300,6 +316,15 @@ class Run:
             f"on {where}, besides what is kept; {2**30 / (item * arrays):.3g} numbers fit in each GiB. Use fewer "
             f"classes or features{advice}."
         )
+
+
+def _next_look(nsteps: int) -> int:
+    """The number of steps at which Python looks at them next."""
+    look = chunk = FIRST_CHUNK
+    while look <= nsteps:
+        chunk = min(2 * chunk, CHUNK_STEPS)
+        look += chunk
+    return look
 
 
 def _bar() -> tqdm:

@@ -16,6 +16,7 @@ import numpy as np
 import scipy
 from numpy.typing import ArrayLike, NDArray
 
+from ._arrays import svd
 from ._checks import checked_array, checked_choice, checked_number
 from .symmetry import Scheme
 
@@ -134,7 +135,7 @@ def measures(
     M = means - centre
     norms = np.linalg.norm(M, axis=-2)
     gram = _t(M) @ M
-    between = np.linalg.pinv(M, rcond=8 * max(M.shape[-2:]) * np.finfo(float).eps)
+    between = _inverse(M, 8 * max(M.shape[-2:]) * np.finfo(float).eps)
     noise = H - means[..., labels]
     within = (between @ noise) ** 2  # S_B = M M^T / K, so that S_B^+ = K between^T between
     squares = (noise**2).sum(axis=-2)
@@ -146,7 +147,7 @@ def measures(
     wrong = np.where(one_hot.T, -np.inf, logits).max(axis=-2)
     nearest = (_t(M) @ (H - centre) - norms[..., None] ** 2 / 2).argmax(axis=-2)
     logits_of_means = weight * (W @ means) + shift
-    singular_values = np.linalg.svd(logits_of_means, compute_uv=False)
+    singular_values = svd(logits_of_means, compute_uv=False)
     margin = (right - wrong).min(axis=-1)
     etf = (np.eye(classes) - 1.0 / classes) / math.sqrt(classes - 1.0)
 
@@ -292,6 +293,13 @@ def _scales_of_logits(scale: NDArray[np.float64], bias: NDArray[np.float64] | No
     top = np.maximum(scale, np.abs(bias).max(axis=-1))
     top = np.where(top > 0, top, 1.0)
     return (scale / top)[..., None, None], (bias / top[..., None])[..., None], top
+
+
+def _inverse(matrix: NDArray[np.float64], smallest: float) -> NDArray[np.float64]:
+    """Moore-Penrose inverse; singular values up to `smallest` times the largest count as 0."""
+    left, s, right = svd(matrix, full_matrices=False)
+    kept = s > smallest * s[..., :1]
+    return _t(right) @ (np.where(kept, 1.0 / np.where(kept, s, 1.0), 0.0)[..., None] * _t(left))
 
 
 def _t(matrix: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -25,7 +25,7 @@ from ._checks import checked_integer, checked_number
 from .flow import BlockFlow, MatrixFlow, SpectralFlow
 from .flow.objective import Objective
 from .network.layers import Layers
-from .solve import DEFAULT, TABLEAUS, Outcome, Path, Steps
+from .solve import DEFAULT, IMPLICIT, TABLEAUS, Outcome, Path, Steps
 from .trajectory import Resume, Times, Trajectory, trajectory_type
 
 FORMAT, VERSION = "ceflow trajectory", 4
@@ -63,12 +63,11 @@ def save(trajectory: Trajectory, path: str | os.PathLike) -> None:
         "flow": trajectory.flow.spec,
         "rtol": float(trajectory.rtol),
         "atol": float(trajectory.atol),
-        "options": trajectory._options() | {
-            "log_t_end": repr(float(trajectory.log_t_end)), "outcome": trajectory.outcome.name
-        },
+        "options": trajectory._options()
+        | {"log_t_end": repr(float(trajectory.log_t_end)), "outcome": trajectory.outcome.name},
         "segments": [segment.kind for segment in segments],
-        "method": next((segment.method for segment in segments if segment.kind == Steps.kind), DEFAULT),
-        "resume": resume and resume.options,
+        "methods": [getattr(segment, "method", None) for segment in segments],
+        "resume": resume and resume.options | {"steps": resume.method, "taken": resume.taken},
     }
     temporary = f"{os.fspath(path)}.{uuid.uuid4().hex}.tmp"
     try:
@@ -123,9 +122,13 @@ def load(path: str | os.PathLike) -> Trajectory:
         if "event" in options:
             checked_integer("its event", options["event"], 0)
         atol = checked_number("its atol", meta.get("atol", 0.0), 0.0, 1e300)
-        kinds, method = meta["stretches" if old else "segments"], DEFAULT if old else _method(meta)
+        kinds = meta["stretches" if old else "segments"]
+        methods = meta.get("methods", [DEFAULT if old else meta.get("method")] * len(kinds))
         _check_arrays(kinds, arrays, len(flow.origin(start)), ordered=resume is not None)
-        segments = [_segment(flow, start, kind, i, arrays, (rtol, atol), method) for i, kind in enumerate(kinds)]
+        segments = [
+            _segment(flow, start, kind, i, arrays, (rtol, atol), method)
+            for i, (kind, method) in enumerate(zip(kinds, methods, strict=True))
+        ]
         found = trajectory_type(flow)(
             flow,
             start,
@@ -140,14 +143,16 @@ def load(path: str | os.PathLike) -> Trajectory:
         if resume is not None:
             whole = any(name.startswith("tail_") for name in arrays)
             tail = tuple(arrays[f"tail_{name}"] for name in ("y", "h", "log_t")) if whole else None
+            steps = _method(resume.get("steps", resume.get("method", DEFAULT)))
+            taken = checked_integer("its taken", resume.get("taken", options["nsteps"]), 0)
             resume = {
                 "rtol": checked_number("its rtol", resume["rtol"], 1e-13, 0.1),
                 "atol": checked_number("its atol", resume["atol"], 0.0, 1e300),
                 "closed_form": bool(resume["closed_form"]),
                 "dense_output": bool(resume["dense_output"]),
-                "method": DEFAULT if old else _method(resume),
+                "method": DEFAULT if old else _method(resume["method"], TABLEAUS),
             }
-            found._resume = Resume(arrays["resume_state"], arrays["resume_y"], tail, resume)
+            found._resume = Resume(arrays["resume_state"], arrays["resume_y"], tail, resume, steps, taken)
         return found
     except Exception as error:  # NumPy, zipfile and json raise many kinds where a file is not what it should be
         raise ValueError(f"{path!r} is not a whole file of a ceflow run: {error}") from None
@@ -257,16 +262,19 @@ def _segment(flow, start, kind: str, i: int, arrays: dict[str, np.ndarray], tole
         return flow.segment(kind, start, y, float(log_t))
     first, log_first = y[0], float(log_t[0])
     return Steps(
-        lambda: flow.motion(start, first, log_first, *tolerances, False), y, arrays[f"path{i}_h"], log_t, method
+        lambda: flow.motion(start, first, log_first, *tolerances, False),
+        y,
+        arrays[f"path{i}_h"],
+        log_t,
+        _method(method),
     )
 
 
-def _method(meta: dict) -> str:
-    """The tableau of the steps; files of version 3 know of one only, and do not name it."""
-    method = meta["method"]
-    if method not in TABLEAUS:
-        raise ValueError(f"its method is {method!r}")
-    return method
+def _method(name, known=(*TABLEAUS, IMPLICIT)) -> str:
+    """The method of steps."""
+    if name not in known:
+        raise ValueError(f"its method is {name!r}")
+    return name
 
 
 def _old_outcome(options: dict) -> Outcome:

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ._arrays import svd
 from ._checks import LIMIT, checked_array, log_time_unit
 from .losses import log_odds_of_error
 from .symmetry import Scheme
@@ -196,7 +197,7 @@ def gradient_of_logits(logits: NDArray[np.float64]) -> NDArray[np.float64]:
     (..., K, K) array
         Right to rounding of the largest deviation of a singular value from the mean; NaN where V is not defined.
     """
-    left, singular_values, right = np.linalg.svd(logits)
+    left, singular_values, right = svd(logits)
     top, defined = _top(singular_values)
     mean = top.mean(axis=-1, keepdims=True)
     deviations = top - mean

@@ -13,7 +13,7 @@ import numpy as np
 from ._checks import checked_array
 from .flow.terms import Terms
 from .observables import BLOCKS, COMMON, FULL, REDUCED, Observable
-from .solve import Outcome
+from .solve import DEFAULT, Outcome
 
 if TYPE_CHECKING:
     import xarray
@@ -37,8 +37,12 @@ class Times:
     """Times as log t (n,), and as t where they were given so, to say them again to the last bit."""
 
     def __init__(self, log_t: np.ndarray, t: np.ndarray | None = None) -> None:
-        self.log_t = log_t
-        self.given = np.full(len(log_t), np.nan) if t is None else t  # NaN where only the logarithm is known
+        self.log_t, self._given = log_t, t
+
+    @property
+    def given(self) -> np.ndarray:
+        """(n,) t as given, NaN where only the logarithm is known."""
+        return np.full(len(self.log_t), np.nan) if self._given is None else self._given
 
     @classmethod
     def of(cls, t: np.ndarray) -> Times:
@@ -50,7 +54,7 @@ class Times:
         return len(self.log_t)
 
     def __getitem__(self, rows) -> Times:
-        return Times(self.log_t[rows], self.given[rows])
+        return Times(self.log_t[rows], None if self._given is None else self._given[rows])
 
     def followed_by(self, others: Times) -> Times:
         """These times and then others."""
@@ -78,6 +82,8 @@ class Resume(NamedTuple):
     y: np.ndarray  # (N,) at that log t
     tail: tuple[np.ndarray, np.ndarray, np.ndarray] | None  # the last step, y, h and log t, which may go beyond the end
     options: dict  # of the run
+    method: str = DEFAULT  # of the steps that it goes on with, and of the tail
+    taken: int = 0  # steps until there
 
 
 @COMMON.attach
@@ -126,7 +132,7 @@ class Trajectory:
         log_t: np.ndarray,
         y: np.ndarray,
         *,
-        t: np.ndarray | None = None,
+        t: np.ndarray | Times | None = None,
         path: DenseOutput | None = None,
         log_t_end: float | None = None,
         rtol: float = math.nan,
@@ -139,7 +145,7 @@ class Trajectory:
         event: int | None = None,
     ) -> None:
         self.flow, self.start, self.log_t, self.y = flow, start, log_t, y
-        self._given = Times(log_t, t).given
+        self._given = t  # of the rows, or of those that were asked for
         self._path, self.rtol, self.atol = path, rtol, atol
         self.log_t_end = log_t_end if log_t_end is not None else float(log_t[-1])
         self.outcome, self.message, self.event = outcome, message, event
@@ -154,7 +160,8 @@ class Trajectory:
     @property
     def times(self) -> Times:
         """The times of the rows."""
-        return Times(self.log_t, self._given)
+        given = self._given
+        return Times(self.log_t, given.given_of(self.log_t) if isinstance(given, Times) else given)
 
     def __len__(self) -> int:
         return len(self.log_t)
@@ -209,7 +216,7 @@ class Trajectory:
         if isinstance(rows, (int, np.integer)):
             rows = range(len(self))[rows]  # which ends a loop over the rows
             rows = slice(rows, rows + 1)
-        return self._with(self.log_t[rows], self.y[rows], self._given[rows])
+        return self._with(self.log_t[rows], self.y[rows], self.times.given[rows])
 
     def _with(self, log_t: np.ndarray, y: np.ndarray, t: np.ndarray | None = None) -> Trajectory:
         options = self._options() | {"path": self._path, "rtol": self.rtol, "atol": self.atol}

@@ -28,6 +28,13 @@ NAMES = (
     "alignment",
     "depth",
     "squared_loss",
+    "coherent",
+    "equivariance",
+    "groups",
+    "balance_laws",
+    "samples",
+    "contraction",
+    "decay_equilibrium",
 )
 
 

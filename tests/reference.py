@@ -37,17 +37,31 @@ def reduced_flow(
         dt = np.exp(least - sigma) * (1.0 + e.sum() * np.exp(-least)) / mean_rate
         return np.append(2.0 * force / mean_rate, dt - u[-1])
 
-    first = float(share @ s0)
-    path = solve_ivp(
-        velocity,
-        (first, largest),
-        np.append(np.log(s0), 0.0),
-        method="DOP853",
-        rtol=3e-14,
-        atol=1e-15,
-        dense_output=True,
-        max_step=1.0,
-    )
+    return _over_log_time(velocity, s0, float(share @ s0), largest)
+
+
+def balanced_flow(gaps: np.ndarray, s0: np.ndarray, depth: float, largest: float) -> Callable:
+    """`reduced_flow` of any depth, on a scheme all of whose multiplicities and valencies are 1."""
+    classes = 1.0 + s0.size
+
+    def velocity(sigma: float, u: np.ndarray) -> np.ndarray:
+        s = np.exp(u[:-1])
+        margins = (s / classes) @ gaps
+        least = margins.min()
+        e = np.exp(least - margins)
+        rates = depth * s ** (1.0 - 2.0 / depth) * (gaps @ e)
+        mean_rate = (s * rates).mean()
+        dt = np.exp(least - sigma) * (1.0 + e.sum() * np.exp(-least)) / mean_rate
+        return np.append(rates / mean_rate, dt - u[-1])
+
+    return _over_log_time(velocity, s0, float(s0.mean()), largest, max_step=0.2)
+
+
+def _over_log_time(velocity: Callable, s0: np.ndarray, first: float, largest: float, max_step: float = 1.0) -> Callable:
+    """Singular values as a function of log t, of a flow in log s and F = t exp(-sigma) over the mean sigma."""
+    start = np.append(np.log(s0), 0.0)
+    options = {"method": "DOP853", "rtol": 3e-14, "atol": 1e-15, "dense_output": True, "max_step": max_step}
+    path = solve_ivp(velocity, (first, largest), start, **options)
     assert path.success
 
     def at(log_t: float) -> np.ndarray:

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ceflow as cf
+from ceflow.flow import block_motion
 from ceflow.network.layers import Layers
 
 STEP = cf.direct_sum(5, 5)
@@ -60,7 +61,7 @@ def test_reduced_against_full(name):
     flow = cf.SpectralFlow(symmetry, **options)
     start = flow.random_start(0.3, rng=1)
     stiff = flow.objective.decaying or flow.loss.counterforce > 0.0  # at an equilibrium early
-    times = np.logspace(-1, 3 if stiff else 6, 15)
+    times = np.logspace(-1, 2 if stiff else 6, 13)
     reduced = cf.integrate(flow, start, t_end=times[-1], rtol=1e-10)
     full = cf.integrate(cf.MatrixFlow(**per_class(symmetry, options)), flow.lift(start), t_eval=times, rtol=1e-10)
     assert reduced.success and full.success
@@ -131,11 +132,11 @@ def step_start(flow, R, e=1e-2):
 
 @pytest.mark.parametrize(("R", "at_1e12", "limit"), [(100, 0.131, 0.33803), (10, None, 0.03337)])
 def test_step_imbalance_approaches_seli_slowly(R, at_1e12, limit):
-    """Cosine between classifiers of the minority: far from its limit at t = 1e12, near it at margins of 1e5."""
+    """Cosine between classifiers of the minority: far from its limit at t = 1e12, near it at margins of 5e4."""
     flow = cf.SpectralFlow(STEP, samples=(R, 1), reduction="sum")
-    run = cf.integrate(flow, step_start(flow, R), log_t_end=2e5, rtol=1e-9)
+    run = cf.integrate(flow, step_start(flow, R), log_t_end=5e4, rtol=1e-9)
     assert run.success
-    cosine = run.at(log_t=[math.log(1e12), 1e3, 1e4, 2e5]).classifier_cosines[:, 5, 6]
+    cosine = run.at(log_t=[math.log(1e12), 1e3, 1e4, 5e4]).classifier_cosines[:, 5, 6]
     Z = (np.eye(10) - 0.1) * np.sqrt(np.repeat([R, 1.0], 5))
     left, s, _ = np.linalg.svd(Z)
     gram = (left * s) @ left.T  # SELI: the nuclear norm's optimum
@@ -143,7 +144,7 @@ def test_step_imbalance_approaches_seli_slowly(R, at_1e12, limit):
     if at_1e12 is not None:
         np.testing.assert_allclose(cosine[0], at_1e12, atol=5e-4)
     distance = np.abs(cosine - limit)
-    assert np.all(np.diff(distance) < 0) and distance[0] > 0.03 and distance[-1] < 2e-3
+    assert np.all(np.diff(distance) < 0) and distance[0] > 0.03 and distance[-1] < 5e-3
 
 
 def test_step_imbalance_to_1e40():
@@ -337,3 +338,52 @@ def test_lifted_runs_and_tables():
     data = run.to_xarray()
     assert {"loss", "singular_values", "margin"} <= set(data.variables)
     assert data.sizes["mode"] == run.singular_values.shape[1]
+
+
+FAULTS = [
+    "layer_decay", "gain", "mode_weight", "entry_weight", "residual_weight", "column_gain", "valencies", "adjustment",
+    "scale", "bias_gain", "into", "back",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_certificates_find_faults(fault, monkeypatch):
+    """Each array that the field reads, one number of it wrong by 5 percent."""
+    old = block_motion.blocks_field
+
+    def wrong(array):
+        array = np.array(array)
+        array.flat[-1] = 1.05 * array.flat[-1] if array.flat[-1] else 0.05
+        return array
+
+    def seeded(parts, into, back, *rest, **options):
+        maps = {"into": into, "back": back}
+        if fault in maps:
+            maps[fault] = maps[fault]._replace(matrix=wrong(maps[fault].matrix))
+        else:
+            parts = parts._replace(**{fault: wrong(getattr(parts, fault))})
+        return old(parts, maps["into"], maps["back"], *rest, **options)
+
+    monkeypatch.setattr(block_motion, "blocks_field", seeded)
+    symmetry = cf.coherent(STEP.relations())  # whose maps are matrices
+    options = {"bias": True, "bias_decay": 1e-2, "samples": (10, 1), "logit_adjustment": (0.5, -0.2)}
+    if fault == "layer_decay":
+        options["weight_decay"] = (1e-2, 1e-2)
+    flow = cf.SpectralFlow(symmetry, **options)
+    run = cf.integrate(flow, flow.random_start(0.5, rng=1), t_end=100.0, rtol=1e-7)
+    assert not run.certificate().passed
+    monkeypatch.undo()
+    run = cf.integrate(flow, flow.random_start(0.5, rng=1), t_end=100.0, rtol=1e-7)
+    assert run.certificate().passed
+
+
+def test_comparison_of_any_symmetry():
+    options = {"samples": (10, 1), "bias": True, "logit_adjustment": (0.5, 0.0)}
+    flow = cf.SpectralFlow(STEP, **options)
+    run = cf.integrate(flow, flow.random_start(0.3, rng=1), t_end=1e4, rtol=1e-9)
+    full = cf.integrate(cf.MatrixFlow(**per_class(STEP, options)), flow.lift(run.start), t_end=1e4, rtol=1e-9)
+    found = cf.compare(run, full)
+    assert found.max_error < 1e-7 and found.off_diagonal.max() < 1e-9 and found.singular_value_error.max() < 1e-7
+    assert "direct_sum(complete(5), complete(5))" in repr(found)
+    with pytest.raises(ValueError, match="not of the same flow"):
+        cf.compare(run, cf.integrate(cf.MatrixFlow(bias=True), flow.lift(run.start), t_end=1.0))

@@ -13,7 +13,7 @@ import pytest
 import ceflow as cf
 from ceflow import cli
 from ceflow.certify import time_text
-from ceflow.cli import _compare, _page
+from ceflow.cli import _compare, _page, _run
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -144,8 +144,52 @@ def test_bad_arguments_end_with_2_and_one_line(command, tmp_path, arguments, mes
     assert not (tmp_path / "ceflow-run" / "run.npz").exists()
 
 
+def examples(text):
+    return [re.split(r"\s{2,}", line.strip())[0] for line in text.splitlines() if line.startswith("  ceflow ")]
+
+
+SMALLER = {  # of what takes long, or a device
+    "ceflow run": "-K 4 --t-end 1e6",
+    "ceflow run -K 64 --t-end 1e1000": "-K 4",
+    "ceflow run --scheme hamming:3,4": "--t-end 1e8",
+    "ceflow run --loss label_smoothing:0.2": "-K 4",
+    "ceflow compare": "-K 4",
+    "ceflow compare -K 8 --width 100 --rtol 1e-12": "--width 20 --t-end 100",
+    "ceflow compare -K 1024 --backend torch --device cuda": "-K 8 --device cpu",
+}
+
+
+@pytest.mark.parametrize("example", examples(_run.EXAMPLES) + examples(_compare.EXAMPLES))
+def test_every_example_of_the_help_pages_runs(command, example):
+    if "torch" in example:
+        pytest.importorskip("torch", reason="the torch backend needs PyTorch")
+    arguments = example.split()[1:] + SMALLER.get(example, "").split()
+    code, out, err = command(*arguments, "--no-plot")
+    assert (code, err) == (0, "") and "FAIL" not in out, out
+    assert max(map(len, out.splitlines())) <= 80
+    assert ("the symmetric path is unstable" in out) == ("--depth 3" in example)
+
+
+def test_there_are_examples_and_none_is_forgotten():
+    pages = examples(_run.EXAMPLES), examples(_compare.EXAMPLES)
+    assert [len(page) for page in pages] == [6, 4] and set(SMALLER) <= {*pages[0], *pages[1]}
+
+
+def test_a_run_is_kept_whatever_happens_to_its_checks(command, monkeypatch, tmp_path):
+    def broken(self):
+        raise ValueError("no certificate today")
+
+    monkeypatch.setattr(cf.Trajectory, "certificate", broken)
+    code, _, err = command("run", "-K", "4", "--t-end", "10")
+    assert code == 2 and "no certificate today" in err
+    assert cf.load(tmp_path / "ceflow-run" / "run.npz").success
+    monkeypatch.setattr(cf, "compare", lambda *runs: broken(runs))
+    assert command("compare", "-K", "4", "--t-end", "10")[0] == 2
+    assert {path.name for path in (tmp_path / "ceflow-compare").iterdir()} == {"reduced.npz", "full.npz"}
+
+
 def test_a_failed_check_ends_with_1(command, monkeypatch):
-    monkeypatch.setattr(_compare, "AGREEMENT", 1e-9)
+    monkeypatch.setattr(cf._compare, "AGREEMENT", 1e-9)
     code, out, _ = command("compare", "-K", "4", "--no-plot")
     assert code == 1 and "FAIL  error at most" in out and "Some checks FAILED." in out
     code, out, _ = command("run", "-K", "4", "--no-plot")

@@ -11,9 +11,13 @@ import sympy as sp
 
 import derivations
 from derivations import __main__ as cli
-from derivations import _proof, _schemes, _sums
+from derivations import _configurations, _proof, _schemes, _sums, decay_equilibrium
 
 ROOM = Path(derivations.__file__).parent
+QUICK = {
+    *("lyapunov", "positivity", "geometric_mean", "ray", "depth", "conservation"),
+    *("balance_laws", "samples", "contraction"),
+}
 VARIANTS = [(name, variant) for name in derivations.NAMES for variant in derivations.load(name).WRONG]
 
 
@@ -48,7 +52,7 @@ def test_check_rejects_a_false_claim(name, variant):
 
 @pytest.mark.parametrize(
     ("name", "variant"),
-    [(n, v) for n, v in VARIANTS if n in {"lyapunov", "positivity", "geometric_mean", "ray", "depth", "conservation"}],
+    [(n, v) for n, v in VARIANTS if n in QUICK],
 )
 def test_check_returns_the_nonzero_residuals(name, variant):
     module = derivations.load(name)
@@ -183,6 +187,54 @@ def test_vanish_is_not_fooled():
     assert _proof.vanish(sp.exp(x) - 1 - x) != 0
     assert _proof.vanish((x**2 - y**2) / (x - y) - x - y) == 0
     assert _proof.vanish(sp.sqrt(5) ** 2 - 5 + sp.Rational(1, 10**40)) != 0
+
+
+# configurations: the matrices of groups of symbolic size are what explicit matrices are at each size
+
+
+def test_groups_are_the_matrices_of_the_direct_sum():
+    sizes = [sp.Integer(k) for k in (3, 1, 2)]
+    X, Y = (_configurations.Groups.of(sizes, [v, 2, -1], sp.Matrix(3, 3, range(v, v + 9))) for v in (sp.Integer(2), 5))
+    labels = _configurations.direct_sum(
+        *(_configurations.scheme(f"complete({k})", _schemes.complete(int(k)).labels) for k in sizes)
+    )
+    assert X.matrix() == labels.constant(X.matrix())
+    assert (X @ Y).matrix() == X.matrix() * Y.matrix()
+    assert (X - 2 * Y).T.matrix() == (X.matrix() - 2 * Y.matrix()).T
+    assert X.apply(sp.exp).matrix() == X.matrix().applyfunc(sp.exp)
+    factors = sp.diag(7, 7, 7, 8, 9, 9)
+    assert X.columns_times([7, 8, 9]).matrix() == X.matrix() * factors
+    assert X.rows_times([7, 8, 9]).matrix() == factors * X.matrix()
+    sums = sp.ones(1, 6) * X.matrix()
+    assert [X.column_sum(g) for g in range(3)] == [sums[0], sums[3], sums[4]]
+
+
+def test_configurations_have_the_relations_and_fibres_that_they_should():
+    names = ("K_4", "sum", "circulant")
+    built = (
+        _configurations.subsets(4, (1, 2)),
+        _configurations.direct_sum(_configurations.subsets(4, (1, 2)), _configurations.POINT),
+        _configurations.circulant(5),
+    )
+    found = {name: (c.n, c.r, [len(fibre) for fibre in c.fibres]) for name, c in zip(names, built, strict=True)}
+    assert found == {"K_4": (10, 9, [4, 6]), "sum": (11, 14, [4, 6, 1]), "circulant": (5, 5, [5])}
+
+
+def test_a_matrix_that_is_not_constant_on_relations_is_seen():
+    c = _configurations.circulant(3)
+    M = sp.Matrix(c.symbols("x"))
+    assert c.constant(M) == M
+    M[2, 1] += 1
+    assert c.constant(M) != M
+
+
+def test_the_margin_at_rest_is_a_known_number():
+    """Four classes of two samples with all decays 0.01, against a minimum that was found by descent."""
+    decay = sp.Rational(1, 100)
+    c = decay_equilibrium.strength(sp.Integer(2), decay, decay)
+    s = decay_equilibrium.margin(c, sp.Integer(4))
+    assert abs(s - 4.21524389) < 1e-8
+    assert abs(decay_equilibrium.objective(c, sp.Integer(4), s) - 0.22219035374535792) < 1e-15
 
 
 # the command line

@@ -52,7 +52,8 @@ def test_resumes_the_same(name):
     run, expected = cf.load(FOLDER / f"{name}.npz"), EXPECTED[name]
     more = cf.resume(run, log_t_end=expected["resumed_log_t_end"])
     assert more.success and more.log_t_end == expected["resumed_log_t_end"]
-    close(more.y[-1], expected["resumed_y"], 1e-5 if "float32" in name else 1e-8)
+    # what was expected was stepped with other steps, to the tolerance of the run
+    close(more.y[-1], expected["resumed_y"], max(run.rtol, 1e-5 if "float32" in name else 1e-8))
 
 
 @pytest.mark.parametrize("name", EXPECTED)
@@ -66,10 +67,12 @@ def test_nothing_is_lost_by_writing_it_again(name, tmp_path):
         for array in set(before.files) - {"meta"}:
             np.testing.assert_array_equal(after[array], before[array], err_msg=array)
         before, after = (json.loads(str(file["meta"])) for file in (before, after))
-    assert after["version"] == 4 and after["segments"] == before["stretches"] and after["method"] == "dop853"
+    assert after["version"] == 4 and after["segments"] == before["stretches"]
+    assert set(after["methods"]) <= {"dop853", None}
     success, outcome = before["options"].pop("success"), cf.Outcome[after["options"].pop("outcome")]
     assert outcome.success == success and again.outcome == outcome
     if before["resume"]:
-        assert after["resume"].pop("method") == "dop853"
+        assert after["resume"].pop("method") == after["resume"].pop("steps") == "dop853"
+        assert after["resume"].pop("taken") == before["options"]["nsteps"]
     for key in set(before) - {"version", "flow", "stretches"}:
         assert after[key] == before[key]

@@ -501,7 +501,7 @@ def test_forged_descriptions(saved, tmp_path):
         ("flow", meta["flow"] | {"scheme": {"kind": "__import__", "args": ["os"]}}),
         ("flow", meta["flow"] | {"scheme": []}), ("options", {}), ("options", {"log_t_end": "x"}), ("options", 3),
         ("options", meta["options"] | {"path": 3}), ("segments", 3), ("segments", ["steps"] * 1 + ["ray"] * 5),
-            ("method", "euler"), ("method", 3), ("options", meta["options"] | {"outcome": "GOOD"}),
+            ("methods", ["euler"] * 2), ("methods", 3), ("options", meta["options"] | {"outcome": "GOOD"}),
     ):  # fmt: skip
         forge(path, arrays, meta | {key: value})
         assert outcome("forged files", lambda: cf.load(path)) is ValueError, (key, value)
@@ -883,11 +883,12 @@ EMPTY = "_Run.step: collect_rows(...) only if n > 0; a block that came back empt
 
 # found a bug: see EMPTY
 def test_any_number_of_steps():
-    """A run whose steps fill the last block exactly: one in 256, and one in 64 for K = 65536."""
-    steps, knots = 256, cf.integrate(FLOW, S0, log_t_end=1e4, closed_form=False)._path.segments[0].log_t
-    end = 0.5 * (knots[steps - 1] + knots[steps])
-    run = cf.integrate(FLOW, S0, log_t_end=end, closed_form=False)
-    assert run.nsteps == steps and run.log_t[-1] == end and np.all(np.diff(run.log_t) > 0.0)
+    """A run whose steps fill the last block exactly: the first one ends with step 32, the second with step 96."""
+    knots = cf.integrate(FLOW, S0, log_t_end=1e4, closed_form=False)._path.segments[0].log_t
+    for steps in (32, 96):
+        end = 0.5 * (knots[steps - 1] + knots[steps])
+        run = cf.integrate(FLOW, S0, log_t_end=end, closed_form=False)
+        assert run.nsteps == steps and run.log_t[-1] == end and np.all(np.diff(run.log_t) > 0.0)
 
 
 # found a bug: see EMPTY

@@ -298,7 +298,7 @@ FLOW, START = cf.SpectralFlow(cf.hadamard(4)), np.full(3, 1e-3)
         (lambda: cf.collapsed(0.0), ValueError, "threshold"),
         (lambda: cf.collapsed(1e-40), ValueError, "at least 1e-28"),
         (lambda: cf.integrate("flow", START, 1.0), TypeError, "flow must be"),
-        (lambda: cf.SpectralFlow("hadamard"), TypeError, "scheme must be"),
+        (lambda: cf.SpectralFlow("hadamard"), TypeError, "symmetry must be"),
         (lambda: cf.SpectralFlow(cf.hadamard(4), loss="hinge"), ValueError, "loss must be one of"),
         (lambda: cf.SpectralFlow(cf.hadamard(4), reduction="none"), ValueError, "reduction must be"),
         (lambda: cf.SpectralFlow(cf.hadamard(4), depth=1), ValueError, "depth must be"),

@@ -238,3 +238,16 @@ def test_compare_refuses_what_does_not_belong_together():
         cf.compare(reduced, cf.integrate(cf.MatrixFlow(), cf.random_init(classes=4, width=3, batch=2), 1.0))
     with pytest.raises(ValueError, match="reduction"):
         cf.compare(cf.integrate(cf.SpectralFlow(cf.hadamard(4), reduction="sum"), np.ones(3), 1.0), full)
+
+
+# found a bug: "SVD did not converge", of logits of deficient rank, and all that was computed was lost
+def test_singular_values_where_the_fast_driver_gives_up(monkeypatch):
+    flow = cf.SpectralFlow(cf.hamming(2, 3))
+    run = cf.integrate(cf.MatrixFlow(), flow.lift([1e-3, 2e-3]), t_eval=[0.0, 1.0, 100.0, 1e4])
+    names = ("singular_values", "lyapunov", "dissipation")
+    expected = [getattr(run[:], name) for name in names], run.collapse, str(run.certificate())
+    monkeypatch.setattr(np.linalg, "svd", lambda *arguments, **options: np.linalg.inv(np.zeros((2, 2))))
+    for name, value in zip(names, expected[0], strict=True):
+        np.testing.assert_allclose(getattr(run[:], name), value, rtol=1e-6, atol=1e-12, err_msg=name)
+    np.testing.assert_allclose(run[:].collapse, expected[1], rtol=1e-9, atol=1e-12)
+    assert run[:].certificate().passed == ("FAIL" not in expected[2])

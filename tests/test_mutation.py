@@ -142,8 +142,8 @@ FAULTS = [
     Fault("basis", "ceflow.symmetry._cyclic:_Cyclic._eigenvectors", returns(lambda q: q[:, [0, 3, 2, 1, 4]]),
           "compared", (FULL, OFF)),
     # losses
-    Fault("residual of cross-entropy", f"{FIELD}:probabilities", writes(3, first_more), "hadamard", (FOLLOWS,)),
-    Fault("scale of cross-entropy", f"{FIELD}:probabilities", returns(lambda out: (out[0] + 1e-3, *out[1:])),
+    Fault("residual of cross-entropy", f"{FIELD}:scaled_odds", writes(3, first_more), "hadamard", (FOLLOWS,)),
+    Fault("scale of cross-entropy", f"{FIELD}:scaled_odds", returns(lambda total: 1.001 * total),
           "hadamard", (FOLLOWS, TOGETHER)),
     Fault("residual of squared error", "ceflow.losses:SquaredError.residual.function", writes(3, first_more), "squared",
           (FOLLOWS,)),

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import ceflow as cf
 from ceflow import symmetry
+from ceflow.symmetry import _closure
 
 QUATERNIONS = [[1, 2, 3, 0, 5, 6, 7, 4], [4, 7, 6, 5, 2, 1, 0, 3]]  # the regular representation of Q_8
 SYMMETRIES = {
@@ -27,6 +28,7 @@ SYMMETRIES = {
     "complex, two fibres": lambda: cf.orbitals([[1, 2, 3, 4, 0, 6, 7, 8, 9, 5]]),
     "quaternionic": lambda: cf.orbitals(QUATERNIONS),
     "no symmetry": lambda: cf.trivial(4),
+    "sum with subsets": lambda: cf.direct_sum(cf.subsets(4, (1, 2)), 1, cf.cyclic(5), cf.orbitals([[1, 2, 0]])),
 }
 by_symmetry = pytest.mark.parametrize("name", SYMMETRIES)
 
@@ -192,7 +194,7 @@ def test_bad_input():
         cf.coherent([[0.0, 1.0], [1.0, 0.0]])
     with pytest.raises(TypeError, match="direct_sum takes"):
         cf.direct_sum(cf.hadamard(4), "cyclic")
-    with pytest.raises(ValueError, match="two schemes"):
+    with pytest.raises(ValueError, match="two symmetries"):
         cf.direct_sum(5)
     with pytest.raises(ValueError, match="permutations"):
         cf.orbitals([[0, 0, 1]])
@@ -244,6 +246,33 @@ def test_a_random_start_has_no_symmetry():
     assert found.rank == 25
     with pytest.raises(ValueError, match="must be"):
         cf.symmetry_of(np.ones((3, 2)), np.ones((3, 3)))
+
+
+def test_words_of_deep_networks_are_told_apart_by_their_order(monkeypatch):
+    """A start for which the exchange of both classes leaves alone the sums of all words that have the same letters.
+
+    Layers are complex matrices as real ones, and the second class is the first times i: for Hermitian matrices X,
+    v* X v is real, and so the classes seem alike. The commutator of two of them is not Hermitian.
+    """
+
+    def real(matrix):
+        return np.kron(matrix.real, np.eye(2)) + np.kron(matrix.imag, [[0, -1], [1, 0]])
+
+    rng = np.random.default_rng(0)
+    v, a, b = (rng.standard_normal(shape) + 1j * rng.standard_normal(shape) for shape in ((3, 1), (3, 3), (3, 3)))
+    layers = real(v).T, real(a), real(b), np.zeros((6, 2))
+    assert cf.symmetry_of(*layers).rank == 4
+    monkeypatch.setattr(_closure, "COPIES", 1)
+    assert cf.symmetry_of(*layers).rank == 2
+
+
+def test_weights_of_classes_are_part_of_a_symmetry():
+    flow = cf.SpectralFlow(cf.complete(4))
+    start = flow.lift([1.0])
+    assert cf.symmetry_of(*start).rank == 2
+    assert cf.symmetry_of(*start, weights=[10.0, 10.0, 1.0, 1.0]).fibres == (2, 2)
+    with pytest.raises(ValueError, match="one for each class"):
+        cf.symmetry_of(*start, weights=[1.0, 2.0])
 
 
 @settings(max_examples=15, deadline=None)

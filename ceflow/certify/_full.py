@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .._arrays import svd
 from ..reference import NetworkDefinition
 from ._factors import flat
 from ._lyapunov import Lyapunov, OfLogits, Unknown
@@ -99,7 +100,7 @@ class FullView(View):
 
     def product(self, w: NDArray) -> NDArray:
         """(n, K) singular values of the logits, 0 where there are no more columns."""
-        s = np.linalg.svd(self.network.logits(self.factors(w)), compute_uv=False)
+        s = svd(self.network.logits(self.factors(w)), compute_uv=False)
         return np.pad(s, ((0, 0), (0, self.classes - s.shape[1])))
 
     def size_of_product(self, w: NDArray) -> NDArray:

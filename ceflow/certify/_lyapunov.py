@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from .._arrays import svd
 from ._factors import flat, product, pulled
 from ._limits import EPS, UNRESOLVED
 from ._quadrature import integral_and_doubt
@@ -258,7 +259,7 @@ class OfLogits(Lyapunov):
     def gradient(self, Z: NDArray) -> NDArray:
         """(n, K, K) of V in the logits, ``sum_i u_i v_i' (1/s_bar - 1/s_i) / (K-1)``; NaN where a singular value is 0,
         or not to be told from 0."""
-        left, s, right = np.linalg.svd(Z)
+        left, s, right = svd(Z)
         top, classes = s[:, :-1], s.shape[1]
         mean = top.mean(axis=1, keepdims=True)
         deviations = top - mean

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from .._compare import Comparison
 from ..certify import Certificate, time_text
 
 LN10 = math.log(10.0)
@@ -69,6 +70,15 @@ class Page:
         measure = textwrap.fill(measure, 64, subsequent_indent=" " * 8)
         measure = measure if len(measure) <= 33 else "\n        " + measure
         self.say(f"  {state}  {claim:<37}{measure}".rstrip())
+        return passed
+
+    def agreement(self, claim: str, found: Comparison) -> bool:
+        """The claim that two runs agree, as long as they can be compared."""
+        passed = found.max_error <= found.tolerance
+        self.check(claim, passed, f"{found.max_error:8.1e} <= {found.tolerance:.0e}")
+        if not found.trusted.all():
+            self.say(f"        compared until t = {time_text(found.trusted_until)}: the symmetric path is unstable,")
+            self.say(f"        and rounding leaves it by {found.error.max():.1e}")
         return passed
 
     def written(self, path: Path) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 from numba import njit
 
 from .._field import EVENT, NORM, RATES, CompiledField, Event, Functions
-from .._tolerances import REST_ROUNDING, REST_SPEED, SLOWEST, STEP_SHARE
+from .._tolerances import REST_ROUNDING, REST_SPEED, STEP_SHARE
 from ..kernels import KERNEL
 from ..kernels.linking import call, linked, part, pointer, vector
 from ..kernels.walsh import empty
@@ -298,10 +298,8 @@ def _group(layout, y, i):
 def _norm(data, layout, scratch, error, y, dy, rtol, atol):
     modes, fibres, layers = layout[_MODES], layout[_FIBRES], layout[_LAYERS]
     blocks, size = layout[_BLOCKS], modes + layers + layout[_BIAS] * fibres
-    error, y, dy = vector(error, size), vector(y, size), vector(dy, size)
+    error, y = vector(error, size), vector(y, size)
     level = STEP_SHARE * rtol
-    if layout[_EQUILIBRIA]:
-        level *= min(1.0, max(_speed(data, layout, y, dy), SLOWEST))
     largest, squares = 0.0, 0.0
     for i in range(modes):
         ratio = abs(error[i]) / level

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._field import Event
-from .._tolerances import REST_ROUNDING, REST_SPEED, SLOWEST, STEP_SHARE
+from .._tolerances import REST_ROUNDING, REST_SPEED, STEP_SHARE
 from ..network.factors import inputs
 from .terms import Terms
 
@@ -122,8 +122,6 @@ class MatrixField:
     def norm(self, error, y, dy, rtol: float, atol: float) -> float:
         # the Frobenius norm: it does not depend on the basis, which for features is arbitrary
         level = STEP_SHARE * rtol
-        if self.has_equilibria:
-            level *= min(1.0, max(self.velocity(y, dy), SLOWEST))
         allowed = self.xp.clip(level * self.xp.sqrt(self.squares(y)) + atol, self.tiny, None)  # a member may be zero
         return float((self.xp.sqrt(self.squares(error)) / allowed).max())
 

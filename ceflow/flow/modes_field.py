@@ -12,13 +12,13 @@ import numpy as np
 from numba import njit
 
 from .._field import EVENT, NORM, RATES, CompiledField, Event, Functions
-from .._tolerances import REST_ROUNDING, REST_SPEED, SLOWEST, STEP_SHARE
+from .._tolerances import REST_ROUNDING, REST_SPEED, STEP_SHARE
 from ..kernels import KERNEL
 from ..kernels.exponential import exp
 from ..kernels.linking import call, linked, part, pointer, vector
 from ..kernels.walsh import empty
 from ..losses import Loss
-from ..losses._margins import probabilities
+from ..losses._margins import scaled_odds, smallest_margin
 from ..network.coordinates import pair, singular_value_slope, singular_values
 from ..symmetry import Transform, Transforms
 
@@ -106,7 +106,9 @@ def _plain_rates(data, layout, scratch, y, dy, a):
     y, dy = vector(y, modes), vector(dy, modes)
     _weighted_exponentials(start_weights, double_sign, y, work[1:])
     call(layout[_MARGINS], (pointer(layout[_TO_MARGINS]), work, spare, margins, modes))
-    log_scale, a[0], _ = probabilities(1.0, valencies, margins, work[1:])
+    smallest = smallest_margin(valencies, margins)
+    log_total = math.log(scaled_odds(valencies, margins, smallest, work[1:]))
+    a[0] = odds = smallest - log_total  # the scale is exp(-log_total) / (1 + exp(odds))
     call(layout[_FORCES], (pointer(layout[_TO_FORCES]), work, spare, dy, modes))  # the forces times exp(-log_scale)
     speed = _velocity(dy, data[_INVERSE_COUNT])
     if not speed > 0.0:
@@ -114,7 +116,8 @@ def _plain_rates(data, layout, scratch, y, dy, a):
     inverse = 1.0 / speed
     for i in range(modes):
         dy[i] *= inverse
-    return data[_LOG_UNIT] - log_scale - math.log(speed)
+    rest = odds - math.log(speed) if odds > 40.0 else math.log((1.0 + exp(odds)) / speed)  # one logarithm for both
+    return data[_LOG_UNIT] + log_total + rest
 
 
 @linked(*NORM)
@@ -200,8 +203,6 @@ def _norm(data, layout, scratch, error, y, dy, rtol, atol):
     constants = part(data, _NUMBERS + 4 * (modes + 1), rows * modes).reshape((rows, modes))
     error, y = vector(error, size), vector(y, size)
     level = STEP_SHARE * rtol
-    if layout[_EQUILIBRIA]:
-        level *= min(1.0, max(_velocity(vector(dy, modes), data[_INVERSE_COUNT]), SLOWEST))
     largest = 0.0
     for i in range(size):
         tolerance = level
@@ -294,7 +295,7 @@ def modes_field(
     layout = _layout(sizes, loss.residual.address, margins, forces)
     addresses = _rates.address, _norm.address, _event.address
     functions = Functions(*addresses, data, layout, empty(_SPACES * (modes + 1)))
-    return CompiledField(size, functions, equilibria, (margins.matrix, forces.matrix))
+    return CompiledField(size, functions, equilibria, (margins.matrix, forces.matrix), modes)
 
 
 def _packed(numbers: tuple[float, ...], arrays: tuple[np.ndarray, ...], *others: np.ndarray) -> np.ndarray:

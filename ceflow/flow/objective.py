@@ -237,6 +237,17 @@ class Objective:
         if self.kernel is not None and len(self.kernel) != self.columns(classes):
             raise ValueError(f"kernel must be square of {self.columns(classes)} columns, got {self.kernel.shape}")
 
+    def per_class(self, classes: int) -> Objective:
+        """The same with one number for each of K classes where there may be one for all, so that it can be compared."""
+        numbers = {"samples": self.samples_of(classes).astype(int), "weights": self.weights_of(classes)}
+        if self.labels is not None or self.regression:
+            numbers = {}
+        for name in ("logit_adjustment", "logit_scale"):
+            numbers[name] = np.broadcast_to(getattr(self, name), classes)
+        squared = isinstance(self.loss, SquaredError)  # which takes no adjustment
+        changed = {name: tuple(value.tolist()) for name, value in numbers.items() if not (squared and "logit" in name)}
+        return dataclasses.replace(self, **changed)
+
     # -- as data -------------------------------------------------------------------------------------------------------
 
     @property

@@ -58,7 +58,7 @@ def log_accuracy_gap(log_odds: np.ndarray) -> np.ndarray:
 
 
 @njit(**KERNEL, fastmath={"nnan", "nsz"})
-def _smallest(valencies, margins):
+def smallest_margin(valencies, margins):
     smallest = np.inf
     for j in range(margins.size):
         smallest = min(smallest, margins[j] if valencies[j] > 0.0 else np.inf)
@@ -66,7 +66,7 @@ def _smallest(valencies, margins):
 
 
 @njit(**KERNEL, fastmath={"reassoc"})
-def _exponentials(valencies, margins, smallest, out):
+def scaled_odds(valencies, margins, smallest, out):
     """``out_j = k_j exp(smallest - margins_j)``, and their sum."""
     total = 0.0
     for j in range(margins.size):
@@ -80,8 +80,8 @@ def _exponentials(valencies, margins, smallest, out):
 def probabilities(base, valencies, margins, out):
     """Writes ``out_j = k_j p_j / scale``; returns the log scale and a, as `residual` does, and the log odds of these
     relations against the right class."""
-    smallest = _smallest(valencies, margins)
-    total = _exponentials(valencies, margins, smallest, out)
+    smallest = smallest_margin(valencies, margins)
+    total = scaled_odds(valencies, margins, smallest, out)
     log_total = math.log(total)
     log_base = math.log(base) if base > 1.0 else 0.0
     a = log_base + smallest - log_total

@@ -93,10 +93,13 @@ def pair(constants: np.ndarray, y: float, theta: float, i: int) -> tuple[float, 
     if constants[1, i] == 0.0:
         product = constants[0, i] * math.exp(-2.0 * y)
         return product, abs(product)
-    fall = math.exp(-y - 2.0 * theta)
-    growing, fading = constants[1, i] * math.exp(y), constants[2, i] * fall
-    # where layers are nearly opposite, growing is tiny beside fading: both need all their digits
-    product = constants[0, i] * fall * fall - growing * growing * math.expm1(-4.0 * (y + theta))
+    rise, fall = math.exp(y), math.exp(-y - 2.0 * theta)
+    growing, fading = constants[1, i] * rise, constants[2, i] * fall
+    # of the difference of their squares: where one is tiny beside the other, at the start, both need all their digits
+    if y + theta >= 0.0:
+        product = constants[0, i] * fall * fall - growing * growing * math.expm1(-4.0 * (y + theta))
+    else:
+        product = constants[0, i] * rise * rise + fading * fading * math.expm1(4.0 * (y + theta))
     return product, growing * growing + fading * fading
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from .. import collapse as neural_collapse
 from .. import losses
+from .._arrays import svd
 from .._checks import log_time_unit
 from ..lyapunov import gradient_of_logits, of_logits
 from ..network.factors import inputs, product, pull_back
@@ -128,7 +129,7 @@ def singular_values(run: Run) -> np.ndarray:
     """(n, K) singular values of Z, descending, 0 beyond its number of columns; right to rounding of the largest one."""
 
     def values(Z: np.ndarray) -> np.ndarray:
-        found = np.linalg.svd(Z, compute_uv=False)
+        found = svd(Z, compute_uv=False)
         lacking = [(0, 0)] * (found.ndim - 1) + [(0, run.classes - found.shape[-1])]
         return np.pad(found, lacking)
 

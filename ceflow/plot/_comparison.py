@@ -55,6 +55,9 @@ def comparison(comparison: Comparison, ax: Axes | None = None) -> Axes:
     tolerances = {run.rtol for run in (comparison.reduced, comparison.full) if run.rtol > 0.0}
     for rtol in sorted(tolerances):
         ax.axhline(math.log10(rtol), color=colors.grey, lw=1.2, ls=":", label=f"rtol = {short(rtol)}")
+    if not comparison.trusted.all():
+        until = comparison.trusted_until / LN10
+        ax.axvspan(until, x[-1], color=colors.grey, alpha=0.15, lw=0, label="unstable: rounding leaves the symmetry")
     powers(ax.yaxis)
     finish(ax, comparison.full, "relative error")
     ax.legend(**LEGEND, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1.0))  # curves lie anywhere inside

@@ -1,8 +1,22 @@
 """The solver: it integrates vector fields in a clock of their own, and knows no flow."""
 
+from .collocation import NAME as IMPLICIT
+from .implicit import ImplicitStepper, first_step, stepper
 from .outcome import Outcome
 from .path import Path, Steps
 from .stepping import DEFAULT, Stepper
 from .tableaus import TABLEAUS, Tableau
 
-__all__ = ["DEFAULT", "TABLEAUS", "Outcome", "Path", "Stepper", "Steps", "Tableau"]
+__all__ = [
+    "DEFAULT",
+    "IMPLICIT",
+    "TABLEAUS",
+    "ImplicitStepper",
+    "Outcome",
+    "Path",
+    "Stepper",
+    "Steps",
+    "Tableau",
+    "first_step",
+    "stepper",
+]

@@ -49,3 +49,10 @@ def longer(h, error, previous, order):
     """Size of the next step after one whose error was accepted, and the error of the step before."""
     error, previous = max(error, SMALLEST_ERROR), max(previous, SMALLEST_PREVIOUS)
     return h * min(GROWTH, SAFETY * error ** (-INTEGRAL / order) * previous ** (PROPORTIONAL / order))
+
+
+@njit(**KERNEL)
+def narrowed(clear, crossed, bracket):
+    """Size of the next attempt between a step that crosses no change of its field and one that does: half-way, and the
+    latter once they are near each other."""
+    return 0.5 * (clear + crossed) if crossed - clear > bracket else crossed

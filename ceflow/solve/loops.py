@@ -16,11 +16,11 @@ from numba import njit
 
 from .._arrays import host
 from .._field import Event, Functions, combine
-from .._tolerances import CROSSING_SHARE
+from .._tolerances import CROSSING_SHARE, DEFECT_SHARE
 from ..kernels import KERNEL
 from ..kernels.linking import call
 from .clock import time_by_samples, time_by_stages
-from .controller import SMALLEST_STEP, combined, ended, longer, shorter
+from .controller import SMALLEST_STEP, combined, ended, longer, narrowed, shorter
 from .method import ERROR, NEW, PROBE, START, ZERO, Method, Work
 from .outcome import Outcome
 
@@ -53,6 +53,16 @@ def _error_compiled(f, method, work, h, rtol, atol):
 
 
 @njit(**KERNEL)
+def _defect_compiled(f, method, work, h, rtol, atol):
+    """Size of what dense output fails the equation by, at the last place of a step, all places of which are known."""
+    n, states = method.stages, work.states
+    velocity, defect = states[n + ERROR], states[n + PROBE]
+    combine(velocity, -1.0, method.slope, states, n, defect)
+    size = call(f.norm, (f.data, f.layout, f.scratch, defect, states[n + NEW], states[method.last], rtol, atol))
+    return DEFECT_SHARE * h * size
+
+
+@njit(**KERNEL)
 def _outcome_compiled(f, y, velocity, rtol):
     event = call(f.event, (f.data, f.layout, f.scratch, y, velocity, rtol))
     return _RUNNING if event == 0.0 else _AT_REST if event == _REST else _CHANGED
@@ -67,9 +77,11 @@ def _copy(source, out):
 @njit(**KERNEL)
 def advance_compiled(
     f: Functions, method: Method, work: Work, state: np.ndarray, knots_y: np.ndarray, knots_h: np.ndarray,
-    knots_log_t: np.ndarray, rtol: float, atol: float, log_t_end: float, most: int, has_equilibria: bool,
+    knots_log_t: np.ndarray, rtol: float, atol: float, rest: float, log_t_end: float, most: int,
+    has_equilibria: bool,
 ):  # fmt: skip
-    """Steps until `log_t_end`, or until the knots are full, or `most` attempts are spent, or something is up.
+    """Steps until `log_t_end`, or until the knots are full, or `most` attempts are spent, or something is up; `rest` is
+    the tolerance by which a field judges that.
 
     Returns
     -------
@@ -86,7 +98,7 @@ def advance_compiled(
     if math.isnan(state[1]):
         evaluate_compiled(f, method, work, h, 0, 1)
         evaluations = 1
-        if phi[0, 0] == np.inf or _outcome_compiled(f, states[n + START], states[0], rtol) == _AT_REST:
+        if phi[0, 0] == np.inf or _outcome_compiled(f, states[n + START], states[0], rest) == _AT_REST:
             outcome = _AT_REST
     else:
         phi[0, 0], phi[1, 0] = state[1], state[2]
@@ -104,11 +116,11 @@ def advance_compiled(
                 evaluate_compiled(f, method, work, h, last + 1, places)
                 evaluations, known = evaluations + places - last - 1, places
                 log_t_new, time_error = time_by_samples(phi, h, log_t, method, work.series, work.scratch, rtol)
-                error = max(error, time_error)
+                error = max(error, time_error, _defect_compiled(f, method, work, h, rtol, atol))
         if not ((error <= 1.0 or bracketed) and log_t_new >= log_t):
             h, previous, rejected = shorter(h, error, order), _PREVIOUS, rejected + 1
             continue
-        event = call(f.event, (f.data, f.layout, f.scratch, states[n + NEW], states[last], rtol))
+        event = call(f.event, (f.data, f.layout, f.scratch, states[n + NEW], states[last], rest))
         if not bracketed:
             usual = longer(h, error, previous, order)
         if event == _CROSSING:
@@ -116,7 +128,7 @@ def advance_compiled(
         else:
             clear = h
         if crossed < np.inf and not (event == _CROSSING and crossed - clear <= bracket):  # bisection
-            h, rejected = 0.5 * (clear + crossed) if crossed - clear > bracket else crossed, rejected + 1
+            h, rejected = narrowed(clear, crossed, bracket), rejected + 1
             continue
         knots_h[done], knots_log_t[done] = h, log_t_new
         _copy(states[n + NEW], knots_y[done])
@@ -151,11 +163,17 @@ def _error(field, method: Method, work: Work, h: float, rtol: float, atol: float
     return combined(*sizes)
 
 
+def _defect(field, method: Method, work: Work, h: float, rtol: float, atol: float) -> float:
+    n, states = method.stages, work.states
+    field.combine(states[n + ERROR], -1.0, method.slope, states, n, states[n + PROBE])
+    return DEFECT_SHARE * h * field.norm(states[n + PROBE], states[n + NEW], states[method.last], rtol, atol)
+
+
 def _outcome(event: Event) -> int:
     return _RUNNING if event == Event.NONE else _AT_REST if event == Event.REST else _CHANGED
 
 
-def advance(field, method, work, state, knots_y, knots_h, knots_log_t, rtol, atol, log_t_end, most):
+def advance(field, method, work, state, knots_y, knots_h, knots_log_t, rtol, atol, rest, log_t_end, most):
     """`advance_compiled` on arrays of any library."""
     n, last, places = method.stages, method.last, len(method.weights)
     states, order = work.states, method.order
@@ -164,7 +182,7 @@ def advance(field, method, work, state, knots_y, knots_h, knots_log_t, rtol, ato
     if math.isnan(state[1]):
         evaluate(field, method, work, h, 0, 1)
         evaluations = 1
-        if host(work.phi)[0, 0] == np.inf or field.event(states[n + START], states[0], rtol) == Event.REST:
+        if host(work.phi)[0, 0] == np.inf or field.event(states[n + START], states[0], rest) == Event.REST:
             outcome = _AT_REST
     else:
         work.phi[0, 0], work.phi[1, 0] = float(state[1]), float(state[2])
@@ -183,7 +201,7 @@ def advance(field, method, work, state, knots_y, knots_h, knots_log_t, rtol, ato
                 evaluations, known = evaluations + places - last - 1, places
                 phi = host(work.phi)
                 log_t_new, time_error = time_by_samples(phi, h, log_t, method, work.series, work.scratch, rtol)
-                error = max(error, time_error)
+                error = max(error, time_error, _defect(field, method, work, h, rtol, atol))
         if not (error <= 1.0 and log_t_new >= log_t):
             h, previous, rejected = shorter(h, error, order), _PREVIOUS, rejected + 1
             continue
@@ -192,7 +210,7 @@ def advance(field, method, work, state, knots_y, knots_h, knots_log_t, rtol, ato
         if log_t >= log_t_end:
             outcome = _REACHED
             break
-        outcome = _outcome(field.event(states[n + NEW], states[last], rtol))
+        outcome = _outcome(field.event(states[n + NEW], states[last], rest))
         states[n + START][:] = states[n + NEW]
         states[0][:] = states[last]
         work.phi[:, 0] = work.phi[:, last]

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from . import clock
-from .tableaus import TABLEAUS, interpolation_weights
+from .tableaus import TABLEAUS, interpolation_slopes, interpolation_weights
 
 DEFAULT = "dop853"
 
@@ -24,6 +24,7 @@ class Method(NamedTuple):
     interpolant: np.ndarray  # (m, n)
     samples: np.ndarray  # (s,) the place of each sample of the clock
     to_chebyshev: np.ndarray  # (s, s) from samples to the Chebyshev series
+    slope: np.ndarray  # (n,) of the stages, for the velocity that dense output has at the last place
     stages: int  # n
     last: int  # the place at the end of the step
     order: int  # of the error estimate
@@ -52,11 +53,13 @@ def method(name: str = DEFAULT) -> Method:
     stage_of = [next((i for i in known if abs(nodes[i] - x) < 1e-12), -1) for x in tableau.samples]
     samples = np.array(stage_of)
     own = np.flatnonzero(samples < 0)
+    own = own[np.argsort(-np.abs(tableau.samples[own] - 0.5), kind="stable")]  # the last one is in the middle
     samples[own] = n + np.arange(own.size)
     weights = np.vstack([tableau.coefficients, interpolation_weights(tableau, tableau.samples[own])])
     estimates = np.array(np.broadcast_to(tableau.estimates, (2, n)))
     arrays = np.ascontiguousarray(weights), estimates, np.ascontiguousarray(tableau.interpolant), samples
-    return Method(*arrays, clock.to_chebyshev(tableau.samples), n, tableau.last, tableau.error_order)
+    slope = interpolation_slopes(tableau, tableau.samples[own[-1]])
+    return Method(*arrays, clock.to_chebyshev(tableau.samples), slope, n, tableau.last, tableau.error_order)
 
 
 def work_for(field, used: Method) -> Work:

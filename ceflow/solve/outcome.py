@@ -18,6 +18,7 @@ class Outcome(enum.IntEnum):
     STEPS_SPENT = 7
     STEP_TOO_SMALL = 8
     INTERRUPTED = 9
+    STIFF = 10  # of explicit steps: implicit ones are to take over
 
     @property
     def success(self) -> bool:

@@ -12,7 +12,8 @@ from collections.abc import Callable
 import numpy as np
 
 from .._arrays import host
-from .stepping import DEFAULT, Stepper
+from .implicit import stepper
+from .stepping import DEFAULT
 
 
 class Steps:
@@ -26,15 +27,13 @@ class Steps:
     h : (n,) array of step sizes in the clock
     log_t : (n + 1,) array of log times at the knots
     method : str
-        The tableau, see `solve.tableaus`.
+        The tableau, see `solve.tableaus`, or the implicit method.
     end : pair of the log time where the run ends, within the last step, and the state (N,) there; if it is known
     """
 
     kind = "steps"
 
-    def __init__(
-        self, field: Callable, y: np.ndarray, h: np.ndarray, log_t: np.ndarray, method: str = DEFAULT
-    ) -> None:
+    def __init__(self, field: Callable, y: np.ndarray, h: np.ndarray, log_t: np.ndarray, method: str = DEFAULT) -> None:
         self.field, self.y, self.h, self.log_t, self.method = field, y, h, log_t, method
         self.end: tuple[float, np.ndarray] | None = None
 
@@ -68,10 +67,10 @@ class Steps:
                 out[row] = host(self.y[step[row]])
         if exact.all():
             return out
-        stepper = Stepper(self.field(), self.method)  # of its own: sampling from several threads is safe
+        own = stepper(self.field(), self.method)  # sampling from several threads is safe
         for i in np.unique(step[~exact]):
             rows = np.flatnonzero((step == i) & ~exact)
-            out[rows] = stepper.sample(self.y[i], self.h[i], self.log_t[i], self.log_t[i + 1], log_t[rows])
+            out[rows] = own.sample(self.y[i], self.h[i], self.log_t[i], self.log_t[i + 1], log_t[rows])
         return out
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -14,10 +15,11 @@ from .clock import fit, place_of
 from .loops import advance, advance_compiled, evaluate, evaluate_compiled
 from .method import DEFAULT, ROWS, START, method, work_for
 from .outcome import Outcome
+from .stability import LARGEST, SETTLED, Response
 
 
 @njit(**KERNEL)
-def _weights_at(x, method, weights):
+def weights_at(x, method, weights):
     """Writes the weights of the stages in the dense output at x in [0, 1]."""
     for j in range(method.stages):
         weights[j] = 0.0
@@ -35,7 +37,7 @@ def _sample_compiled(f, method, work, h, log_t, log_t_new, targets, known, out):
     n = method.stages
     weights, scratch = work.scratch[:n], work.scratch[n:]
     for row in range(targets.size):
-        _weights_at(place_of(targets[row], log_t, log_t_new, work.series, scratch), method, weights)
+        weights_at(place_of(targets[row], log_t, log_t_new, work.series, scratch), method, weights)
         combine(work.states[n + START], h, weights, work.states, n, out[row])
 
 
@@ -45,7 +47,7 @@ def _sample(field, method, work, h, log_t, log_t_new, targets, known, out):
     n = method.stages
     weights, scratch = work.scratch[:n], work.scratch[n:]
     for row, target in enumerate(targets):
-        _weights_at(place_of(target, log_t, log_t_new, work.series, scratch), method, weights)
+        weights_at(place_of(target, log_t, log_t_new, work.series, scratch), method, weights)
         field.combine(work.states[n + START], h, weights, work.states, n, out[row])
 
 
@@ -75,6 +77,7 @@ class Stepper:
         self.field, self.method = field, method(name)
         self.work = work_for(field, self.method)
         self.compiled = isinstance(field, CompiledField)
+        self.wary = False  # whether a velocity that is small does not mean rest
         self._known = 0  # places of the last step that are still in the workspace
 
     @property
@@ -86,13 +89,12 @@ class Stepper:
         """Puts the state from which to go on."""
         self.y[:] = as_like(y, self.y)
 
-    def advance(
-        self, state: np.ndarray, capacity: int, rtol: float, atol: float, log_t_end: float, most: int
-    ) -> Batch:
+    def advance(self, state: np.ndarray, capacity: int, rtol: float, atol: float, log_t_end: float, most: int) -> Batch:
         """Takes at most so many steps, see `loops`; `state` is updated."""
         y, log_t, h = self.field.allocate(capacity + 1, self.field.size), np.empty(capacity + 1), np.empty(capacity)
         y[0], log_t[0] = self.y, state[0]
-        arguments = self.method, self.work, state, y[1:], h, log_t[1:], rtol, atol, log_t_end, most
+        rest = 0.0 if self.wary else rtol
+        arguments = self.method, self.work, state, y[1:], h, log_t[1:], rtol, atol, rest, log_t_end, most
         if self.compiled:
             found = advance_compiled(self.field.functions, *arguments, self.field.has_equilibria)
         else:
@@ -100,6 +102,24 @@ class Stepper:
         done, outcome, evaluations, rejected, known = found
         self._known = known if outcome == Outcome.REACHED and done else 0
         return Batch(y[: done + 1], h[:done], log_t[: done + 1], Outcome(outcome), evaluations, rejected)
+
+    def is_stiff(self, state: np.ndarray) -> bool:
+        """Whether implicit steps are to take over, since the next one would be limited by stability."""
+        small = self.field.size <= LARGEST and state[0] > -math.inf
+        return small and Response(self.field, host(self.y)).is_stiff(state[3])
+
+    def judged(self, outcome: Outcome, state: np.ndarray, rtol: float, atol: float) -> Outcome:
+        """What the outcome of a batch of steps means for the run: where the state moves slowly, whether it is at rest.
+
+        A small state that is not is left to implicit steps; a large one is looked at again after every batch.
+        """
+        if outcome != Outcome.AT_REST and not (outcome == Outcome.RUNNING and self.wary):
+            return outcome
+        here = Response(self.field, host(self.y))
+        if not np.any(here.velocity) or here.phi[0, 0] == np.inf or here.distance(rtol, atol) <= SETTLED:
+            return Outcome.AT_REST
+        self.wary = True
+        return Outcome.STIFF if self.field.size <= LARGEST and state[0] > -math.inf else Outcome.RUNNING
 
     def sample(self, y: np.ndarray, h: float, log_t: float, log_t_new: float, targets: np.ndarray) -> np.ndarray:
         """States (m, N), on the host, at the times `targets` within the step of size h from y at log_t to log_t_new."""

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._checks import checked_integer
+from ._coherent import Coherent
 from ._hamming import complete
 from ._parts import maps_of_parts
 from ._point import point
@@ -98,41 +99,60 @@ class DirectSum(Symmetry):
         return LogitMaps(**maps_of_parts(self.parts, self.row_fibre, self.column_fibre))
 
 
-def direct_sum(*schemes: Scheme | int) -> DirectSum:
-    """Groups of classes, each with a scheme of its own, for example of different numbers of samples.
+def direct_sum(*parts: Symmetry | int) -> DirectSum | Coherent:
+    """Groups of classes, each with a symmetry of its own, for example of different numbers of samples.
 
     Parameters
     ----------
-    *schemes : Scheme, DirectSum or int
+    *parts : Symmetry or int
         Two or more; an integer K is ``complete(K)``, and 1 a single class.
 
     Returns
     -------
-    DirectSum
-        With a fibre for each scheme. `complete(5)` and `complete(5)` make the symmetry of step imbalance: blocks of
-        size 1 for the modes of either group, and one block (2, 2) for their constants.
+    Symmetry
+        With the fibres of all parts, one after another, and one relation between two fibres of different parts.
+        `complete(5)` and `complete(5)` make the symmetry of step imbalance: blocks of size 1 for the modes of either
+        group, and one block (2, 2) for their constants. A sum of schemes stays cheap for millions of classes; one with
+        any other part is made of its (n, n) relations.
 
     Raises
     ------
     TypeError, ValueError
         If an argument is anything else, or there are fewer than two.
     """
-    parts: list[Scheme] = []
-    for given in schemes:
+    found: list[Symmetry] = []
+    for given in parts:
         if isinstance(given, DirectSum):
-            parts += given.parts
-        elif isinstance(given, Scheme):
-            parts.append(given)
+            found += given.parts
+        elif isinstance(given, Symmetry):
+            found.append(given)
         elif isinstance(given, (int, np.integer)) and not isinstance(given, bool):
             K = checked_integer("the size of a group", given, 1)
-            parts.append(point() if K == 1 else complete(K))
+            found.append(point() if K == 1 else complete(K))
         else:
             raise TypeError(
-                f"direct_sum takes schemes such as ceflow.complete(5), or sizes of groups, got {type(given).__name__}"
+                f"direct_sum takes symmetries such as ceflow.complete(5) or sizes of groups, got {type(given).__name__}"
             )
-    if len(parts) < 2:
-        raise ValueError(f"direct_sum takes two schemes or more, got {len(parts)}")
-    return DirectSum(tuple(parts))
+    if len(found) < 2:
+        raise ValueError(f"direct_sum takes two symmetries or more, got {len(found)}")
+    if all(isinstance(part, Scheme) for part in found):
+        return DirectSum(tuple(found))
+    return Coherent(_relations(found), "direct_sum", tuple(found))
+
+
+def _relations(parts: list[Symmetry]) -> NDArray[np.int64]:
+    """(n, n) relations of symmetries side by side."""
+    points = sum(part.points for part in parts)
+    require_room("the relations of a direct sum", points, points)
+    fibres = np.cumsum([0, *(len(part.fibres) for part in parts)])
+    fibre_of = np.concatenate([first + part.fibre_of for first, part in zip(fibres, parts, strict=False)])
+    between = sum(part.rank for part in parts) + fibre_of[:, None] * fibres[-1] + fibre_of
+    first = relation = 0
+    for part in parts:
+        inside = slice(first, first + part.points)
+        between[inside, inside] = relation + part.relations()
+        first, relation = first + part.points, relation + part.rank
+    return np.unique(between, return_inverse=True)[1].reshape(between.shape)
 
 
 KINDS["direct_sum"] = direct_sum

@@ -5,9 +5,9 @@ from __future__ import annotations
 import importlib
 import pkgutil
 
-from ._tableau import Tableau, interpolation_weights
+from ._tableau import Tableau, interpolation_slopes, interpolation_weights
 
-__all__ = ["TABLEAUS", "Tableau", "interpolation_weights"]
+__all__ = ["TABLEAUS", "Tableau", "interpolation_slopes", "interpolation_weights"]
 
 
 def _found() -> dict[str, Tableau]:

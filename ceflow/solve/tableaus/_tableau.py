@@ -63,3 +63,13 @@ def interpolation_weights(tableau: Tableau, x: np.ndarray) -> np.ndarray:
     x = np.asarray(x, float)[:, None]
     factors = np.where(np.arange(len(tableau.interpolant)) % 2 == 0, x, 1.0 - x)
     return np.cumprod(factors, axis=1) @ tableau.interpolant
+
+
+def interpolation_slopes(tableau: Tableau, x: float) -> np.ndarray:
+    """Weights (n,) of the stages in the velocity of the dense output, ``y'(x) = b'(x) @ k``."""
+    value, slope, slopes = 1.0, 0.0, []
+    for m in range(len(tableau.interpolant)):
+        factor, turn = (x, 1.0) if m % 2 == 0 else (1.0 - x, -1.0)
+        value, slope = value * factor, slope * factor + value * turn
+        slopes.append(slope)
+    return np.array(slopes) @ tableau.interpolant

@@ -1,0 +1,207 @@
+"""A solver that takes implicit steps, for stiff stretches of the path: it has the face of `stepping.Stepper`.
+
+A step depends on its start and its size alone, and can be taken again like an explicit one. It costs a Jacobian, by
+finite differences of any field, its inverse at a few complex shifts, and some rounds of simplified Newton iteration.
+That is dense linear algebra, for states of at most `stability.LARGEST` numbers; beyond, it costs more than it saves.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from .._arrays import as_like, host
+from .._field import CompiledField, Event
+from .._tolerances import CROSSING_SHARE, STEP_SHARE
+from .clock import SCRATCH, fit, place_of, time_by_samples
+from .collocation import NAME, collocation, halves
+from .controller import SAFETY, SHRINK, SMALLEST_ERROR, SMALLEST_STEP, ended, narrowed
+from .outcome import Outcome
+from .stability import SETTLED, Response
+from .stepping import Batch, Stepper, weights_at
+
+GROWTH = 8.0  # of a step: where the path comes to rest, steps are to grow like time
+LONGEST = 4.0  # step in log t: rates grow by its exponential within it, and the filter of the error would hide the rest
+_CONVERGED = 1e-2  # of the tolerance of a step, what Newton iteration may leave
+_ROUNDS = 14
+
+
+class ImplicitStepper:
+    """A solver with its workspace, for one field; see `stepping.Stepper`.
+
+    Where there are equilibria, steps are in log t, in which the approach to them is short whatever it is like, and time
+    is no output: phi comes to rest there, and ``dy/dlog t = t exp(-phi) dy/dtau`` is harmless. Elsewhere phi rises by
+    hundreds within a step, and steps are in the clock.
+    """
+
+    def __init__(self, field) -> None:
+        self.field, self.method, self.in_log_time = field, collocation(), field.has_equilibria
+        self.compiled = isinstance(field, CompiledField)  # and fast: many steps at a time
+        n, size = self.method.stages, field.size
+        self.y = np.zeros(size)
+        self._velocities = np.zeros((n, size))  # at the nodes, of the collocation polynomial
+        self._phi = np.empty((2, n + 1))  # phi and a at the start and the nodes
+        self._series, self._scratch = np.empty((2, n + 1)), np.empty(SCRATCH)
+
+    def begin(self, y: np.ndarray) -> None:
+        """Puts the state from which to go on."""
+        self.y[:] = host(y)
+
+    def is_stiff(self, state: np.ndarray) -> bool:
+        """Whether another method is to take over, which is never so."""
+        return False
+
+    def judged(self, outcome: Outcome, state: np.ndarray, rtol: float, atol: float) -> Outcome:
+        """The outcome itself: each step asks whether the state is at rest."""
+        return outcome
+
+    def _solve(self, here: Response, jacobian: np.ndarray, h: float, size, enough: float) -> int:
+        """Finds the velocities of the step of size h, by simplified Newton iteration.
+
+        Returns how many rounds it took, or 0 where it failed; `size` tells the size of a change of the states at the
+        nodes, `enough` which one is small. With `enough` 0 it goes on until changes fall no more, and does not fail.
+        """
+        method, phi = self.method, np.empty((2, self.method.stages))
+        inverse = np.linalg.inv(method.coefficients)
+        # In log t velocities have a factor t beside what depends on the state; it goes to the other side.
+        growth = np.exp(method.nodes[:, None] * h) if self.in_log_time else 1.0
+        eigenvalues, vectors, back = halves(inverse / growth)
+        shifted = np.linalg.inv(eigenvalues[:, None, None] * np.eye(self.y.size) - h * jacobian)
+        rise = h * np.outer(method.nodes, here.velocity)
+        velocities, before = np.empty_like(rise), math.inf
+        for rounds in range(1, _ROUNDS + 1):
+            here.rates(self.y + rise, velocities, phi)
+            residual = h * velocities - inverse @ rise / growth
+            if not np.isfinite(residual).all():
+                return 0
+            inner = (shifted @ (back @ residual)[..., None])[..., 0]
+            change = np.ascontiguousarray((vectors @ inner).real)
+            rise += change
+            new = size(change)
+            rate = new / before if rounds > 1 else 1.0
+            stuck = rounds > 2 and not rate < 0.95
+            left = new * min(1.0, rate / max(1.0 - rate, 1e-3))  # as the changes fall
+            if left <= enough or (enough == 0.0 and (stuck or rounds == _ROUNDS)):
+                self._velocities[:] = inverse @ rise / h
+                self._phi[:, :1], self._phi[:, 1:] = here.phi, phi
+                return rounds
+            if stuck:
+                return 0
+            before = new
+        return 0
+
+    def _time(self, h: float, log_t: float, rtol: float) -> tuple[float, float]:
+        """log t at the end of a step that was solved for, and its error in units of the tolerance."""
+        if self.in_log_time:
+            return log_t + h, 0.0
+        end, error = time_by_samples(self._phi, h, log_t, self.method, self._series, self._scratch, rtol)
+        return end, -math.expm1(log_t - end) * error  # an error of phi is one of the time that this step adds
+
+    def _response(self, y: np.ndarray, log_t: float) -> Response:
+        return Response(self.field, y, log_t if self.in_log_time else None)
+
+    def advance(self, state: np.ndarray, capacity: int, rtol: float, atol: float, log_t_end: float, most: int) -> Batch:
+        """Takes at most so many steps, see `loops`; `state` is updated."""
+        method, phi, size = self.method, self._phi, self.y.size
+        knots_y, knots_h, knots_log_t = np.empty((capacity + 1, size)), np.empty(capacity), np.empty(capacity + 1)
+        log_t, h, most_growth = float(state[0]), float(state[3]), float(state[4])
+        knots_y[0], knots_log_t[0] = self.y, log_t
+        done, evaluations, rejected, outcome, jacobian = 0, 1, 0, Outcome.RUNNING, None
+        here = self._response(self.y, log_t)
+        clear, crossed, usual = 0.0, math.inf, h  # see `loops.advance_compiled`
+        while outcome == Outcome.RUNNING and done < capacity:
+            outcome = Outcome(ended(log_t, log_t_end, done + rejected, most, h))
+            if outcome != Outcome.RUNNING:
+                break
+            if jacobian is None:
+                jacobian, evaluations = here.jacobian(), evaluations + size
+                if self._settled(here, jacobian, rtol, atol):
+                    outcome = Outcome.AT_REST
+                    break
+            rounding = here.size(4.0 * here.precision * np.abs(self.y[None]), rtol, atol)
+            change = lambda change, here=here: here.size(change, rtol, atol)  # noqa: E731
+            rounds = self._solve(here, jacobian, h, change, max(_CONVERGED, rounding))
+            evaluations += method.stages * (rounds or _ROUNDS)
+            error, log_t_new = math.inf, log_t
+            if rounds:
+                end = self.y + h * (method.coefficients[-1] @ self._velocities)
+                there = self._response(end, log_t + h)
+                evaluations, phi[:, -1:] = evaluations + 1, there.phi
+                # that of an embedded solution, filtered so that it does not grow with stiffness
+                error = h * (method.damping * here.velocity + method.estimate @ self._velocities)
+                filtered = h * method.damping * (math.exp(h) if self.in_log_time else 1.0)
+                error = np.linalg.solve(np.eye(size) - filtered * jacobian, error)
+                error = there.size(error[None], rtol, atol)
+                if error <= 1.0 and phi[0, -1] < np.inf:
+                    log_t_new, time_error = self._time(h, log_t, rtol)
+                    error = max(error, time_error)
+            if not (error <= 1.0 and log_t_new >= log_t):
+                factor = SAFETY * error ** (-1.0 / method.order) if 1.0 < error < math.inf else 0.4
+                h, rejected, most_growth = h * max(SHRINK, min(factor, 0.9)), rejected + 1, 1.0
+                clear, crossed = 0.0, math.inf
+                continue
+            like = self.field.allocate(1, size)
+            event = self.field.event(as_like(there.y, like), as_like(there.velocity, like), rtol)
+            if crossed == math.inf:
+                usual = h * min(most_growth, SAFETY * max(error, SMALLEST_ERROR) ** (-1.0 / method.order))
+            clear, crossed = (clear, h) if event == Event.CROSSING else (h, crossed)
+            speed = STEP_SHARE * there.size(there.velocity[None], 1.0, 0.0)
+            bracket = max(CROSSING_SHARE * rtol / max(speed, 1.0), 2.0 * SMALLEST_STEP)
+            if crossed < math.inf and not (event == Event.CROSSING and crossed - clear <= bracket):
+                h, rejected = narrowed(clear, crossed, bracket), rejected + 1
+                continue
+            knots_y[done + 1], knots_h[done], knots_log_t[done + 1] = there.y, h, log_t_new
+            done, log_t, h, clear, crossed = done + 1, log_t_new, usual, 0.0, math.inf
+            most_growth = min(2.0 * max(most_growth, 1.0), GROWTH)  # carefully after a failure
+            h = min(h, LONGEST) if self.in_log_time else h
+            if log_t >= log_t_end:
+                outcome = Outcome.REACHED
+                break
+            changed = event in (Event.CHANGE, Event.CROSSING)
+            outcome = Outcome.CHANGED if changed else Outcome.RUNNING
+            self.y[:], here, jacobian = there.y, there, None
+        place = there if outcome == Outcome.REACHED and done else here
+        state[:] = log_t, *place.phi[:, 0], h, most_growth
+        return Batch(knots_y[: done + 1], knots_h[:done], knots_log_t[: done + 1], outcome, evaluations, rejected)
+
+    def _settled(self, here: Response, jacobian: np.ndarray, rtol: float, atol: float) -> bool:
+        return self.field.has_equilibria and here.is_slow() and here.distance(rtol, atol, jacobian) <= SETTLED
+
+    # -- dense output --------------------------------------------------------------------------------------------------
+
+    def sample(self, y: np.ndarray, h: float, log_t: float, log_t_new: float, targets: np.ndarray) -> np.ndarray:
+        """States (m, N) at the times `targets` within the step of size h from y at log_t to log_t_new."""
+        self.begin(y)
+        here = self._response(self.y, log_t)
+        self._solve(here, here.jacobian(), h, lambda change: float(np.abs(change).max()), 0.0)
+        return self._sample(h, log_t, log_t_new, targets)
+
+    def sample_last(self, h: float, log_t: float, log_t_new: float, target: float) -> np.ndarray:
+        """The state (N,) at a time within the step that reached the end, which need not be taken again."""
+        return self._sample(h, log_t, log_t_new, np.array([target]))[0]
+
+    def _sample(self, h, log_t, log_t_new, targets) -> np.ndarray:
+        if not self.in_log_time:
+            fit(self._phi, self.method, self._series)
+        out, weights = np.empty((len(targets), self.y.size)), np.empty(self.method.stages)
+        for row, target in enumerate(targets):
+            if self.in_log_time:
+                place = (target - log_t) / h
+            else:
+                place = place_of(target, log_t, log_t_new, self._series, self._scratch)
+            weights_at(place, self.method, weights)
+            out[row] = self.y + h * (weights @ self._velocities)
+        return out
+
+
+def stepper(field, name: str) -> Stepper | ImplicitStepper:
+    """A solver for one field, of a name in `tableaus.TABLEAUS`, or the implicit one."""
+    return ImplicitStepper(field) if name == NAME else Stepper(field, name)
+
+
+def first_step(field, y: np.ndarray, state: np.ndarray) -> float:
+    """The step size with which implicit steps begin at y, of that in the state of a `stepping.Stepper`."""
+    if not field.has_equilibria:
+        return float(state[3])
+    return min(1.0, float(state[3]) * math.exp(min(Response(field, y).phi[0, 0] - state[0], 700.0)))

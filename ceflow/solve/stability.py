@@ -1,0 +1,157 @@
+"""How a field reacts to a displacement: whether steps are limited by stability, and whether the state has come to rest.
+
+A small velocity is not a small distance: where contraction is slow, the way that is left is the velocity over the rate
+of contraction; and at a saddle a tiny displacement grows. [ceflow] The distance is that of Newton's method,
+``-J^(-1) velocity``, with the Jacobian J of the velocity in the clock, by differences of any field.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from scipy.sparse.linalg import LinearOperator, gmres
+
+from .._arrays import as_like, host
+from .._field import CompiledField
+
+LARGEST = 256  # numbers of a state up to which Jacobians are dense
+SETTLED = 3.0  # distance from an equilibrium, in tolerances of a step, at which the state counts as having come to rest
+_SLOW = 1.0  # of the same for rtol = 1, a velocity at which it is worth asking
+# Step size times contraction rate: explicit steps are stable up to 6 and more, but at tight tolerances held to small
+# parts of that where decaying parts of the state are all that they are made for.
+_STIFF = 0.1
+_SHORT = 0.02  # step in the clock, which moves the state at unit speed, that a smooth path does not ask for
+_PRODUCTS = 12  # for the largest rate, which need not be known well
+_MANY_PRODUCTS = 60  # for the distance and growth of a large state
+
+
+class Response:
+    """The field at a state, on the host, with products of its Jacobian.
+
+    Parameters
+    ----------
+    field : vector field, see `ceflow._field`
+    y : (N,) array, on the host
+    log_t : float, optional
+        Makes the velocity one in log t at that time; it is one in the clock when left out.
+    """
+
+    def __init__(self, field, y: np.ndarray, log_t: float | None = None) -> None:
+        self.field, self.y, self.log_t = field, np.array(y), log_t
+        self._place = field.allocate(2, field.size)  # a state and its velocity, where the field lives
+        self.precision = float(np.finfo(_dtype_name(self._place)).eps)
+        self.noise = 2.0 * math.sqrt(self.precision)  # of products, by differences, over the largest rate
+        self.velocity, self.phi = np.empty(field.size), np.empty((2, 1))
+        self.rates(self.y[None], self.velocity[None], self.phi)
+
+    def rates(self, y: np.ndarray, velocities: np.ndarray, phi: np.ndarray) -> None:
+        """Velocities at the states y (m, N), with phi and a (2, m)."""
+        if isinstance(self.field, CompiledField):
+            self.field.rates_of_rows(y, velocities, *phi)
+        else:
+            state, velocity = self._place
+            for i in range(len(y)):
+                state[:] = as_like(y[i], state)
+                phi[0, i], phi[1, i] = map(float, self.field.rates(state, velocity))
+                velocities[i] = host(velocity)
+        if self.log_t is not None:
+            velocities *= np.exp(np.minimum(self.log_t - phi[0], 700.0))[:, None]
+
+    def size(self, errors: np.ndarray, rtol: float, atol: float) -> float:
+        """The largest of errors (m, N) of the state, in units of the tolerance of a step."""
+        y, velocity = (as_like(x, self._place) for x in (self.y, self.velocity))
+        return max(float(self.field.norm(as_like(error, self._place), y, velocity, rtol, atol)) for error in errors)
+
+    @property
+    def difference(self) -> float:
+        """A change of coordinates that is right for differences: rates of half the digits are plenty."""
+        usual = math.sqrt(float(self.y @ self.y) / self.y.size)
+        return math.sqrt(self.precision) * (usual if usual > 0.0 else 1.0)
+
+    def jacobian(self) -> np.ndarray:
+        """(N, N) derivative of the velocity."""
+        near = self.y + np.diag(np.maximum(self.difference, math.sqrt(self.precision) * np.abs(self.y)))
+        steps, found = near.diagonal() - self.y, np.empty((self.y.size, self.y.size))
+        self.rates(near, found, np.empty((2, self.y.size)))
+        return ((found - self.velocity) / steps[:, None]).T
+
+    def product(self, v: np.ndarray) -> np.ndarray:
+        """The Jacobian times v (N,)."""
+        largest = float(np.abs(v).max())
+        if largest == 0.0:
+            return np.zeros_like(v)
+        scale, found = self.difference / largest, np.empty((1, v.size))
+        self.rates((self.y + scale * v)[None], found, np.empty((2, 1)))
+        return (found[0] - self.velocity) / scale
+
+    def largest_rate(self) -> float:
+        """About the largest rate of contraction in the clock, by power iteration."""
+        v, rate = _some_direction(self.y.size), 0.0
+        for _ in range(_PRODUCTS):
+            w = self.product(v)
+            rate = float(np.linalg.norm(w))
+            if not 0.0 < rate < math.inf:
+                return 0.0
+            v = w / rate
+        return rate
+
+    def is_stiff(self, h: float) -> bool:
+        """Whether explicit steps of the size h are limited by other things than the path."""
+        return h < _SHORT or h * self.largest_rate() > _STIFF
+
+    def is_slow(self) -> bool:
+        """Whether the state moves by little within a step of any size, so that it may be near an equilibrium."""
+        velocity = self.velocity * (1.0 if self.log_t is None else math.exp(self.phi[0, 0] - self.log_t))
+        return self.size(velocity[None], 1.0, 0.0) < _SLOW
+
+    def distance(self, rtol: float, atol: float, jacobian: np.ndarray | None = None) -> float:
+        """Size of what is left of the way to an equilibrium, in tolerances of a step; infinite where that is none, or
+        one that a displacement would leave."""
+        if not np.isfinite(self.velocity).all():
+            return math.inf
+        if self.y.size > LARGEST:
+            return self._distance_by_products(rtol, atol)
+        jacobian = self.jacobian() if jacobian is None else jacobian
+        n = getattr(self.field, "settling", self.y.size)
+        own = jacobian[:n, :n]
+        rates = np.linalg.eigvals(own).real if np.isfinite(own).all() else np.array([np.inf])
+        if rates.max() > self.noise * np.abs(rates).max():
+            return math.inf
+        # what goes on, theta, has effects that fade at least like exp(-2 theta)
+        sides = np.column_stack([self.velocity[:n], 0.5 * jacobian[:n, n:]])
+        scale = np.abs(own).max(axis=1, keepdims=True)  # a mode may be slower than others by many digits
+        moves = scale[:, 0] > 0.0
+        if np.any(self.velocity[:n][~moves]):
+            return math.inf
+        ways = np.zeros((sides.shape[1], self.y.size))
+        solved = np.linalg.lstsq(own[moves] / scale[moves], sides[moves] / scale[moves], rcond=self.noise)[0]
+        ways[:, :n] = solved.T
+        return self.size(ways, rtol, atol)
+
+    def _distance_by_products(self, rtol: float, atol: float) -> float:
+        n = getattr(self.field, "settling", self.y.size)
+
+        def product(v):
+            return self.product(np.append(v, np.zeros(self.y.size - n)))[:n]
+
+        largest, v, growth = self.largest_rate(), _some_direction(n), 0.0
+        for _ in range(_MANY_PRODUCTS):  # of J + rate * 1, whose largest eigenvalue is that of the fastest growth
+            w = product(v) + largest * v
+            growth = float(np.linalg.norm(w))
+            v = w / growth
+        if growth > largest * (1.0 + 1e-3):
+            return math.inf
+        operator = LinearOperator((n, n), matvec=product, dtype=float)
+        way, _ = gmres(operator, self.velocity[:n], rtol=0.1, restart=_MANY_PRODUCTS, maxiter=1)
+        return self.size(np.append(way, np.zeros(self.y.size - n))[None], rtol, atol)
+
+
+def _some_direction(size: int) -> np.ndarray:
+    """A unit vector with a part in every direction; the same one always, so that runs can be repeated."""
+    v = np.cos(np.arange(1.0, size + 1.0) ** 2)
+    return v / np.linalg.norm(v)
+
+
+def _dtype_name(array) -> str:
+    return str(array.dtype).removeprefix("torch.")

@@ -1,0 +1,205 @@
+"""The tolerance holds at the knots of a run and between them, against references of other kinds."""
+
+import itertools
+
+import mpmath
+import numpy as np
+import pytest
+from reference import balanced_flow
+from scipy.optimize import brentq
+from test_solve import Circle
+
+import ceflow as cf
+from ceflow.solve import ImplicitStepper
+from ceflow.solve.collocation import collocation, halves
+
+
+def between(run, n: int = 5) -> np.ndarray:
+    """Log times at the knots of a run, from the second on, and at n - 1 places between each two."""
+    knots = run.log_t[1:]
+    return np.unique(np.concatenate([np.linspace(low, high, n + 1) for low, high in itertools.pairwise(knots)]))
+
+
+def worst(run, exact, log_t) -> float:
+    """Largest relative error of a singular value at the log times, in tolerances."""
+    return float(np.abs(run.at(log_t=log_t).singular_values / exact - 1.0).max() / run.rtol)
+
+
+def test_nearly_equal_modes_at_a_loose_tolerance():
+    """The last step is long, dense output is all there is at the end, and the modes are merged: it must be right."""
+    flow = cf.SpectralFlow(cf.hadamard(4))
+    run = cf.integrate(flow, [8.7e-4, 7.5e-4, 7.6e-4], 1e6, rtol=1e-6)
+    np.testing.assert_allclose(run.singular_values[-1], [17.31544870, 17.28324438, 17.28670007], rtol=3e-6)
+
+
+@pytest.mark.parametrize("rtol", [1e-4, 1e-6, 1e-7])
+def test_many_nearly_equal_starts_at_loose_tolerances(rtol):
+    rng = np.random.default_rng(1)
+    for classes in (4, 8, 16):
+        flow = cf.SpectralFlow(cf.hadamard(classes))
+        for _ in range(10):
+            start = 10 ** rng.uniform(-4, -1) * rng.uniform(0.7, 1.0, classes - 1)
+            t_end = 10 ** rng.uniform(2, 10)
+            run, best = (cf.integrate(flow, start, t_end, rtol=r) for r in (rtol, 1e-12))
+            log_t = between(run)
+            assert worst(run, best.at(log_t=log_t).singular_values, log_t) < 3.0
+
+
+@pytest.fixture(scope="module")
+def two_merged_modes():
+    """Depth 4: two modes merge and a third lags behind, see `reference.balanced_flow`."""
+    scheme, start = cf.hadamard(4), np.array([0.411, 2.178, 1.105])
+    gaps = 1.0 - scheme.eigenmatrix[1:, 1:]
+    return cf.SpectralFlow(scheme, depth=4, reduction="sum"), start, balanced_flow(gaps, start, 4, 100.0)
+
+
+@pytest.mark.parametrize("rtol", [1e-6, 1e-8, 1e-10, 1e-12])
+def test_merged_modes_of_a_deep_network_at_knots_and_between(two_merged_modes, rtol):
+    flow, start, at = two_merged_modes
+    run = cf.integrate(flow, start, log_t_end=60.0, rtol=rtol)
+    log_t = between(run)
+    assert worst(run, np.array([at(x) for x in log_t]), log_t) < 3.0
+
+
+# -- rest --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("decay", "rtol"), [(0.4999, 1e-4), (0.49999, 1e-4), (0.49999, 1e-9)])
+def test_slow_contraction_is_not_rest(decay, rtol):
+    """Near the threshold of decay, 1/2, the velocity is small long before the way that is left is."""
+    run = cf.integrate(cf.SpectralFlow(cf.complete(2), weight_decay=decay), [0.1], log_t_end=300.0, rtol=rtol)
+    right = np.log(1.0 / decay - 1.0)  # K / (exp(s) + K - 1) = K decay
+    assert run.outcome == cf.Outcome.AT_REST
+    np.testing.assert_allclose(run.singular_values[-1], right, rtol=rtol)
+
+
+@pytest.mark.parametrize("scheme", [cf.cyclic(100), cf.cyclic(1000)])
+def test_many_modes_come_to_rest_where_they_should(scheme):
+    """Small states know their Jacobian, large ones products with it."""
+    classes, decay, rtol = scheme.classes, 1e-4, 1e-4
+    start = 1e-2 * np.random.default_rng(0).uniform(0.1, 1.0, scheme.modes)
+    run = cf.integrate(cf.SpectralFlow(scheme, weight_decay=decay), start, 1e12, rtol=rtol)
+    assert run.outcome == cf.Outcome.AT_REST
+    # K / (exp(s) + K - 1) = K decay on every mode
+    np.testing.assert_allclose(run.singular_values[-1], np.log(1.0 / decay - (classes - 1)), rtol=rtol)
+
+
+def test_a_saddle_is_not_rest():
+    """Two of three modes come to an equilibrium, which the third one, of 1e-20, leaves in time."""
+    layers = cf.SpectralFlow(cf.hadamard(4), weight_decay=5e-3).lift([1e-2, 1e-2, 1e-20])
+    run = cf.integrate(cf.MatrixFlow(weight_decay=5e-3), layers, 1e6, rtol=1e-6)
+    right = np.log(1.0 / 5e-3 - 3.0)
+    assert run.success and right == pytest.approx(5.28320, abs=1e-5)
+    np.testing.assert_allclose(run.singular_values[-1, :3], right, rtol=1e-6)
+
+
+# -- implicit steps ----------------------------------------------------------------------------------------------------
+
+STIFF = {
+    "a dead mode beside merged ones": (cf.SpectralFlow(cf.hadamard(4)), [1e-3, 2e-3, 0.0], 1e5),
+    "decay": (cf.SpectralFlow(cf.hadamard(16), weight_decay=1e-3), 1e-3 * np.arange(1.0, 16.0), 18.0),
+    "smoothing": (
+        cf.SpectralFlow(cf.hadamard(16), loss=cf.losses.label_smoothing(1e-3)), 1e-3 * np.arange(1.0, 16.0), 18.0,
+    ),
+    "squared error, a deep negative mode": (
+        cf.SpectralFlow(cf.hadamard(4), loss="squared_error", depth=4), [0.1, -0.2, 0.3], 300.0,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", STIFF)
+def test_stiff_paths_take_few_steps_and_keep_the_tolerance(name):
+    flow, start, log_t_end = STIFF[name]
+    runs = {rtol: cf.integrate(flow, start, log_t_end=log_t_end, rtol=rtol) for rtol in (1e-6, 1e-9, 1e-12, 1e-13)}
+    best = runs.pop(1e-13)
+    for rtol, run in runs.items():
+        assert run.success and run.nsteps < 300
+        log_t = between(run, 2)[::3]
+        here, exact = (r.at(log_t=log_t).singular_values for r in (run, best))
+        assert np.all(np.abs(here - exact) <= 10 * rtol * np.abs(exact))
+    assert best.success and best.nsteps < 300
+
+
+def test_a_negative_mode_of_a_deep_network_against_its_closed_form():
+    """u = -s of du/dt = -u^(3/2) (1 + u): 2/sqrt(u) + 2 arctan(sqrt(u)) grows by t."""
+    flow, start, log_t_end = STIFF["squared error, a deep negative mode"]
+    with mpmath.workdps(30):
+        root = mpmath.sqrt("0.2")
+        total = mpmath.exp(log_t_end) + 2 / root + 2 * mpmath.atan(root)
+        exact = float((2 / total) ** 2)  # what is left of the arctangent is below 1e-130 of it
+    for rtol in (1e-6, 1e-9, 1e-12):
+        run = cf.integrate(flow, start, log_t_end=log_t_end, rtol=rtol)
+        assert -run.singular_values[-1, 1] == pytest.approx(exact, rel=10 * rtol)
+
+
+def test_decay_and_smoothing_at_the_tightest_tolerance_end_at_the_equilibrium():
+    for name, force in (
+        ("decay", lambda s: 16 / (np.exp(s) + 15) - 16e-3),
+        ("smoothing", lambda s: 16 / (np.exp(s) + 15) - 1e-3),
+    ):
+        flow, start, _ = STIFF[name]
+        run = cf.integrate(flow, start, 1e8, rtol=1e-13)
+        right = brentq(force, 1.0, 50.0, xtol=1e-15, rtol=1e-15)
+        assert run.outcome == cf.Outcome.AT_REST and run.nsteps < 300
+        np.testing.assert_allclose(run.singular_values[-1], right, rtol=1e-12)
+
+
+@pytest.mark.parametrize(("depth", "scale", "log_t_end"), [(3, 1e-3, 9.5), (4, 1e-2, 11.0)])
+def test_deep_full_flows_from_small_random_starts(depth, scale, log_t_end):
+    """One mode grows before all others, and is stiff beside them; what is conserved, is."""
+    start = cf.random_init(classes=4, width=4, scale=scale, depth=depth)
+    run = cf.integrate(cf.MatrixFlow(depth=depth), start, log_t_end=log_t_end, rtol=1e-6)
+    assert run.success and run.nsteps < 500 and run._path.segments[-1].method == "radau"
+    left, right = (factor[-1] for factor in run.factors[:2])
+    balance = left.T @ left - right @ right.T
+    assert np.linalg.norm(balance - (start[0].T @ start[0] - start[1] @ start[1].T)) < 1e-5 * np.linalg.norm(left) ** 2
+
+
+def test_short_floats_with_decay_come_to_rest():
+    flow = cf.MatrixFlow(dtype="float32", weight_decay=1e-3)
+    run = cf.integrate(flow, cf.random_init(classes=4, width=4, scale=0.1), 1e6, rtol=1e-5)
+    assert run.success and run.nsteps < 300
+    np.testing.assert_allclose(run.singular_values[-1, :3], np.log(1e3 - 3.0), rtol=1e-4)
+
+
+def test_implicit_steps_are_kept_sampled_and_resumed(tmp_path):
+    flow, start, _ = STIFF["a dead mode beside merged ones"]
+    run = cf.integrate(flow, start, log_t_end=1e3)
+    assert [segment.method for segment in run._path.segments] == ["dop853", "radau"]
+    run.save(tmp_path / "run.npz")
+    again = cf.load(tmp_path / "run.npz")
+    log_t = between(run)[-60:]
+    np.testing.assert_allclose(again.at(log_t=log_t).y, run.at(log_t=log_t).y, rtol=1e-14)
+    straight = cf.integrate(flow, start, log_t_end=2e3)
+    np.testing.assert_array_equal(cf.resume(again, log_t_end=2e3).y[-1], straight.y[-1])
+
+
+# -- the collocation method --------------------------------------------------------------------------------------------
+
+
+def test_collocation_integrates_polynomials():
+    made = collocation()
+    for power in range(made.stages):
+        np.testing.assert_allclose(
+            made.coefficients @ made.nodes**power, made.nodes ** (power + 1) / (power + 1), atol=1e-14
+        )
+        embedded = made.estimate @ made.nodes**power + (made.damping if power == 0 else 0.0)
+        assert abs(embedded) < 1e-14
+    for power in range(2 * made.stages - 1):
+        assert made.coefficients[-1] @ made.nodes**power == pytest.approx(1 / (power + 1), abs=1e-13)
+    eigenvalues, vectors, left = halves(np.linalg.inv(made.coefficients))
+    np.testing.assert_allclose(
+        ((vectors * eigenvalues) @ left).real @ made.coefficients, np.eye(made.stages), atol=1e-11
+    )
+
+
+def test_implicit_steps_have_their_order():
+    """Of the end of a step 2 n - 1, of dense output n, in a circle."""
+    ends, middles = [], []
+    for h in (2.0, 1.0):
+        solver = ImplicitStepper(Circle())
+        found = solver.sample(np.array([0.0, 1.0]), h, -np.inf, np.log(h), np.log(h * np.array([0.5, 1.0])))
+        exact = np.array([[np.sin(h / 2), np.cos(h / 2)], [np.sin(h), np.cos(h)]])
+        middles.append(np.abs(found[0] - exact[0]).max())
+        ends.append(np.abs(found[1] - exact[1]).max())
+    assert np.log2(ends[0] / ends[1]) > 12.0 and 7.0 < np.log2(middles[0] / middles[1]) < 9.5
