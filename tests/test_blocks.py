@@ -387,3 +387,17 @@ def test_comparison_of_any_symmetry():
     assert "direct_sum(complete(5), complete(5))" in repr(found)
     with pytest.raises(ValueError, match="not of the same flow"):
         cf.compare(run, cf.integrate(cf.MatrixFlow(bias=True), flow.lift(run.start), t_end=1.0))
+
+
+def test_figures_of_any_symmetry():
+    """They are those of the same run on full matrices, under the name of the symmetry."""
+    matplotlib = pytest.importorskip("matplotlib")
+    flow = cf.SpectralFlow(THREE, samples=(4, 2, 1), bias=True)
+    run = cf.integrate(flow, flow.random_start(0.3), t_end=100.0)
+    with matplotlib.rc_context({"backend": "agg"}):
+        figure = cf.plot.dashboard(run)
+        assert figure.get_suptitle().startswith(f"Reduced flow, {flow.symmetry.name}")
+        lines = cf.plot.loss(run).lines[0], cf.plot.loss(run.lifted()).lines[0]
+        np.testing.assert_allclose(*(line.get_ydata() for line in lines), rtol=1e-9)
+        assert cf.plot.logits(run).images and cf.plot.collapse(run).lines
+        matplotlib.pyplot.close("all")

@@ -96,7 +96,7 @@ def animate(
         left.set_title(moment_of(row))
         return image, stems, moment
 
-    figure.suptitle(name_of(dense))
+    figure.suptitle(name_of(traj))
     draw(0)
     figure.canvas.draw()
     figure.set_layout_engine("none")  # nothing may jump from frame to frame

@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from scipy.special import log_softmax
 
 from ..trajectory import MatrixTrajectory, Trajectory
-from ._runs import LN10, check_run, moment_of
+from ._runs import LN10, drawn, moment_of
 from ._style import check_scale, luminance
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def _panels(
     traj: Trajectory, ax: Axes | Sequence[Axes] | None, t: object, log_t: object
 ) -> tuple[list[tuple[Axes, Trajectory]], bool]:
     """An Axes and a trajectory of one row for each time, and whether several were asked for."""
-    check_run(traj)
+    traj = drawn(traj)
     classes = traj.classes
     if classes > MOST_CLASSES:
         raise ValueError(f"a matrix of at most {MOST_CLASSES} classes can be drawn, got {classes}")

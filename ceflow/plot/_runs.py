@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from ..flow import MatrixFlow
-from ..trajectory import MatrixTrajectory, SpectralTrajectory, Trajectory
+from ..trajectory import BlockTrajectory, MatrixTrajectory, SpectralTrajectory, Trajectory
 from ._style import power
 
 SAMPLES, MOST_NUMBERS = 500, 2**21  # of a curve; of all states sampled for a figure
@@ -23,9 +23,15 @@ def check_run(traj: Trajectory) -> None:
         raise ValueError(f"figures are drawn of single runs, this is a batch of {len(traj.start[0])}")
 
 
+def drawn(traj: Trajectory) -> Trajectory:
+    """The run that a figure shows: of blocks, the same run on full matrices."""
+    check_run(traj)
+    return traj.lifted() if isinstance(traj, BlockTrajectory) else traj
+
+
 def sampled(traj: Trajectory) -> Trajectory:
     """The run at times that resolve it, t = 0 left out: spread evenly between its rows, and evenly in log t."""
-    check_run(traj)
+    traj = drawn(traj)
     rows = traj.log_t[np.isfinite(traj.log_t)]
     if not len(rows):
         raise ValueError("the trajectory has no row after t = 0")
@@ -56,6 +62,8 @@ def name_of(traj: Trajectory) -> str:
     flow = traj.flow
     if isinstance(traj, SpectralTrajectory):
         parts = ["Reduced flow", flow.scheme.name]
+    elif isinstance(traj, BlockTrajectory):
+        parts = ["Reduced flow", flow.symmetry.name]
     else:
         parts = ["Full flow", f"K = {traj.classes}", f"d = {traj.W.shape[-1]}"]
     parts += [f"depth {flow.depth:g}"] if flow.depth != USUAL.depth else []

@@ -10,7 +10,7 @@ import numpy as np
 from .. import lyapunov as functions
 from ..theory import least_log_loss, loss_log_bound
 from ..trajectory import MatrixTrajectory, SpectralTrajectory, Trajectory
-from ._runs import LN10, log10_t, modes_of, sampled
+from ._runs import LN10, drawn, log10_t, modes_of, sampled
 from ._style import axes_or_new, colors_of, finish, finite, log10, powers, short
 
 if TYPE_CHECKING:
@@ -148,6 +148,7 @@ def collapse(traj: MatrixTrajectory, ax: Axes | None = None) -> Axes:
     TypeError, ValueError
         If traj is no run of a MatrixFlow, or has no row after t = 0.
     """
+    traj = drawn(traj) if isinstance(traj, Trajectory) else traj
     if not isinstance(traj, MatrixTrajectory):
         raise TypeError(f"collapse measures are drawn of a run of a MatrixFlow, got {type(traj).__name__}")
     dense = sampled(traj)
