@@ -18,7 +18,7 @@ def checked_array(name: str, values: ArrayLike, low: float = -LIMIT, high: float
     Tensors of PyTorch may be parameters, on any device, and of any floating type.
     """
     try:
-        array = np.asarray(_on_host(values))
+        array = values if type(values) is np.ndarray else np.asarray(_on_host(values))
     except ValueError as error:
         raise ValueError(f"{name} must be an array, got a nested sequence that is none: {error}") from None
     # short floats that NumPy does not know by itself, such as bfloat16 of JAX, are none of its kinds

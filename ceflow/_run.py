@@ -205,7 +205,8 @@ class Run:
         whether the criterion has been met."""
         if not self.watches and self.wanted is None and not self.dense_output:  # only the last row is asked for
             if log_t[-1] >= self.log_end:
-                self.found[1:] = [(np.array([self.log_end]), segment.sample(np.array([self.log_end])))]
+                last = np.array([self.log_end])
+                self.found[1:] = [(last, segment.sample(last))]
             return False
         first, begin = log_t[0], 1  # some of the knots may have the same time
         if self.known_to > first:
@@ -260,7 +261,7 @@ class Run:
             found = found if self.wanted[0] == -math.inf else found[1:]
             if not found:
                 found = [(np.empty(0), np.empty((0, self.found[0][1].shape[1])))]
-        log_t, y = (np.concatenate(column) for column in zip(*found, strict=True))
+        log_t, y = np.concatenate([log_t for log_t, _ in found]), np.concatenate([y for _, y in found])
         if self.wanted is None:
             later = log_t[1:] > log_t[:-1]
             if not later.all():  # of the states of one time the last
@@ -293,8 +294,11 @@ class Run:
         return run
 
     def _message(self, outcome: Outcome, end: float) -> str:
+        text = _TEXTS[outcome]
+        if outcome.success and "{" not in text:
+            return text
         met = None if self.event is None else self.events[self.event]
-        text = _TEXTS[outcome].format(end=end, event=met, max_steps=self.max_steps, rtol=self.rtol)
+        text = text.format(end=end, event=met, max_steps=self.max_steps, rtol=self.rtol)
         early = not outcome.success and outcome != Outcome.RUNNING
         return text + (f"; stopped at log t = {end:.6g}" if early else "")
 

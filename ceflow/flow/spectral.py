@@ -15,7 +15,7 @@ from ..kernels import KERNEL
 from ..losses import CrossEntropy, Loss
 from ..network import coordinates
 from ..network.factors import check_factors, check_whole_depth
-from ..symmetry import Scheme, Symmetry
+from ..symmetry import Scheme, Symmetry, Transforms
 from ._flow import Flow
 from .blocks import BlockFlow
 from .modes_field import modes_field, plain_field, plain_layout
@@ -178,9 +178,8 @@ class SpectralFlow(Flow):
         count, growing = coordinates.mobility(constants, vanished, y, direction, active)
         if count == 0:
             return self.segment(Rest.kind, start, y, log_t)
-        weights, valencies = self._weights
-        transforms, log_unit = self.scheme.transforms, log_time_unit(self.scheme.classes, self.reduction)
-        common = {"classes": float(self.scheme.classes), "log_unit": log_unit, "vanished": vanished}
+        weights, valencies, transforms, classes, log_unit = self._known
+        common = {"classes": classes, "log_unit": log_unit, "vanished": vanished}
         closes = bool(closed_form and self.plain and growing == modes)
         unequal = coordinates.unbalanced(constants)
         if self.plain and count == modes and not unequal and atol == 0.0:
@@ -205,7 +204,7 @@ class SpectralFlow(Flow):
 
     def __getstate__(self) -> dict:
         # layouts hold addresses, which are those of this process
-        return {name: value for name, value in self.__dict__.items() if name != "_plain_layouts"}
+        return {name: value for name, value in self.__dict__.items() if name not in ("_plain_layouts", "_known")}
 
     @functools.cached_property
     def _plain_layouts(self) -> tuple[np.ndarray, np.ndarray]:
@@ -213,9 +212,11 @@ class SpectralFlow(Flow):
         return tuple(plain_layout(self.scheme.modes, self.scheme.transforms, closes) for closes in (False, True))
 
     @functools.cached_property
-    def _weights(self) -> tuple[np.ndarray, np.ndarray]:
-        """(D,) multiplicities over K, and valencies."""
-        return self.scheme.multiplicities[1:] / self.scheme.classes, self.scheme.valencies[1:].astype(float)
+    def _known(self) -> tuple[np.ndarray, np.ndarray, Transforms, float, float]:
+        """(D,) multiplicities over K, and valencies; the transforms of the scheme, K, and the log unit of time."""
+        scheme, log_unit = self.scheme, log_time_unit(self.scheme.classes, self.reduction)
+        weights, valencies = scheme.multiplicities[1:] / scheme.classes, scheme.valencies[1:].astype(float)
+        return weights, valencies, scheme.transforms, float(scheme.classes), log_unit
 
     def evaluate(self, start: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Singular values (n, D) at coordinates (n, N), and the gains of `ceflow.network.coordinates`."""

@@ -115,14 +115,14 @@ def _shares(values: np.ndarray) -> np.ndarray:
 
 
 def _busy(times: list[np.ndarray], paths: list[np.ndarray]) -> tuple[float, float]:
-    """The span of times in which all but a few hundredths of the motion happens; colours are for that."""
+    """The span of times in which nine tenths of the motion happens; colours are for that."""
     moved = np.concatenate([np.nan_to_num(np.linalg.norm(np.diff(path, axis=0), axis=1)) for path in paths])
     when = np.concatenate([0.5 * (x[1:] + x[:-1]) for x in times])
     order = np.argsort(when)
     share = np.cumsum(moved[order])
     if not share[-1:].sum() > 0.0:
         return min(x[0] for x in times), max(x[-1] for x in times)
-    first, last = np.searchsorted(share, np.array([0.02, 0.98]) * share[-1])
+    first, last = np.searchsorted(share, np.array([0.02, 0.9]) * share[-1])
     return math.floor(when[order][first]), math.ceil(when[order][min(last, len(when) - 1)])
 
 
@@ -133,11 +133,12 @@ def _draw_contours(ax: Axes, scheme: Scheme) -> None:
     colors, levels = colors_of(ax), np.array([0.01, 0.05, 0.2, 0.5, 1.0])
     V = functions.lyapunov(scheme, shares)
     lines = ax.tricontour(*(shares @ _CORNERS).T, V, levels, colors=[colors.grey], linewidths=0.7, alpha=0.7, zorder=1)
-    down = np.linspace(0.999, 0.001, 500)[:, None] * np.array([-1.0, -1.0, 2.0]) / 6.0 + np.array([0.5, 0.5, 0.0])
-    at = np.interp(levels, functions.lyapunov(scheme, down), np.arange(500)).astype(int)
-    for text in ax.clabel(lines, fmt="$V=%g$", fontsize=7, manual=list(down[at] @ _CORNERS)):
-        text.set_path_effects([withStroke(linewidth=2, foreground=colors.paper)])
-        text.set_rotation(0)
+    # along a line to the edge that few paths follow
+    away = np.linspace(0.001, 0.999, 500)[:, None] * (np.array([0.72, 0.28, 0.0]) - 1.0 / 3.0) + 1.0 / 3.0
+    at = np.interp(levels, functions.lyapunov(scheme, away), np.arange(500)).astype(int)
+    for text in ax.clabel(lines, fmt="$V=%g$", fontsize=7, manual=list(away[at] @ _CORNERS), zorder=5.5):
+        text.set(rotation=0, color=colors.ink, alpha=1.0)
+        text.set_path_effects([withStroke(linewidth=3, foreground=colors.paper)])
 
 
 def _draw_arrow(ax: Axes, path: np.ndarray, shade) -> None:
