@@ -119,7 +119,7 @@ def _logits_of(reduced: SpectralTrajectory | BlockTrajectory) -> Callable[[int],
     return lambda row: (basis * values[row]) @ basis.T
 
 
-def compare(reduced: SpectralTrajectory | BlockTrajectory, full: MatrixTrajectory) -> Comparison:
+def compare(reduced: SpectralTrajectory | BlockTrajectory, full: MatrixTrajectory | BlockTrajectory) -> Comparison:
     """Compare a reduced run with a full-matrix run of the same start.
 
     The times are the rows of the full run that the reduced run reaches too; there the reduced run is sampled by its
@@ -128,7 +128,8 @@ def compare(reduced: SpectralTrajectory | BlockTrajectory, full: MatrixTrajector
     Parameters
     ----------
     reduced : Trajectory of a SpectralFlow, under any symmetry
-    full : Trajectory of a MatrixFlow
+    full : Trajectory of a MatrixFlow, or of a SpectralFlow on blocks
+        Under another symmetry of the same problem: the run is then compared as one of full matrices.
 
     Raises
     ------
@@ -137,6 +138,7 @@ def compare(reduced: SpectralTrajectory | BlockTrajectory, full: MatrixTrajector
     ValueError
         If classes or units of time differ, the reduced run has no dense output, or no time is common.
     """
+    full = full.lifted() if isinstance(full, BlockTrajectory) else full
     if not isinstance(reduced, (SpectralTrajectory, BlockTrajectory)) or not isinstance(full, MatrixTrajectory):
         raise TypeError(
             "compare takes a trajectory of a SpectralFlow and one of a MatrixFlow, got "

@@ -388,6 +388,16 @@ def test_comparison_of_any_symmetry():
         cf.compare(run, cf.integrate(cf.MatrixFlow(bias=True), flow.lift(run.start), t_end=1.0))
 
 
+def test_comparison_of_two_symmetries():
+    """One problem under three: the ray of collapse as a mode of a scheme, in two groups, and in eight of one class."""
+    scheme = cf.integrate(cf.SpectralFlow(cf.complete(8)), [1e-2], t_end=1e8, rtol=1e-10)
+    flows = cf.SpectralFlow(cf.direct_sum(4, 4)), cf.SpectralFlow(cf.trivial(8))
+    groups, none = (cf.integrate(flow, flow.collapsed_start(1e-2), t_end=1e8, rtol=1e-10) for flow in flows)
+    for one, other in ((scheme, groups), (scheme, none), (groups, none)):
+        found = cf.compare(one, other)
+        assert found.max_error < 1e-8 and found.off_diagonal.max() < 1e-9
+
+
 def test_figures_of_any_symmetry():
     """They are those of the same run on full matrices, under the name of the symmetry."""
     matplotlib = pytest.importorskip("matplotlib")
