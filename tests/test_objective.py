@@ -448,3 +448,13 @@ def test_what_a_run_does_not_have_says_why():
     np.testing.assert_allclose(softplus.W @ softplus.features + softplus.bias[:, :, None], softplus.logits, rtol=1e-12)
     with pytest.raises(ValueError, match="without bias=True"):
         _ = cf.integrate(cf.MatrixFlow(), start_of({}), 1.0).bias
+
+
+def test_collapse_sees_the_bias():
+    """Decisions with a bias are unlike those without: one class gets all samples."""
+    W, H = np.array([[1.0], [-1.0]]), np.array([[3.0, 1.0]])
+    run = cf.integrate(cf.MatrixFlow(bias=True), (W, H, np.array([-2.0, 2.0])), t_end=1e-6)
+    means, logits = H - H.mean(), W @ H + np.array([[-2.0], [2.0]])
+    assert np.array_equal(logits.argmax(axis=0), [0, 1]) and (W @ H).argmax(axis=0).tolist() == [0, 0]
+    assert means.argmax() == 0 and run.collapse.nc4[0] == 0.0
+    assert cf.collapse.measures(W, H).nc4 == 0.5

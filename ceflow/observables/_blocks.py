@@ -193,9 +193,7 @@ def conserved(run: Run) -> np.ndarray:
     return np.concatenate(found, axis=1)
 
 
-@BLOCKS.add(dims=lambda flow: dict.fromkeys(neural_collapse.Measures._fields, ("row",)), requires=_has_linear_layers)
+@BLOCKS.add(dims=lambda flow: dict.fromkeys(neural_collapse.Measures._fields, ("row",)), requires=has_classes)
 def collapse(run: Run) -> neural_collapse.Measures:
-    """Neural-collapse measures, each of shape (n,), of the classifier W and the features that it sees."""
-    rows = [run.flow.lift(run.flow.state(run.start, y)) for y in run.y]
-    found = [neural_collapse.measures(factors[0], _features([None, *factors[1 : run.flow.depth]])) for factors in rows]
-    return neural_collapse.Measures(*(np.array(values) for values in zip(*found, strict=True)))
+    """Neural-collapse measures, each of shape (n,), of the same run on full matrices."""
+    return run.lifted().collapse

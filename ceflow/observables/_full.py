@@ -247,8 +247,9 @@ def dissipation(run: Run) -> np.ndarray:
 
 @FULL.add(dims=lambda flow: dict.fromkeys(neural_collapse.Measures._fields, ("row",)), requires=has_classes)
 def collapse(run: Run) -> neural_collapse.Measures:
-    """Neural-collapse measures, each of shape (n,): of the classifier W and the features that it sees, without bias.
+    """Neural-collapse measures, each of shape (n,): of the classifier W with its bias, and the features that it sees.
 
     Every class must have a column, and all columns count alike.
     """
-    return neural_collapse.measures(run.W, run.features, labels=run.terms.labels)
+    bias = run.bias if run.flow.objective.bias else None
+    return neural_collapse.measures(run.W, run.features, labels=run.terms.labels, bias=bias)

@@ -45,7 +45,7 @@ def dense_map(matrix: NDArray[np.float64]) -> LinearMap:
 
 
 @njit(**KERNEL, fastmath={"reassoc", "contract"})  # a sum in any order, so that it vectorizes
-def _multiply(matrix, x, out):
+def multiply(matrix, x, out):
     for i in range(out.size):
         total = 0.0
         for j in range(x.size):
@@ -55,7 +55,7 @@ def _multiply(matrix, x, out):
 
 @linked(*LINEAR_MAP)
 def _product(matrix, x, spare, out, inputs, outputs):
-    _multiply(vector(matrix, inputs * outputs), vector(x, inputs), vector(out, outputs))
+    multiply(vector(matrix, inputs * outputs), vector(x, inputs), vector(out, outputs))
     return 0.0
 
 

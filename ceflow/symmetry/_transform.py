@@ -8,8 +8,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from ..kernels import KERNEL
 from ..kernels.linking import FLOATS, INTEGER, Linked, call, linked, vector
+from ._linear_map import multiply
 
 # Arguments of the functions, with D modes:
 #   matrix   what belongs to the transform, or anything if nothing does
@@ -55,18 +55,9 @@ class Transforms(NamedTuple):
         return cls(Transform(_product, transposed), forces, forces)
 
 
-@njit(**KERNEL, fastmath={"reassoc", "contract"})  # a sum in any order, so that it vectorizes
-def _multiply(matrix, x, out):
-    for i in range(out.size):
-        total = 0.0
-        for j in range(out.size):
-            total += matrix[i * out.size + j] * x[j]
-        out[i] = total
-
-
 @linked(*TRANSFORM)
 def _product(matrix, work, spare, out, modes):
-    _multiply(vector(matrix, modes * modes), vector(work, modes + 1)[1:], vector(out, modes))
+    multiply(vector(matrix, modes * modes), vector(work, modes + 1)[1:], vector(out, modes))
     return 0.0
 
 
