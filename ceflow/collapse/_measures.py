@@ -1,0 +1,170 @@
+"""Neural-collapse measures of a state, on plain arrays.
+
+NC1 to NC4 are those of Papyan, Han & Donoho, *Prevalence of neural collapse during the terminal phase of deep
+learning training* (PNAS 117, 2020, arXiv:2008.08186). With class means ``mu_c`` and their mean ``mu_G``, the
+centred class means are ``M = [mu_c - mu_G]``, shape (d, K). A simplex equiangular tight frame (ETF) has the Gram
+matrix ``M^T M`` proportional to ``I - 11^T/K``. Measures are computed from sums and differences of the entries:
+below about 1e-15 they are rounding.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import scipy
+from numpy.typing import ArrayLike, NDArray
+
+from .._arrays import svd
+from .._checks import checked_array, checked_choice
+from ._state import LIMIT, checked_bias, checked_labels, inverse, norm, scaled, scales_of_logits, transposed, unit
+
+
+class Measures(NamedTuple):
+    """Neural-collapse measures, each of the batch's shape (...); NaN where a zero matrix leaves one undefined.
+
+    Attributes
+    ----------
+    nc1 : array
+        Within-class variability ``tr(S_W S_B^+) / K``, S_W and S_B the covariances within and between classes. With one
+        sample a class it is 0 by construction: unconstrained features have no variability to lose.
+    nc1_quotient : array
+        The same as a quotient of traces, ``tr S_W / tr S_B``, which needs no inverse.
+    cdnv : array
+        Class-distance normalized variance: mean over pairs of classes of ``(v_c + v_d) / (2 |mu_c - mu_d|^2)``, v_c the
+        mean squared distance of the samples of a class from their mean (Galanti, Gyorgy & Hutter, arXiv:2112.15121);
+        inf where two means agree.
+    nc2 : array
+        Distance to the simplex ETF, ``|M^T M / |M^T M| - (I - 11^T/K) / sqrt(K-1)|`` (Frobenius norms).
+    equinorm : array
+        Part of NC2: standard deviation of the norms of the centred class means over their mean.
+    equiangularity : array
+        Part of NC2: standard deviation of the cosines between them.
+    maximal_angle : array
+        Part of NC2: mean of ``|cos + 1/(K-1)|``; no larger angle is possible for all pairs at once.
+    nc3 : array
+        Self-duality, ``|W^T / |W| - M / |M||``.
+    nc4 : array
+        Share of the samples for which the classifier's decision is not the nearest class mean.
+    alignment : array
+        Cosine between W and the transposed class means, not centred; 1 if one is a positive multiple of the other.
+    effective_rank : array
+        Exponential of the entropy of the singular values of the class means' logits, normalized to sum 1 (Roy &
+        Vetterli, EUSIPCO 2007); K - 1 at collapse.
+    etf_distance : array
+        ``|Z / |Z| - (I - 11^T/K) / sqrt(K-1)|``, Z the logits of the class means with the mean of each column taken
+        off, which the softmax does not see.
+    margin : array
+        Smallest margin of a sample, the right logit less the largest wrong one.
+    normalized_margin : array
+        Margin over ``|Z|_F``, Z the logits of the class means; 1 / sqrt(K - 1) at collapse, the largest possible.
+    """
+
+    nc1: NDArray[np.float64]
+    nc1_quotient: NDArray[np.float64]
+    cdnv: NDArray[np.float64]
+    nc2: NDArray[np.float64]
+    equinorm: NDArray[np.float64]
+    equiangularity: NDArray[np.float64]
+    maximal_angle: NDArray[np.float64]
+    nc3: NDArray[np.float64]
+    nc4: NDArray[np.float64]
+    alignment: NDArray[np.float64]
+    effective_rank: NDArray[np.float64]
+    etf_distance: NDArray[np.float64]
+    margin: NDArray[np.float64]
+    normalized_margin: NDArray[np.float64]
+
+
+def measures(
+    W: ArrayLike,
+    H: ArrayLike,
+    labels: ArrayLike | None = None,
+    *,
+    bias: ArrayLike | None = None,
+    centring: str = "class-means",
+) -> Measures:
+    """Neural-collapse measures of classifier and features; nc1 to nc4, and all that is part of them, are 0 at collapse.
+
+    Parameters
+    ----------
+    W : (..., K, d) array
+        Classifier, K >= 2.
+    H : (..., d, n) array
+        Features, a column for each sample, with the leading axes of W.
+    labels : (n,) array of integers, optional
+        The class 0..K-1 of each column of H; every class must occur. Left out, n = K and column c belongs to class c.
+    bias : (K,) or (..., K) array, optional
+        Of the classifier: the logits are ``W H + bias``. Only measures of logits and decisions see it.
+    centring : {"class-means", "samples"}
+        What mu_G is the mean of. With classes of different size they differ, and much published code takes the mean
+        over all samples.
+
+    Returns
+    -------
+    Measures
+
+    Raises
+    ------
+    TypeError, ValueError
+        If W, H and bias are not real arrays of such shapes with entries up to 1e150, or labels are not as described.
+
+    Notes
+    -----
+    Class means have equal weight in S_B, samples in S_W, whatever the sizes of the classes. Where logits or distances
+    tie, the lowest class counts for `nc4`.
+    """
+    W, H = (checked_array(name, values, -LIMIT, LIMIT) for name, values in (("W", W), ("H", H)))
+    if W.ndim < 2 or H.ndim < 2 or W.shape[-2] < 2 or (*W.shape[:-2], W.shape[-1]) != H.shape[:-1] or 0 in W.shape:
+        raise ValueError(f"W must be (..., K, d) with K >= 2, d >= 1 and H (..., d, n), got {W.shape} and {H.shape}")
+    classes = W.shape[-2]
+    labels = checked_labels(labels, classes, H.shape[-1])
+    bias = None if bias is None else checked_bias(bias, W.shape[:-1])
+    checked_choice("centring", centring, ("class-means", "samples"))
+    W, scale_W = scaled(W)
+    H, scale_H = scaled(H)
+    weight, shift, scale = scales_of_logits(scale_W * scale_H, bias)
+    one_hot = labels[:, None] == np.arange(classes)
+    of_class = one_hot / one_hot.sum(axis=0)  # makes a mean of the samples of each class
+
+    means = H @ of_class
+    centre = (means if centring == "class-means" else H).mean(axis=-1, keepdims=True)
+    M = means - centre
+    norms = np.linalg.norm(M, axis=-2)
+    gram = transposed(M) @ M
+    between = inverse(M, 8 * max(M.shape[-2:]) * np.finfo(float).eps)
+    noise = H - means[..., labels]
+    within = (between @ noise) ** 2  # S_B = M M^T / K, so that S_B^+ = K between^T between
+    squares = (noise**2).sum(axis=-2)
+    spread = squares @ of_class
+    first, second = np.triu_indices(classes, 1)
+    distances = ((means[..., first] - means[..., second]) ** 2).sum(axis=-2)
+    logits = weight * (W @ H) + shift
+    right = np.where(one_hot.T, logits, 0.0).sum(axis=-2)
+    wrong = np.where(one_hot.T, -np.inf, logits).max(axis=-2)
+    nearest = (transposed(M) @ (H - centre) - norms[..., None] ** 2 / 2).argmax(axis=-2)
+    logits_of_means = weight * (W @ means) + shift
+    singular_values = svd(logits_of_means, compute_uv=False)
+    margin = (right - wrong).min(axis=-1)
+    etf = (np.eye(classes) - 1.0 / classes) / math.sqrt(classes - 1.0)
+
+    with np.errstate(invalid="ignore", divide="ignore"):  # 0/0 of zero matrices, class means that agree
+        cosines = (gram / (norms[..., :, None] * norms[..., None, :]))[..., ~np.eye(classes, dtype=bool)]
+        shares = singular_values / singular_values.sum(axis=-1, keepdims=True)
+        return Measures(
+            nc1=np.where(norms.any(axis=-1), within.sum(axis=-2).mean(axis=-1), np.nan)[()],
+            nc1_quotient=squares.mean(axis=-1) / (norms**2).mean(axis=-1),
+            cdnv=((spread[..., first] + spread[..., second]) / (2 * distances)).mean(axis=-1),
+            nc2=norm(unit(gram) - etf),
+            equinorm=norms.std(axis=-1) / norms.mean(axis=-1),
+            equiangularity=cosines.std(axis=-1),
+            maximal_angle=np.abs(cosines + 1.0 / (classes - 1.0)).mean(axis=-1),
+            nc3=norm(transposed(unit(W)) - unit(M)),
+            nc4=(logits.argmax(axis=-2) != nearest).mean(axis=-1),
+            alignment=(transposed(unit(W)) * unit(means)).sum(axis=(-2, -1)),
+            effective_rank=np.exp(scipy.special.entr(shares).sum(axis=-1)),
+            etf_distance=norm(unit(logits_of_means - logits_of_means.mean(axis=-2, keepdims=True)) - etf),
+            margin=margin * scale,
+            normalized_margin=margin / norm(logits_of_means),
+        )
