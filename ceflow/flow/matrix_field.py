@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 class MatrixField:
     """The vector field of the full flow: all factors, and the bias as a factor (K, 1), in one flat array y.
 
-    The clock is that of relative speed |dy| / |y|.
+    The clock is that of relative speed |dy| / |y|, and of the relative speed which the residual would give to layers of
+    even singular values: where forces cancel, as in layers that are too narrow to collapse, it runs like time.
 
     Factors of a batch share the clock and the time: the clock is the root mean square of their relative speeds, and the
     tolerance holds for each by itself.
@@ -47,7 +48,7 @@ class MatrixField:
         self.ends = np.cumsum([math.prod(shape) for shape in shapes])
         self.batch = batch = shapes[0][:-2]
         widths = [min(shape[-2:]) for shape in shapes[: self.depth]]
-        self.rank = self.depth * min(max(self.classes - 1, 1), *widths)
+        self.rank = min(max(self.classes - 1, 1), *widths)
         self.tiny = 1e-300 if flow.dtype == "float64" else 1e-36
         self.logits = self.arrays.zeros(*batch, self.classes, shapes[self.depth - 1][-1])
 
@@ -62,25 +63,28 @@ class MatrixField:
 
     def squares(self, y):
         """Squared Frobenius norm of a flat state, one for each member of the batch."""
-        if len(self.shapes[0]) == 2:
-            return self.xp.dot(y, y)
-        return sum(self.xp.einsum("...ij,...ij->...", part, part) for part in self.parts(y))
+        return self.xp.dot(y, y) if not self.batch else sum(map(self.square, self.parts(y)))
+
+    def square(self, matrix):
+        """Squared Frobenius norm of a matrix, one for each member of the batch."""
+        return self.xp.einsum("...ij,...ij->...", matrix, matrix)
 
     def rates(self, y, dy):
         xp, parts = self.xp, self.parts(y)
         log_scale, a = self.pull_back(parts, self.parts(dy))
         size = self.squares(y)
         inverse = 1.0 / xp.clip(size, self.tiny, None)
-        decay = 0.0
+        force, decay = xp.sqrt(self.square(self.logits) / self.rank), 0.0
         if self.decay > 0.0:
             high = xp.clip(log_scale, math.log(self.decay), None)
             dy *= xp.exp(log_scale - high)
+            force = force * xp.exp(log_scale - high)
             decay, log_scale = self.decay * xp.exp(-high), high
-        activity = xp.sqrt(self.squares(dy) * inverse) + decay
+        # what the residual would do, and its constant part, from the mean square of the layers' singular values
+        gain = (size / (self.depth * self.rank)) ** (self.depth / 2 - 1)
         if self.counterforce > 0.0:
-            # what the constant part of the residual would do, from the mean square of the layers' singular values
-            gain = (size / self.rank) ** (self.depth / 2 - 1)
-            activity = activity + self.counterforce * gain * xp.exp(-log_scale)
+            force = force + self.counterforce * xp.exp(-log_scale)
+        activity = xp.sqrt(self.squares(dy) * inverse) + decay + gain * force
         if self.decay > 0.0:
             for share, part, velocity in zip(self.decays, parts, self.parts(dy), strict=True):
                 if share > 0.0:
