@@ -48,9 +48,10 @@ def _has_dissipation(flow: Flow) -> None:
 
 def _has_conserved(flow: Flow) -> None:
     objective = flow.objective
-    alike = objective.act.linear and not set(objective.frozen) - {"b"} and len(set(objective.decays)) == 1
-    if not alike or objective.terms:
-        raise ValueError("there is a conserved difference where all layers are linear, move, decay alike, and no terms are")
+    if not objective.act.linear or set(objective.frozen) - {"b"} or len(set(objective.decays)) > 1:
+        raise ValueError("there is a conserved difference where all layers are linear, move, and decay alike")
+    if objective.terms:
+        raise ValueError("there is no conserved difference where terms depend on the layers")
 
 
 def _has_bias(flow: Flow) -> None:
