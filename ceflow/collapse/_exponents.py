@@ -46,6 +46,12 @@ class ErrorExponents(NamedTuple):
     cosine_squared: NDArray[np.float64]
     bound: NDArray[np.float64]
 
+    @property
+    def efficiency(self) -> NDArray[np.float64]:
+        """(..., K, K) array, ``pairs / optimum``; NaN for j = k, and not finite where two means agree."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return self.pairs / self.optimum
+
 
 def error_exponents(
     W: ArrayLike,
