@@ -199,8 +199,8 @@ def _sphere(late: int) -> Iterator[Step]:
     )
     a, extra = sp.Symbol("a", real=True), sp.Symbol("e", nonnegative=True)
     yield nonnegative(
-        "q = cos^2 a within the own rows, by the eigenvalue above, and 0 where no row sees v. With f = 1 + e rows f - g "
-        "= e cos^2 a >= 0, so that sqrt(f g) >= g, with equality for e = 0 only.",
+        "q = cos^2 a within the own rows, by the eigenvalue above, and 0 where no row sees v. With f = 1 + e rows f - "
+        "g = e cos^2 a >= 0, so that sqrt(f g) >= g, with equality for e = 0 only.",
         (1 + extra) - _gain(1 + extra, a),
         extra * sp.cos(a) ** 2,
         NUMBERS,
