@@ -141,7 +141,7 @@ def centre_cosine_angle(
     angle : float
         That of the centres, as in `centre_gain`.
     norm0 : float
-        |h| at t = 0.
+        Norm of h at t = 0.
     weight_decay : float
         Of the features.
 
@@ -178,7 +178,7 @@ class SphereRates(NamedTuple):
 
 
 def centre_sphere_rates(count: int, angle: float) -> SphereRates:
-    """Rates of the squared cosine loss, ``1/2 sum_own (1 - cos)^2 + beta/2 sum_others cos^2``, for |h| = 1.
+    """Rates of the squared cosine loss, ``1/2 sum_own (1 - cos)^2 + beta/2 sum_others cos^2``, on the unit sphere.
 
     Several centres cannot all be reached: what is left of the loss makes collapse exponential. In the directions of
     other classes there is beta times ``cos^2`` or their gain besides.
@@ -199,7 +199,7 @@ def centre_sphere_rates(count: int, angle: float) -> SphereRates:
 
 
 def single_centre_time(gap: ArrayLike, gap0: ArrayLike) -> NDArray[np.float64]:
-    """Time that the squared cosine loss takes with one centre, for |h| = 1 and features orthogonal to other centres.
+    """Time that the squared cosine loss takes with one centre, on the unit sphere, for features orthogonal to other ones.
 
     With ``gap = 1 - cos(phi)`` it is ``1/(2 gap) + log(2/gap - 1)/4`` less the same at the start: late,
     ``gap = 1/(2 t)``, so collapse is algebraic.
@@ -212,7 +212,7 @@ def single_centre_time(gap: ArrayLike, gap0: ArrayLike) -> NDArray[np.float64]:
     Returns
     -------
     array
-        Time of the loss of one sample ("sum"); for |h| = r it is r^2 times as long.
+        Time of the loss of one sample ("sum"); for features of norm r it is r^2 times as long.
     """
     gap, gap0 = (checked_array(name, value, 1e-300, 2.0) for name, value in (("gap", gap), ("gap0", gap0)))
     if np.any(gap > gap0) or np.any(gap0 >= 2.0):
