@@ -199,7 +199,7 @@ def centre_sphere_rates(count: int, angle: float) -> SphereRates:
 
 
 def single_centre_time(gap: ArrayLike, gap0: ArrayLike) -> NDArray[np.float64]:
-    """Time that the squared cosine loss takes with one centre, on the unit sphere, for features orthogonal to other ones.
+    """Time that the squared cosine loss takes with one centre, on the unit sphere, for features orthogonal to others.
 
     With ``gap = 1 - cos(phi)`` it is ``1/(2 gap) + log(2/gap - 1)/4`` less the same at the start: late,
     ``gap = 1/(2 t)``, so collapse is algebraic.
