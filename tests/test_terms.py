@@ -1,11 +1,5 @@
 """Terms of an objective: gradients, both array libraries, files, certificates, and what refuses them."""
 
-import os
-import shutil
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -13,7 +7,6 @@ import ceflow as cf
 from ceflow.flow import Objective
 from ceflow.terms import TERMS, Alignment, CentreCosine, CentreSquaredCosine, CentreSquaredError, as_term
 
-PACKAGE = Path(cf.__file__).resolve().parent
 OWNERS, LABELS, SAMPLES = (0, 0, 1, 2, 2, 2), np.array([0, 1, 2, 2]), np.array([1.0, 3.0, 2.0, 1.0])
 KINDS = [
     Alignment(0.3),
@@ -157,6 +150,16 @@ def test_torch_and_numpy_flows_agree_and_certificates_know_terms():
     assert "loss + decay + terms never rises" in text and "gradients of terms" in text
 
 
+def test_a_batch_shares_the_clock_and_nothing_else():
+    W, H = cf.random_init(classes=3, width=4, scale=1.0, batch=2)
+    flow, t = cf.MatrixFlow(terms=(Alignment(0.2),), weight_decay=1e-2), [1.0, 30.0]
+    both = cf.integrate(flow, (W, H), t_eval=t)
+    for b in range(2):
+        one = cf.integrate(flow, (W[b], H[b]), t_eval=t)
+        np.testing.assert_allclose(both.W[:, b], one.W, rtol=0, atol=1e-8)
+        np.testing.assert_allclose(both.objective[:, b], one.objective, rtol=1e-8)
+
+
 def test_a_wrong_gradient_is_seen_by_the_certificate(monkeypatch):
     true = Alignment.gradient
     monkeypatch.setattr(Alignment, "gradient", lambda self, *a, **k: tuple(0.9 * part for part in true(self, *a, **k)))
@@ -208,52 +211,3 @@ def test_what_terms_are_not_for():
         Alignment(0.1, centred=1)
     run = cf.integrate(cf.MatrixFlow(terms=(term,)), start, 1.0)
     assert "terms" in run.observables["conserved"].why_not(run.flow)
-
-
-# A term is one file: here the distance of W from the transposed class means, for one column a class.
-TERM = '''
-"""Distance of the classifier from the transposed features."""
-
-from dataclasses import dataclass
-
-from ._term import Term
-
-
-@dataclass(frozen=True)
-class Duality(Term):
-    strength: float = 1.0
-
-    name = "duality"
-    words = "strength/2 |W - X^T|^2"
-
-    def constants(self, rows, labels, samples):
-        return ()
-
-    def value(self, W, X, xp=None):
-        return 0.5 * self.strength * ((W - X.swapaxes(-1, -2)) ** 2).sum(-1).sum(-1)
-
-    def gradient(self, W, X, xp=None):
-        apart = self.strength * (W - X.swapaxes(-1, -2))
-        return apart, -apart.swapaxes(-1, -2)
-'''
-USE = """
-import numpy as np, ceflow as cf
-flow = cf.MatrixFlow(terms=(cf.terms.as_term({"name": "duality", "strength": 0.5}),), reduction="sum")
-W, H = cf.random_init(classes=4, width=5, scale=1.0)
-run = cf.integrate(flow, (W, H), 4.0)
-assert run.certificate().passed, str(run.certificate())
-# W - H^T obeys d(W - H^T)/dt = (G - G^T) ... - 2 strength (W - H^T); of symmetric logits it only decays
-assert np.linalg.norm(run.W[-1] - run.H[-1].T) < 0.2 * np.linalg.norm(W - H.T)
-run.save("run.npz")
-assert cf.load("run.npz").flow.objective == flow.objective and "duality" in cf.terms.TERMS
-"""
-
-
-def test_a_term_is_one_file(tmp_path):
-    shutil.copytree(PACKAGE, tmp_path / "ceflow", ignore=shutil.ignore_patterns("__pycache__"))
-    (tmp_path / "ceflow" / "terms" / "_duality.py").write_text(TERM.lstrip())
-    environment = os.environ | {"PYTHONPATH": str(tmp_path), "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
-    done = subprocess.run(
-        [sys.executable, "-c", USE], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == 0, done.stderr
