@@ -31,7 +31,8 @@ from collections.abc import Iterator
 
 import sympy as sp
 
-from ._proof import SCALAR, Step, entries, identity, nonnegative, residuals_of
+from ._proof import SCALAR, Step, entries, identity, nonnegative, residuals_of, vanish
+from ._sums import normal
 
 ANY_WIDTH = "every width, symbolic"
 
@@ -88,18 +89,19 @@ def _distance() -> Iterator[Step]:
         ANY_WIDTH,
         by=lambda e: sp.S.Zero if e.doit().expand().doit().is_ZeroMatrix else e,
     )
+    v, i, b = sp.IndexedBase("u"), sp.Symbol("i", integer=True), sp.Symbol("b")
+    first, second = sp.IndexedBase("μ_k"), sp.IndexedBase("μ_j")
+
+    def total(term: sp.Expr) -> sp.Expr:
+        return sp.Sum(term, (i, 1, d))
+
     yield identity(
-        "The margins of both classes of a pair add up to u.D, whatever the biases.",
-        _dot("μ_k") + sp.Symbol("b") + (-_dot("μ_j") - sp.Symbol("b")),
-        _dot("μ_k") - _dot("μ_j"),
+        "The margins of both classes of a pair add up to u.D, whatever the biases (b = b_k - b_j).",
+        (total(v[i] * first[i]) + b) + (-total(v[i] * second[i]) - b),
+        total(v[i] * (first[i] - second[i])),
         ANY_WIDTH,
+        by=lambda e: vanish(normal(e, [])),
     )
-
-
-def _dot(name: str) -> sp.Expr:
-    """Return u.μ as a sum over coordinates."""
-    d, i = sp.Symbol("d", integer=True, positive=True), sp.Symbol("i", integer=True)
-    return sp.Sum(sp.IndexedBase("u")[i] * sp.IndexedBase(name)[i], (i, 1, d))
 
 
 def _pair(mean: int, share: int, power: int) -> Iterator[Step]:
