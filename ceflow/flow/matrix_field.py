@@ -38,7 +38,7 @@ class MatrixField:
         decays = (*objective.decays, objective.decay_of_bias)[: len(shapes)]
         self.decays = tuple(decay * math.exp(self.log_unit) for decay in decays)
         self.decay, self.counterforce = max(self.decays), self.terms.counterforce
-        self.has_equilibria = self.counterforce > 0.0 or self.decay > 0.0
+        self.has_equilibria = self.counterforce > 0.0 or self.decay > 0.0 or any(term.rests for term in objective.terms)
         self.samples = self.kernel = None
         if np.any(self.terms.samples != 1.0):
             self.samples = self.arrays.asarray(self.terms.samples)
@@ -71,7 +71,7 @@ class MatrixField:
 
     def rates(self, y, dy):
         xp, parts = self.xp, self.parts(y)
-        log_scale, a = self.pull_back(parts, self.parts(dy))
+        log_scale, a, rate = self.pull_back(parts, self.parts(dy))
         size = self.squares(y)
         inverse = 1.0 / xp.clip(size, self.tiny, None)
         force, decay = xp.sqrt(self.square(self.logits) / self.rank), 0.0
@@ -85,6 +85,8 @@ class MatrixField:
         if self.counterforce > 0.0:
             force = force + self.counterforce * xp.exp(-log_scale)
         activity = xp.sqrt(self.squares(dy) * inverse) + decay + gain * force
+        if self.terms.others:
+            activity = activity + rate * xp.exp(self.log_unit - log_scale)
         if self.decay > 0.0:
             for share, part, velocity in zip(self.decays, parts, self.parts(dy), strict=True):
                 if share > 0.0:
@@ -96,18 +98,25 @@ class MatrixField:
         return self.log_unit - log_scale - xp.log(speed), a
 
     def pull_back(self, parts: list, velocities: list):
-        """Writes the velocities without decay, over the exponential of what is returned first; see `Terms.residual`."""
+        """Writes the velocities without decay, over the exponential of what is returned first; see `Terms.residual`.
+        Returned last is how fast terms come to rest."""
         xp, factors, last = self.xp, parts[: self.depth], velocities[self.depth - 1]
         after, before, _ = inputs(factors, self.act, xp, self.logits)
         if len(parts) > self.depth:
             self.logits += parts[-1]
         log_scale, a = self.terms.residual(self.logits)
-        back = self.logits  # (product of the first factors)' G
+        back, rate, push = self.logits, 0.0, None  # (product of the first factors)' G
+        if self.terms.others:
+            rate = self.terms.rate_of_others(factors[0], after[0])
+            log_scale, push = self._push(factors[0], after[0], log_scale)
         if len(parts) > self.depth:
             velocities[-1][...] = back.sum(-1)[..., None]
         for i, rest in enumerate(after):
             xp.matmul(back, rest.swapaxes(-1, -2), out=velocities[i])
             back = xp.matmul(factors[i].swapaxes(-1, -2), back, out=last if i + 2 == self.depth else None)
+            if i == 0 and push is not None:
+                velocities[0] += push[0]
+                back += push[1]
             if not self.linear:
                 back *= self.act.slope(before[i], xp)
         if self.samples is not None:  # of which a column of H stands for one
@@ -116,7 +125,17 @@ class MatrixField:
             last[...] = xp.matmul(last, self.kernel)
         for frozen in self.frozen:
             velocities[-1 if frozen == "b" else frozen][...] = 0.0
-        return log_scale, a
+        return log_scale, a, rate
+
+    def _push(self, W, X, log_scale):
+        """Minus the gradients of terms in the classifier and its features, over the exponential of what is returned
+        first; that of the residual is brought to it, so that neither overflows."""
+        xp, found = self.xp, self.terms.gradients_of_others(W, X)
+        largest = sum((part * part).sum() for part in found)
+        high = xp.maximum(log_scale, self.log_unit + 0.5 * xp.log(xp.clip(largest, self.tiny, None)))
+        self.logits *= xp.exp(log_scale - high)
+        unit = -xp.exp(self.log_unit - high)
+        return high, [unit * part for part in found]
 
     def combine(self, y, h: float, w: np.ndarray, k, n: int, out) -> None:
         self.xp.matmul(k[:n].T, self.arrays.constant(w[:n]), out=out)
