@@ -7,14 +7,14 @@ from typing import NamedTuple
 
 import numpy as np
 import scipy
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from ..._checks import checked_array
 from ._groups import Array, Geometry, GroupLayers, Groups, checked_groups, geometry, margins_of
 from ._problem import Problem, log_loss
 from ._seli import seli_layers
 
-DEAD = 1e-13  # singular values below this part of the largest one are 0: they are within rounding of their threshold
+DEAD = 1e-13  # margins that a singular value of the block makes, below which it is 0: within rounding of its threshold
 LEAST = 1e-280  # of the root of the decay product and of a sample's weight: their quotients do not overflow
 
 
@@ -83,7 +83,7 @@ def minority_threshold(
 def everything_dies_at(groups: Groups) -> float:
     K = groups.classes
     log_p = groups.adjustment - scipy.special.logsumexp(groups.adjustment, b=K)
-    force = np.eye(K.size) - np.sqrt(K) * np.exp(log_p)[:, None] * np.sqrt(K)
+    force = np.eye(K.size) - (np.sqrt(K) * np.exp(log_p))[:, None] * np.sqrt(K)
     block = np.linalg.norm(force * (groups.weights * np.sqrt(groups.samples)), 2) ** 2
     return float(np.max(groups.strengths, where=K > 1, initial=block))
 
@@ -172,11 +172,13 @@ def rest(groups: Groups, lW: float, lH: float) -> Equilibrium:
     K, root = groups.classes, np.sqrt(groups.samples)
     a, b, X, Y = problem.parts(x)
     U, sizes, turn = np.linalg.svd(X, full_matrices=False)  # balanced: sizes squared are the singular values of X Y
-    alive = sizes**2 > DEAD * np.max(sizes**2, initial=np.max(np.abs(a * b), initial=0.0))
+    reach = np.abs(U / np.sqrt(K)[:, None]).max(axis=0) * np.abs(turn @ Y / np.sqrt(K) / root).max(axis=1)
+    alive = sizes * reach > DEAD
     sizes, turn = sizes * alive, turn * alive[:, None]
     ratio = np.exp(0.25 * (np.log(lH) - np.log(lW)))
     modes = np.zeros((2, K.size))
     modes[:, problem.modes] = np.stack([a, b]) / np.sqrt(K[problem.modes] - 1.0)
+    modes *= _alive(groups, log_mu)
     layers = GroupLayers(K, ratio * modes[0], modes[1] / (ratio * root), U * sizes * ratio, turn @ Y / (ratio * root))
     s, log_loss_of = modes[0] * modes[1] / root, log_loss(problem.losses(x)[0])
     with np.errstate(under="ignore"):
@@ -188,16 +190,20 @@ def rest(groups: Groups, lW: float, lH: float) -> Equilibrium:
     )  # fmt: skip
 
 
+def _alive(groups: Groups, log_mu: float) -> NDArray[np.bool_]:
+    """(G,) zero-sum modes that the decay lets live."""
+    return 0.5 * np.log(groups.strengths) > log_mu
+
+
 def solved(groups: Groups, log_mu: float, rank: int) -> tuple[Problem, Array]:
     """The problem and its minimum among blocks of this rank, from SELI at the best size: margins of log(1 / mu)."""
     problem, limit = Problem(groups, log_mu, rank), seli_layers(groups)
     K, root = groups.classes, np.sqrt(groups.samples)
-    alive = (K > 1) & (0.5 * np.log(groups.strengths) > log_mu)
     norm = (K - 1.0) @ root + (limit.X**2).sum()
     others = K.sum() - 1.0
     log_odds = scipy.special.logsumexp(problem.log_weights) + np.log(others / norm)  # of e^m + K - 1 on this ray
     size = np.sqrt(max(log_odds + np.log1p(-min(others * np.exp(-log_odds), 0.9)), 0.1))
-    modes = (np.sqrt((K - 1.0) * root) * alive * size)[problem.modes]
+    modes = (np.sqrt((K - 1.0) * root) * _alive(groups, log_mu) * size)[problem.modes]
     X, Y = size * limit.X[:, :rank], size * (limit.Y * root)[:rank]
     return problem, problem.minimum(np.concatenate([modes, modes, X.ravel(), Y.ravel()]))
 
@@ -263,7 +269,8 @@ def rates(
     for i, j in zip(*np.triu_indices(rank, 1), strict=True):
         turn = np.zeros((rank, rank))
         turn[i, j], turn[j, i] = 1.0, -1.0
-        turns.append(np.concatenate([np.zeros(2 * modes.size), (layers.X @ turn).ravel(), -(turn @ layers.Y * root).ravel()]))
+        turned = (layers.X @ turn, -turn @ layers.Y * root)
+        turns.append(np.concatenate([np.zeros(2 * modes.size), *(part.ravel() for part in turned)]))
     frame = scipy.linalg.null_space(np.array(turns)) if turns else np.eye(x.size)
     found, vectors = np.linalg.eigh(frame.T @ problem.derivatives(x)[1] @ frame)
     squares = (frame @ vectors).T ** 2

@@ -101,6 +101,6 @@ def block_thresholds(groups: Groups) -> Array:
         while excess(high - step) <= 0.0:
             step *= 2.0
         start = high + 1e-9  # the threshold may be where everything dies
-        high = scipy.optimize.brentq(excess, high - step, start, xtol=1e-14, rtol=1e-14)
+        high = scipy.optimize.brentq(excess, high - step, start, xtol=1e-12, rtol=1e-13)
         found.append(np.exp(high))
     return np.array(found)

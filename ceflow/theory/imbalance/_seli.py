@@ -117,7 +117,7 @@ def _distances(K: Array, n: Array, i: int) -> Array:
     def scaled(t: float) -> float:  # the sum times the distance t from the pole
         return sign * t * np.sum(K[others] / (gaps[others] - sign * t)) - K[pole]
 
-    t = scipy.optimize.brentq(scaled, 0.0, half, xtol=1e-300, rtol=1e-15, maxiter=500)
+    t = scipy.optimize.brentq(scaled, 0.0, 1.001 * half, xtol=1e-300, rtol=1e-15, maxiter=500)
     return gaps - sign * t
 
 
