@@ -83,7 +83,8 @@ def _check_geometry(geometry, group, W, H, Z, centred, towards, rtol):
 
 def test_seli_of_two_groups_in_closed_form():
     """The formulas of step imbalance, to rounding at a ratio of 1e12 as well."""
-    for A, B, n, m in ((5, 5, 10, 1), (5, 5, 100, 1), (3, 7, 1000, 10), (1, 6, 50, 1), (8, 2, 1e12, 1), (2, 8, 1e12, 1)):
+    cases = ((5, 5, 10, 1), (5, 5, 100, 1), (3, 7, 1000, 10), (1, 6, 50, 1), (8, 2, 1e12, 1), (2, 8, 1e12, 1))
+    for A, B, n, m in cases:
         K, root = A + B, math.sqrt((B * n + A * m) / (A + B))
         seli = imbalance.seli((A, B), (n, m))
         g = seli.geometry
@@ -211,7 +212,9 @@ def test_residuals_are_the_features_gram_matrix():
 
 
 @pytest.mark.parametrize("loss", ["cross_entropy", "squared_error"])
-@pytest.mark.parametrize(("classes", "samples", "group"), [((3, 3), (10, 1), 1), ((3, 3), (10, 1), 0), ((3, 2, 2), (8, 3, 1), 1)])
+@pytest.mark.parametrize(
+    ("classes", "samples", "group"), [((3, 3), (10, 1), 1), ((3, 3), (10, 1), 0), ((3, 2, 2), (8, 3, 1), 1)]
+)
 def test_dead_and_alive_around_the_threshold(loss, classes, samples, group):
     """The zero-sum mode of a group, 1 % above and below, reduced and full."""
     threshold = imbalance.minority_threshold(classes, samples, reduction="sum").groups[group]
@@ -222,14 +225,14 @@ def test_dead_and_alive_around_the_threshold(loss, classes, samples, group):
         options = {"loss": loss, "reduction": "sum", "weight_decay": decay}
         options |= {"targets": "one-hot"} if loss == "squared_error" else {}
         flow = cf.SpectralFlow(cf.direct_sum(*classes), samples=samples, **options)
-        start, t_end = flow.random_start(0.3, rng=1), 1.3e3 / math.sqrt(threshold)
+        start, t_end = flow.random_start(0.3, rng=1), 400.0 / math.sqrt(threshold)
         reduced = cf.integrate(flow, start, t_end=t_end, rtol=1e-8)
         matrices = cf.integrate(flow.full(), flow.lift(start, rng=2), t_eval=[t_end], rtol=1e-8)
         for run in (reduced, matrices):
             assert run.success
             Z = run.logits[-1]
             margin = Z[first, first] - Z[first + 1, first]
-            assert abs(margin) > 5e-3 if alive else abs(margin) < 1e-10
+            assert abs(margin) > 5e-3 if alive else abs(margin) < 2e-4  # 0.1 exp(-8)
 
 
 def test_threshold_of_two_decays_and_of_weights():
@@ -287,7 +290,7 @@ def check_optimal(rest, classes, samples, mu, weights=1.0, logit_adjustment=0.0,
 
 
 def block_sum(Z, classes):
-    K, group = len(Z), np.repeat(np.arange(len(classes)), classes)
+    group = np.repeat(np.arange(len(classes)), classes)
     constants = (group[:, None] == np.arange(len(classes))) / np.sqrt(classes)
     return (constants.T @ Z @ constants).sum()
 
@@ -310,32 +313,37 @@ def test_equilibrium_is_the_optimum(found, log_decay, seed):
 
 def test_equilibrium_of_two_groups_by_the_scalar_equations():
     """lambda_A and lambda_B known, (g_A, g_B) on an ellipse: one equation for the angle."""
+    for decay in (1e-3, 1e-4, 1e-8):
+        rest = imbalance.equilibrium(*STEP, decay)
+        margins, lam = two_groups(decay)
+        np.testing.assert_allclose(rest.margins, margins, rtol=1e-10)
+        np.testing.assert_allclose(rest.forces, lam, rtol=1e-14)
+
+
+def two_groups(decay):
     (A, B), (n, m) = STEP
     K, o = A + B, 1 / 505
-    for decay in (1e-3, 1e-4, 1e-8):
-        lam = np.minimum(1.0, decay / (np.sqrt([n, m]) * o))
+    lam = np.minimum(1.0, decay / (np.sqrt([n, m]) * o))
 
-        def column(g, lam, own, other):
-            p_x = g / math.sqrt(K * other)
-            p_o = (lam - other * p_x) / own
-            s = math.log1p((1.0 - lam) / p_o)
-            return s, own * math.sqrt(other / K) * (math.log(p_o / p_x) + s / own), math.log((p_o + 1 - lam) / p_x)
+    def column(g, lam, own, other):
+        p_x = g / math.sqrt(K * other)
+        p_o = (lam - other * p_x) / own
+        s = math.log1p((1.0 - lam) / p_o)
+        return s, own * math.sqrt(other / K) * (math.log(p_o / p_x) + s / own), math.log((p_o + 1 - lam) / p_x)
 
-        def both(angle):
-            g = decay * np.array([math.cos(angle), math.sin(angle)]) / (np.sqrt([n, m]) * o)
-            return column(g[0], lam[0], A, B), column(g[1], lam[1], B, A), g
+    def both(angle):
+        g = decay * np.array([math.cos(angle), math.sin(angle)]) / (np.sqrt([n, m]) * o)
+        return column(g[0], lam[0], A, B), column(g[1], lam[1], B, A), g
 
-        def difference(angle):
-            one, two, g = both(angle)
-            return one[1] * g[1] - two[1] * g[0]
+    def difference(angle):
+        one, two, g = both(angle)
+        return one[1] * g[1] - two[1] * g[0]
 
-        ends = [math.acos(min(1.0, lam[0] * math.sqrt(K / B) * math.sqrt(n) * o / decay)) + 1e-9]
-        ends.append(math.asin(min(1.0, lam[1] * math.sqrt(K / A) * math.sqrt(m) * o / decay)) - 1e-9)
-        angle = scipy.optimize.brentq(difference, *ends, xtol=1e-15)
-        one, two, _ = both(angle)
-        rest = imbalance.equilibrium(*STEP, decay)
-        np.testing.assert_allclose(rest.margins, [[one[0], one[2]], [two[2], two[0]]], rtol=1e-10)
-        np.testing.assert_allclose(rest.forces, lam, rtol=1e-14)
+    ends = [math.acos(min(1.0, lam[0] * math.sqrt(K / B) * math.sqrt(n) * o / decay)) + 1e-9]
+    ends.append(math.asin(min(1.0, lam[1] * math.sqrt(K / A) * math.sqrt(m) * o / decay)) - 1e-9)
+    angle = scipy.optimize.brentq(difference, *ends, xtol=1e-15)
+    one, two, _ = both(angle)
+    return [[one[0], one[2]], [two[2], two[0]]], lam
 
 
 @pytest.mark.parametrize("decays", [(1e-4, 1e-4), (2e-3, 5e-4), (1e-3, 9e-3)])
@@ -368,7 +376,7 @@ def test_equilibrium_near_thresholds_and_at_extremes():
         decay = factor / 505
         rest = imbalance.equilibrium(*STEP, decay)
         check_optimal(rest, *STEP, decay)
-        # the force falls from 1 in proportion to the margin, with the slope (p_d + p_o - (p_d - p_o)^2)/... at p_d = p_o
+        # the force 1 - p_d + p_o falls from 1 with the slope p of the probability of a class of the group
         p = (1.0 - 5 * float(wrong_across(rest))) / 5
         expected = max(0.0, (1.0 - factor) / p)
         np.testing.assert_allclose(rest.singular_values[1], expected, rtol=1e-5, atol=1e-11)
@@ -384,9 +392,9 @@ def wrong_across(rest):
 def test_one_group_is_known():
     rest = imbalance.equilibrium([8], 3, 1e-3)
     np.testing.assert_allclose(rest.margins[0, 0], math.log(1 / (math.sqrt(3) * 1e-3) - 7), rtol=1e-12)
-    np.testing.assert_allclose(
-        imbalance.equilibrium([8], 1, 1e-3, reduction="sum").margins[0, 0], cf.theory.equilibrium(8, weight_decay=1e-3, reduction="sum"), rtol=1e-12
-    )  # fmt: skip
+    rest = imbalance.equilibrium([8], 1, 1e-3, reduction="sum")
+    expected = cf.theory.equilibrium(8, weight_decay=1e-3, reduction="sum")
+    np.testing.assert_allclose(rest.margins[0, 0], expected, rtol=1e-12)
 
 
 def test_logit_adjustment_moves_margins_by_twice_its_size():
@@ -441,7 +449,7 @@ def test_path_of_many_groups():
 
 @pytest.mark.parametrize("decays", [(1e-3, 1e-3), (4e-2, 1e-3), (0.2, 0.05)])
 def test_rates_are_eigenvalues_of_the_full_flow(decays):
-    """Of its Jacobian at rest, by central differences of all entries of W and H: all in three alive modes or dead ones."""
+    """Of its Jacobian at rest, by central differences of all entries of W and H, with modes alive and dead."""
     classes, samples = (2, 2), (6, 1)
     o, n = 1.0 / 14, full(classes, samples)
     rest, rates = imbalance.equilibrium(classes, samples, decays), imbalance.rates(classes, samples, decays)

@@ -137,7 +137,7 @@ class Geometry(NamedTuple):
 
 
 def geometry(groups: Groups, layers: GroupLayers) -> Geometry:
-    """The geometry of layers: all from one vector a group, whose first G coordinates are those of the zero-sum modes."""
+    """The geometry of layers, from one vector a group: its first G coordinates are those of the zero-sum modes."""
     K, a, b = layers.classes, layers.a, layers.b
     share = np.sqrt(1.0 - 1.0 / K)
     W = np.hstack([np.diag(a * share), layers.X / np.sqrt(K)[:, None]])

@@ -86,8 +86,8 @@ def path(
 
 
 def block_thresholds(groups: Groups) -> Array:
-    """(G-1,) decays at which the force beyond the first k singular values of the block, among optima of that rank, is 1:
-    there the next one appears."""
+    """(G-1,) decays at which one more singular value of the block appears: where, among optima whose block has rank k,
+    the force on what is left is 1."""
     high, found = 0.5 * np.log(everything_dies_at(groups)), []
     for rank in range(groups.classes.size - 1):
 

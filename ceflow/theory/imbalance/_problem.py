@@ -2,8 +2,8 @@
 
 The objective is convex in the logits Z with ``sqrt(lW lH)`` times the nuclear norm of ``Z N^(1/2)``. In balanced
 factors, numbers a, b for the zero-sum vectors of each group and (G, p), (p, G) for the constants, it is smooth, and all
-its minima are global as long as p is not below G - 1. Everything is divided by ``mu = sqrt(lW lH)``: then it is of order
-1 in all directions for small decay as well.
+its minima are global as long as p is not below G - 1. Everything is divided by ``mu = sqrt(lW lH)``: then it is of
+order 1 in all directions for small decay as well.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ SETTLED = 1e-22  # what the next step would take off the objective, over its siz
 
 
 class Problem:
-    """The objective over mu in Euclidean coordinates of the factors, flat: the a of groups of two classes or more, their
-    b, X (G, p) and ``Y N^(1/2)`` (p, G), each a times the root of its multiplicity.
+    """The objective over mu in Euclidean coordinates of the factors, flat.
+
+    These are the a of groups of two classes or more, times the root of the multiplicity K - 1, their b likewise times
+    ``n^(1/2)``, X (G, p) and ``Y N^(1/2)`` (p, G).
 
     Parameters
     ----------

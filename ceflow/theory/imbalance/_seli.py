@@ -148,7 +148,7 @@ def approach(
     logit_adjustment: ArrayLike = 0.0,
     reduction: str = "mean",
 ) -> Approach:
-    """How cross-entropy without decay approaches SELI: slowly, by a law that is the same from all balanced starts [ceflow].
+    """How cross-entropy without decay approaches SELI: slowly, by one law from all balanced starts [ceflow].
 
     Late residuals are proportional to the Gram matrix of the features at SELI, ``P_hc = e^-rho (-h_h . h_c) / o_c`` for
     the wrong class h in a sample of class c: that is the condition of Karush, Kuhn and Tucker of the smallest norm.
