@@ -1,23 +1,26 @@
 """Weight decay and imbalanced classes: when a group of classes collapses to a point, and the equations at rest.
 
-Setting. As in `groups`: G groups of K_g classes with n_g samples of weight o_g, ν_g = n_g o_g, decays lW
-and lH, c = lW lH, μ = √c. The zero-sum modes of group g have singular values a_g, b_g, s_g = a_g b_g.
+Setting. As in `groups`: G groups of K_g classes with n_g samples of weight o_g, ν_g = n_g o_g,
+decays lW and lH, c = lW lH, μ = √c. The zero-sum modes of group g have singular values a_g, b_g,
+s_g = a_g b_g.
 
-Theorem. (i) The zero-sum modes of a group are zero at the optimum if and only if n o^2 <= c, whatever the
-other groups do, and whatever is added to the logits of whole groups. For the squared error it is the same.
-(ii) At rest λ_g = min(1, √(c/(n_g o_g^2))); and for two groups
+Theorem. (i) The zero-sum modes of a group are zero at the optimum if and only if n o^2 <= c,
+whatever the other groups do, and whatever is added to the logits of whole groups. For the squared
+error it is the same. (ii) At rest λ_g = min(1, √(c/(n_g o_g^2))); and for two groups
 
     n_A o_A^2 g_A^2 + n_B o_B^2 g_B^2 = c,          t_A/t_B = o_A g_A/(o_B g_B),
 
-or w = 0. (iii) For two groups, n_A > n_B, K_A > 1 and equal weights, as decay falls the modes of A appear first, at c =
-n_A o^2. The mode between the groups is dead there, and alive where those of B appear, at c = n_B o^2. So everything is
-dead from n_A o^2 on, not from the force on the means at zero, which is smaller.
+or w = 0. (iii) For two groups, n_A > n_B, K_A > 1 and equal weights, as decay falls the modes of A
+appear first, at c = n_A o^2. The mode between the groups is dead there, and alive where those of B
+appear, at c = n_B o^2. So everything is dead from n_A o^2 on, not from the force on the means at
+zero, which is smaller.
 
-Proof of (i). The objective is convex in the logits: the loss, and the decay, which at its smallest is μ times the
-nuclear norm of Z D^(1/2) (see `decay_equilibrium`). Averaging over permutations within groups does not
-increase it, so Z may be taken of the form of `groups`, and the part of a group's modes in the nuclear norm is (K_g
-- 1) √n_g |s_g|. As a function of s_g the loss is convex and has the slope -(K_g - 1) ν_g at 0, whatever the
-other logits. So s_g = 0 is the minimum if and only if ν_g <= √n_g μ.
+Proof of (i). The objective is convex in the logits: the loss, and the decay, which at its smallest
+is μ times the nuclear norm of Z D^(1/2) (see `decay_equilibrium`). Averaging over permutations
+within groups does not increase it, so Z may be taken of the form of `groups`, and the part of a
+group's modes in the nuclear norm is (K_g - 1) √n_g |s_g|. As a function of s_g the loss is convex
+and has the slope -(K_g - 1) ν_g at 0, whatever the other logits. So s_g = 0 is the minimum if and
+only if ν_g <= √n_g μ.
 
 Source: [ceflow]. Minority collapse: Fang, He, Long & Su, arXiv:2101.12699.
 """

@@ -1,7 +1,7 @@
-"""SELI of two groups: the geometry that imbalanced classes approach without decay, and the residual that holds it.
+"""SELI of two groups: what imbalanced classes approach without decay, and the residual that holds it.
 
-Setting. K_A classes of n_A samples and K_B classes of n_B, K = K_A + K_B, D = diag(n), o the weight of
-a sample, Π_A, Π_B, u as in `groups`, C = I - 1 1^T/K. Balanced layers have W^T W = H D H^T.
+Setting. K_A classes of n_A samples and K_B classes of n_B, K = K_A + K_B, D = diag(n), o the weight
+of a sample, Π_A, Π_B, u as in `groups`, C = I - 1 1^T/K. Balanced layers have W^T W = H D H^T.
 
 Theorem. Let S^2 = (K_B n_A + K_A n_B)/K. The balanced layers with W H = C are those with
 
@@ -9,23 +9,26 @@ Theorem. Let S^2 = (K_B n_A + K_A n_B)/K. The balanced layers with W H = C are t
 
 so that C D^(1/2) has the singular values √n_A (K_A - 1 times), √n_B (K_B - 1 times) and S. Hence
 
-    |w_A|^2 = √n_A (1 - 1/K_A) + S K_B/(K K_A),     w_A.w_A' = -√n_A/K_A + S K_B/(K K_A),    w_A.w_B = -S/K,
+    |w_A|^2 = √n_A (1 - 1/K_A) + S K_B/(K K_A),
+    w_A.w_A' = -√n_A/K_A + S K_B/(K K_A),    w_A.w_B = -S/K,
 
-B alike, the features with 1/√n and 1/S in place of √n and S. Differences w - w' and h - h' are parallel within
-a group, and between the groups have the angle
+B alike, the features with 1/√n and 1/S in place of √n and S. Differences w - w' and h - h' are
+parallel within a group, and between the groups have the angle
 
-    cos^2 θ = 4 / ((√n_A (1 - 1/K_A) + √n_B (1 - 1/K_B) + S K/(K_A K_B)) ((1 - 1/K_A)/√n_A + (1 - 1/K_B)/√n_B
-              + K/(K_A K_B S))),
+    cos^2 θ = 4 / ((√n_A (1 - 1/K_A) + √n_B (1 - 1/K_B) + S K/(K_A K_B))
+                   ((1 - 1/K_A)/√n_A + (1 - 1/K_B)/√n_B + K/(K_A K_B S))),
 
-which is 4 √R/(1 + √R)^2 for many classes, R = n_A/n_B. For any number of groups the squared singular values
-beside the n_g are the roots x of sum_g K_g/(n_g - x) = 0, with vectors k_g/(n_g - x), k_g = √(K_g/K).
+which is 4 √R/(1 + √R)^2 for many classes, R = n_A/n_B. For any number of groups the squared
+singular values beside the n_g are the roots x of sum_g K_g/(n_g - x) = 0, with vectors k_g/(n_g -
+x), k_g = √(K_g/K).
 
-The direction does not change, with or without decay, if the residual is G = I - P_softmax = κ Q diag(1/o), κ
-any number: then both layers grow as dW/dt = κ W, dH/dt = κ H, and WW^T = ρ P has dρ/dt = 2 ρ κ. Entries of Q
-between different classes are negative, so that this is the residual of probabilities: the wrong class h in a
-sample of class c has -κ Q_hc/o_c.
+The direction does not change, with or without decay, if the residual is G = I - P_softmax = κ Q
+diag(1/o), κ any number: then both layers grow as dW/dt = κ W, dH/dt = κ H, and WW^T = ρ P has dρ/dt
+= 2 ρ κ. Entries of Q between different classes are negative, so that this is the residual of
+probabilities: the wrong class h in a sample of class c has -κ Q_hc/o_c.
 
-Source: Thrampoulidis, Kini, Vakilian & Behnia, arXiv:2208.05512, for the geometry; the rest [ceflow].
+Source: Thrampoulidis, Kini, Vakilian & Behnia, arXiv:2208.05512, for the geometry; the rest
+[ceflow].
 """
 
 from __future__ import annotations
@@ -130,7 +133,7 @@ def _angles(two: Two, P: Groups, Q: Groups, S: sp.Expr, across: int) -> Iterator
 
 def _any_number() -> Iterator[Step]:
     """Yield the secular equation of the constants of any number of groups."""
-    n, k, x, total = sp.symbols("n_g k_g x K", positive=True)
+    n, k, x = sp.symbols("n_g k_g x", positive=True)
     yield identity(
         "Any number of groups: v_g = k_g/(n_g - x) has D v = x v + k entry by entry. On the constants C = I - k k^T "
         "and C k = 0, and k^T v = 0 is the equation of x: so C D C v = C D v = x v.",
