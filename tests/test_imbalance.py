@@ -199,13 +199,13 @@ def test_residuals_are_the_features_gram_matrix():
     """Late probabilities of wrong classes, ``-h . h / o`` but for a factor."""
     classes, samples = THREE
     flow = cf.SpectralFlow(cf.direct_sum(*classes), samples=samples)
-    run = cf.integrate(flow, flow.collapsed_start(1e-3), log_t_end=1e5, rtol=1e-9)
+    run = cf.integrate(flow, flow.collapsed_start(1e-3), log_t_end=1e4, rtol=1e-9)
     Z = run.logits[-1]
     margins = np.diag(Z) - Z
     wrong = ~np.eye(9, dtype=bool)
     gram = imbalance.seli(classes, samples).layers.feature_gram
     offset = (margins + np.log(-np.where(wrong, gram, -1.0)))[wrong]
-    assert np.ptp(offset) < 1e-3
+    assert np.ptp(offset) < 2e-3
 
 
 # -- thresholds --------------------------------------------------------------------------------------------------------
