@@ -180,7 +180,7 @@ def test_the_approach_to_seli(name):
     off = np.array([cosines[:, first[i], first[i] + 1] - law.geometry.classifier_cosines[:, i, i] for i in inside])
     margins = np.array([run.logits[:, first[i], first[i]] - run.logits[:, first[i] + 1, first[i]] for i in inside])
     margins -= rho + np.diag(law.offsets)[inside][:, None]
-    assert np.abs(margins * rho).max() < 20.0 and np.abs(off * rho**2).max() < 30.0
+    assert np.abs(margins * rho).max() < 20.0 and np.abs(off * rho**2).max() < 20.0
     for errors in (margins * rho, off * rho**2):  # tend to constants
         np.testing.assert_allclose(errors[:, 0], errors[:, 2], rtol=0.12, atol=0.05)
     seli = imbalance.seli(classes, samples).geometry.classifier_cosines
