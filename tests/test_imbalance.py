@@ -384,6 +384,19 @@ def test_equilibrium_near_thresholds_and_at_extremes():
         check_optimal(imbalance.equilibrium((5, 5), samples, decay), (5, 5), samples, decay, rtol=1e-9)
 
 
+def test_a_mode_that_a_step_sets_to_zero_comes_back():
+    """Newton's method passes close to a saddle here."""
+    classes, samples = (2, 4, 3, 5, 2), (1.031273943864256, 6712.242655504695, 3538.4145172747844, 87.42710188711419,
+                                         865.3607638911167)  # fmt: skip
+    options = {
+        "weights": (4.69091467, 0.43095914, 0.92328677, 0.23290607, 2.5759714),
+        "logit_adjustment": (-4.22015875, -3.43178196, -1.42725269, -0.11001905, 1.05656347),
+        "reduction": "sum",
+    }
+    rest = imbalance.equilibrium(classes, samples, 4.040559341973706, **options)
+    check_optimal(rest, classes, samples, 4.040559341973706, **options, rtol=1e-9)
+
+
 def wrong_across(rest):
     """Probability of one majority class in a sample of the minority."""
     return 1.0 / (math.exp(rest.margins[1, 0]) + 4.0 * math.exp(rest.margins[1, 0] - rest.margins[1, 1]) + 5.0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -190,8 +189,3 @@ def block_of(K: Array, s: Array, margins: Array) -> Array:
     gaps[np.diag_indices(K.size)] = 0.0
     own = K @ gaps / K.sum()
     return (own - gaps) * np.sqrt(K[:, None] * K)
-
-
-def log_time_of(rho: float) -> float:
-    """Log of the time at which margins reach rho, ``t ~ e^rho (1 + 1/rho) / (2 rho)``."""
-    return rho - math.log(2.0 * rho) + math.log1p(1.0 / rho)

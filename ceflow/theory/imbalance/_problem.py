@@ -114,21 +114,24 @@ class Problem:
         return gradient + self.decays * x, hessian
 
     def minimum(self, x: Array) -> Array:
-        """Newton's method with the absolute values of the Hessian's eigenvalues: it leaves saddles, and turns of the
-        features, along which nothing changes, are not taken."""
+        """Newton's method with the absolute values of the Hessian's eigenvalues, which descends around saddles; the
+        gradient has no part along turns of the features, which change nothing."""
         value = self.value(x)
         for _ in range(STEPS):
             gradient, hessian = self.derivatives(x)
             rates, frame = np.linalg.eigh(hessian)
-            rates = np.maximum(np.abs(rates), 1e-12 * np.max(np.abs(rates), initial=0.0))
-            step = -frame @ ((frame.T @ gradient) / rates)
+            size = np.max(np.abs(rates), initial=0.0)
+            step = -frame @ ((frame.T @ gradient) / np.maximum(np.abs(rates), 1e-12 * size))
             slope = float(gradient @ step)
             length, rounding = 1.0, 1e-14 * abs(value)
             while (new := self.value(x + length * step)) > value + 1e-4 * length * slope + rounding:
                 length *= 0.5
             x, value = x + length * step, new
             if -slope <= SETTLED * abs(value):
-                return x
+                if np.min(rates, initial=0.0) >= -1e-13 * size:
+                    return x
+                x = x + np.sqrt(-rates[0]) * frame[:, 0]  # a saddle: a step has set to 0 what shall live
+                value = self.value(x)
         raise ArithmeticError(f"no equilibrium was found in {STEPS} steps: the decay is {np.exp(self.log_mu):g}")
 
 

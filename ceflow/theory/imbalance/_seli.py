@@ -10,7 +10,7 @@ import scipy
 from numpy.typing import ArrayLike
 
 from ..._checks import checked_array
-from ._groups import Array, Geometry, GroupLayers, Groups, block_of, checked_groups, geometry, log_time_of
+from ._groups import Array, Geometry, GroupLayers, Groups, block_of, checked_groups, geometry
 
 
 class Seli(NamedTuple):
@@ -187,9 +187,9 @@ def approach(
     with np.errstate(invalid="ignore", divide="ignore"):  # groups of one class have no other
         offsets = np.log(groups.weights)[:, None] - np.log(-products) + delta - delta[:, None]
     offsets[np.diag_indices(delta.size)] = np.where(groups.classes > 1, np.diag(offsets), np.nan)
-    rho = log_t + np.log(2.0 * log_t)
-    for _ in range(6):  # Newton's method; the slope is 1 but for 1/rho
-        rho = rho - np.array([log_time_of(r) for r in rho]) + log_t
+    rho = log_t
+    for _ in range(30):  # t = Ei(rho) / 2 ~ e^rho (1 + 1/rho) / (2 rho); contracts by 1/rho
+        rho = log_t + np.log(2.0 * rho) - np.log1p(1.0 / rho)
     lowest = rho.min() + np.nanmin(offsets)
     if not lowest > 0.0:
         raise ValueError(f"log_t must be later: at {log_t.min():g} a margin of the law is {lowest:g}")
