@@ -133,7 +133,7 @@ def equilibrium(
     ``n_A o_A^2 g_A^2 + n_B o_B^2 g_B^2 = lW lH`` and ``t_A / t_B = o_A g_A / (o_B g_B)``. For any number of groups the
     convex objective ``sum n o loss + sqrt(lW lH) |Z N^(1/2)|_*`` is minimized in the 2 G numbers of the modes and the
     two factors of the block on the constants, by Newton's method to rounding. Its time grows as G^6: milliseconds for a
-    few groups, a second for ten or twenty.
+    few groups, a third of a second for ten, seconds for twenty.
 
     Parameters
     ----------

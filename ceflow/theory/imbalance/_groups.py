@@ -162,11 +162,10 @@ def _cosines(rows: Array, a: Array, K: Array) -> Array:
 
 
 def angle(x: Array, y: Array) -> Array:
-    """Angle between vectors of the last axis, by the identity of Lagrange: small ones keep their digits."""
-    first, second = np.triu_indices(x.shape[-1], 1)
-    minors = x[..., first] * y[..., second] - x[..., second] * y[..., first]
-    cross, dot = np.sqrt((minors**2).sum(axis=-1)), (x * y).sum(axis=-1)
-    return np.where((cross > 0.0) | (dot != 0.0), np.arctan2(cross, dot), np.nan)
+    """Angle between vectors of the last axis, by the half of it, whose tangent keeps its digits where it is small."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        x, y = (v / np.linalg.norm(v, axis=-1, keepdims=True) for v in (x, y))
+    return 2.0 * np.arctan2(np.linalg.norm(x - y, axis=-1), np.linalg.norm(x + y, axis=-1))
 
 
 def margins_of(groups: Groups, layers: GroupLayers) -> Array:

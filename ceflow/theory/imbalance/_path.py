@@ -69,6 +69,8 @@ def path(
 
     Notes
     -----
+    Each state is one `equilibrium`, and each threshold of the constants takes about ten.
+
     "How Cross-Entropy Learns Data Modes" (HiLD workshop at ICML 2026) announces closed forms of this path for step
     imbalance; we know its abstract only. Thresholds of the constants are roots of a scalar function here.
     """
