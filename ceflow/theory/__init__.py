@@ -9,6 +9,7 @@ are K times shorter. Every function of time takes either ``t`` or ``log_t``, for
 broadcast, and scalars give scalars.
 """
 
+from . import imbalance
 from ._arguments import checked_classes
 from ._bounds import collapsed_loss, geometric_mean_bound, least_log_loss, loss_bound, loss_log_bound
 from ._centres import (
@@ -39,6 +40,7 @@ __all__ = [
     "deviation_rate",
     "equilibrium",
     "geometric_mean_bound",
+    "imbalance",
     "least_log_loss",
     "loss_bound",
     "loss_log_bound",
