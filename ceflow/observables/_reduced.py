@@ -37,7 +37,7 @@ def singular_values(run: Run) -> np.ndarray:
 @REDUCED.add("row", "layer", "mode", exported=True, requires=_has_layers)
 def layers(run: Run) -> np.ndarray:
     """(n, depth, D) singular values of the layers."""
-    return coordinates.layers_at(run.start, run.y, run.flow.depth)
+    return run.flow.layers_at(run.start, run.y)
 
 
 @REDUCED.add(dims=_dims_of_conserved, requires=_has_layers)
