@@ -141,8 +141,8 @@ def _descended(flow: Flow, start, step_size: float, rows: np.ndarray) -> tuple[n
 def sharpness(run: Trajectory, *, width: int | None = None) -> np.ndarray:
     """Largest eigenvalue of the Hessian of the objective in all layers, at each row of a run.
 
-    Gradient descent is unstable where it is more than ``2 / step_size``: at the edge of stability it stays close to that
-    (Cohen, Kaur, Li, Kolter & Talwalkar, arXiv:2103.00065).
+    Gradient descent is unstable where it is more than ``2 / step_size``: at the edge of stability it stays close to
+    that (Cohen, Kaur, Li, Kolter & Talwalkar, arXiv:2103.00065).
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
 """Reduced flows whose states are the layers themselves.
 
-Coordinates in which the conservation laws hold by construction can not hold what a step of gradient descent makes, which
+Coordinates in which the conservation laws hold by construction cannot say what a step of gradient descent makes: it
 keeps none of them. Layers, and what depends linearly on them, can: there a step of gradient descent is one of Euler's
 method.
 """

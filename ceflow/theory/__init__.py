@@ -9,6 +9,7 @@ are K times shorter. Every function of time takes either ``t`` or ``log_t``, for
 broadcast, and scalars give scalars.
 """
 
+from . import complexity
 from ._arguments import checked_classes
 from ._bounds import collapsed_loss, geometric_mean_bound, least_log_loss, loss_bound, loss_log_bound
 from ._equilibria import collapsed_force, decay_threshold, deviation_rate, equilibrium
@@ -20,6 +21,7 @@ __all__ = [
     "collapse_exponent",
     "collapsed_force",
     "collapsed_loss",
+    "complexity",
     "decay_threshold",
     "deviation_decay",
     "deviation_rate",
