@@ -16,6 +16,7 @@ from .solve import Outcome
 from .trajectory import MatrixTrajectory, ReducedTrajectory, Trajectory, trajectory_type
 
 MOST_ROWS = 1000  # where none are asked for
+MOST = 1e3  # norm of the layers up to which differences say something of curvature
 LARGEST = 150  # log10 of the largest product of layers: the square of a larger one may overflow
 _RTOL = 1e-5  # what flows ask for, of which steps of gradient descent take no notice
 
@@ -155,13 +156,14 @@ def sharpness(run: Trajectory, *, width: int | None = None) -> np.ndarray:
     Returns
     -------
     (n,) array
-        In inverse units of time. To about 1e-10 of the largest eigenvalue by size, in float64: products with the
-        Hessian are fourth-order differences of the gradient, and the eigenvalue is found by Lanczos' method.
+        In inverse units of time. To about ``1e-12 max(1, |layers|^2)`` of the largest eigenvalue by size, in float64:
+        products with the Hessian are fourth-order differences of the gradient. The eigenvalue is found by Lanczos'
+        method.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described.
+        If an argument is not as described, or the norm of the layers is above 1000, as in steps that diverge.
 
     Notes
     -----
@@ -178,7 +180,11 @@ def sharpness(run: Trajectory, *, width: int | None = None) -> np.ndarray:
         raise ValueError("sharpness takes one run, not a batch")
     found, v = np.zeros(len(run)), np.random.default_rng(0).standard_normal(run.y.shape[1])
     for row, y in enumerate(run.y):
+        if not (size := float(np.linalg.norm(y))) <= MOST:
+            raise ValueError(f"layers must have a norm of at most {MOST:g}, row {row} has {size:g}: take the rows before")
         hessian = _Hessian(run, y)
+        if not np.any(hessian(v)):
+            continue
         operator = LinearOperator((y.size, y.size), matvec=hessian, dtype=float)
         value, vector = eigsh(operator, k=1, which="LA", v0=hessian.moving * v, tol=1e-11)
         found[row], v = value[0], vector[:, 0] + 1e-3 * v / np.linalg.norm(v)

@@ -354,5 +354,8 @@ def test_bad_flows_and_runs_are_refused():
     batch = cf.descend(cf.MatrixFlow(), cf.random_init(classes=3, width=4, batch=2), step_size=1.0, steps=1)
     with pytest.raises(ValueError, match="not a batch"):
         cf.sharpness(batch)
+    far = cf.descend(cf.MatrixFlow(), [1e4 * part for part in PAIR], step_size=1.0, steps_eval=[0])
+    with pytest.raises(ValueError, match="layers must have a norm of at most 1000, row 0"):
+        cf.sharpness(far)
     with pytest.raises(ValueError, match="width is for reduced runs"):
         cf.sharpness(cf.descend(cf.MatrixFlow(), PAIR, step_size=1.0, steps=1), width=7)
