@@ -300,6 +300,8 @@ def test_files_rows_and_figures(tmp_path):
             run.certificate()
         assert run[5:].step_size == 1.0
         assert len(cf.plot.loss(run).lines)
+        title = cf.plot.dashboard(run).get_suptitle()
+        assert "descent" in title and title.endswith("step size 1")
 
 
 def test_rows_are_those_asked_for():
