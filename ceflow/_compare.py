@@ -79,12 +79,14 @@ class Comparison:
 
         The full run leaves it by its rounding, which has grown by at most the exponential of the integral of the
         largest eigenvalue, off the scheme, of minus the Hessian along the reduced run (by Lanczos' method) [ceflow].
-        It is asked for only where the runs differ by more than the `tolerance`, and of schemes; under any other
-        symmetry `off_diagonal` tells when the full run has left it.
+        It is asked for only where runs of the flow differ by more than the `tolerance`, and of schemes; under any other
+        symmetry, and of gradient descent, `off_diagonal` tells when the full run has left it.
         """
         last = float(self.log_t[-1])
         agree = self.error.max() <= self.tolerance
+        runs = (self.reduced, self.full)
         unknown = isinstance(self.reduced, BlockTrajectory) or self.reduced._path is None
+        unknown |= any(run.step_size is not None for run in runs)  # whose steps differ by more than rounding
         if agree or not math.isfinite(last) or unknown:
             return last
         log_t, log_growth = growth_off_symmetry(self.reduced, last, self.full.start[0].shape[-1])

@@ -181,7 +181,7 @@ def sharpness(run: Trajectory, *, width: int | None = None) -> np.ndarray:
     found, v = np.zeros(len(run)), np.random.default_rng(0).standard_normal(run.y.shape[1])
     for row, y in enumerate(run.y):
         if not (size := float(np.linalg.norm(y))) <= MOST:
-            raise ValueError(f"layers must have a norm of at most {MOST:g}, row {row} has {size:g}: take the rows before")
+            raise ValueError(f"layers must have a norm of at most {MOST:g}, row {row} has {size:g}: take rows before")
         hessian = _Hessian(run, y)
         if not np.any(hessian(v)):
             continue

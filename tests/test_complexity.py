@@ -191,7 +191,7 @@ def test_complexity_by_itself_does_not_drive_transfer():
     for lW, lH in ((0.005, 0.08), (0.02, 0.02), (0.08, 0.005)):
         flow = cf.MatrixFlow(weight_decay=(lW, lH), reduction="sum")
         start = cf.random_init(classes=8, width=9, scale=0.3, rng=1)
-        run = cf.integrate(flow, start, t_eval=[2000.0])
+        run = cf.integrate(flow, start, t_eval=[2000.0], rtol=1e-7)
         found = theory.along(run, tau=0.25, noise=3.0)
         expected = theory.equilibrium_complexity(8, (lW, lH), reduction="sum")
         assert found.total[0] == pytest.approx(expected, rel=1e-6)
