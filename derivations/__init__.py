@@ -35,6 +35,8 @@ NAMES = (
     "samples",
     "contraction",
     "decay_equilibrium",
+    "error_exponents",
+    "centres",
     "descent",
     "complexity",
 )

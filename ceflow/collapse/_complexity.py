@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .._checks import checked_array
-from ._state import LIMIT, checked_labels, scaled
+from ._state import LIMIT, checked_labels, class_means, scaled, transposed
 
 _STEP = float(np.finfo(float).eps) ** 0.2  # of differences of fourth order, in units of the inputs
 
@@ -133,10 +133,10 @@ def means_and_spread(
     H: NDArray[np.float64], labels: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Means of the classes (..., d, K), and the mean squared distances of their samples from them (..., K)."""
-    one_hot = labels[:, None] == np.arange(labels.max() + 1)
-    of_class = one_hot / one_hot.sum(axis=0)
-    means = H @ of_class
-    return means, ((H - means[..., labels]) ** 2).sum(axis=-2) @ of_class
+    classes = int(labels.max()) + 1
+    means = transposed(class_means(H, labels, classes))
+    squares = ((H - means[..., labels]) ** 2).sum(axis=-2, keepdims=True)
+    return means, class_means(squares, labels, classes)[..., 0]
 
 
 def normalized_variance(means: NDArray[np.float64], spread: NDArray[np.float64]) -> NDArray[np.float64]:
