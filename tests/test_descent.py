@@ -9,6 +9,7 @@ import scipy
 import ceflow as cf
 from ceflow.losses import LOSSES
 from ceflow.solve import Outcome
+from ceflow.terms import Alignment
 
 CLASSES, WIDTH = 4, 5
 rng = np.random.default_rng(0)
@@ -55,6 +56,24 @@ def test_steps_are_those_of_an_optimizer():
     run = cf.descend(cf.MatrixFlow(labels=LABELS, bias=True), SAMPLES, step_size=0.5, steps_eval=[20])
     for mine, other in ((run.W, W), (run.H, H), (run.bias, b)):
         np.testing.assert_allclose(mine[0], other.detach().numpy(), rtol=1e-11)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"terms": (Alignment(0.2),), "weight_decay": 0.01},
+        {"loss": "label_smoothing", "weights": (1.0, 2.0, 1.0, 0.5), "logit_adjustment": (0.1, 0.0, 0.2, 0.0)},
+        {"loss": "focal", "activation": "softplus:5"},
+    ],
+    ids=str,
+)
+def test_steps_are_minus_the_gradient_of_the_objective(options):
+    flow, h = cf.MatrixFlow(**options), 0.3
+    run = cf.descend(flow, PAIR, step_size=h, steps=1)
+    near = run.y[0] + 1e-3 * np.concatenate([s * np.eye(run.y.shape[1]) for s in (1, -1, 2, -2)])
+    value = run._with(np.zeros(len(near)), near).objective.reshape(4, -1)
+    gradient = (8.0 * (value[0] - value[1]) - (value[2] - value[3])) / 12e-3
+    np.testing.assert_allclose(run.y[1] - run.y[0], -h * gradient, atol=1e-11)
 
 
 STARTS = {
