@@ -3,6 +3,7 @@
 from . import _methods as _methods  # certificate() of trajectories, plot() of comparisons
 from . import collapse, losses, lyapunov, symmetry, terms, theory
 from ._compare import Comparison, compare
+from ._descent import descend, sharpness
 from ._events import Event, collapsed, event
 from ._integrate import integrate, resume
 from .flow import MatrixFlow, Objective, SpectralFlow, random_init
@@ -49,6 +50,7 @@ __all__ = [
     "compare",
     "complete",
     "cyclic",
+    "descend",
     "direct_sum",
     "event",
     "from_relations",
@@ -65,6 +67,7 @@ __all__ = [
     "reference",
     "resume",
     "rigor",
+    "sharpness",
     "subsets",
     "symmetry",
     "symmetry_of",

@@ -12,7 +12,7 @@ from ._arrays import svd
 from ._stability import growth_off_symmetry
 from .flow import BlockFlow, Flow
 from .symmetry import Symmetry
-from .trajectory import BlockTrajectory, MatrixTrajectory, SpectralTrajectory
+from .trajectory import BlockTrajectory, MatrixTrajectory, ReducedTrajectory, SpectralTrajectory
 
 # Two runs agree if they differ by at most so many times rtol, for errors of all steps add up in both, and by so much.
 AGREEMENT, COARSEST_AGREEMENT = 1000.0, 0.01
@@ -67,8 +67,10 @@ class Comparison:
 
     @property
     def tolerance(self) -> float:
-        """The largest difference of runs that agree: 1000 rtol, that of the coarser run, and 0.01 at most."""
-        coarser = max((run.rtol for run in (self.reduced, self.full) if run.rtol > 0.0), default=0.0)
+        """The largest difference of runs that agree: 1000 rtol, that of the coarser run (of rounding, if both are
+        descents), and 0.01 at most."""
+        tolerances = [run.rtol for run in (self.reduced, self.full) if run.rtol > 0.0]
+        coarser = max(tolerances, default=np.finfo(float).eps)
         return min(AGREEMENT * coarser, COARSEST_AGREEMENT)
 
     @functools.cached_property
@@ -77,12 +79,15 @@ class Comparison:
 
         The full run leaves it by its rounding, which has grown by at most the exponential of the integral of the
         largest eigenvalue, off the scheme, of minus the Hessian along the reduced run (by Lanczos' method) [ceflow].
-        It is asked for only where the runs differ by more than the `tolerance`, and of schemes; under any other
-        symmetry `off_diagonal` tells when the full run has left it.
+        It is asked for only where runs of the flow differ by more than the `tolerance`, and of schemes; under any other
+        symmetry, and of gradient descent, `off_diagonal` tells when the full run has left it.
         """
         last = float(self.log_t[-1])
         agree = self.error.max() <= self.tolerance
-        if agree or not math.isfinite(last) or isinstance(self.reduced, BlockTrajectory):
+        runs = (self.reduced, self.full)
+        unknown = isinstance(self.reduced, BlockTrajectory) or self.reduced._path is None
+        unknown |= any(run.step_size is not None for run in runs)  # whose steps differ by more than rounding
+        if agree or not math.isfinite(last) or unknown:
             return last
         log_t, log_growth = growth_off_symmetry(self.reduced, last, self.full.start[0].shape[-1])
         beyond = np.flatnonzero(log_growth > math.log(self.tolerance / np.finfo(self.full.flow.dtype).eps))
@@ -128,8 +133,9 @@ def compare(reduced: SpectralTrajectory | BlockTrajectory, full: MatrixTrajector
     Parameters
     ----------
     reduced : Trajectory of a SpectralFlow, under any symmetry
-    full : Trajectory of a MatrixFlow, or of a SpectralFlow on blocks
-        Under another symmetry of the same problem: the run is then compared as one of full matrices.
+    full : Trajectory of a MatrixFlow, or of a SpectralFlow
+        Of gradient descent, or under another symmetry of the same problem: the run is then compared as one of full
+        matrices.
 
     Raises
     ------
@@ -138,7 +144,7 @@ def compare(reduced: SpectralTrajectory | BlockTrajectory, full: MatrixTrajector
     ValueError
         If classes or units of time differ, the reduced run has no dense output, or no time is common.
     """
-    full = full.lifted() if isinstance(full, BlockTrajectory) else full
+    full = full.lifted() if isinstance(full, ReducedTrajectory) else full
     if not isinstance(reduced, (SpectralTrajectory, BlockTrajectory)) or not isinstance(full, MatrixTrajectory):
         raise TypeError(
             "compare takes a trajectory of a SpectralFlow and one of a MatrixFlow, got "

@@ -39,6 +39,8 @@ NAMES = (
     "centres",
     "seli",
     "minority_collapse",
+    "descent",
+    "complexity",
 )
 
 

@@ -31,13 +31,15 @@ def certify(trajectory: Trajectory) -> Certificate:
     TypeError
         If it is no trajectory.
     ValueError
-        If it is a batch of runs.
+        If it is a batch of runs, or gradient descent.
 
     Notes
     -----
     Cost is bounded: where states are large fewer are looked at, evenly over the run.
     """
     title = repr(trajectory)
+    if getattr(trajectory, "step_size", None) is not None:
+        raise ValueError("certify takes a solution of a flow: gradient descent is none, see ceflow.compare")
     if isinstance(trajectory, BlockTrajectory):
         trajectory = trajectory.lifted()  # the equations of full matrices, which know nothing of blocks
     if not isinstance(trajectory, (SpectralTrajectory, MatrixTrajectory)):

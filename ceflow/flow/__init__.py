@@ -2,10 +2,23 @@
 
 from ._flow import Flow
 from .blocks import BlockFlow
+from .layer_flows import BlockLayersFlow, LayersFlow, in_layers
 from .matrix import MatrixFlow, random_init
 from .objective import Objective
 from .ray import Ray
 from .rest import Rest
 from .spectral import SpectralFlow
 
-__all__ = ["BlockFlow", "Flow", "MatrixFlow", "Objective", "Ray", "Rest", "SpectralFlow", "random_init"]
+__all__ = [
+    "BlockFlow",
+    "BlockLayersFlow",
+    "Flow",
+    "LayersFlow",
+    "MatrixFlow",
+    "Objective",
+    "Ray",
+    "Rest",
+    "SpectralFlow",
+    "in_layers",
+    "random_init",
+]
