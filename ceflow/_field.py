@@ -13,7 +13,8 @@ linked by address into a compiled loop, and any object with these methods on arr
     event(y, dy, rtol) -> Event    whether the solver should go on
 
 What implicit steps take besides is made of these by differences (`solve.stability`). A field may have `settling`, how
-many of its numbers, the first ones, come to rest at an equilibrium, where these are not all.
+many of its numbers, the first ones, come to rest at an equilibrium, where these are not all; and ``share_that_moves(y)
+-> float``, how much is left at y of what forces would do that do not cancel.
 """
 
 from __future__ import annotations

@@ -75,6 +75,17 @@ def test_slow_contraction_is_not_rest(decay, rtol):
     np.testing.assert_allclose(run.singular_values[-1], right, rtol=rtol)
 
 
+def test_decay_at_its_threshold():
+    """``ds/dt = -s tanh(s/2)``: s falls like 2 / t; the rounding of force less decay counts from eps t = rtol on."""
+    run = cf.integrate(cf.SpectralFlow(cf.complete(2), weight_decay=0.5), [0.1], log_t_end=20.0, rtol=1e-6)
+    for log_t in (2.0, 8.0, 14.0, 20.0):
+        s = mpmath.mpf(float(run.at(log_t=[log_t]).singular_values[0, 0]))
+        # 1 / tanh(u/2) - 2/u is smooth, and the rest has an integral
+        smooth = mpmath.quad(lambda u: (mpmath.coth(u / 2) - 2 / u) / u, [s, mpmath.mpf("0.1")])
+        t = smooth + 2 / s - 2 / mpmath.mpf("0.1")
+        assert abs(t / mpmath.exp(log_t) - 1) < 1e-5
+
+
 @pytest.mark.parametrize("scheme", [cf.cyclic(100), cf.cyclic(1000)])
 def test_many_modes_come_to_rest_where_they_should(scheme):
     """Small states know their Jacobian, large ones products with it."""

@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 class MatrixField:
     """The vector field of the full flow: all factors, and the bias as a factor (K, 1), in one flat array y.
 
-    The clock is that of relative speed |dy| / |y|, and of the relative speed which the residual would give to layers of
-    even singular values: where forces cancel, as in layers that are too narrow to collapse, it runs like time.
+    The clock is that of relative speed |dy| / |y|.
 
     Factors of a batch share the clock and the time: the clock is the root mean square of their relative speeds, and the
     tolerance holds for each by itself.
@@ -74,17 +73,15 @@ class MatrixField:
         log_scale, a, rate = self.pull_back(parts, self.parts(dy))
         size = self.squares(y)
         inverse = 1.0 / xp.clip(size, self.tiny, None)
-        force, decay = xp.sqrt(self.square(self.logits) / self.rank), 0.0
+        decay = 0.0
         if self.decay > 0.0:
             high = xp.clip(log_scale, math.log(self.decay), None)
             dy *= xp.exp(log_scale - high)
-            force = force * xp.exp(log_scale - high)
             decay, log_scale = self.decay * xp.exp(-high), high
-        # what the residual would do, and its constant part, from the mean square of the layers' singular values
-        gain = (size / (self.depth * self.rank)) ** (self.depth / 2 - 1)
+        activity = xp.sqrt(self.squares(dy) * inverse) + decay
         if self.counterforce > 0.0:
-            force = force + self.counterforce * xp.exp(-log_scale)
-        activity = xp.sqrt(self.squares(dy) * inverse) + decay + gain * force
+            # what the constant part of the residual would do
+            activity = activity + self.counterforce * self._gain(size) * xp.exp(-log_scale)
         if self.terms.others:
             activity = activity + rate * xp.exp(self.log_unit - log_scale)
         if self.decay > 0.0:
@@ -96,6 +93,17 @@ class MatrixField:
         speed = xp.clip(activity, self.tiny, None)
         dy /= speed
         return self.log_unit - log_scale - xp.log(speed), a
+
+    def _gain(self, size):
+        """What a force does to layers of this squared norm, relative, from the mean square of their singular values."""
+        return (size / (self.depth * self.rank)) ** (self.depth / 2 - 1)
+
+    def share_that_moves(self, y) -> float:
+        xp, dy = self.xp, self.allocate(self.size)
+        self.pull_back(self.parts(y), self.parts(dy))
+        size = xp.clip(self.squares(y), self.tiny, None)
+        forces = xp.sqrt(self.square(self.logits) / self.rank) * self._gain(size)
+        return float((xp.sqrt(self.squares(dy) / size) / xp.clip(forces, self.tiny, None)).max())
 
     def pull_back(self, parts: list, velocities: list):
         """Writes the velocities without decay, over the exponential of what is returned first; see `Terms.residual`.

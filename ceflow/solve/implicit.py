@@ -23,7 +23,7 @@ from .stepping import Batch, Stepper, weights_at
 
 GROWTH = 8.0  # of a step: where the path comes to rest, steps are to grow like time
 LONGEST = 4.0  # step in log t: rates grow by its exponential within it, and the filter of the error would hide the rest
-_SLOW = 1e-2  # speed of the state in the clock, below which steps are in log t
+_BALANCE = 1e-2  # share of the forces which do not cancel, below which steps are in log t
 _CONVERGED = 1e-2  # of the tolerance of a step, what Newton iteration may leave
 _ROUNDS = 14
 
@@ -31,10 +31,11 @@ _ROUNDS = 14
 class ImplicitStepper:
     """A solver with its workspace, for one field; see `stepping.Stepper`.
 
-    Where there are equilibria, or forces cancel so that the state is slow in the clock, steps are in log t, in which
-    the approach to rest is short whatever it is like, and time is no output: phi comes to rest there, and ``dy/dlog t =
-    t exp(-phi) dy/dtau`` is harmless. Elsewhere phi rises by hundreds within a step, and steps are in the clock. Which
-    of them it is follows from the state where a step starts.
+    Where there are equilibria, or forces balance each other, steps are in log t, in which the approach to rest is short
+    whatever it is like, and time is no output: phi comes to rest there, and ``dy/dlog t = t exp(-phi) dy/dtau`` is
+    harmless. Elsewhere phi rises by hundreds within a step, and steps are in the clock; that would not do where forces
+    balance, for there a small displacement makes the clock run much faster. Which of them it is follows from the state
+    where a step starts.
     """
 
     def __init__(self, field) -> None:
@@ -215,11 +216,10 @@ def first_step(field, y: np.ndarray, state: np.ndarray) -> float:
 
 def start_of_step(field, y: np.ndarray, log_t: float) -> Response:
     """The field at y, in log t if a step from there is to be in that."""
-    if not field.has_equilibria:
-        here = Response(field, y)
-        if here.speed() >= _SLOW:
-            return here
-    return Response(field, y, log_t)
+    balanced = field.has_equilibria or (
+        hasattr(field, "share_that_moves") and field.share_that_moves(as_like(y, field.allocate(1))) < _BALANCE
+    )
+    return Response(field, y, log_t if balanced else None)
 
 
 def converted(h: float, here: Response, log_t: float) -> float:
