@@ -2,5 +2,6 @@
 
 from ._margin_kkt import MarginKKT, margin_kkt
 from ._measures import Measures, measures
+from ._regression import RegressionMeasures, regression
 
-__all__ = ["MarginKKT", "Measures", "margin_kkt", "measures"]
+__all__ = ["MarginKKT", "Measures", "RegressionMeasures", "margin_kkt", "measures", "regression"]
