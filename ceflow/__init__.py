@@ -5,7 +5,7 @@ from . import collapse, losses, lyapunov, symmetry, theory
 from ._compare import Comparison, compare
 from ._events import Event, collapsed, event
 from ._integrate import integrate, resume
-from .flow import MatrixFlow, Objective, SpectralFlow, random_init
+from .flow import MatrixFlow, Objective, RegressionFlow, SpectralFlow, random_init
 from .io import load
 from .solve import Outcome
 from .symmetry import (
@@ -36,6 +36,7 @@ __all__ = [
     "MatrixFlow",
     "Objective",
     "Outcome",
+    "RegressionFlow",
     "Scheme",
     "SpectralFlow",
     "Symmetry",

@@ -10,12 +10,13 @@ import numpy as np
 
 from ._arrays import svd
 from ._stability import growth_off_symmetry
-from .flow import BlockFlow, Flow
-from .symmetry import Symmetry
-from .trajectory import BlockTrajectory, MatrixTrajectory, SpectralTrajectory
+from .flow import BlockFlow, Flow, RegressionFlow
+from .trajectory import BlockTrajectory, MatrixTrajectory, RegressionTrajectory, SpectralTrajectory
 
 # Two runs agree if they differ by at most so many times rtol, for errors of all steps add up in both, and by so much.
 AGREEMENT, COARSEST_AGREEMENT = 1000.0, 0.01
+
+Reduced = SpectralTrajectory | BlockTrajectory | RegressionTrajectory
 
 
 class Comparison:
@@ -42,7 +43,7 @@ class Comparison:
         Both runs at these times.
     """
 
-    def __init__(self, reduced: SpectralTrajectory | BlockTrajectory, full: MatrixTrajectory) -> None:
+    def __init__(self, reduced: Reduced, full: MatrixTrajectory) -> None:
         self.reduced, self.full = reduced, full
         self.log_t = full.log_t
         logits = _logits_of(reduced)
@@ -57,8 +58,8 @@ class Comparison:
             apart = np.abs(svd(mine, compute_uv=False) - full.singular_values[row]).max()
             self.singular_value_error[row] = apart / (top if top > 0.0 else 1.0)
         self.loss_error = np.abs(np.expm1(reduced.log_loss - full.log_loss))
-        blocks = isinstance(reduced, BlockTrajectory)
-        self.lyapunov_error = np.full(len(full), np.nan) if blocks else np.abs(reduced.lyapunov - full.lyapunov)
+        modes = isinstance(reduced, SpectralTrajectory)
+        self.lyapunov_error = np.abs(reduced.lyapunov - full.lyapunov) if modes else np.full(len(full), np.nan)
 
     @property
     def t(self) -> np.ndarray:
@@ -82,7 +83,7 @@ class Comparison:
         """
         last = float(self.log_t[-1])
         agree = self.error.max() <= self.tolerance
-        if agree or not math.isfinite(last) or isinstance(self.reduced, BlockTrajectory):
+        if agree or not math.isfinite(last) or not isinstance(self.reduced, SpectralTrajectory):
             return last
         log_t, log_growth = growth_off_symmetry(self.reduced, last, self.full.start[0].shape[-1])
         beyond = np.flatnonzero(log_growth > math.log(self.tolerance / np.finfo(self.full.flow.dtype).eps))
@@ -101,25 +102,27 @@ class Comparison:
     def __repr__(self) -> str:
         cut = "" if self.trusted.all() else f" until t = 1e{self.trusted_until / math.log(10):.4g}, as it is unstable"
         return (
-            f"<Comparison of {_symmetry_of(self.reduced.flow).name} with the full flow at {len(self.log_t)} times to "
+            f"<Comparison of {_name_of(self.reduced.flow)} with the full flow at {len(self.log_t)} times to "
             f"t = 1e{self.log_t[-1] / math.log(10):.4g}: max_error = {self.max_error:.2e}{cut}>"
         )
 
 
-def _symmetry_of(flow: Flow) -> Symmetry:
-    return flow.symmetry if isinstance(flow, BlockFlow) else flow.scheme
+def _name_of(flow: Flow) -> str:
+    if isinstance(flow, RegressionFlow):
+        return "the modes of the targets"
+    return (flow.symmetry if isinstance(flow, BlockFlow) else flow.scheme).name
 
 
-def _logits_of(reduced: SpectralTrajectory | BlockTrajectory) -> Callable[[int], np.ndarray]:
-    """The logits (K, K) of each row."""
-    if isinstance(reduced, BlockTrajectory):
+def _logits_of(reduced: Reduced) -> Callable[[int], np.ndarray]:
+    """The logits (K, N) of each row."""
+    if not isinstance(reduced, SpectralTrajectory):
         return lambda row: reduced[row].logits[0]
     scheme = reduced.flow.scheme
     basis, values = scheme.basis()[:, 1:], reduced.singular_values[:, scheme.columns[1:] - 1]
     return lambda row: (basis * values[row]) @ basis.T
 
 
-def compare(reduced: SpectralTrajectory | BlockTrajectory, full: MatrixTrajectory | BlockTrajectory) -> Comparison:
+def compare(reduced: Reduced, full: MatrixTrajectory | BlockTrajectory | RegressionTrajectory) -> Comparison:
     """Compare a reduced run with a full-matrix run of the same start.
 
     The times are the rows of the full run that the reduced run reaches too; there the reduced run is sampled by its
@@ -127,8 +130,8 @@ def compare(reduced: SpectralTrajectory | BlockTrajectory, full: MatrixTrajector
 
     Parameters
     ----------
-    reduced : Trajectory of a SpectralFlow, under any symmetry
-    full : Trajectory of a MatrixFlow, or of a SpectralFlow on blocks
+    reduced : Trajectory of a SpectralFlow, under any symmetry, or of a RegressionFlow
+    full : Trajectory of a MatrixFlow, or of a SpectralFlow on blocks, or of a RegressionFlow
         Under another symmetry of the same problem: the run is then compared as one of full matrices.
 
     Raises
@@ -138,8 +141,8 @@ def compare(reduced: SpectralTrajectory | BlockTrajectory, full: MatrixTrajector
     ValueError
         If classes or units of time differ, the reduced run has no dense output, or no time is common.
     """
-    full = full.lifted() if isinstance(full, BlockTrajectory) else full
-    if not isinstance(reduced, (SpectralTrajectory, BlockTrajectory)) or not isinstance(full, MatrixTrajectory):
+    full = full.lifted() if isinstance(full, (BlockTrajectory, RegressionTrajectory)) else full
+    if not isinstance(reduced, Reduced) or not isinstance(full, MatrixTrajectory):
         raise TypeError(
             "compare takes a trajectory of a SpectralFlow and one of a MatrixFlow, got "
             f"{type(reduced).__name__} and {type(full).__name__}"
@@ -147,7 +150,7 @@ def compare(reduced: SpectralTrajectory | BlockTrajectory, full: MatrixTrajector
     if reduced.classes != full.classes:
         raise ValueError(f"the runs have {reduced.classes} and {full.classes} classes")
     mine, other = reduced.flow.objective, full.flow.objective
-    if isinstance(reduced, BlockTrajectory):
+    if not isinstance(reduced, SpectralTrajectory):
         mine, other = (objective.per_class(full.classes) for objective in (reduced.flow.full().objective, other))
     for name in ("reduction", "loss", "depth", "weight_decay"):
         values = " and ".join(repr(getattr(objective, name)) for objective in (mine, other))

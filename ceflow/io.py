@@ -22,7 +22,7 @@ import numpy as np
 
 from . import losses, symmetry
 from ._checks import checked_integer, checked_number
-from .flow import BlockFlow, MatrixFlow, SpectralFlow
+from .flow import BlockFlow, MatrixFlow, RegressionFlow, SpectralFlow
 from .flow.objective import Objective
 from .network.layers import Layers
 from .solve import DEFAULT, IMPLICIT, TABLEAUS, Outcome, Path, Steps
@@ -183,7 +183,18 @@ def _block_flow(spec: dict, arrays: dict[str, np.ndarray]) -> tuple[BlockFlow, L
     return flow, flow.start(Layers(*(arrays[f"start{i}"] for i in range(3))))
 
 
-_FLOWS = {BlockFlow.kind: _block_flow, SpectralFlow.kind: _spectral_flow, MatrixFlow.kind: _matrix_flow}
+def _regression_flow(spec: dict, arrays: dict[str, np.ndarray]) -> tuple[RegressionFlow, np.ndarray]:
+    del spec["loss"]  # which is always the same
+    flow = RegressionFlow(**spec)
+    return flow, flow.start(arrays["start0"])
+
+
+_FLOWS = {
+    BlockFlow.kind: _block_flow,
+    MatrixFlow.kind: _matrix_flow,
+    RegressionFlow.kind: _regression_flow,
+    SpectralFlow.kind: _spectral_flow,
+}
 
 
 def _arrays(path: str) -> dict[str, np.ndarray]:

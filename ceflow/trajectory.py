@@ -12,7 +12,7 @@ import numpy as np
 
 from ._checks import checked_array
 from .flow.terms import Terms
-from .observables import BLOCKS, COMMON, FULL, REDUCED, Observable
+from .observables import BLOCKS, COMMON, FULL, REDUCED, REGRESSION, Observable
 from .solve import DEFAULT, Outcome
 
 if TYPE_CHECKING:
@@ -273,18 +273,47 @@ class BlockTrajectory(Trajectory, kind="blocks"):
         width, rng
             As for `BlockFlow.lift`, which makes the matrices.
         """
-        flow, start = self.flow, self.flow.lift(self.start, width=width, rng=rng)
-        if len(self) * sum(part.size for part in start) > MOST_LIFTED:
-            raise ValueError(f"the matrices of {len(self)} rows would have more than {MOST_LIFTED} entries")
+        flow = self.flow
 
-        def full(y: np.ndarray) -> np.ndarray:
-            rows = np.concatenate([flow.flat_layers(self.start, y), flow.bias_of(y)], axis=1)
-            parts = flow.lift(self.start, width=width, rng=rng, rows=rows)
-            return np.concatenate([part.reshape(len(y), -1) for part in parts], axis=1)
+        def rows(y: np.ndarray) -> np.ndarray:
+            return np.concatenate([flow.flat_layers(self.start, y), flow.bias_of(y)], axis=1)
 
-        path = None if self._path is None else _Lifted(self._path, full)
-        options = {"t": self._given, "path": path, "rtol": self.rtol, "atol": self.atol} | self._options()
-        return MatrixTrajectory(flow.full(), start, self.log_t, full(self.y), **options)
+        return _lifted(self, width, rng, rows)
+
+
+@REGRESSION.attach
+class RegressionTrajectory(Trajectory, kind="regression"):
+    """A run of the reduced flow of a regression, on the modes of its targets."""
+
+    @property
+    def classes(self) -> int:
+        """n, the number of outputs."""
+        return self.flow.outputs
+
+    def lifted(self, *, width: int | None = None, rng: int = 0) -> MatrixTrajectory:
+        """The same run on full matrices, as the full flow would have made it: its rows, and its dense output.
+
+        Parameters
+        ----------
+        width, rng
+            As for `RegressionFlow.lift`, which makes the matrices.
+        """
+        return _lifted(self, width, rng, self.flow.layers_of)
+
+
+def _lifted(run: Trajectory, width: int | None, rng: int, rows: Callable[[np.ndarray], np.ndarray]) -> MatrixTrajectory:
+    """A reduced run on full matrices; `rows` makes of coordinates (n, N) what `lift` takes as rows."""
+    flow, start = run.flow, run.flow.lift(run.start, width=width, rng=rng)
+    if len(run) * sum(part.size for part in start) > MOST_LIFTED:
+        raise ValueError(f"the matrices of {len(run)} rows would have more than {MOST_LIFTED} entries")
+
+    def full(y: np.ndarray) -> np.ndarray:
+        parts = flow.lift(run.start, width=width, rng=rng, rows=rows(y))
+        return np.concatenate([part.reshape(len(y), -1) for part in parts], axis=1)
+
+    path = None if run._path is None else _Lifted(run._path, full)
+    options = {"t": run._given, "path": path, "rtol": run.rtol, "atol": run.atol} | run._options()
+    return MatrixTrajectory(flow.full(), start, run.log_t, full(run.y), **options)
 
 
 class _Lifted:

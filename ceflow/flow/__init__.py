@@ -5,7 +5,8 @@ from .blocks import BlockFlow
 from .matrix import MatrixFlow, random_init
 from .objective import Objective
 from .ray import Ray
+from .regression import RegressionFlow
 from .rest import Rest
 from .spectral import SpectralFlow
 
-__all__ = ["BlockFlow", "Flow", "MatrixFlow", "Objective", "Ray", "Rest", "SpectralFlow", "random_init"]
+__all__ = ["BlockFlow", "Flow", "MatrixFlow", "Objective", "Ray", "RegressionFlow", "Rest", "SpectralFlow", "random_init"]

@@ -173,10 +173,23 @@ def checked_targets(targets: ArrayLike) -> Array:
     return Y
 
 
-def modes_of(Y: Array, centred: bool = True) -> tuple[Array, Array, Array]:
-    """U (n, r), sigma (r,) descending and V (r, M) of the targets over sqrt(M), less their mean if they are `centred`;
-    modes that are rounding are left out."""
-    Y = Y - Y.mean(axis=1, keepdims=True) if centred else Y
-    U, sigma, V = np.linalg.svd(Y / math.sqrt(Y.shape[1]), full_matrices=False)
-    r = int(np.count_nonzero(sigma > ROUNDING * sigma[0]))
+def modes_of(targets: ArrayLike, centred: bool = True) -> tuple[Array, Array, Array]:
+    """U (n, r), sigma (r,) descending and V (r, M) with ``T = U diag(sigma) V``, T the targets over sqrt(M).
+
+    Parameters
+    ----------
+    targets : (n, M) array
+    centred : bool
+        Whether their mean is subtracted: then sigma^2 are the eigenvalues of their covariance. Modes that are rounding
+        of the targets are left out.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If targets are not such an array.
+    """
+    Y = checked_targets(targets)
+    T = Y / math.sqrt(Y.shape[1])
+    U, sigma, V = np.linalg.svd(T - T.mean(axis=1, keepdims=True) if centred else T, full_matrices=False)
+    r = int(np.count_nonzero(sigma > ROUNDING * np.linalg.norm(T)))
     return U[:, :r], sigma[:r], V[:r]

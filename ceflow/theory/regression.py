@@ -10,8 +10,8 @@ and the time of ``dW/dt = (T - W F) F^T - lW W``, ``dF/dt = W^T (T - W F) - lH F
 gradient flow in H itself, where features move M times more slowly.
 """
 
-from ._minimum import Minimum, minimal_objective, minimum, targets_of
+from ._minimum import Minimum, minimal_objective, minimum, modes_of, targets_of
 from ._modes import Mode, mode, rates
 from ._riccati import balanced
 
-__all__ = ["Minimum", "Mode", "balanced", "minimal_objective", "minimum", "mode", "rates", "targets_of"]
+__all__ = ["Minimum", "Mode", "balanced", "minimal_objective", "minimum", "mode", "modes_of", "rates", "targets_of"]
