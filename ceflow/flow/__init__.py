@@ -9,4 +9,14 @@ from .regression import RegressionFlow
 from .rest import Rest
 from .spectral import SpectralFlow
 
-__all__ = ["BlockFlow", "Flow", "MatrixFlow", "Objective", "Ray", "RegressionFlow", "Rest", "SpectralFlow", "random_init"]
+__all__ = [
+    "BlockFlow",
+    "Flow",
+    "MatrixFlow",
+    "Objective",
+    "Ray",
+    "RegressionFlow",
+    "Rest",
+    "SpectralFlow",
+    "random_init",
+]

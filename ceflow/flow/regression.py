@@ -58,9 +58,11 @@ class RegressionFlow(Flow):
     Notes
     -----
     A run takes layers (2, r), or singular values (r,) that balanced layers are made of. Every mode is right to rtol of
-    its own size. That modes decouple is classical (Saxe, McClelland & Ganguli, arXiv:1312.6120); with decay of two kinds
-    and both rates [ceflow]. Each mode runs as a one-by-one `MatrixFlow` in a batch; exact solutions to test both against
-    are in `ceflow.theory.regression`.
+    its own size. Each runs as a one-by-one `MatrixFlow` of a batch; exact solutions to test both against are in
+    `ceflow.theory.regression`.
+
+    That modes decouple is classical (Saxe, McClelland & Ganguli, arXiv:1312.6120); with two decays and at both rates
+    [ceflow].
     """
 
     kind = "regression"
@@ -80,20 +82,12 @@ class RegressionFlow(Flow):
         self.targets.setflags(write=False)
         self.rate = checked_choice("rate", rate, RATES)
         # the flow of full matrices says what is acceptable, and the one of all modes together moves as it does
-        full = MatrixFlow(**self._options(targets=self.targets, weight_decay=weight_decay, bias=bias))
+        full = _flow(targets=self.targets, weight_decay=weight_decay, bias=bias)
         self.bias, self.decays = full.objective.bias, full.objective.decays
         scale, weight = (math.sqrt(self.samples), 1.0 / self.samples) if self.rate == "raw" else (1.0, 1.0)
-        self._full_decay = (self.decays[0], self.decays[1] * weight)
-        self._modes = MatrixFlow(
-            **self._options(targets=scale * self.spectrum[:, None, None], weight_decay=self._full_decay),
-            reduction="sum",
-            weights=weight,
-        )
+        decay, targets = (self.decays[0], self.decays[1] * weight), scale * self.spectrum[:, None, None]
+        self._modes = _flow(targets=targets, weight_decay=decay, reduction="sum", weights=weight)
         super().__init__(self._modes.objective)
-
-    @staticmethod
-    def _options(**options) -> dict:
-        return {"loss": "squared_error", **options}
 
     def __repr__(self) -> str:
         bias = "" if self.bias else ", bias=False"
@@ -101,8 +95,8 @@ class RegressionFlow(Flow):
 
     @property
     def spec(self) -> dict:
-        own = {"targets": self.targets.tolist(), "weight_decay": list(self.decays), "rate": self.rate, "bias": self.bias}
-        return {"flow": self.kind, "loss": self.loss.spec} | own
+        own = {"targets": self.targets.tolist(), "weight_decay": list(self.decays)}
+        return {"flow": self.kind, "loss": self.loss.spec} | own | {"rate": self.rate, "bias": self.bias}
 
     @property
     def outputs(self) -> int:
@@ -161,10 +155,9 @@ class RegressionFlow(Flow):
         the targets T, whose bias stays at its place by itself.
         """
         if self.rate == "raw":
-            options = self._options(targets=self.targets, weight_decay=self._full_decay, bias=self.bias)
-            return MatrixFlow(reduction="mean", **options)
+            return _flow(targets=self.targets, weight_decay=self.weight_decay, bias=self.bias)
         T = (self.targets - (self.mean[:, None] if self.bias else 0.0)) / math.sqrt(self.samples)
-        return MatrixFlow(reduction="sum", **self._options(targets=T, weight_decay=self._full_decay))
+        return _flow(targets=T, weight_decay=self.weight_decay, reduction="sum")
 
     @property
     def mean(self) -> np.ndarray:
@@ -241,6 +234,10 @@ class RegressionFlow(Flow):
         if b is not None:
             pairs_of.append((checked_array("b", b), self.mean))
         return layers, max(_apart(given, mine) for given, mine in pairs_of)
+
+
+def _flow(**options) -> MatrixFlow:
+    return MatrixFlow(loss="squared_error", **options)
 
 
 def _apart(given: np.ndarray, mine: np.ndarray) -> float:

@@ -68,11 +68,9 @@ def _polynomials() -> tuple[Array, Array]:
         rows.append([u.get(k + 2 * j, Fraction(0)) for j in range(TERMS)])
         following: dict[int, Fraction] = {}
         for n, c in u.items():
-            up, down = c * (Fraction(n, 2) + Fraction(1, 8 * (n + 1))), -c * (
-                Fraction(n, 2) + Fraction(5, 8 * (n + 3))
-            )
-            following[n + 1] = following.get(n + 1, Fraction(0)) + up
-            following[n + 3] = following.get(n + 3, Fraction(0)) + down
+            for power, factor in ((n + 1, Fraction(n, 2) + Fraction(1, 8 * (n + 1))),
+                                  (n + 3, -Fraction(n, 2) - Fraction(5, 8 * (n + 3)))):  # fmt: skip
+                following[power] = following.get(power, Fraction(0)) + c * factor
         u = following
     first = np.array(rows, float)
     k, j = np.indices(first.shape)
@@ -135,5 +133,3 @@ def _of_second_kind(nu: Array, z: Array) -> Array:
     for j in range(1, int(steps.max(initial=0.0)) + 1):
         found = np.where(steps >= j, 2.0 * (order + j) + z**2 / found, found)
     return found
-
-

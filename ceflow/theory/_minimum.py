@@ -46,7 +46,7 @@ class Minimum(NamedTuple):
 
 def minimum(
     targets: ArrayLike,
-    weight_decay: tuple[float, float],
+    weight_decay: float | tuple[float, float],
     *,
     width: int | None = None,
     rng: np.random.Generator | int | None = 0,
@@ -64,7 +64,7 @@ def minimum(
     ----------
     targets : (n, M) array
         Y.
-    weight_decay : (lW, lH)
+    weight_decay : float or (lW, lH)
         Both positive; or both 0, which gives the balanced one of the minima with loss 0.
     width : int, optional
         d, at least the number of modes above the threshold; n when left out.
@@ -82,9 +82,9 @@ def minimum(
 
     Notes
     -----
-    arXiv:2409.04180, Theorem 4.1, for c below all eigenvalues of Sigma or above all. Between them the theorem takes "the
-    first j columns of A^(1/2)", A = Sigma^(1/2) - sqrt(c) I, which is complex; its real part gives no critical point
-    unless Sigma is diagonal. The positive part in the eigenbasis of Sigma is the minimum [ceflow], as derived in
+    arXiv:2409.04180, Theorem 4.1, for c below all eigenvalues of Sigma or above all. Between them the theorem takes
+    "the first j columns of A^(1/2)", A = Sigma^(1/2) - sqrt(c) I, which is complex; its real part gives no critical
+    point unless Sigma is diagonal. The positive part in the eigenbasis of Sigma is the minimum [ceflow], as derived in
     ``derivations/regression.py``.
     """
     Y = checked_targets(targets)

@@ -80,12 +80,12 @@ def mode(t: ArrayLike, *, sigma: ArrayLike, a: ArrayLike, b: ArrayLike, weight_d
         P = np.where(swap, m, p) ** 2
         P = advance(P, np.where(swap, 0.0, p * m), np.where(swap, -sigma, sigma) - decay, decay, t)
         root = np.sqrt(P)
-        p_, m_ = np.copysign(root, p), np.divide(faded, np.copysign(root, p), out=np.zeros_like(p), where=root > 0.0)
-        p_, m_ = np.where(swap, 0.0, p_), np.where(swap, np.copysign(root, m), m_)
-        return Mode((0.5 * (p_ + m_)).reshape(shape)[()], (0.5 * (p_ - m_)).reshape(shape)[()])
+        total = np.where(swap, 0.0, np.copysign(root, p))
+        other = np.divide(faded, total, out=np.copysign(root, m) * swap, where=total != 0.0)
+        return Mode(*(0.5 * part.reshape(shape)[()] for part in (total + other, total - other)))
 
 
-def rates(sigma: ArrayLike, weight_decay: tuple[float, float]) -> NDArray[np.float64]:
+def rates(sigma: ArrayLike, weight_decay: float | tuple[float, float]) -> NDArray[np.float64]:
     """Rates (..., 2) at which the two layers of one mode come to the minimum, positive, the slow one last.
 
     Above the threshold, ``sigma^2 > c = lW lH``, they are the roots of ``mu^2 - sigma (lW + lH)/sqrt(c) mu + 4 sqrt(c)
@@ -96,7 +96,7 @@ def rates(sigma: ArrayLike, weight_decay: tuple[float, float]) -> NDArray[np.flo
     ----------
     sigma : (...) array
         Singular values of the targets, positive.
-    weight_decay : (lW, lH)
+    weight_decay : float or (lW, lH)
         Of W and F; both positive, or both 0.
 
     Raises
@@ -119,9 +119,9 @@ def rates(sigma: ArrayLike, weight_decay: tuple[float, float]) -> NDArray[np.flo
     return np.stack([fast, product / fast], axis=-1)
 
 
-def checked_decays(weight_decay: tuple[float, float]) -> tuple[float, float]:
+def checked_decays(weight_decay: float | tuple[float, float]) -> tuple[float, float]:
     """lW and lH, both positive or both 0."""
     decays = checked_array("weight_decay", weight_decay, 0.0, LARGEST)
-    if decays.shape != (2,) or (decays > 0.0).sum() == 1:
-        raise ValueError(f"weight_decay must be (lW, lH), both positive or both 0, got {weight_decay!r}")
-    return float(decays[0]), float(decays[1])
+    if decays.shape not in ((), (2,)) or (decays > 0.0).sum() == 1 < decays.size:
+        raise ValueError(f"weight_decay must be a number or (lW, lH), both positive or both 0, got {weight_decay!r}")
+    return tuple(np.broadcast_to(decays, 2).tolist())
