@@ -213,7 +213,7 @@ class RegressionFlow(Flow):
         Returns
         -------
         layers : (2, r) array
-            What `integrate` takes, a >= 0.
+            What `integrate` takes; of each mode the larger one is positive.
         off_modes : float
             The largest of ``|X - X'|_F / |X|_F`` over the matrices X, X' made of the layers again.
         """
@@ -227,7 +227,8 @@ class RegressionFlow(Flow):
         R = np.zeros((W.shape[1], len(left)))
         R[:, order] = np.linalg.qr((strength[order, :1] * vectors[order, 0]).T)[0]
         layers = np.stack([(left * R.T).sum(axis=1), (right * R.T).sum(axis=1)])
-        flip = np.where(layers[0] < 0.0, -1.0, 1.0)
+        larger = np.take_along_axis(layers, np.abs(layers).argmax(axis=0)[None], axis=0)[0]
+        flip = np.where(larger < 0.0, -1.0, 1.0)
         layers, R = layers * flip, R * flip
         made = (self.frame * layers[0]) @ R.T, (R * layers[1]) @ self.directions
         pairs_of = [(W, made[0]), (H, made[1])]

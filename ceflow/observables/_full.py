@@ -255,7 +255,10 @@ def _has_single_targets(flow: Flow) -> None:
     dims=lambda flow: dict.fromkeys(neural_collapse.RegressionMeasures._fields, ("row",)), requires=_has_single_targets
 )
 def regression_collapse(run: Run) -> neural_collapse.RegressionMeasures:
-    """Measures of neural regression collapse, each of shape (n,), with the best gamma of each row."""
+    """Measures of neural regression collapse, each of shape (n,), with the best gamma of each row.
+
+    Gamma is in units of the flow's targets: of those over sqrt(M) it is that of Y over M.
+    """
     return neural_collapse.regression(run.W, run.features, run.flow.objective.targets)
 
 

@@ -59,4 +59,5 @@ def _measures(flow: Flow) -> dict[str, tuple[str, ...]]:
 @REGRESSION.add(dims=_measures)
 def regression_collapse(run: Run) -> neural_collapse.RegressionMeasures:
     """Measures of neural regression collapse, each of shape (n,), of the same run on full matrices."""
-    return run.lifted().regression_collapse
+    full = run.lifted()
+    return neural_collapse.regression(full.W, full.H, run.flow.targets)
