@@ -479,7 +479,7 @@ def test_features_leave_the_null_space_of_the_classifier_at_twice_the_decay():
         early, late = getattr(measures, name)[2:]
         assert np.log(late / early) / 40.0 == pytest.approx(-2 * decay, rel=within)
     nrc3 = cf.collapse.regression(run.W, run.H, Y, gamma=decay**2).nrc3
-    assert np.log(nrc3[3] / nrc3[2]) / 40.0 == pytest.approx(-4 * decay, rel=0.02)
+    assert np.log(nrc3[3] / nrc3[2]) / 40.0 == pytest.approx(-4 * decay, rel=0.05)
 
 
 def test_collapse_is_a_universal_function_of_decay_times_time():
