@@ -376,6 +376,32 @@ def test_every_member_of_a_batch_may_have_targets_of_its_own():
         cf.integrate(cf.MatrixFlow(targets=targets, **options), (W[:2], H[:2]), 1.0)
 
 
+def test_samples_can_be_rotated_into_as_few_as_targets_and_features():
+    """n + d columns make the run of any number of samples."""
+    rng = np.random.default_rng(3)
+    start = rng.standard_normal((N, 4)), rng.standard_normal((4, M)) / 3.0
+    V = regression.modes_of(Y)[2]
+    frame = np.vstack([V, np.linalg.qr((start[1] - start[1] @ V.T @ V).T)[0].T])
+    options, times = dict(loss="squared_error", reduction="sum", weight_decay=(0.05, 0.1)), [3.0, 40.0]
+    whole = cf.integrate(cf.MatrixFlow(targets=T, **options), start, t_eval=times)
+    few = cf.integrate(cf.MatrixFlow(targets=T @ frame.T, **options), (start[0], start[1] @ frame.T), t_eval=times)
+    assert few.H.shape[-1] == N + 4
+    assert np.allclose(few.H @ frame, whole.H, atol=1e-6) and np.allclose(few.W, whole.W, atol=1e-6)
+
+
+def test_figures_and_refusals_of_runs():
+    run = cf.integrate(cf.RegressionFlow(Y, weight_decay=0.1), [0.1, 0.2, 0.3], 10.0)
+    axes = cf.plot.singular_values(run)
+    assert len(axes.lines) >= N
+    with pytest.raises(ValueError, match="no classes"):
+        _ = run.accuracy_gap
+    with pytest.raises(ValueError, match="targets of their own"):
+        _ = cf.integrate(cf.MatrixFlow(), cf.random_init(classes=3, width=3), 1.0).regression_collapse
+    objective = cf.Objective(loss="squared_error", targets=np.ones((2, 3, 4)))
+    with pytest.raises(ValueError, match="batch of starts"):
+        cf.reference.NetworkDefinition(objective, 3)
+
+
 # -- measures ----------------------------------------------------------------------------------------------------------
 
 
