@@ -194,6 +194,14 @@ def test_balanced_modes_are_logistic():
     assert np.allclose(regression.mode(t, sigma=1.0, a=0.1, b=0.1, weight_decay=0.2).singular_value, same, rtol=1e-13)
 
 
+@pytest.mark.parametrize("decay", [0.0, 1e-300, 1e-8, 0.3, 1.0, 1e20, 1e100])
+def test_no_size_of_numbers_overflows(decay):
+    layers = [0.0, -1e-160, 1e-30, 1e-5, -1.0, 1e10, 1e60]
+    t, sigma, a, b = np.meshgrid([0.0, 1e-300, 1e-3, 1.0, 1e5, 1e300], [1e-300, 1e-3, 1.0, 1e100], layers, layers)
+    found = regression.mode(t, sigma=sigma, a=a, b=b, weight_decay=decay)
+    assert np.isfinite(found).all() and np.abs(found).max() <= 1.01e60
+
+
 def test_late_modes_rest_without_a_warning():
     for decay in (0.0, 1e-12, 1e-3, 0.2, 0.5, 4.0):
         late = regression.mode(1e300, sigma=0.5, a=[1e-8, 1.0, 30.0], b=[2e-8, -0.9, 1e-3], weight_decay=decay)

@@ -24,6 +24,7 @@ TERMS = 13  # of the expansions: the next one is below rounding where they are u
 LARGE = 50.0  # the order from which on that is, always ...
 FAR = 55.0  # ... and the argument until which
 TINY = 1e-17  # argument
+TINY_SQUARE = 1e-300  # P that counts as 0, which it never leaves
 
 
 def advance(P: Array, D: Array, r: Array, decay: float, t: Array) -> Array:
@@ -40,15 +41,16 @@ def advance(P: Array, D: Array, r: Array, decay: float, t: Array) -> Array:
     stages = ((_uniform, until(FAR)), (_series, until(TINY)), (_logistic, np.full_like(t, np.inf)))
     for solution, end in stages:
         span = np.minimum(t, end) - passed
-        moves = span > 0.0
+        moves = (span > 0.0) & (P > TINY_SQUARE)
         P[moves] = solution(P[moves], D[moves], r[moves], decay, span[moves])
         D, passed = D * np.exp(-2.0 * decay * np.maximum(span, 0.0)), np.maximum(passed, np.minimum(t, end))
     return P
 
 
 def _logistic(P: Array, D: Array, r: Array, decay: float, t: Array) -> Array:
-    with np.errstate(over="ignore", under="ignore"):
-        return P / (np.exp(-2.0 * r * t) + 0.5 * P * t * scipy.special.exprel(-2.0 * r * t))
+    still = r == 0.0
+    reach = np.where(still, t, -np.expm1(-2.0 * r * t) / np.where(still, 1.0, 2.0 * r))
+    return P / (np.exp(-2.0 * r * t) + 0.5 * P * reach)
 
 
 def _mean(P: Array, first: tuple[Array, Array], last: tuple[Array, Array], log_growth: Array) -> Array:
@@ -88,8 +90,7 @@ def _sums(size: Array, p: Array, sign: float) -> tuple[Array, Array]:
 
 
 def _uniform(P: Array, D: Array, r: Array, decay: float, t: Array) -> Array:
-    with np.errstate(under="ignore"):
-        ends = D, D * np.exp(-2.0 * decay * t)
+    ends = D, D * np.exp(-2.0 * decay * t)
     pairs, quotients, speeds = [], [], []
     for now in ends:
         mu = np.hypot(r, now / 2.0)  # 2 l sqrt(nu^2 + z^2)
@@ -101,12 +102,13 @@ def _uniform(P: Array, D: Array, r: Array, decay: float, t: Array) -> Array:
         quotients.append(np.log(U / u))
         speeds.append(mu)
     # the integral of mu over the time
-    swing = (D / 2.0) ** 2 * 2.0 * t * scipy.special.exprel(-4.0 * decay * t) / (speeds[0] + speeds[1])
+    swing = (D / 2.0) ** 2 * (2.0 * t * scipy.special.exprel(-4.0 * decay * t)) / (speeds[0] + speeds[1])
     shift = swing / (r + speeds[1])
-    y = 2.0 * decay * shift
     with np.errstate(invalid="ignore", divide="ignore"):
+        y = 2.0 * decay * shift
         turned = shift * np.where(y > 0.0, np.log1p(y) / y, 1.0)
-    return _mean(P, *pairs, 2.0 * (swing + r * (t - turned)) + quotients[1] - quotients[0])
+        growth = 2.0 * (swing + r * (t - turned)) + quotients[1] - quotients[0]
+    return _mean(P, *pairs, np.where(np.isfinite(swing), growth, np.inf))
 
 
 # -- moderate order and argument --------------------------------------------------------------------------------------

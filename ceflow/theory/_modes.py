@@ -12,7 +12,8 @@ from .._checks import checked_array, checked_number
 from ._arguments import SMALLEST
 from ._bessel import advance
 
-LARGEST = 1e100  # of numbers that are squared
+LARGEST = 1e100  # of numbers that are squared ...
+HIGHEST = 1e60  # ... twice
 
 
 class Mode(NamedTuple):
@@ -47,7 +48,7 @@ def mode(t: ArrayLike, *, sigma: ArrayLike, a: ArrayLike, b: ArrayLike, weight_d
     sigma : array
         Singular value of the targets, positive.
     a, b : arrays
-        Layers at t = 0, of any sign and up to 1e100 in size.
+        Layers at t = 0, of any sign and up to 1e60 in size; sums below 1e-150 count as 0.
     weight_decay : float
         l >= 0, of both layers; no closed form is known for two decays.
 
@@ -68,13 +69,13 @@ def mode(t: ArrayLike, *, sigma: ArrayLike, a: ArrayLike, b: ArrayLike, weight_d
     [ceflow].
     """
     t, sigma = checked_array("t", t, 0.0), checked_array("sigma", sigma, SMALLEST, LARGEST)
-    a, b = (checked_array(name, value, -LARGEST, LARGEST) for name, value in (("a", a), ("b", b)))
+    a, b = (checked_array(name, value, -HIGHEST, HIGHEST) for name, value in (("a", a), ("b", b)))
     decay = checked_number("weight_decay", weight_decay, 0.0, LARGEST)
     t, sigma, a, b = np.broadcast_arrays(t, sigma, a, b)
     shape = t.shape
     t, sigma, a, b = (np.array(value, float).ravel() for value in (t, sigma, a, b))
     p, m = a + b, a - b
-    with np.errstate(under="ignore"):
+    with np.errstate(over="ignore", under="ignore"):  # exponents, to inf and 0
         faded = p * m * np.exp(-2.0 * decay * t)
         swap = p == 0.0  # a = -b: the other of the two sums moves, and stays alone
         P = np.where(swap, m, p) ** 2
