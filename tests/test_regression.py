@@ -87,17 +87,19 @@ def test_the_minimum_is_critical_and_its_value_is_said(decays):
 
 
 def test_columns_of_a_root_are_no_minimum_between_the_eigenvalues():
-    """Theorem 4.1 of arXiv:2409.04180 as it is written, and with the root of the positive part."""
+    """Theorem 4.1 of arXiv:2409.04180 as it is written, with the real part of the root."""
     lW, lH = 0.9, 0.4
-    root = scipy.linalg.sqrtm(scipy.linalg.sqrtm(SIGMA) - math.sqrt(lW * lH) * np.eye(N))
+    basis = np.linalg.qr(np.random.default_rng(0).standard_normal((N, N)))[0]
+    Sigma = (basis * EIGENVALUES) @ basis.T
+    root = scipy.linalg.sqrtm(scipy.linalg.sqrtm(Sigma) - math.sqrt(lW * lH) * np.eye(N))
     assert np.abs(root.imag).max() > 0.1
-    found = regression.minimum(Y, (lW, lH), width=N)
-    positive = BASIS * np.sqrt(np.maximum(np.sqrt(EIGENVALUES) - math.sqrt(lW * lH), 0.0)) @ BASIS.T
-    for candidate in (root.real, positive):
-        W = (lH / lW) ** 0.25 * np.where(np.arange(N) < 2, candidate, 0.0)
-        H = math.sqrt(lW / lH) * W.T @ np.linalg.inv(scipy.linalg.sqrtm(SIGMA)) @ (Y - Y.mean(axis=1, keepdims=True))
-        value, gradient = loss_and_gradient(W, H, Y.mean(axis=1), lW, lH)
-        assert value > found.objective + 0.02 and np.abs(gradient[0]).max() > 0.01
+    W = (lH / lW) ** 0.25 * np.where(np.arange(N) < 2, root.real, 0.0)
+    F = math.sqrt(lW / lH) * W.T @ np.linalg.inv(scipy.linalg.sqrtm(Sigma))  # times the centred targets
+    rest = np.eye(N) - W @ F
+    value = 0.5 * (np.trace(rest @ Sigma @ rest.T) + lW * (W**2).sum() + lH * np.trace(F @ Sigma @ F.T))
+    gradient = -rest @ Sigma @ F.T + lW * W
+    assert value == pytest.approx(1.3640, abs=1e-4) and np.abs(gradient).max() > 0.01
+    assert regression.minimum(Y, (lW, lH)).objective == pytest.approx(1.0405, abs=1e-4)
 
 
 def test_without_decay_the_minimum_is_that_of_vanishing_decay():

@@ -1,7 +1,7 @@
 """Regression on two linear layers with decay: the global minimum, and exact solutions of the flow.
 
 The model of "The Prevalence of Neural Collapse in Neural Multivariate Regression" (arXiv:2409.04180): targets Y (n, M)
-of mean ybar and covariance Sigma, features H (d, M), a linear layer W (n, d) with bias b, and
+of mean ybar and covariance Sigma, features H (d, M), a linear layer W (n, d) with bias b, and ::
 
     L = |W H + b 1^T - Y|^2 / (2 M) + lH / (2 M) |H|^2 + lW / 2 |W|^2.
 
