@@ -1,11 +1,12 @@
 """ceflow: cross-entropy gradient flow on unconstrained features models, exactly where symmetry allows it."""
 
 from . import _methods as _methods  # certificate() of trajectories, plot() of comparisons
-from . import collapse, losses, lyapunov, symmetry, theory
+from . import collapse, losses, lyapunov, symmetry, terms, theory
 from ._compare import Comparison, compare
 from ._events import Event, collapsed, event
 from ._integrate import integrate, resume
 from .flow import MatrixFlow, Objective, RegressionFlow, SpectralFlow, random_init
+from .flow.centres import Centres
 from .io import load
 from .solve import Outcome
 from .symmetry import (
@@ -30,6 +31,7 @@ from .trajectory import Trajectory
 __version__ = "0.1.0"
 
 __all__ = [
+    "Centres",
     "Certificate",
     "Comparison",
     "Event",
@@ -67,6 +69,7 @@ __all__ = [
     "subsets",
     "symmetry",
     "symmetry_of",
+    "terms",
     "theory",
     "trivial",
 ]

@@ -36,6 +36,10 @@ NAMES = (
     "contraction",
     "decay_equilibrium",
     "regression",
+    "error_exponents",
+    "centres",
+    "seli",
+    "minority_collapse",
 )
 
 

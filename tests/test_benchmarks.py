@@ -5,7 +5,7 @@ import json
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import _peers, _report, trajectories
+from benchmarks import _peers, _report, imbalance, trajectories
 from benchmarks._problem import Problem
 
 
@@ -71,3 +71,10 @@ def test_unknown_names_are_refused(capsys):
     with pytest.raises(SystemExit):
         command.main(["nothing"])
     assert "nothing" in capsys.readouterr().err
+
+
+def test_imbalance_is_the_same_path_in_fewer_numbers(capsys):
+    assert command.main(["imbalance", "--quick"]) == 0
+    assert "full matrices" in capsys.readouterr().out
+    groups, matrices = imbalance.measure(20, quick=True).rows
+    assert groups[1] < matrices[1] and matrices[-1] < 1e-7

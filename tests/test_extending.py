@@ -1,4 +1,4 @@
-"""A loss, a scheme and a tableau are one file each: each is added to a copy of the package, which then runs it."""
+"""A loss, a scheme, a tableau, a term are one file each: each is added to a copy of the package, which then runs it."""
 
 import os
 import shutil
@@ -158,14 +158,54 @@ assert cf.resume(run, 1e5).success and run.certificate().passed
 """
 
 
+# The distance of W from the transposed features, for one column a class.
+TERM = '''
+"""Distance of the classifier from the transposed features."""
+
+from dataclasses import dataclass
+
+from ._term import Term
+
+
+@dataclass(frozen=True)
+class Duality(Term):
+    strength: float = 1.0
+
+    name = "duality"
+    words = "strength/2 |W - X^T|^2"
+
+    def constants(self, rows, labels, samples):
+        return ()
+
+    def value(self, W, X, xp=None):
+        return 0.5 * self.strength * ((W - X.swapaxes(-1, -2)) ** 2).sum(-1).sum(-1)
+
+    def gradient(self, W, X, xp=None):
+        apart = self.strength * (W - X.swapaxes(-1, -2))
+        return apart, -apart.swapaxes(-1, -2)
+'''
+USE_TERM = """
+import numpy as np, ceflow as cf
+flow = cf.MatrixFlow(terms=(cf.terms.as_term({"name": "duality", "strength": 0.5}),), reduction="sum")
+W, H = cf.random_init(classes=4, width=5, scale=1.0)
+run = cf.integrate(flow, (W, H), 4.0)
+assert run.certificate().passed, str(run.certificate())
+# minus strength 2 (W - H^T) beside what the loss does
+assert np.linalg.norm(run.W[-1] - run.H[-1].T) < 0.2 * np.linalg.norm(W - H.T)
+run.save("run.npz")
+assert cf.load("run.npz").flow.objective == flow.objective and "duality" in cf.terms.TERMS
+"""
+
+
 @pytest.mark.parametrize(
     ("file", "source", "use"),
     [
         ("losses/_polynomial.py", LOSS, USE_LOSS),
         ("symmetry/_rook.py", SCHEME, USE_SCHEME),
         ("solve/tableaus/bs3.py", TABLEAU, USE_TABLEAU),
+        ("terms/_duality.py", TERM, USE_TERM),
     ],
-    ids=["loss", "scheme", "tableau"],
+    ids=["loss", "scheme", "tableau", "term"],
 )
 def test_one_file_is_all_it_takes(file, source, use, tmp_path):
     shutil.copytree(PACKAGE, tmp_path / "ceflow", ignore=shutil.ignore_patterns("__pycache__"))

@@ -22,7 +22,7 @@ LAYERS = [
     ("_checks", "_tolerances", "_arrays", "kernels"),
     ("_field",),
     ("symmetry",),
-    ("losses",),
+    ("losses", "terms"),
     ("network",),
     ("lyapunov", "theory"),
     ("collapse",),

@@ -6,7 +6,9 @@ import mpmath
 import numpy as np
 import pytest
 from reference import balanced_flow
+from scipy.integrate import solve_ivp
 from scipy.optimize import brentq
+from scipy.special import softmax
 from test_solve import Circle
 
 import ceflow as cf
@@ -203,3 +205,47 @@ def test_implicit_steps_have_their_order():
         middles.append(np.abs(found[0] - exact[0]).max())
         ends.append(np.abs(found[1] - exact[1]).max())
     assert np.log2(ends[0] / ends[1]) > 12.0 and 7.0 < np.log2(middles[0] / middles[1]) < 9.5
+
+
+# -- full matrices -----------------------------------------------------------------------------------------------------
+
+
+def in_log_time(W, H, log_t, log_begin=-8.0):
+    """Singular value of the logits of layers of width 1 at the log times, by SciPy's Radau in log t."""
+    classes = len(W)
+
+    def velocity(x, y):
+        w, h = y[:classes], y[classes:]
+        G = np.eye(classes) - softmax(np.outer(w, h), axis=0)
+        return np.exp(x) / classes * np.concatenate([G @ h, w @ G])
+
+    y = np.concatenate([W.ravel(), H.ravel()])
+    begin = y + np.exp(log_begin) * velocity(0.0, y)
+    found = solve_ivp(
+        velocity, (log_begin, log_t[-1]), begin, "Radau", log_t, rtol=1e-10, atol=1e-12 * np.abs(y).max()
+    )
+    w, h = found.y[:classes], found.y[classes:]
+    return np.sqrt((w**2).sum(axis=0) * (h**2).sum(axis=0))
+
+
+@pytest.mark.parametrize(("scale", "rtol"), [(1e-2, 1e-6), (1e-2, 1e-9), (1.0, 1e-6), (10.0, 1e-6)])
+def test_layers_of_width_one(scale, rtol):
+    """The classes in the middle of a line are never fitted: forces of size 1 cancel, and the flow is stiff for ever."""
+    W, H = cf.random_init(classes=4, width=1, scale=scale, rng=0)
+    run = cf.integrate(cf.MatrixFlow(), (W, H), log_t_end=20.0, rtol=rtol)
+    assert run.success and run.nsteps < 300
+    log_t = np.array([2.0, 6.0, 12.0])
+    here = run.at(log_t=log_t).singular_values[:, 0]
+    np.testing.assert_allclose(here, in_log_time(W, H, log_t), rtol=10 * rtol + 2e-7)
+    imbalance = run.W[-1].T @ run.W[-1] - run.H[-1] @ run.H[-1].T
+    assert abs(imbalance - (W.T @ W - H @ H.T)).item() < 10 * rtol * (run.W[-1] ** 2).sum()
+
+
+def test_large_random_layers():
+    """Logits of 1e7: the softmax is a step, and the path slides along the places where two classes tie."""
+    W, H = cf.random_init(classes=3, width=3, scale=2e3, rng=0)
+    run = cf.integrate(cf.MatrixFlow(), (W, H), log_t_end=5.0, rtol=1e-6)
+    assert run.success and run.nsteps < 500
+    imbalance = run.W[-1].T @ run.W[-1] - run.H[-1] @ run.H[-1].T
+    assert np.abs(imbalance - (W.T @ W - H @ H.T)).max() < 1e-5 * (run.W[-1] ** 2).sum()
+    assert run.loss[-1] < 1e-2 * run.loss[0]

@@ -24,6 +24,7 @@ class FullView(View):
         super().__init__(run, run.classes)
         self.objective = run.flow.objective
         self.network = NetworkDefinition(self.objective, self.classes)
+        self.terms = run.terms if self.objective.terms else None
         self.unit = -math.log(self.network.average)
         self.decay = float(max(self.network.decays))
         self.fading = float(self.network.decays[0])
@@ -36,6 +37,8 @@ class FullView(View):
             self.why_not_cross_entropy = "proved for cross-entropy without further options only"
 
     def _why_no_law(self) -> str:
+        if self.terms is not None:
+            return "terms are no functions of the logits"
         if self.network.activation != "linear":
             return "there is an activation between layers"
         if not all(self.network.moves[: self.depth]):
@@ -75,7 +78,7 @@ class FullView(View):
     def states(self, rows: Any) -> States:
         w, n = self.layers(rows), len(rows)
         parts, size = self.factors(w), self.size(w)
-        pull = self.network.pull(parts)
+        pull = self.network.pull(parts, None if self.terms is None else self._push)
         decay = np.exp(-pull.log_scale)[:, None] if self.decay else 0.0
         s = self.product(w)
         seen = float(np.max(self.objective.logit_scale)) * s[:, 0]
@@ -84,19 +87,61 @@ class FullView(View):
             log_t=rows.log_t,
             w=w,
             velocity=flat(pull.velocities, n) - self.decays * decay * w,
-            rate=np.linalg.norm(flat(pull.gross, n), axis=1)[:, None] / size + self.decay * decay,
+            rate=np.linalg.norm(flat(pull.gross, n), axis=1)[:, None] / size
+            + self.decay * decay
+            + self._reaction(parts) * np.exp(-pull.log_scale)[:, None],
             log_scale=pull.log_scale,
             size=size,
             singular_values=s,
             largest=seen,
             reach=np.sqrt((s**2).sum(axis=1) * heaviest * np.exp(self.unit)),
-            log_objective=np.logaddexp(pull.log_loss, np.log(self.network.penalty(parts))),
+            log_objective=np.logaddexp(pull.log_loss, np.log(self.network.penalty(parts) + self._value(parts))),
             log_loss=pull.log_loss,
             least_force=np.full(n, np.nan),
             log_odds=np.full(n, np.nan),
         )
 
     states_as_reported = states
+
+    # -- terms, which have no definition but their own -----------------------------------------------------------------
+
+    def _push(self, W: NDArray, X: NDArray) -> list[NDArray]:
+        return [-part for part in self.terms.gradients_of_others(W, X)]
+
+    def _value(self, parts: list[NDArray]) -> NDArray | float:
+        return 0.0 if self.terms is None else self.terms.values_of_others(parts[0], self.network.features(parts))
+
+    def _directions(self, parts: list[NDArray], size: float) -> tuple[list[NDArray], list[NDArray]]:
+        """W with its features (n, ...), and changes of them in some direction, of a relative size."""
+        here, rng = [parts[0], self.network.features(parts)], np.random.default_rng(0)
+        ways = [rng.standard_normal(part.shape[1:]) for part in here]
+        unit = [size / np.sqrt(np.prod(way.shape)) * np.linalg.norm(part, axis=(1, 2))[:, None, None] * way
+                for part, way in zip(here, ways, strict=True)]  # fmt: skip
+        return here, unit
+
+    def _reaction(self, parts: list[NDArray]) -> NDArray | float:
+        """(n, 1) how fast the push of terms reacts to a relative change."""
+        if self.terms is None:
+            return 0.0
+        here, way = self._directions(parts, 1e-6)
+        there = [part + step for part, step in zip(here, way, strict=True)]
+        change = [b - a for a, b in zip(self._push(*here), self._push(*there), strict=True)]
+        size = sum((part**2).sum(axis=(1, 2)) for part in here)
+        return np.sqrt(sum((part**2).sum(axis=(1, 2)) for part in change) / size)[:, None] * 1e6
+
+    def slope_error(self, rows: Any) -> NDArray:
+        """(n,) how far slopes of the terms' values are from their gradients, relative."""
+        here, way = self._directions(self.factors(self.layers(rows)), 1e-5)
+        ahead, behind = (
+            self.terms.values_of_others(*(part + sign * step for part, step in zip(here, way, strict=True)))
+            for sign in (1.0, -1.0)
+        )
+        gradient = self.terms.gradients_of_others(*here)
+        slope, gross = (
+            sum(function(part * step).sum(axis=(1, 2)) for part, step in zip(gradient, way, strict=True))
+            for function in (np.asarray, np.abs)
+        )
+        return np.abs(0.5 * (ahead - behind) - slope) / (gross + 1e-5 * np.abs(ahead))
 
     def product(self, w: NDArray) -> NDArray:
         """(n, K) singular values of the logits, 0 where there are no more columns."""

@@ -59,11 +59,14 @@ class View(ABC):
     why_no_law, why_no_product : str
         Why there is no such thing; why the singular values are not those that layers make. Empty if there is, and if
         they are.
+    terms : Terms or None
+        What the run descends beside loss and decay, by the run's own functions.
     definition : SchemeByDefinition or None
         Of the scheme, if the run has one.
     """
 
     eps = EPS
+    terms: Any = None
     numbers: int
     law: str | None
     why_no_law = why_no_product = ""

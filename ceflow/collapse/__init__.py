@@ -1,7 +1,13 @@
 """Neural-collapse measures of a state, and KKT points of the margin problem, on plain arrays."""
 
+from ._accuracy import GaussianAccuracy, gaussian_accuracy
+from ._alignment import Alignment, alignment, project, slerp
+from ._exponents import ErrorExponents, error_exponents
 from ._margin_kkt import MarginKKT, margin_kkt
 from ._measures import Measures, measures
 from ._regression import RegressionMeasures, regression
 
-__all__ = ["MarginKKT", "Measures", "RegressionMeasures", "margin_kkt", "measures", "regression"]
+__all__ = ["MarginKKT", "Measures", "margin_kkt", "measures"]
+__all__ += ["Alignment", "ErrorExponents", "GaussianAccuracy", "alignment", "error_exponents", "gaussian_accuracy"]
+__all__ += ["project", "slerp"]
+__all__ += ["RegressionMeasures", "regression"]

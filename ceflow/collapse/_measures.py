@@ -17,8 +17,8 @@ import scipy
 from numpy.typing import ArrayLike, NDArray
 
 from .._arrays import svd
-from .._checks import checked_array, checked_choice
-from ._state import LIMIT, checked_bias, checked_labels, inverse, norm, scaled, scales_of_logits, transposed, unit
+from .._checks import checked_choice
+from ._state import checked_bias, checked_state, inverse, norm, scaled, scales_of_logits, transposed, unit
 
 
 class Measures(NamedTuple):
@@ -115,11 +115,8 @@ def measures(
     Class means have equal weight in S_B, samples in S_W, whatever the sizes of the classes. Where logits or distances
     tie, the lowest class counts for `nc4`.
     """
-    W, H = (checked_array(name, values, -LIMIT, LIMIT) for name, values in (("W", W), ("H", H)))
-    if W.ndim < 2 or H.ndim < 2 or W.shape[-2] < 2 or (*W.shape[:-2], W.shape[-1]) != H.shape[:-1] or 0 in W.shape:
-        raise ValueError(f"W must be (..., K, d) with K >= 2, d >= 1 and H (..., d, n), got {W.shape} and {H.shape}")
+    W, H, labels = checked_state(W, H, labels)
     classes = W.shape[-2]
-    labels = checked_labels(labels, classes, H.shape[-1])
     bias = None if bias is None else checked_bias(bias, W.shape[:-1])
     checked_choice("centring", centring, ("class-means", "samples"))
     W, scale_W = scaled(W)

@@ -28,6 +28,20 @@ def checked_labels(labels: ArrayLike | None, classes: int, samples: int) -> NDAr
     return labels.astype(np.int64)
 
 
+def checked_state(W: ArrayLike, H: ArrayLike, labels: ArrayLike | None) -> tuple[NDArray, NDArray, NDArray[np.int64]]:
+    """W (..., K, d), H (..., d, n) and the labels (n,), if they fit together; else a TypeError or a ValueError."""
+    W, H = (checked_array(name, values, -LIMIT, LIMIT) for name, values in (("W", W), ("H", H)))
+    if W.ndim < 2 or H.ndim < 2 or W.shape[-2] < 2 or (*W.shape[:-2], W.shape[-1]) != H.shape[:-1] or 0 in W.shape:
+        raise ValueError(f"W must be (..., K, d) with K >= 2, d >= 1 and H (..., d, n), got {W.shape} and {H.shape}")
+    return W, H, checked_labels(labels, W.shape[-2], H.shape[-1])
+
+
+def class_means(H: NDArray[np.float64], labels: NDArray[np.int64], classes: int) -> NDArray[np.float64]:
+    """(..., K, d) means of the columns of each class."""
+    one_hot = labels[:, None] == np.arange(classes)
+    return transposed(H @ (one_hot / one_hot.sum(axis=0)))
+
+
 def checked_bias(bias: ArrayLike, lead: tuple[int, ...]) -> NDArray[np.float64]:
     bias = checked_array("bias", bias, -LIMIT, LIMIT)
     if bias.shape not in (lead, lead[-1:]):

@@ -66,6 +66,8 @@ class BlockFlow(BlockSizes, Flow):
             raise ValueError("labels tell samples of a class apart: use a MatrixFlow; here a column stands for a class")
         if given.kernel is not None:
             raise ValueError("kernel needs a MatrixFlow")
+        if given.terms:
+            raise ValueError("terms are functions of the layers, which blocks do not have: use a MatrixFlow")
         for name in ("samples", "weights", "logit_adjustment", "logit_scale"):
             value = getattr(given, name)
             if isinstance(value, tuple) and len(value) != fibres:

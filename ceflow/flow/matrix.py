@@ -10,11 +10,13 @@ from numpy.typing import ArrayLike
 from .._arrays import Arrays
 from .._checks import checked_array, checked_choice, checked_integer, checked_number
 from ..losses import Loss
-from ..network.factors import check_factors, check_sizes
+from ..network.factors import check_factors, check_sizes, inputs
+from ..terms import Term
 from ._flow import Flow
 from .matrix_field import MatrixField
 from .objective import Objective
 from .rest import Rest
+from .terms import Terms
 
 BACKENDS = ("numpy", "torch")
 DTYPES = ("float64", "float32")
@@ -37,7 +39,7 @@ class MatrixFlow(Flow):
         in PyTorch (they are off by default) about 1e-3: then a flow in float32 refuses to run.
     loss, depth, reduction, samples, labels, weights, logit_adjustment, logit_scale, weight_decay, bias, bias_decay
         See `Objective`; depth is an integer. A flow of L layers starts from L factors whose product is the logits.
-    frozen, targets, kernel, activation
+    frozen, targets, kernel, activation, terms
         See `Objective` too.
 
     Raises
@@ -82,12 +84,13 @@ class MatrixFlow(Flow):
         targets: str | ArrayLike = "centred",
         kernel: ArrayLike | None = None,
         activation: str = "linear",
+        terms: tuple[Term, ...] = (),
     ) -> None:
         checked_choice("backend", backend, BACKENDS)
         checked_choice("dtype", dtype, DTYPES)
         objective = Objective(
             loss, checked_integer("depth", depth, 2, 1000), reduction, samples, labels, weights, logit_adjustment,
-            logit_scale, weight_decay, bias, bias_decay, frozen, targets, kernel, activation,
+            logit_scale, weight_decay, bias, bias_decay, frozen, targets, kernel, activation, terms,
         )  # fmt: skip
         super().__init__(objective)
         self.backend, self.dtype = backend, dtype
@@ -141,6 +144,7 @@ class MatrixFlow(Flow):
             raise ValueError(f"targets are those of a batch of {batch[0]} starts, got W of shape {factors[0].shape}")
         if objective.kernel is not None:
             self._check_range(factors[-1])
+        Terms(objective, factors[0].shape[-2]).check_start(factors[0], inputs(factors, objective.act)[0][0])
         if not objective.bias:
             return tuple(factors)
         shape = factors[0].shape[:-1]

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 class MatrixField:
     """The vector field of the full flow: all factors, and the bias as a factor (K, 1), in one flat array y.
 
-    The clock is that of relative speed |dy| / |y|.
+    The clock is that of relative speed |dy| / |y|, and of the relative speed which the residual would give to layers of
+    even singular values: where forces cancel, as in layers that are too narrow to collapse, it runs like time.
 
     Factors of a batch share the clock and the time: the clock is the root mean square of their relative speeds, and the
     tolerance holds for each by itself.
@@ -37,7 +38,7 @@ class MatrixField:
         decays = (*objective.decays, objective.decay_of_bias)[: len(shapes)]
         self.decays = tuple(decay * math.exp(self.log_unit) for decay in decays)
         self.decay, self.counterforce = max(self.decays), self.terms.counterforce
-        self.has_equilibria = self.counterforce > 0.0 or self.decay > 0.0
+        self.has_equilibria = self.counterforce > 0.0 or self.decay > 0.0 or any(term.rests for term in objective.terms)
         self.samples = self.kernel = None
         if np.any(self.terms.samples != 1.0):
             self.samples = self.arrays.asarray(self.terms.samples)
@@ -47,7 +48,7 @@ class MatrixField:
         self.ends = np.cumsum([math.prod(shape) for shape in shapes])
         self.batch = batch = shapes[0][:-2]
         widths = [min(shape[-2:]) for shape in shapes[: self.depth]]
-        self.rank = self.depth * min(max(self.classes - 1, 1), *widths)
+        self.rank = min(max(self.classes - 1, 1), *widths)
         self.tiny = 1e-300 if flow.dtype == "float64" else 1e-36
         self.logits = self.arrays.zeros(*batch, self.classes, shapes[self.depth - 1][-1])
 
@@ -62,25 +63,30 @@ class MatrixField:
 
     def squares(self, y):
         """Squared Frobenius norm of a flat state, one for each member of the batch."""
-        if len(self.shapes[0]) == 2:
-            return self.xp.dot(y, y)
-        return sum(self.xp.einsum("...ij,...ij->...", part, part) for part in self.parts(y))
+        return self.xp.dot(y, y) if not self.batch else sum(map(self.square, self.parts(y)))
+
+    def square(self, matrix):
+        """Squared Frobenius norm of a matrix, one for each member of the batch."""
+        return self.xp.einsum("...ij,...ij->...", matrix, matrix)
 
     def rates(self, y, dy):
         xp, parts = self.xp, self.parts(y)
-        log_scale, a = self.pull_back(parts, self.parts(dy))
+        log_scale, a, rate = self.pull_back(parts, self.parts(dy))
         size = self.squares(y)
         inverse = 1.0 / xp.clip(size, self.tiny, None)
-        decay = 0.0
+        force, decay = xp.sqrt(self.square(self.logits) / self.rank), 0.0
         if self.decay > 0.0:
             high = xp.clip(log_scale, math.log(self.decay), None)
             dy *= xp.exp(log_scale - high)
+            force = force * xp.exp(log_scale - high)
             decay, log_scale = self.decay * xp.exp(-high), high
-        activity = xp.sqrt(self.squares(dy) * inverse) + decay
+        # what the residual would do, and its constant part, from the mean square of the layers' singular values
+        gain = (size / (self.depth * self.rank)) ** (self.depth / 2 - 1)
         if self.counterforce > 0.0:
-            # what the constant part of the residual would do, from the mean square of the layers' singular values
-            gain = (size / self.rank) ** (self.depth / 2 - 1)
-            activity = activity + self.counterforce * gain * xp.exp(-log_scale)
+            force = force + self.counterforce * xp.exp(-log_scale)
+        activity = xp.sqrt(self.squares(dy) * inverse) + decay + gain * force
+        if self.terms.others:
+            activity = activity + rate * xp.exp(self.log_unit - log_scale)
         if self.decay > 0.0:
             for share, part, velocity in zip(self.decays, parts, self.parts(dy), strict=True):
                 if share > 0.0:
@@ -92,18 +98,25 @@ class MatrixField:
         return self.log_unit - log_scale - xp.log(speed), a
 
     def pull_back(self, parts: list, velocities: list):
-        """Writes the velocities without decay, over the exponential of what is returned first; see `Terms.residual`."""
+        """Writes the velocities without decay, over the exponential of what is returned first; see `Terms.residual`.
+        Returned last is how fast terms come to rest."""
         xp, factors, last = self.xp, parts[: self.depth], velocities[self.depth - 1]
         after, before, _ = inputs(factors, self.act, xp, self.logits)
         if len(parts) > self.depth:
             self.logits += parts[-1]
         log_scale, a = self.terms.residual(self.logits)
-        back = self.logits  # (product of the first factors)' G
+        back, rate, push = self.logits, 0.0, None  # (product of the first factors)' G
+        if self.terms.others:
+            rate = self.terms.rate_of_others(factors[0], after[0])
+            log_scale, push = self._push(factors[0], after[0], log_scale)
         if len(parts) > self.depth:
             velocities[-1][...] = back.sum(-1)[..., None]
         for i, rest in enumerate(after):
             xp.matmul(back, rest.swapaxes(-1, -2), out=velocities[i])
             back = xp.matmul(factors[i].swapaxes(-1, -2), back, out=last if i + 2 == self.depth else None)
+            if i == 0 and push is not None:
+                velocities[0] += push[0]
+                back += push[1]
             if not self.linear:
                 back *= self.act.slope(before[i], xp)
         if self.samples is not None:  # of which a column of H stands for one
@@ -112,7 +125,17 @@ class MatrixField:
             last[...] = xp.matmul(last, self.kernel)
         for frozen in self.frozen:
             velocities[-1 if frozen == "b" else frozen][...] = 0.0
-        return log_scale, a
+        return log_scale, a, rate
+
+    def _push(self, W, X, log_scale):
+        """Minus the gradients of terms in the classifier and its features, over the exponential of what is returned
+        first; that of the residual is brought to it, so that neither overflows."""
+        xp, found = self.xp, self.terms.gradients_of_others(W, X)
+        largest = sum((part * part).sum() for part in found)
+        high = xp.maximum(log_scale, self.log_unit + 0.5 * xp.log(xp.clip(largest, self.tiny, None)))
+        self.logits *= xp.exp(log_scale - high)
+        unit = -xp.exp(self.log_unit - high)
+        return high, [unit * part for part in found]
 
     def combine(self, y, h: float, w: np.ndarray, k, n: int, out) -> None:
         self.xp.matmul(k[:n].T, self.arrays.constant(w[:n]), out=out)

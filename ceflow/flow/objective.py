@@ -13,6 +13,7 @@ import numpy as np
 from .._checks import LIMIT, checked_array, checked_choice, checked_integer, checked_number
 from ..losses import CrossEntropy, Loss, SquaredError, as_loss, from_spec
 from ..network.activation import Activation, parse
+from ..terms import Term, as_term
 
 MOST_SAMPLES = 10**15  # of a class: their number is exact as a float
 TARGETS = ("centred", "one-hot")
@@ -25,7 +26,7 @@ class Objective:
 
     With N samples in all, the sample i of class y_i and logits z_i, the flow descends ::
 
-        sum_i o_i loss(scale * z_i + adjustment; y_i) + sum_l (decay_l / 2) |W_l|^2 + (bias_decay / 2) |b|^2
+        sum_i o_i loss(scale * z_i + adjustment; y_i) + sum_l (decay_l / 2) |W_l|^2 + (bias_decay / 2) |b|^2 + terms
 
     where o_i is the weight of the sample over N ("mean") or the weight ("sum"), and ``|H|^2``, of the last layer, is a
     sum over all N samples. Samples of a class that start equal stay equal, so one column h_c of H stands for n_c of
@@ -47,7 +48,8 @@ class Objective:
         The classes of the columns of H, where H has one column for each sample; not together with `samples`. When left
         out, H has one column for each class.
     weights : float or tuple of floats
-        Weight of each sample of a class, or, with `labels`, of each sample. A sample of weight 0 is not trained.
+        Weight of each sample of a class, or, with `labels`, of each sample. A sample of weight 0 is not trained. All
+        may be 0 beside `terms`, with the squared error: then these are all there is.
     logit_adjustment, logit_scale : float or tuple of floats
         Per class: added to that row of the logits before the loss sees them (Menon et al., arXiv:2007.07314), and
         multiplied to it before that (> 0; both: the VS-loss of Kini et al., arXiv:2103.01550). Margins and accuracy are
@@ -68,6 +70,9 @@ class Objective:
         above; no kernel is the identity.
     activation : str
         Between layers: "linear", "relu" or "softplus:BETA". The features that W sees are those of H after it.
+    terms : tuple of Term
+        What is added to the loss beside decay, functions of the layers made by `ceflow.terms`; only of full matrices.
+        Neither the reduction nor weights touch them.
 
     Raises
     ------
@@ -90,6 +95,7 @@ class Objective:
     targets: Any = "centred"
     kernel: Any = None
     activation: str = "linear"
+    terms: tuple[Term, ...] = ()
 
     def __post_init__(self) -> None:
         set_ = functools.partial(object.__setattr__, self)
@@ -103,8 +109,11 @@ class Objective:
         if isinstance(self.labels, int):
             raise TypeError("labels must be the classes of all samples, got one integer")
         set_("weights", _numbers("weights", 1.0 if self.weights is None else self.weights, 0.0, 1e15))
-        if not np.any(self.weights):
-            raise ValueError("weights must not all be 0: nothing would be trained")
+        if isinstance(self.terms, (Term, Mapping, str)):
+            raise TypeError(f"terms must be a tuple of those made by ceflow.terms, got {type(self.terms).__name__}")
+        set_("terms", tuple(map(as_term, self.terms)))
+        if not np.any(self.weights) and not (self.terms and isinstance(self.loss, SquaredError)):
+            raise ValueError("weights must not all be 0, unless terms go with the squared error: nothing would move")
         set_("logit_adjustment", _numbers("logit_adjustment", self.logit_adjustment, -1e6, 1e6))
         set_("logit_scale", _numbers("logit_scale", self.logit_scale, 1e-6, 1e6))
         set_("weight_decay", _numbers("weight_decay", self.weight_decay, 0.0, LIMIT))
@@ -259,6 +268,7 @@ class Objective:
             value = getattr(self, field.name)
             value = value.tolist() if isinstance(value, np.ndarray) else value
             value = list(value) if isinstance(value, tuple) else value
+            value = [term.spec for term in value] if field.name == "terms" else value
             usual = list(field.default) if isinstance(field.default, tuple) else field.default
             if field.name in _ALWAYS or value != usual:
                 found[field.name] = value
@@ -282,7 +292,8 @@ class Objective:
     def text(self) -> str:
         """The options as a repr of a flow shows them."""
         decay = f", weight_decay={_short(self.weight_decay)}" if self.weight_decay else ""
-        rest = "".join(f", {name}={_short(value)}" for name, value in self.spec.items() if name not in _ALWAYS)
+        spec = self.spec | ({"terms": self.terms} if self.terms else {})
+        rest = "".join(f", {name}={_short(value)}" for name, value in spec.items() if name not in _ALWAYS)
         return f", loss={str(self.loss)!r}, depth={self.depth}, reduction={self.reduction!r}{decay}{rest}"
 
     def __repr__(self) -> str:
@@ -295,7 +306,7 @@ def _short(value: Any) -> str:
             rows = f"{len(value)} rows" if isinstance(value[0], list) else f"{len(value)} values"
             return f"<{rows}>"
         return f"({', '.join(map(_short, value))}{',' if len(value) == 1 else ''})"
-    return f"{value:g}" if isinstance(value, float) else repr(value)
+    return f"{value:g}" if isinstance(value, float) else str(value) if isinstance(value, Term) else repr(value)
 
 
 def _numbers(name: str, value: Any, low: float, high: float) -> float | tuple[float, ...]:

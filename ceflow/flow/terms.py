@@ -35,6 +35,10 @@ class Terms:
         self.samples, self.weights = objective.samples_of(classes), objective.weights_of(classes)
         self.targets = self._targets()
         self.plain = objective.plain
+        self.others = [
+            (term, tuple(map(arrays.asarray, term.constants(classes, self.labels, self.samples))))
+            for term in objective.terms
+        ]
 
         self._columns = arrays.indices(columns)
         self._labels = self._columns if self.plain else arrays.asarray(self.labels)
@@ -102,6 +106,26 @@ class Terms:
             Z *= self._scale
         return found
 
+    # -- what depends on the layers --------------------------------------------------------------------------------
+
+    def check_start(self, W: Any, X: Any) -> None:
+        """A ValueError where a term has no gradient."""
+        for term, constants in self.others:
+            term.check_start(W, X, *constants)
+
+    def values_of_others(self, W: Any, X: Any) -> Any:
+        """(...) the sum of all terms, of the classifier and the features that it sees."""
+        return sum(term.value(W, X, *constants, xp=self.xp) for term, constants in self.others)
+
+    def gradients_of_others(self, W: Any, X: Any) -> tuple[Any, Any]:
+        """Its gradient in both."""
+        found = [term.gradient(W, X, *constants, xp=self.xp) for term, constants in self.others]
+        return tuple(map(sum, zip(*found, strict=True)))
+
+    def rate_of_others(self, W: Any, X: Any) -> Any:
+        """(...) about how fast they come to rest, where they do."""
+        return sum(term.rate(W, X, *constants, xp=self.xp) for term, constants in self.others)
+
     # -- of logits on the host -----------------------------------------------------------------------------------------
 
     def margins(self, Z: np.ndarray) -> np.ndarray:
@@ -113,8 +137,8 @@ class Terms:
 
     @property
     def trained(self) -> np.ndarray:
-        """(N,) how many trained samples a column stands for."""
-        return np.where(self.weights > 0.0, self.samples, 0.0)
+        """(N,) how many trained samples a column stands for; all of them where only terms train."""
+        return np.where(self.weights > 0.0, self.samples, 0.0) if np.any(self.weights) else self.samples
 
     def log_mean(self, logarithms: np.ndarray) -> np.ndarray:
         """(...) logarithm of the mean of exponentials (..., N) over the trained samples."""

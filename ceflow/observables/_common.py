@@ -31,8 +31,8 @@ def loss(run: Run) -> np.ndarray:
 
 @COMMON.add("row")
 def objective(run: Run) -> np.ndarray:
-    """(n,) what the flow descends: the loss, and what weight decay adds to it."""
-    return run.loss + run.penalty if run.flow.objective.decaying else run.loss
+    """(n,) what the flow descends: the loss, and what weight decay and terms add to it."""
+    return run.loss + run.penalty if run.flow.objective.decaying or run.flow.objective.terms else run.loss
 
 
 @COMMON.add("row", exported=True, requires=has_classes)

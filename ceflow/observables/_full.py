@@ -50,6 +50,8 @@ def _has_conserved(flow: Flow) -> None:
     objective = flow.objective
     if not objective.act.linear or set(objective.frozen) - {"b"} or len(set(objective.decays)) > 1:
         raise ValueError("there is a conserved difference where all layers are linear, move, and decay alike")
+    if objective.terms:
+        raise ValueError("there is no conserved difference where terms depend on the layers")
 
 
 def _has_bias(flow: Flow) -> None:
@@ -176,10 +178,12 @@ def squared_norm(run: Run) -> np.ndarray:
 
 @FULL.add("row")
 def penalty(run: Run) -> np.ndarray:
-    """(n,) what weight decay adds to the loss, ``sum_l (decay_l / 2) |W_l|^2`` and that of the bias."""
+    """(n,) what is added to the loss: ``sum_l (decay_l / 2) |W_l|^2``, the decay of the bias, and terms."""
     objective, norms = run.flow.objective, _squared_norms(run)
     found = 0.5 * sum(decay * norm for decay, norm in zip(objective.decays, norms, strict=True))
-    return found + 0.5 * objective.decay_of_bias * (run.bias**2).sum(axis=-1) if objective.bias else found
+    if objective.bias:
+        found = found + 0.5 * objective.decay_of_bias * (run.bias**2).sum(axis=-1)
+    return found + run.terms.values_of_others(run.W, run.features)
 
 
 @FULL.add(dims=lambda flow: ("row", _column(flow), "wrong_class"), requires=has_classes)

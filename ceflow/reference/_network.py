@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -84,11 +85,31 @@ class NetworkDefinition:
             x = layer @ self.activate(x)[0]
         return x + parts[-1][:, :, None] if self.objective.bias else x
 
-    def pull(self, parts: Parts) -> Pull:
-        """Velocities without decay, in the time of the reduction, and the loss."""
+    def features(self, parts: Parts) -> NDArray:
+        """(n, d, N) what W sees."""
+        x = parts[self.depth - 1]
+        for layer in reversed(parts[1 : self.depth - 1]):
+            x = layer @ self.activate(x)[0]
+        return self.activate(x)[0]
+
+    def pull(self, parts: Parts, others: Callable[[NDArray, NDArray], Parts] | None = None) -> Pull:
+        """Velocities without decay, in the time of the reduction, and the loss.
+
+        Parameters
+        ----------
+        others : function, optional
+            Of W and of the features that it sees: what else pushes them; it is no part of `Pull.gross`.
+        """
         G, gross, log_scale, log_loss = self._residual(self.logits(parts))
-        unit = np.log(self.average)
-        return Pull(self._back(G, parts), self._back(gross, parts, True), log_scale - unit, log_loss - unit)
+        unit, push = np.log(self.average), None
+        if others is not None:
+            push = others(parts[0], self.features(parts))
+            size = sum((part**2).sum(axis=(1, 2)) for part in push)
+            high = np.maximum(log_scale, unit + 0.5 * np.log(size))
+            G, gross = (x * np.exp(log_scale - high)[:, None, None] for x in (G, gross))
+            push, log_scale = [part * np.exp(unit - high)[:, None, None] for part in push], high
+        velocities = self._back(G, parts, push=push)
+        return Pull(velocities, self._back(gross, parts, True), log_scale - unit, log_loss - unit)
 
     def penalty(self, parts: Parts) -> NDArray:
         """(n,) what decay adds to the loss."""
@@ -143,8 +164,9 @@ class NetworkDefinition:
         out[:, right] = values.sum(axis=-1)
         return out.swapaxes(1, 2)
 
-    def _back(self, G: NDArray, parts: Parts, sizes: bool = False) -> Parts:
-        """What a push on the logits is to the parts; of sizes, a bound of what the terms add up to."""
+    def _back(self, G: NDArray, parts: Parts, sizes: bool = False, push: Parts | None = None) -> Parts:
+        """What a push on the logits, and one on W and its features, is to the parts; of sizes, a bound of what they add
+        up to."""
         layers, inputs, slopes = parts[: self.depth], [], []
         x = layers[-1]
         for layer in layers[-2::-1]:
@@ -155,7 +177,10 @@ class NetworkDefinition:
         out, bias = [], [G.sum(axis=-1)] if self.objective.bias else []
         for layer, seen, slope in zip(layers, inputs, slopes, strict=False):
             out.append(G @ seen.swapaxes(1, 2))
-            G = slope * ((np.abs(layer) if sizes else layer).swapaxes(1, 2) @ G)
+            G = (np.abs(layer) if sizes else layer).swapaxes(1, 2) @ G
+            if push is not None and len(out) == 1:
+                out[0], G = out[0] + push[0], G + push[1]
+            G = slope * G
         kernel = np.diag(1.0 / self.samples) if self.objective.kernel is None else self.objective.kernel
         out += [G @ (np.abs(kernel) if sizes else kernel), *bias]
         return [push * moves for push, moves in zip(out, self.moves, strict=True)]

@@ -23,6 +23,7 @@ from .stepping import Batch, Stepper, weights_at
 
 GROWTH = 8.0  # of a step: where the path comes to rest, steps are to grow like time
 LONGEST = 4.0  # step in log t: rates grow by its exponential within it, and the filter of the error would hide the rest
+_SLOW = 1e-2  # speed of the state in the clock, below which steps are in log t
 _CONVERGED = 1e-2  # of the tolerance of a step, what Newton iteration may leave
 _ROUNDS = 14
 
@@ -30,13 +31,14 @@ _ROUNDS = 14
 class ImplicitStepper:
     """A solver with its workspace, for one field; see `stepping.Stepper`.
 
-    Where there are equilibria, steps are in log t, in which the approach to them is short whatever it is like, and time
-    is no output: phi comes to rest there, and ``dy/dlog t = t exp(-phi) dy/dtau`` is harmless. Elsewhere phi rises by
-    hundreds within a step, and steps are in the clock.
+    Where there are equilibria, or forces cancel so that the state is slow in the clock, steps are in log t, in which
+    the approach to rest is short whatever it is like, and time is no output: phi comes to rest there, and ``dy/dlog t =
+    t exp(-phi) dy/dtau`` is harmless. Elsewhere phi rises by hundreds within a step, and steps are in the clock. Which
+    of them it is follows from the state where a step starts.
     """
 
     def __init__(self, field) -> None:
-        self.field, self.method, self.in_log_time = field, collocation(), field.has_equilibria
+        self.field, self.method, self.in_log_time = field, collocation(), True
         self.compiled = isinstance(field, CompiledField)  # and fast: many steps at a time
         n, size = self.method.stages, field.size
         self.y = np.zeros(size)
@@ -98,8 +100,11 @@ class ImplicitStepper:
         end, error = time_by_samples(self._phi, h, log_t, self.method, self._series, self._scratch, rtol)
         return end, -math.expm1(log_t - end) * error  # an error of phi is one of the time that this step adds
 
-    def _response(self, y: np.ndarray, log_t: float) -> Response:
-        return Response(self.field, y, log_t if self.in_log_time else None)
+    def _start(self, log_t: float) -> Response:
+        """The field where a step starts, which says what the step is in."""
+        here = start_of_step(self.field, self.y, log_t)
+        self.in_log_time = here.log_t is not None
+        return here
 
     def advance(self, state: np.ndarray, capacity: int, rtol: float, atol: float, log_t_end: float, most: int) -> Batch:
         """Takes at most so many steps, see `loops`; `state` is updated."""
@@ -108,7 +113,7 @@ class ImplicitStepper:
         log_t, h, most_growth = float(state[0]), float(state[3]), float(state[4])
         knots_y[0], knots_log_t[0] = self.y, log_t
         done, evaluations, rejected, outcome, jacobian = 0, 1, 0, Outcome.RUNNING, None
-        here = self._response(self.y, log_t)
+        here = self._start(log_t)
         clear, crossed, usual = 0.0, math.inf, h  # see `loops.advance_compiled`
         while outcome == Outcome.RUNNING and done < capacity:
             outcome = Outcome(ended(log_t, log_t_end, done + rejected, most, h))
@@ -126,7 +131,7 @@ class ImplicitStepper:
             error, log_t_new = math.inf, log_t
             if rounds:
                 end = self.y + h * (method.coefficients[-1] @ self._velocities)
-                there = self._response(end, log_t + h)
+                there = Response(self.field, end, log_t + h if self.in_log_time else None)
                 evaluations, phi[:, -1:] = evaluations + 1, there.phi
                 # that of an embedded solution, filtered so that it does not grow with stiffness
                 error = h * (method.damping * here.velocity + method.estimate @ self._velocities)
@@ -155,14 +160,16 @@ class ImplicitStepper:
             done, log_t, h, clear, crossed = done + 1, log_t_new, usual, 0.0, math.inf
             most_growth = min(2.0 * max(most_growth, 1.0), GROWTH)  # carefully after a failure
             h = min(h, LONGEST) if self.in_log_time else h
+            here, evaluations = start_of_step(self.field, there.y, log_t), evaluations + 1
+            if self.in_log_time != (here.log_t is not None):
+                h = converted(h, here, log_t)
             if log_t >= log_t_end:
                 outcome = Outcome.REACHED
                 break
             changed = event in (Event.CHANGE, Event.CROSSING)
             outcome = Outcome.CHANGED if changed else Outcome.RUNNING
-            self.y[:], here, jacobian = there.y, there, None
-        place = there if outcome == Outcome.REACHED and done else here
-        state[:] = log_t, *place.phi[:, 0], h, most_growth
+            self.y[:], self.in_log_time, jacobian = there.y, here.log_t is not None, None
+        state[:] = log_t, *here.phi[:, 0], h, most_growth
         return Batch(knots_y[: done + 1], knots_h[:done], knots_log_t[: done + 1], outcome, evaluations, rejected)
 
     def _settled(self, here: Response, jacobian: np.ndarray, rtol: float, atol: float) -> bool:
@@ -173,7 +180,7 @@ class ImplicitStepper:
     def sample(self, y: np.ndarray, h: float, log_t: float, log_t_new: float, targets: np.ndarray) -> np.ndarray:
         """States (m, N) at the times `targets` within the step of size h from y at log_t to log_t_new."""
         self.begin(y)
-        here = self._response(self.y, log_t)
+        here = self._start(log_t)
         self._solve(here, here.jacobian(), h, lambda change: float(np.abs(change).max()), 0.0)
         return self._sample(h, log_t, log_t_new, targets)
 
@@ -202,6 +209,20 @@ def stepper(field, name: str) -> Stepper | ImplicitStepper:
 
 def first_step(field, y: np.ndarray, state: np.ndarray) -> float:
     """The step size with which implicit steps begin at y, of that in the state of a `stepping.Stepper`."""
+    here = start_of_step(field, y, state[0])
+    return float(state[3]) if here.log_t is None else converted(state[3], here, state[0])
+
+
+def start_of_step(field, y: np.ndarray, log_t: float) -> Response:
+    """The field at y, in log t if a step from there is to be in that."""
     if not field.has_equilibria:
-        return float(state[3])
-    return min(1.0, float(state[3]) * math.exp(min(Response(field, y).phi[0, 0] - state[0], 700.0)))
+        here = Response(field, y)
+        if here.speed() >= _SLOW:
+            return here
+    return Response(field, y, log_t)
+
+
+def converted(h: float, here: Response, log_t: float) -> float:
+    """A step size of the clock as one in log t, if that is what steps are in from here, or the other way."""
+    rise = math.exp(min(max(here.phi[0, 0] - log_t, -700.0), 700.0))
+    return min(1.0, h / rise if here.log_t is None else h * rise)

@@ -14,10 +14,10 @@ from scipy.sparse.linalg import LinearOperator, gmres
 
 from .._arrays import as_like, host
 from .._field import CompiledField
+from .._tolerances import STEP_SHARE
 
 LARGEST = 256  # numbers of a state up to which Jacobians are dense
 SETTLED = 3.0  # distance from an equilibrium, in tolerances of a step, at which the state counts as having come to rest
-_SLOW = 1.0  # of the same for rtol = 1, a velocity at which it is worth asking
 # Step size times contraction rate: explicit steps are stable up to 6 and more, but at tight tolerances held to small
 # parts of that where decaying parts of the state are all that they are made for.
 _STIFF = 0.1
@@ -100,10 +100,14 @@ class Response:
         """Whether explicit steps of the size h are limited by other things than the path."""
         return h < _SHORT or h * self.largest_rate() > _STIFF
 
+    def speed(self) -> float:
+        """Relative speed of the state in the clock."""
+        velocity = self.velocity * (1.0 if self.log_t is None else math.exp(self.phi[0, 0] - self.log_t))
+        return STEP_SHARE * self.size(velocity[None], 1.0, 0.0)
+
     def is_slow(self) -> bool:
         """Whether the state moves by little within a step of any size, so that it may be near an equilibrium."""
-        velocity = self.velocity * (1.0 if self.log_t is None else math.exp(self.phi[0, 0] - self.log_t))
-        return self.size(velocity[None], 1.0, 0.0) < _SLOW
+        return self.speed() < STEP_SHARE
 
     def distance(self, rtol: float, atol: float, jacobian: np.ndarray | None = None) -> float:
         """Size of what is left of the way to an equilibrium, in tolerances of a step; infinite where that is none, or

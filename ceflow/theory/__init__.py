@@ -9,9 +9,23 @@ are K times shorter. Every function of time takes either ``t`` or ``log_t``, for
 broadcast, and scalars give scalars.
 """
 
-from . import regression
+from . import imbalance, regression
 from ._arguments import checked_classes
 from ._bounds import collapsed_loss, geometric_mean_bound, least_log_loss, loss_bound, loss_log_bound
+from ._centres import (
+    CentreOptimum,
+    SphereRates,
+    angular_margins,
+    centre_cosine_angle,
+    centre_counts,
+    centre_gain,
+    centre_optimum,
+    centre_pair_errors,
+    centre_rates,
+    centre_sphere_rates,
+    checked_counts,
+    single_centre_time,
+)
 from ._equilibria import collapsed_force, decay_threshold, deviation_rate, equilibrium
 from ._ray import collapse_exponent, deviation_decay, ray_log_time, ray_singular_value, ray_time
 from ._squared_error import squared_error_singular_value
@@ -26,6 +40,7 @@ __all__ = [
     "deviation_rate",
     "equilibrium",
     "geometric_mean_bound",
+    "imbalance",
     "least_log_loss",
     "loss_bound",
     "loss_log_bound",
@@ -35,3 +50,6 @@ __all__ = [
     "regression",
     "squared_error_singular_value",
 ]
+__all__ += ["CentreOptimum", "SphereRates", "angular_margins", "centre_cosine_angle", "centre_counts", "centre_gain"]
+__all__ += ["checked_counts"]
+__all__ += ["centre_optimum", "centre_pair_errors", "centre_rates", "centre_sphere_rates", "single_centre_time"]

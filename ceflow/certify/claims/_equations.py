@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .._examination import Examination
-from .._limits import ROUNDING, tolerated
+from .._limits import ROUNDING, SLOPES, tolerated
 from ._claim import NO_DENSE_OUTPUT, Claim, Found, found, worst
 
 
@@ -21,7 +21,8 @@ class LayersFollowTheEquations(Claim):
         part = "" if len(intervals) >= total else f", on {len(intervals)} of {total} intervals"
         unresolved = sum(not interval.doubt <= 1.0 for interval in intervals)
         blur = f", {unresolved} of them not resolved" if unresolved else ""
-        note = f"largest relative defect of an interval{part}{blur}"
+        own = ", terms by their own gradients" if exam.view.terms is not None else ""
+        note = f"largest relative defect of an interval{part}{blur}{own}"
         return worst(defect * exam.tolerance, tolerated(exam.tolerance), log_t, note)
 
 
@@ -39,7 +40,8 @@ class ErrorsOfAllSteps(Claim):
 
 class LossNeverRises(Claim):
     def title(self, exam: Examination) -> str:
-        return "loss + decay never rises" if exam.view.decay else "loss never rises"
+        added = [name for name, there in (("decay", exam.view.decay), ("terms", exam.view.terms)) if there]
+        return f"{' + '.join(['loss', *added])} never rises"
 
     def measure(self, exam: Examination) -> Found:
         moments, view, rtol = exam.moments, exam.view, exam.tolerance
@@ -53,6 +55,17 @@ class LossNeverRises(Claim):
             blur, note = ROUNDING + noise + rtol * largest, "rise of its logarithm"
         rise = np.diff(values, prepend=values[:1])
         return worst(rise, blur, log_t, note, by=rise - blur)
+
+
+class TermsDescendTheirValues(Claim):
+    """Terms have no second definition: their gradients are held against their values, and both are the run's own."""
+
+    def title(self, exam: Examination) -> str:
+        return "gradients of terms are those of their values" if exam.view.terms is not None else ""
+
+    def measure(self, exam: Examination) -> Found:
+        rows = exam.some_rows(20)
+        return worst(exam.view.slope_error(rows), SLOPES, rows.log_t, "difference, relative")
 
 
 class ImbalanceIsConserved(Claim):
@@ -71,5 +84,6 @@ EQUATIONS = (
     LayersFollowTheEquations(),
     ErrorsOfAllSteps(),
     LossNeverRises(),
+    TermsDescendTheirValues(),
     ImbalanceIsConserved(),
 )

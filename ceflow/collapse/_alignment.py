@@ -1,0 +1,172 @@
+"""Alignment of a classifier with the class means, class by class and pair by pair, and maps that improve it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .._checks import checked_choice, checked_number
+from ._state import checked_state, class_means
+
+
+class Alignment(NamedTuple):
+    """Angles between classifier and class means, in radians; NaN where a vector is 0.
+
+    Attributes
+    ----------
+    cosine, angle : (..., K) arrays
+        Between the row w_k and the class mean mu_k.
+    centred_cosine, centred_angle : (..., K) arrays
+        Between the row and mu_k less the global mean: 0 angles are NC3 up to norms.
+    pair_cosine, pair_angle : (..., K, K) arrays
+        theta_kj, between ``w_k - w_j`` and ``mu_k - mu_j``; NaN for j = k. Its cosine is what a pair of classes loses
+        by misalignment (see `error_exponents`). Aligned rows do not make it 0, unless norms are proportional too.
+    """
+
+    cosine: NDArray[np.float64]
+    angle: NDArray[np.float64]
+    centred_cosine: NDArray[np.float64]
+    centred_angle: NDArray[np.float64]
+    pair_cosine: NDArray[np.float64]
+    pair_angle: NDArray[np.float64]
+
+
+def alignment(
+    W: ArrayLike, H: ArrayLike, labels: ArrayLike | None = None, *, centring: str = "class-means"
+) -> Alignment:
+    """Angles between the rows of a classifier and the class means.
+
+    Parameters
+    ----------
+    W : (..., K, d) array
+        Classifier, K >= 2.
+    H : (..., d, n) array
+        Features, a column for each sample.
+    labels : (n,) array of integers, optional
+        The class 0..K-1 of each column; every class must occur. Left out, column c belongs to class c.
+    centring : {"class-means", "samples"}
+        What the global mean is the mean of.
+
+    Returns
+    -------
+    Alignment
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as described.
+
+    Notes
+    -----
+    Small angles are right to rounding. Misalignment as the angle between centred class means and classifier rows is
+    that of Wang, Gao & Xie (arXiv:2512.07844); the angles of pairs are [ceflow].
+    """
+    W, H, labels = checked_state(W, H, labels)
+    checked_choice("centring", centring, ("class-means", "samples"))
+    means = class_means(H, labels, W.shape[-2])
+    centre = (means if centring == "class-means" else H.swapaxes(-1, -2)).mean(axis=-2, keepdims=True)
+    pairs = _cosine_and_angle(_differences(W), _differences(means))
+    return Alignment(*_cosine_and_angle(W, means), *_cosine_and_angle(W, means - centre), *pairs)
+
+
+def _differences(rows: NDArray) -> NDArray:
+    """(..., K, K, d) row k less row j."""
+    return rows[..., :, None, :] - rows[..., None, :, :]
+
+
+def _unit(vectors: NDArray) -> NDArray:
+    scale = np.abs(vectors).max(axis=-1, keepdims=True)
+    with np.errstate(invalid="ignore"):
+        vectors = vectors / scale
+    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+
+
+def _cosine_and_angle(x: NDArray, y: NDArray) -> tuple[NDArray, NDArray]:
+    """Of vectors along the last axis; the angle by Kahan's formula, right to rounding also where it is small."""
+    x, y = _unit(x), _unit(y)
+    angle = 2.0 * np.arctan2(np.linalg.norm(x - y, axis=-1), np.linalg.norm(x + y, axis=-1))
+    return np.clip((x * y).sum(axis=-1), -1.0, 1.0), angle
+
+
+def slerp(W: ArrayLike, H: ArrayLike, share: float = 1.0, labels: ArrayLike | None = None) -> NDArray[np.float64]:
+    """Classifier whose rows are turned towards their class means by a share of the angle, with the norms they had.
+
+    ``w_k <- |w_k| slerp(w_k / |w_k|, mu_k / |mu_k|; share)``: an angle theta becomes (1 - share) theta.
+
+    Parameters
+    ----------
+    W : (..., K, d) array
+    H : (..., d, n) array
+    share : float
+        0 (nothing) to 1 (aligned).
+    labels : (n,) array of integers, optional
+        As for `alignment`.
+
+    Returns
+    -------
+    (..., K, d) array
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as described, a row or a class mean is 0, or they point in opposite directions.
+
+    Notes
+    -----
+    Our model [ceflow] of SpA-SLERP of arXiv:2512.07844, of which no formula was available to us.
+    """
+    share = checked_number("share", share, 0.0, 1.0)
+    W, means = _rows_and_means(W, H, labels)
+    row, mean = _unit(W), _unit(means)
+    cosine, angle = (value[..., None] for value in _cosine_and_angle(W, means))
+    if (angle > np.pi * (1.0 - 1e-12)).any():
+        raise ValueError("a row of W and its class mean point in opposite directions: there is no shortest way between")
+    across = mean - cosine * row  # in the plane of both, orthogonal to the row
+    length = np.linalg.norm(across, axis=-1, keepdims=True)
+    across = across / np.where(length > 0.0, length, 1.0)
+    return np.linalg.norm(W, axis=-1, keepdims=True) * (np.cos(share * angle) * row + np.sin(share * angle) * across)
+
+
+def project(W: ArrayLike, H: ArrayLike, share: float = 1.0, labels: ArrayLike | None = None) -> NDArray[np.float64]:
+    """Classifier of whose rows a share of what is orthogonal to the class means is taken off.
+
+    ``w_k <- P w_k + (1 - share) (1 - P) w_k``, P the projection onto mu_k: ``tan(theta') = (1 - share) tan(theta)``.
+
+    Parameters
+    ----------
+    W : (..., K, d) array
+    H : (..., d, n) array
+    share : float
+        0 (nothing) to 1 (projected).
+    labels : (n,) array of integers, optional
+        As for `alignment`.
+
+    Returns
+    -------
+    (..., K, d) array
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as described, or a row or a class mean is 0.
+
+    Notes
+    -----
+    Our model [ceflow] of SpA-Proj of arXiv:2512.07844, of which no formula was available to us.
+    """
+    share = checked_number("share", share, 0.0, 1.0)
+    W, means = _rows_and_means(W, H, labels)
+    mean = _unit(means)
+    along = (W * mean).sum(axis=-1, keepdims=True) * mean
+    return along + (1.0 - share) * (W - along)
+
+
+def _rows_and_means(W: ArrayLike, H: ArrayLike, labels: ArrayLike | None) -> tuple[NDArray, NDArray]:
+    W, H, labels = checked_state(W, H, labels)
+    means = class_means(H, labels, W.shape[-2])
+    for name, vectors in (("row of W", W), ("class mean", means)):
+        if not np.abs(vectors).max(axis=-1).all():
+            raise ValueError(f"a {name} is 0 and has no direction")
+    return W, means

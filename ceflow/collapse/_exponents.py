@@ -1,0 +1,133 @@
+"""How fast the errors of a linear classifier vanish with the noise of the features."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import scipy
+from numpy.typing import ArrayLike, NDArray
+
+from .._checks import checked_array
+from ._state import checked_bias, checked_state, class_means
+
+
+class ErrorExponents(NamedTuple):
+    """Exponents of the errors of ``argmax_j w_j.x + b_j``, for x = mu_k + Gaussian noise.
+
+    With noise of covariance ``eps Sigma`` the probability that class k is taken for j is about ``exp(-E_kj / eps)`` as
+    eps goes to 0, and exactly ``Phi(-sqrt(2 E_kj / eps))`` where those two classes are all there are and the decision
+    is right without noise. Neither priors nor shifts of the logits that do not grow change E.
+
+    Attributes
+    ----------
+    pairs : (..., K, K) array
+        E_kj, ``((w_k - w_j).mu_k + b_k - b_j)_+^2 / (2 |w_k - w_j|^2_Sigma)``, that class k is taken for j; inf for
+        j = k. 0 where mu_k lies on the wrong side.
+    classes : (..., K) array
+        E_k, the smallest of each row: that class k is taken for any other.
+    worst : (...) array
+        E, the smallest of all.
+    optimum : (..., K, K) array
+        ``|mu_k - mu_j|^2 / 8`` in the norm of Sigma^-1, inf for j = k: no classifier has both E_kj and E_jk larger. All
+        are reached by the nearest class mean, ``w = Sigma^-1 mu`` and ``b = -w.mu / 2``.
+    cosine_squared : (..., K, K) array
+        Of the angle theta_kj between ``Sigma^(1/2) (w_k - w_j)`` and ``Sigma^(-1/2) (mu_k - mu_j)``, 0 where it is
+        obtuse; 1 for j = k.
+    bound : (..., K, K) array
+        ``cosine_squared * optimum``: min(E_kj, E_jk) is never larger, whatever the biases, and as large if and only if
+        the boundary is as far from one mean as from the other.
+    """
+
+    pairs: NDArray[np.float64]
+    classes: NDArray[np.float64]
+    worst: NDArray[np.float64]
+    optimum: NDArray[np.float64]
+    cosine_squared: NDArray[np.float64]
+    bound: NDArray[np.float64]
+
+    @property
+    def efficiency(self) -> NDArray[np.float64]:
+        """(..., K, K) array, ``pairs / optimum``; NaN for j = k, and not finite where two means agree."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return self.pairs / self.optimum
+
+
+def error_exponents(
+    W: ArrayLike,
+    H: ArrayLike,
+    b: ArrayLike | None = None,
+    noise: ArrayLike = 1.0,
+    labels: ArrayLike | None = None,
+) -> ErrorExponents:
+    """Error exponents of a linear classifier under Gaussian noise around the class means.
+
+    Parameters
+    ----------
+    W : (..., K, d) array
+        Classifier, K >= 2.
+    H : (..., d, n) array
+        Features, a column for each sample.
+    b : (K,) or (..., K) array, optional
+        Bias.
+    noise : float or (d, d) array
+        Sigma, the covariance of the noise, symmetric and positive definite, or its scale, a variance.
+    labels : (n,) array of integers, optional
+        The class 0..K-1 of each column of H; every class must occur. Left out, column c belongs to class c.
+
+    Returns
+    -------
+    ErrorExponents
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as described.
+
+    Notes
+    -----
+    [ceflow], a model of what the "optimal error exponent" of arXiv:2512.07844 says of misalignment: of that paper no
+    formula was available to us. Proved in the derivation `error_exponents`.
+    """
+    W, H, labels = checked_state(W, H, labels)
+    K, d = W.shape[-2:]
+    b = np.zeros(K) if b is None else checked_bias(b, W.shape[:-1])
+    means = class_means(H, labels, K)
+    # in coordinates in which the noise is white
+    root = covariance_root(noise, d)
+    rows, points = W @ root, _solved(root, means)
+    u, D = (x[..., :, None, :] - x[..., None, :, :] for x in (rows, points))
+    other = ~np.eye(K, dtype=bool)
+    margin = (u * points[..., :, None, :]).sum(axis=-1) + b[..., :, None] - b[..., None, :]
+    size, square = np.linalg.norm(u, axis=-1), (D * D).sum(axis=-1)
+    along = np.maximum((u * D).sum(axis=-1), 0.0)
+    with np.errstate(divide="ignore", invalid="ignore"):  # equal rows: never or always an error
+        distance = np.where(size > 0.0, margin / size, np.where(margin > 0.0, np.inf, 0.0))
+        cosine = np.where(along > 0.0, along / (size * np.sqrt(square)), 0.0)
+    pairs = np.where(other, 0.5 * np.maximum(distance, 0.0) ** 2, np.inf)
+    optimum = np.where(other, square / 8.0, np.inf)
+    cosine_squared = np.where(other, np.minimum(cosine, 1.0) ** 2, 1.0)
+    classes = pairs.min(axis=-1)
+    bound = np.where(other, cosine_squared * np.where(other, optimum, 0.0), np.inf)
+    return ErrorExponents(pairs, classes, classes.min(axis=-1), optimum, cosine_squared, bound)
+
+
+def covariance_root(noise: ArrayLike, width: int) -> NDArray[np.float64]:
+    """(d, d) L with L L^T the covariance; a ValueError unless that is positive definite."""
+    noise = checked_array("noise", noise, -1e150, 1e150)
+    if noise.ndim == 0:
+        noise = noise * np.eye(width)
+    if noise.shape != (width, width):
+        raise ValueError(f"noise must be a variance or a covariance ({width}, {width}), got shape {noise.shape}")
+    if np.abs(noise - noise.T).max() > 1e-12 * np.abs(noise).max():
+        raise ValueError("noise must be symmetric")
+    try:
+        return np.linalg.cholesky(noise)
+    except np.linalg.LinAlgError:
+        raise ValueError("noise must be positive, as a covariance: it is 0, negative or singular") from None
+
+
+def _solved(root: NDArray, rows: NDArray) -> NDArray:
+    """Rows (..., d) times the inverse of L^T."""
+    flat = rows.reshape(-1, rows.shape[-1])
+    return scipy.linalg.solve_triangular(root, flat.T, lower=True).T.reshape(rows.shape)

@@ -1,0 +1,220 @@
+"""Fixed classifiers with several rows, centres, for each class."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .._checks import checked_array, checked_choice, checked_integer, checked_number
+from ..collapse import GaussianAccuracy, gaussian_accuracy
+from ..terms import CentreCosine, CentreSquaredCosine, CentreSquaredError
+from ..theory import checked_counts
+from .matrix import MatrixFlow
+
+AXES = ("orthonormal", "simplex")
+LOSSES = {"squared_error": CentreSquaredError, "cosine": CentreCosine, "squared_cosine": CentreSquaredCosine}
+LINEAR_RULES = ("sum", "mean", "axis", "nearest mean")
+RULES = (*LINEAR_RULES, "max")
+
+
+class Centres:
+    """A fixed classifier with f_i centres for class i: unit rows ``w_ij = cos(angle) v_ij + sin(angle) w_i``.
+
+    Parameters
+    ----------
+    counts : (K,) ints
+        f_i >= 1, K >= 2.
+    angle : float
+        0 to pi/2. Centres of a class have the inner product sin^2(angle).
+    axes : {"orthonormal", "simplex"}
+        What the w_i are: orthonormal, so that centres of different classes are orthogonal, and `ceflow.theory` has
+        exact solutions; or the unit rows of a simplex equiangular tight frame, with inner products -1/(K-1). All v_ij
+        are orthonormal, and orthogonal to all w_i.
+    width : int, optional
+        d; as small as possible when left out, which is K (one less for the simplex) and all f_i.
+    rng : int or numpy Generator, optional
+        Rotates all by a random orthogonal matrix; left out, the v_ij are axes of coordinates.
+
+    Attributes
+    ----------
+    counts, angle
+        As given.
+    W : (n, d) array
+        The centres, class by class.
+    owners : (n,) ints
+        Their classes.
+    axes : (K, d) array
+        The w_i.
+    means : (K, d) array
+        The unit vectors along the means of the centres of each class, where features of a class go.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is not as described.
+
+    Notes
+    -----
+    Our model [ceflow] of *Neural Collapse To Multiple Centers For Imbalanced Data* (NeurIPS 2024), of which only the
+    abstract was available to us. There angle = 0.2 and f = 20.
+    """
+
+    def __init__(
+        self,
+        counts: ArrayLike,
+        angle: float = 0.2,
+        *,
+        axes: str = "orthonormal",
+        width: int | None = None,
+        rng: np.random.Generator | int | None = None,
+    ) -> None:
+        self.counts, self.angle = checked_counts(counts), checked_number("angle", angle, 0.0, math.pi / 2)
+        if self.counts.ndim != 1 or len(self.counts) < 2:
+            raise ValueError(f"counts must be (K,) with K >= 2, got shape {self.counts.shape}")
+        checked_choice("axes", axes, AXES)
+        K, n = len(self.counts), int(self.counts.sum())
+        common = np.eye(K) if axes == "orthonormal" else _simplex(K)
+        least = n + common.shape[1]
+        width = least if width is None else checked_integer("width", width, least)
+        basis = np.eye(width) if rng is None else _orthogonal(width, rng)
+        self.owners = np.repeat(np.arange(K), self.counts)
+        self.axes = common @ basis[n:least]
+        self.W = math.cos(self.angle) * basis[:n] + math.sin(self.angle) * self.axes[self.owners]
+        self._sums = np.equal.outer(np.arange(K), self.owners) @ self.W
+        self.means = self._sums / np.linalg.norm(self._sums, axis=1, keepdims=True)
+
+    def __repr__(self) -> str:
+        return f"<Centres of {len(self.counts)} classes: {self.counts.tolist()} of width {self.W.shape[1]}>"
+
+    def flow(
+        self,
+        loss: str = "squared_error",
+        *,
+        beta: float = 1.0,
+        weight_decay: float = 0.0,
+        labels: ArrayLike | None = None,
+        **options: Any,
+    ) -> MatrixFlow:
+        """The flow of features under these fixed rows; it starts from ``(centres.W, H)``.
+
+        Parameters
+        ----------
+        loss : {"squared_error", "cosine", "squared_cosine"}
+            See `ceflow.terms`; the sum over samples.
+        beta : float
+            What rows of other classes count for; not of "cosine", which does not see them.
+        weight_decay : float
+            Of the features.
+        labels : (N,) ints, optional
+            Classes of the columns of H; left out, column c belongs to class c.
+        **options
+            Of `ceflow.MatrixFlow`: backend, device, dtype, samples.
+
+        Returns
+        -------
+        MatrixFlow
+            Time is that of "sum". Its `loss` is 0; what it descends is `objective`.
+        """
+        kind = LOSSES[checked_choice("loss", loss, LOSSES)]
+        labels = None if labels is None else tuple(np.asarray(labels).tolist())
+        columns = len(self.counts) if labels is None else len(labels)
+        others = {} if loss == "cosine" else {"beta": beta}
+        term = kind(tuple(self.owners.tolist()), labels, **others)
+        return MatrixFlow(
+            loss="squared_error", targets=np.zeros((len(self.W), columns)), weights=0.0, reduction="sum",
+            frozen=("W",), weight_decay=(0.0, weight_decay), terms=(term,), **options,
+        )  # fmt: skip
+
+    # -- decisions -----------------------------------------------------------------------------------------------------
+
+    def classifier(self, rule: str = "sum") -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Rows (K, d) and bias (K,) of the linear classifier that a rule is; see `decide`."""
+        checked_choice("rule", rule, LINEAR_RULES)
+        bias = np.zeros(len(self.counts))
+        if rule == "axis":
+            return self.axes, bias
+        if rule == "nearest mean":
+            return self.means, bias  # of unit norm
+        return (self._sums if rule == "sum" else self._sums / self.counts[:, None]), bias
+
+    def decide(self, X: ArrayLike, rule: str = "sum") -> NDArray[np.int64]:
+        """Classes of features.
+
+        Parameters
+        ----------
+        X : (..., d, N) array
+            Features, a column for each sample.
+        rule : {"sum", "mean", "axis", "nearest mean", "max"}
+            The class of the largest sum of logits over its centres, of their largest mean, of the axis w_i that is most
+            alike, of the nearest mean of centres (scaled to norm 1), or of the largest logit of any centre. Which of
+            them the paper uses is not known to us.
+
+        Returns
+        -------
+        (..., N) ints
+        """
+        X = checked_array("X", X, -1e150, 1e150)
+        if checked_choice("rule", rule, RULES) != "max":
+            rows, bias = self.classifier(rule)
+            return (rows @ X + bias[:, None]).argmax(axis=-2)
+        return self.owners[(self.W @ X).argmax(axis=-2)]
+
+    def accuracy(
+        self,
+        deviations: ArrayLike,
+        rule: str = "sum",
+        *,
+        features: ArrayLike | None = None,
+        samples: int = 10_000,
+        rng: np.random.Generator | int = 0,
+    ) -> GaussianAccuracy:
+        """Accuracy where features deviate from those of their class by Gaussian noise.
+
+        Parameters
+        ----------
+        deviations : float or (K,) array
+            Deviation of the noise of each class, in every direction.
+        rule : str
+            See `decide`. The rule "max" is not linear: its errors are counted, and small ones need many samples.
+        features : (d, K) array, optional
+            Of the classes; `means` when left out.
+        samples : int
+            For each class.
+        rng : int or numpy Generator
+
+        Returns
+        -------
+        ceflow.collapse.GaussianAccuracy
+        """
+        deviations = checked_array("deviations", deviations, 1e-150, 1e75)
+        H = self.means.T if features is None else checked_array("features", features, -1e150, 1e150)
+        if checked_choice("rule", rule, RULES) != "max":
+            W, bias = self.classifier(rule)
+            return gaussian_accuracy(W, H, deviations**2, bias=bias, samples=samples, rng=rng)
+        K, rng = len(self.counts), np.random.default_rng(rng)
+        samples, sigma = checked_integer("samples", samples, 2), np.broadcast_to(deviations, K)
+        errors = np.array(
+            [
+                (self.decide(H[:, [k]] + sigma[k] * rng.standard_normal((len(H), samples)), rule) != k).mean()
+                for k in range(K)
+            ]
+        )
+        each = np.sqrt(errors * (1.0 - errors) / (samples - 1))
+        error = float(errors.mean())
+        return GaussianAccuracy(1.0 - error, error, float(np.linalg.norm(each)) / K, errors, each)
+
+
+def _simplex(classes: int) -> NDArray[np.float64]:
+    """(K, K - 1) unit rows with inner products -1/(K-1): a simplex in coordinates, by Helmert's matrix."""
+    k = np.arange(1, classes)
+    rows = np.triu(np.ones((classes, classes - 1))) - np.vstack([np.zeros(classes - 1), np.diag(k)])
+    return rows / np.sqrt(k * (k + 1.0)) * math.sqrt(classes / (classes - 1.0))
+
+
+def _orthogonal(width: int, rng: np.random.Generator | int) -> NDArray[np.float64]:
+    """(d, d) random orthogonal matrix, uniform."""
+    q, r = np.linalg.qr(np.random.default_rng(rng).standard_normal((width, width)))
+    return q * np.sign(np.diag(r))

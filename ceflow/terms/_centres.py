@@ -1,0 +1,184 @@
+"""Losses of classifiers with several rows, centres, for each class.
+
+Own rows of a column are those of its class. Sums are over the rows, and over all samples. Cosines are those between a
+column h and a row w. All three are our model [ceflow] of the losses in *Neural Collapse To Multiple Centers For
+Imbalanced Data* (NeurIPS 2024), of which only the abstract was available to us.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .._checks import checked_integer, checked_number
+from ._term import Term, norms
+
+
+@dataclass(frozen=True)
+class CentreTerm(Term):
+    """What losses on several own rows share.
+
+    Parameters
+    ----------
+    owners : tuple of ints
+        The class of each row of W.
+    labels : tuple of ints, optional
+        The class of each column of H; 0, 1, 2, ... when left out.
+    """
+
+    owners: tuple[int, ...]
+    labels: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("owners", "labels"):
+            given = getattr(self, name)
+            if given is None and name == "labels":
+                continue
+            if isinstance(given, str) or not np.iterable(given):
+                raise TypeError(f"{name} must be a tuple of classes, got {given!r}")
+            object.__setattr__(self, name, tuple(checked_integer(name, one, 0) for one in np.asarray(given).tolist()))
+        missing = set(self.labels or ()) - set(self.owners)
+        if not self.owners or missing:
+            raise ValueError(f"owners must name each class that labels name; missing are {sorted(missing)}")
+
+    def constants(self, rows, labels, samples):
+        """(n, N) whether a row is an own one, (N,) the samples, and the places of the own ones."""
+        classes = np.arange(len(samples)) if self.labels is None else np.array(self.labels)
+        if len(self.owners) != rows or len(classes) != len(samples):
+            raise ValueError(
+                f"{self.name} is made for W of {len(self.owners)} rows and H of {len(classes)} columns, got {rows} and "
+                f"{len(samples)}"
+            )
+        own = np.equal.outer(self.owners, classes)
+        if not own.any(axis=0).all():
+            raise ValueError(f"owners must have a row of each of the classes 0 to {classes.max()}")
+        return own.astype(float), samples, *np.nonzero(own)
+
+
+@dataclass(frozen=True)
+class _Weighted(CentreTerm):
+    """Of which other rows have the weight beta."""
+
+    beta: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "beta", checked_number("beta", self.beta, 0.0, 1e6))
+
+
+class _Cosine(CentreTerm):
+    """What losses of the cosines share."""
+
+    def check_start(self, W, X, *constants):
+        if not (np.linalg.norm(W, axis=-1).all() and np.linalg.norm(X, axis=-2).all()):
+            raise ValueError(f"{self.name} has no gradient where a row of W or a column of the features is 0")
+
+    def _parts(self, W, X, places, xp) -> tuple[Any, ...]:
+        """Unit rows and columns (..., n, d) and (..., N, d), their norms, and 1 - cos (..., n, N)."""
+        X = X.swapaxes(-1, -2)
+        scale = norms(W, xp), norms(X, xp)
+        row, column = W / scale[0], X / scale[1]
+        gap = 1.0 - row @ column.swapaxes(-1, -2)
+        apart = row[..., places[0], :] - column[..., places[1], :]
+        gap[..., places[0], places[1]] = 0.5 * (apart * apart).sum(-1)  # of own rows, which may come close
+        return row, column, scale, gap
+
+    def gradient(self, W, X, own, samples, *places, xp=np):
+        row, column, scale, gap = self._parts(W, X, places, xp)
+        push = self._push(gap, own) * samples  # how much each cosine is to grow
+        along = push * (1.0 - gap)
+        in_rows = push @ column - along.sum(-1)[..., None] * row
+        in_columns = push.swapaxes(-1, -2) @ row - along.sum(-2)[..., None] * column
+        return -in_rows / scale[0], -(in_columns / scale[1]).swapaxes(-1, -2)
+
+    def rate(self, W, X, own, samples, *places, xp=np):
+        return (own.sum(-2) / (X * X).sum(-2)).mean(-1) if self.rests else 0.0
+
+
+@dataclass(frozen=True)
+class CentreSquaredError(_Weighted):
+    """``1/2 sum_own (w.h - 1)^2 + beta/2 sum_others (w.h)^2``; with beta = 1 the squared error of one-hot targets.
+
+    Parameters
+    ----------
+    owners, labels
+        The class of each row of W, and of each column of H (0, 1, 2, ... when left out).
+    beta : float
+    """
+
+    name = "centre_squared_error"
+    words = "1/2 sum_own (w.h - 1)^2 + beta/2 sum_others (w.h)^2"
+
+    @property
+    def rests(self) -> bool:
+        return True
+
+    def value(self, W, X, own, samples, *places, xp=np):
+        off = W @ X - own
+        return 0.5 * (self._weights(own, samples) * off * off).sum(-1).sum(-1)
+
+    def gradient(self, W, X, own, samples, *places, xp=np):
+        slope = self._weights(own, samples) * (W @ X - own)
+        return slope @ X.swapaxes(-1, -2), W.swapaxes(-1, -2) @ slope
+
+    def rate(self, W, X, *constants, xp=np):
+        return (W * W).sum(-1).mean(-1)
+
+    def _weights(self, own, samples):
+        return (own + self.beta * (1.0 - own)) * samples
+
+
+@dataclass(frozen=True)
+class CentreCosine(_Cosine):
+    """``sum_own (1 - cos)``.
+
+    Parameters
+    ----------
+    owners, labels
+        The class of each row of W, and of each column of H (0, 1, 2, ... when left out).
+    """
+
+    name = "centre_cosine"
+    words = "sum_own (1 - cos)"
+
+    @property
+    def rests(self) -> bool:
+        return True
+
+    def value(self, W, X, own, samples, *places, xp=np):
+        *_, gap = self._parts(W, X, places, xp)
+        return (own * gap * samples).sum(-1).sum(-1)
+
+    def _push(self, gap, own):
+        return own
+
+
+@dataclass(frozen=True)
+class CentreSquaredCosine(_Cosine, _Weighted):
+    """``1/2 sum_own (1 - cos)^2 + beta/2 sum_others cos^2``.
+
+    A class of one centre comes to rest like 1/sqrt(t) only.
+
+    Parameters
+    ----------
+    owners, labels
+        The class of each row of W, and of each column of H (0, 1, 2, ... when left out).
+    beta : float
+    """
+
+    name = "centre_squared_cosine"
+    words = "1/2 sum_own (1 - cos)^2 + beta/2 sum_others cos^2"
+
+    @property
+    def rests(self) -> bool:
+        return min(np.unique(self.owners, return_counts=True)[1]) > 1
+
+    def value(self, W, X, own, samples, *places, xp=np):
+        *_, gap = self._parts(W, X, places, xp)
+        cost = own * gap**2 + self.beta * (1.0 - own) * (1.0 - gap) ** 2
+        return 0.5 * (cost * samples).sum(-1).sum(-1)
+
+    def _push(self, gap, own):
+        return own * gap - self.beta * (1.0 - own) * (1.0 - gap)

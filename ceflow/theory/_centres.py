@@ -1,0 +1,323 @@
+"""Exact solutions of classifiers with several fixed centres for each class.
+
+Class i has f_i centres ``w_ij = cos(a) v_ij + sin(a) w_i``, and all w_i and v_ij are orthonormal. With the gain
+``g_i = cos^2 a + f_i sin^2 a`` the sum m_i of the centres of a class has the norm ``sqrt(f_i g_i)``. Sums of different
+classes are orthogonal. Our model [ceflow] of *Neural Collapse To Multiple Centers For Imbalanced Data* (NeurIPS 2024),
+of which only the abstract was available to us. Proved in the derivation `centres`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import scipy
+from numpy.typing import ArrayLike, NDArray
+
+from .._checks import LIMIT, checked_array, checked_integer, checked_number
+
+MOST = 10**6  # centres of a class
+
+
+def checked_counts(counts: ArrayLike) -> NDArray[np.int64]:
+    """Numbers of centres as integers of at least 1; else a TypeError or a ValueError."""
+    array = np.asarray(counts)
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"counts must be integers, got dtype {array.dtype}")
+    if not array.size or array.min() < 1 or array.max() > MOST:
+        raise ValueError(f"counts must be from 1 to {MOST}, got {array.tolist()}")
+    return array.astype(np.int64)
+
+
+def centre_gain(counts: ArrayLike, angle: float) -> NDArray[np.float64]:
+    """``g = cos^2(angle) + f sin^2(angle)`` of f centres: what the sum of them gains over a single one.
+
+    Parameters
+    ----------
+    counts : array of ints
+        f >= 1.
+    angle : float
+        From the centres' own directions to their common axis, 0 to pi/2.
+
+    Returns
+    -------
+    array
+    """
+    f, angle = checked_counts(counts), _checked_angle(angle)
+    return (1.0 + (f - 1) * math.sin(angle) ** 2)[()]
+
+
+class CentreOptimum(NamedTuple):
+    """Where the squared error with fixed centres comes to rest, for each class.
+
+    Attributes
+    ----------
+    scale : array
+        The features are the sum of their own centres times this.
+    norm : array
+        Of the features.
+    logit : array
+        Of each own centre; those of others are 0.
+    value : array
+        The loss of a sample with its decay.
+    """
+
+    scale: NDArray[np.float64]
+    norm: NDArray[np.float64]
+    logit: NDArray[np.float64]
+    value: NDArray[np.float64]
+
+
+def centre_optimum(counts: ArrayLike, angle: float, weight_decay: float = 0.0) -> CentreOptimum:
+    """Minimum of ``1/2 sum_own (w.h - 1)^2 + beta/2 sum_others (w.h)^2 + weight_decay/2 |h|^2``, whatever beta.
+
+    Parameters
+    ----------
+    counts, angle
+        As for `centre_gain`.
+    weight_decay : float
+        Of the features.
+
+    Returns
+    -------
+    CentreOptimum
+    """
+    f, g = checked_counts(counts), centre_gain(counts, angle)
+    decay = checked_number("weight_decay", weight_decay, 0.0, LIMIT)
+    scale = 1.0 / (g + decay)
+    return CentreOptimum(scale, np.sqrt(f * g) * scale, g * scale, 0.5 * f * decay * scale)
+
+
+def centre_rates(
+    counts: ArrayLike, angle: float, own: int, *, beta: float = 1.0, weight_decay: float = 0.0
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Rates at which the features of a class come to the optimum of the squared error; the flow is linear.
+
+    Parameters
+    ----------
+    counts : (K,) array of ints
+    angle : float
+    own : int
+        The class.
+    beta, weight_decay : float
+
+    Returns
+    -------
+    rates : (2 K,) array
+        For each class first that along the sum of its centres, then that of differences between them: ``g_i + decay``
+        and ``cos^2 + decay`` of the own class, ``beta g_k + decay`` and ``beta cos^2 + decay`` of others. What no
+        centre sees decays with the rate `weight_decay`.
+    multiplicities : (2 K,) array
+        1 and f - 1 of each.
+    """
+    f = checked_counts(counts)
+    if f.ndim != 1:
+        raise ValueError(f"counts must be (K,), got shape {f.shape}")
+    own = checked_integer("own", own, 0, len(f) - 1)
+    beta, decay = (checked_number(*pair, 0.0, LIMIT) for pair in (("beta", beta), ("weight_decay", weight_decay)))
+    factor = np.where(np.arange(len(f)) == own, 1.0, beta)
+    gains = np.stack([centre_gain(f, angle), np.full(len(f), math.cos(angle) ** 2)], axis=-1)
+    rates = factor[:, None] * gains + decay
+    return rates.ravel(), np.stack([np.ones_like(f), f - 1], axis=-1).ravel()
+
+
+def centre_cosine_angle(
+    t: ArrayLike, angle0: ArrayLike, *, count: int, angle: float, norm0: float = 1.0, weight_decay: float = 0.0
+) -> NDArray[np.float64]:
+    """Angle phi between features and the sum of their own centres under ``sum_own (1 - cos)`` and decay.
+
+    ``tan(phi/2) = tan(phi0/2) exp(-sqrt(f g) tau)`` with ``tau = (e^(2 decay t) - 1) / (2 decay norm0^2)``, t without
+    decay: norms shrink like ``e^(-decay t)``, and the loss, which does not see them, turns short features faster.
+
+    Parameters
+    ----------
+    t : array
+        Time, t >= 0, of the loss of one sample ("sum").
+    angle0 : array
+        phi at t = 0, 0 to pi.
+    count : int
+        f, the centres of the class.
+    angle : float
+        That of the centres, as in `centre_gain`.
+    norm0 : float
+        Norm of h at t = 0.
+    weight_decay : float
+        Of the features.
+
+    Returns
+    -------
+    array
+    """
+    t, angle0 = checked_array("t", t, 0.0), checked_array("angle0", angle0, 0.0, math.pi)
+    norm0 = checked_number("norm0", norm0, 1e-100, 1e100)
+    decay = checked_number("weight_decay", weight_decay, 0.0, LIMIT)
+    strength = float(np.sqrt(checked_counts(count) * centre_gain(count, angle)))
+    with np.errstate(over="ignore", under="ignore"):
+        tau = (np.expm1(2.0 * decay * t) / (2.0 * decay) if decay > 0.0 else t) / norm0**2
+        return 2.0 * np.arctan(np.tan(0.5 * angle0) * np.exp(-strength * tau))
+
+
+class SphereRates(NamedTuple):
+    """Rates at which unit features come to rest on the sum of their own centres, the Hessian there.
+
+    Attributes
+    ----------
+    own : float
+        Within the span of the own centres, ``sqrt(f g) - g + cos^2``.
+    unseen : float
+        In directions that no centre sees, ``sqrt(f g) - g``; 0 for a single centre, which is approached like
+        1/sqrt(t) only (see `single_centre_time`).
+    value : float
+        The loss there, ``(sqrt f - sqrt g)^2 / 2``.
+    """
+
+    own: float
+    unseen: float
+    value: float
+
+
+def centre_sphere_rates(count: int, angle: float) -> SphereRates:
+    """Rates of the squared cosine loss, ``1/2 sum_own (1 - cos)^2 + beta/2 sum_others cos^2``, on the unit sphere.
+
+    Several centres cannot all be reached: what is left of the loss makes collapse exponential. In the directions of
+    other classes there is beta times ``cos^2`` or their gain besides.
+
+    Parameters
+    ----------
+    count, angle
+        f and the angle of the centres, as in `centre_gain`.
+
+    Returns
+    -------
+    SphereRates
+    """
+    f, g = float(checked_counts(count)), float(centre_gain(count, angle))
+    # sqrt(f g) - g without cancellation: f - g = (f - 1) cos^2
+    unseen = math.sqrt(g) * (f - 1.0) * math.cos(angle) ** 2 / (math.sqrt(f) + math.sqrt(g))
+    return SphereRates(math.cos(angle) ** 2 + unseen, unseen, 0.5 * (math.sqrt(f) - math.sqrt(g)) ** 2)
+
+
+def single_centre_time(gap: ArrayLike, gap0: ArrayLike) -> NDArray[np.float64]:
+    """Time that the squared cosine loss takes with one centre, on the unit sphere, for features orthogonal to others.
+
+    With ``gap = 1 - cos(phi)`` it is ``1/(2 gap) + log(2/gap - 1)/4`` less the same at the start: late,
+    ``gap = 1/(2 t)``, so collapse is algebraic.
+
+    Parameters
+    ----------
+    gap, gap0 : array
+        1 - cos(phi) at the end and at the start, 0 < gap <= gap0 < 2.
+
+    Returns
+    -------
+    array
+        Time of the loss of one sample ("sum"); for features of norm r it is r^2 times as long.
+    """
+    gap, gap0 = (checked_array(name, value, 1e-300, 2.0) for name, value in (("gap", gap), ("gap0", gap0)))
+    if np.any(gap > gap0) or np.any(gap0 >= 2.0):
+        raise ValueError("gap must be at most gap0, which must be less than 2")
+
+    def passed(x: NDArray) -> NDArray:
+        return 0.5 / x + 0.25 * np.log(2.0 / x - 1.0)
+
+    return passed(gap) - passed(gap0)
+
+
+def angular_margins(counts: ArrayLike, angle: float) -> NDArray[np.float64]:
+    """(K, K) angle from the features of class i to its boundary with class k, if decisions are by the largest sum over
+    centres: ``tan(phi_ik) = sqrt(f_i g_i / (f_k g_k))``; NaN for k = i.
+
+    The features are along the mean of the centres. The two angles of a pair add up to 90 degrees. In radians.
+
+    Parameters
+    ----------
+    counts : (K,) array of ints
+    angle : float
+
+    Returns
+    -------
+    (K, K) array
+    """
+    size = _sizes(counts, angle)
+    return np.where(np.eye(len(size), dtype=bool), np.nan, np.arctan2(size[:, None], size))
+
+
+def centre_pair_errors(counts: ArrayLike, angle: float, deviations: ArrayLike) -> NDArray[np.float64]:
+    """(K, K) probability that class i is taken for k, if there were no others: unit features on the class means, noise
+    of deviation sigma_i in every direction, decisions by the largest sum over centres; 0 for k = i.
+
+    ``Q(sqrt(f_i g_i) / (sigma_i sqrt(f_i g_i + f_k g_k)))``, Q the tail of the normal distribution: the rule is that of
+    a single centre of norm sqrt(f g) for each class. More centres move the boundary and do nothing else.
+
+    Parameters
+    ----------
+    counts : (K,) array of ints
+    angle : float
+    deviations : float or (K,) array
+        sigma_i > 0.
+
+    Returns
+    -------
+    (K, K) array
+    """
+    size, sigma = _sizes(counts, angle), checked_array("deviations", deviations, 1e-150, 1e150)
+    sigma = np.broadcast_to(sigma, size.shape)
+    errors = scipy.special.ndtr(-size[:, None] / (sigma[:, None] * np.hypot(size[:, None], size)))
+    return np.where(np.eye(len(size), dtype=bool), 0.0, errors)
+
+
+def centre_counts(
+    deviations: ArrayLike, angle: float, *, samples: ArrayLike | None = None, least: int = 1
+) -> NDArray[np.int64]:
+    """Numbers of centres for which errors of all pairs are about equal: ``f_i g_i`` proportional to ``sigma_i^2``.
+
+    Parameters
+    ----------
+    deviations : (K,) array
+        Deviation sigma_i of the noise of each class, in every direction.
+    angle : float
+    samples : (K,) array of ints, optional
+        Training samples n_i. A new sample deviates from their mean, on which features were trained, by
+        ``sigma_i^2 (1 + 1/n_i)``; with equal noise, rare classes get more centres.
+    least : int
+        Centres of the class of least variance.
+
+    Returns
+    -------
+    (K,) array of ints
+        The number whose ``f g`` is nearest to the rule.
+
+    Notes
+    -----
+    [ceflow]. Errors are balanced by it, not minimized: the best balanced accuracy may want fewer.
+    """
+    variance = checked_array("deviations", deviations, 1e-150, 1e150) ** 2
+    if variance.ndim != 1 or not variance.size:
+        raise ValueError(f"deviations must be (K,), one for each class, got shape {variance.shape}")
+    if samples is not None:
+        samples = checked_array("samples", samples, 1.0)
+        if samples.shape != variance.shape:
+            raise ValueError(f"samples must have one number for each class, got shape {samples.shape}")
+        variance = variance * (1.0 + 1.0 / samples)
+    least, angle = checked_integer("least", least, 1, MOST), _checked_angle(angle)
+    wanted = least * float(centre_gain(least, angle)) * variance / variance.min()
+    c, s = math.cos(angle) ** 2, math.sin(angle) ** 2
+    f = 2.0 * wanted / (c + np.sqrt(c * c + 4.0 * s * wanted))  # of s f^2 + c f = wanted
+    if f.max() > MOST - 1:
+        raise ValueError(f"the noisiest class would need {f.max():.3g} centres, more than {MOST}")
+    numbers = np.maximum(np.floor(f)[:, None] + [0, 1], 1).astype(np.int64)
+    nearest = np.abs(numbers * centre_gain(numbers, angle) - wanted[:, None]).argmin(axis=1)
+    return numbers[np.arange(len(f)), nearest]
+
+
+def _sizes(counts: ArrayLike, angle: float) -> NDArray[np.float64]:
+    """(K,) norms of the sums of centres."""
+    f = checked_counts(counts)
+    if f.ndim != 1:
+        raise ValueError(f"counts must be (K,), got shape {f.shape}")
+    return np.sqrt(f * centre_gain(f, angle))
+
+
+def _checked_angle(angle: float) -> float:
+    return checked_number("angle", angle, 0.0, math.pi / 2)

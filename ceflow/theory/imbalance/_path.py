@@ -1,0 +1,108 @@
+"""The regularization path: the optimum at every weight decay, from SELI to zero."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import scipy
+from numpy.typing import ArrayLike
+
+from ..._checks import checked_array
+from ._equilibrium import LEAST, Equilibrium, everything_dies_at, rest, solved
+from ._groups import Array, Groups, checked_groups
+from ._seli import stacked
+
+
+class Path(NamedTuple):
+    """Optima along weight decay.
+
+    Attributes
+    ----------
+    weight_decay : (n,) array
+        As given.
+    states : Equilibrium
+        With a leading axis n.
+    group_thresholds : (G,) array
+        Weight decay at which the zero-sum mode of a group appears as decay falls, ``sqrt(n) o``; NaN for one class.
+    block_thresholds : (G-1,) array
+        Weight decay at which the singular values of the constants appear one after another, descending.
+    """
+
+    weight_decay: Array
+    states: Equilibrium
+    group_thresholds: Array
+    block_thresholds: Array
+
+
+def path(
+    classes: Sequence[int],
+    samples: ArrayLike,
+    weight_decay: ArrayLike,
+    *,
+    weights: ArrayLike = 1.0,
+    logit_adjustment: ArrayLike = 0.0,
+    reduction: str = "mean",
+) -> Path:
+    """The optimum of cross-entropy at each of several weight decays, and the decays at which its modes appear [ceflow].
+
+    As decay falls from where everything is dead, modes appear in the order of their thresholds: without adjustment and
+    with two groups first the majority's, then the means of the groups, then the minority's. For decay to 0 the
+    direction is that of `seli`, and margins follow the law of `approach` with ``rho = -log(weight_decay)``.
+
+    Parameters
+    ----------
+    classes, samples, weights, logit_adjustment, reduction
+        As in `equilibrium`.
+    weight_decay : (n,) array
+        ``sqrt(lW lH)``, positive: for unequal decays logits are the same, and layers scale by the ratio.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as described.
+
+    Notes
+    -----
+    Each state is one `equilibrium`, and each threshold of the constants takes about ten.
+
+    "How Cross-Entropy Learns Data Modes" (HiLD workshop at ICML 2026) announces closed forms of this path for step
+    imbalance; we know its abstract only. Thresholds of the constants are roots of a scalar function here.
+    """
+    groups = checked_groups(classes, samples, weights, logit_adjustment, reduction)
+    decays = np.atleast_1d(checked_array("weight_decay", weight_decay, LEAST, 1.0 / LEAST))
+    if decays.ndim != 1 or not decays.size:
+        raise ValueError(f"weight_decay must be a number or a list of numbers, got shape {decays.shape}")
+    alone = groups.classes == 1
+    return Path(
+        decays,
+        stacked([rest(groups, decay, decay) for decay in decays.tolist()]),
+        np.where(alone, np.nan, np.sqrt(groups.strengths)),
+        block_thresholds(groups),
+    )
+
+
+def block_thresholds(groups: Groups) -> Array:
+    """(G-1,) decays at which one more singular value of the block appears: where, among optima whose block has rank k,
+    the force on what is left is 1."""
+    high, found = 0.5 * np.log(everything_dies_at(groups)), []
+    for rank in range(groups.classes.size - 1):
+
+        def excess(log_mu: float, rank: int = rank) -> float:
+            problem, x = solved(groups, log_mu, rank)
+            _, _, X, Y = problem.parts(x)
+            forces = np.linalg.svd(X @ Y + problem.residual(x), compute_uv=False)
+            return float(np.log(forces[rank]))
+
+        step = 0.5
+        while excess(high - step) <= 0.0:
+            step *= 2.0
+        start = high + 1e-9  # the threshold may be where everything dies
+        high = scipy.optimize.brentq(excess, high - step, start, xtol=1e-12, rtol=1e-13)
+        found.append(np.exp(high))
+    return np.array(found)
