@@ -3,6 +3,7 @@
 from . import _methods as _methods  # certificate() of trajectories, plot() of comparisons
 from . import collapse, losses, lyapunov, symmetry, terms, theory
 from ._compare import Comparison, compare
+from ._descent import descend, sharpness
 from ._events import Event, collapsed, event
 from ._integrate import integrate, resume
 from .flow import MatrixFlow, Objective, RegressionFlow, SpectralFlow, random_init
@@ -50,6 +51,7 @@ __all__ = [
     "compare",
     "complete",
     "cyclic",
+    "descend",
     "direct_sum",
     "event",
     "from_relations",
@@ -66,6 +68,7 @@ __all__ = [
     "reference",
     "resume",
     "rigor",
+    "sharpness",
     "subsets",
     "symmetry",
     "symmetry_of",

@@ -11,12 +11,10 @@ import numpy as np
 from ._arrays import svd
 from ._stability import growth_off_symmetry
 from .flow import BlockFlow, Flow, RegressionFlow
-from .trajectory import BlockTrajectory, MatrixTrajectory, RegressionTrajectory, SpectralTrajectory
+from .trajectory import MatrixTrajectory, ReducedTrajectory, SpectralTrajectory
 
 # Two runs agree if they differ by at most so many times rtol, for errors of all steps add up in both, and by so much.
 AGREEMENT, COARSEST_AGREEMENT = 1000.0, 0.01
-
-Reduced = SpectralTrajectory | BlockTrajectory | RegressionTrajectory
 
 
 class Comparison:
@@ -43,7 +41,7 @@ class Comparison:
         Both runs at these times.
     """
 
-    def __init__(self, reduced: Reduced, full: MatrixTrajectory) -> None:
+    def __init__(self, reduced: ReducedTrajectory, full: MatrixTrajectory) -> None:
         self.reduced, self.full = reduced, full
         self.log_t = full.log_t
         logits = _logits_of(reduced)
@@ -68,8 +66,10 @@ class Comparison:
 
     @property
     def tolerance(self) -> float:
-        """The largest difference of runs that agree: 1000 rtol, that of the coarser run, and 0.01 at most."""
-        coarser = max((run.rtol for run in (self.reduced, self.full) if run.rtol > 0.0), default=0.0)
+        """The largest difference of runs that agree: 1000 rtol, that of the coarser run (of rounding, if both are
+        descents), and 0.01 at most."""
+        tolerances = [run.rtol for run in (self.reduced, self.full) if run.rtol > 0.0]
+        coarser = max(tolerances, default=np.finfo(float).eps)
         return min(AGREEMENT * coarser, COARSEST_AGREEMENT)
 
     @functools.cached_property
@@ -78,12 +78,15 @@ class Comparison:
 
         The full run leaves it by its rounding, which has grown by at most the exponential of the integral of the
         largest eigenvalue, off the scheme, of minus the Hessian along the reduced run (by Lanczos' method) [ceflow].
-        It is asked for only where the runs differ by more than the `tolerance`, and of schemes; under any other
-        symmetry `off_diagonal` tells when the full run has left it.
+        It is asked for only where runs of the flow differ by more than the `tolerance`, and of schemes; under any other
+        symmetry, and of gradient descent, `off_diagonal` tells when the full run has left it.
         """
         last = float(self.log_t[-1])
         agree = self.error.max() <= self.tolerance
-        if agree or not math.isfinite(last) or not isinstance(self.reduced, SpectralTrajectory):
+        runs = (self.reduced, self.full)
+        unknown = not isinstance(self.reduced, SpectralTrajectory) or self.reduced._path is None
+        unknown |= any(run.step_size is not None for run in runs)  # whose steps differ by more than rounding
+        if agree or not math.isfinite(last) or unknown:
             return last
         log_t, log_growth = growth_off_symmetry(self.reduced, last, self.full.start[0].shape[-1])
         beyond = np.flatnonzero(log_growth > math.log(self.tolerance / np.finfo(self.full.flow.dtype).eps))
@@ -113,7 +116,7 @@ def _name_of(flow: Flow) -> str:
     return (flow.symmetry if isinstance(flow, BlockFlow) else flow.scheme).name
 
 
-def _logits_of(reduced: Reduced) -> Callable[[int], np.ndarray]:
+def _logits_of(reduced: ReducedTrajectory) -> Callable[[int], np.ndarray]:
     """The logits (K, N) of each row."""
     if not isinstance(reduced, SpectralTrajectory):
         return lambda row: reduced[row].logits[0]
@@ -122,7 +125,7 @@ def _logits_of(reduced: Reduced) -> Callable[[int], np.ndarray]:
     return lambda row: (basis * values[row]) @ basis.T
 
 
-def compare(reduced: Reduced, full: MatrixTrajectory | BlockTrajectory | RegressionTrajectory) -> Comparison:
+def compare(reduced: ReducedTrajectory, full: MatrixTrajectory | ReducedTrajectory) -> Comparison:
     """Compare a reduced run with a full-matrix run of the same start.
 
     The times are the rows of the full run that the reduced run reaches too; there the reduced run is sampled by its
@@ -131,8 +134,9 @@ def compare(reduced: Reduced, full: MatrixTrajectory | BlockTrajectory | Regress
     Parameters
     ----------
     reduced : Trajectory of a SpectralFlow, under any symmetry, or of a RegressionFlow
-    full : Trajectory of a MatrixFlow, or of a SpectralFlow on blocks, or of a RegressionFlow
-        Under another symmetry of the same problem: the run is then compared as one of full matrices.
+    full : Trajectory of a MatrixFlow, or of one of these
+        Of gradient descent, or under another symmetry of the same problem: the run is then compared as one of full
+        matrices.
 
     Raises
     ------
@@ -141,8 +145,8 @@ def compare(reduced: Reduced, full: MatrixTrajectory | BlockTrajectory | Regress
     ValueError
         If classes or units of time differ, the reduced run has no dense output, or no time is common.
     """
-    full = full.lifted() if isinstance(full, (BlockTrajectory, RegressionTrajectory)) else full
-    if not isinstance(reduced, Reduced) or not isinstance(full, MatrixTrajectory):
+    full = full.lifted() if isinstance(full, ReducedTrajectory) else full
+    if not isinstance(reduced, ReducedTrajectory) or not isinstance(full, MatrixTrajectory):
         raise TypeError(
             "compare takes a trajectory of a SpectralFlow and one of a MatrixFlow, got "
             f"{type(reduced).__name__} and {type(full).__name__}"

@@ -12,6 +12,7 @@ Version 4 is an ``.npz`` file, not compressed, of
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import os
@@ -22,7 +23,7 @@ import numpy as np
 
 from . import losses, symmetry
 from ._checks import checked_integer, checked_number
-from .flow import BlockFlow, MatrixFlow, RegressionFlow, SpectralFlow
+from .flow import BlockFlow, BlockLayersFlow, LayersFlow, MatrixFlow, RegressionFlow, SpectralFlow
 from .flow.objective import Objective
 from .network.layers import Layers
 from .solve import DEFAULT, IMPLICIT, TABLEAUS, Outcome, Path, Steps
@@ -121,6 +122,8 @@ def load(path: str | os.PathLike) -> Trajectory:
         options["log_t_end"] = float(options["log_t_end"])
         if "event" in options:
             checked_integer("its event", options["event"], 0)
+        if "step_size" in options:
+            checked_number("its step_size", options["step_size"], 0.0, 1e300)
         atol = checked_number("its atol", meta.get("atol", 0.0), 0.0, 1e300)
         kinds = meta["stretches" if old else "segments"]
         methods = meta.get("methods", [DEFAULT if old else meta.get("method")] * len(kinds))
@@ -164,36 +167,40 @@ def _flow(spec: dict, arrays: dict[str, np.ndarray]) -> tuple[SpectralFlow | Mat
     return _FLOWS[kind](spec | {"loss": loss}, arrays)
 
 
-def _spectral_flow(spec: dict, arrays: dict[str, np.ndarray]) -> tuple[SpectralFlow, np.ndarray]:
+def _spectral_flow(kind: type, spec: dict, arrays: dict[str, np.ndarray]) -> tuple[SpectralFlow, np.ndarray]:
     scheme = dict(spec.pop("scheme"))
     if scheme["kind"] == "hadamard" and scheme["args"] != [arrays["start0"].shape[-1] + 1]:
         raise ValueError("its start does not fit its scheme")  # which may be one that takes gigabytes
-    flow = SpectralFlow(symmetry.from_spec(scheme), **spec)
+    flow = kind(symmetry.from_spec(scheme), **spec)
     return flow, flow.start(arrays["start0"])
 
 
-def _matrix_flow(spec: dict, arrays: dict[str, np.ndarray]) -> tuple[MatrixFlow, tuple[np.ndarray, ...]]:
-    flow = MatrixFlow(**spec)
+def _matrix_flow(kind: type, spec: dict, arrays: dict[str, np.ndarray]) -> tuple[MatrixFlow, tuple[np.ndarray, ...]]:
+    flow = kind(**spec)
     return flow, flow.start([arrays[f"start{i}"] for i in range(flow.depth + flow.objective.bias)])
 
 
-def _block_flow(spec: dict, arrays: dict[str, np.ndarray]) -> tuple[BlockFlow, Layers]:
+def _block_flow(kind: type, spec: dict, arrays: dict[str, np.ndarray]) -> tuple[BlockFlow, Layers]:
     fibres = {name: spec.pop(name, None) for name in ("class_fibres", "hidden_fibres")}
-    flow = BlockFlow(symmetry.from_spec(spec.pop("symmetry")), Objective(**spec), **fibres)
+    flow = kind(symmetry.from_spec(spec.pop("symmetry")), Objective(**spec), **fibres)
     return flow, flow.start(Layers(*(arrays[f"start{i}"] for i in range(3))))
 
 
-def _regression_flow(spec: dict, arrays: dict[str, np.ndarray]) -> tuple[RegressionFlow, np.ndarray]:
+def _regression_flow(kind: type, spec: dict, arrays: dict[str, np.ndarray]) -> tuple[RegressionFlow, np.ndarray]:
     del spec["loss"]  # which is always the same
-    flow = RegressionFlow(**spec)
+    flow = kind(**spec)
     return flow, flow.start(arrays["start0"])
 
 
 _FLOWS = {
-    BlockFlow.kind: _block_flow,
-    MatrixFlow.kind: _matrix_flow,
-    RegressionFlow.kind: _regression_flow,
-    SpectralFlow.kind: _spectral_flow,
+    kind.kind: functools.partial(make, kind)
+    for make, kinds in (
+        (_block_flow, (BlockFlow, BlockLayersFlow)),
+        (_spectral_flow, (SpectralFlow, LayersFlow)),
+        (_matrix_flow, (MatrixFlow,)),
+        (_regression_flow, (RegressionFlow,)),
+    )
+    for kind in kinds
 }
 
 

@@ -113,6 +113,8 @@ class Trajectory:
         The same in words.
     nfev, nsteps, nrejected : int
         Evaluations of the right-hand side, accepted steps, rejected steps.
+    step_size : float or None
+        Of gradient descent (see `ceflow.descend`); None where the flow was integrated.
     observables : mapping
         All that follows from the above, by name: what it is, its axes and its units (see `ceflow.observables`). Each
         is a property too.
@@ -120,10 +122,9 @@ class Trajectory:
 
     observables: ClassVar[Mapping[str, Observable]]
 
-    def __init_subclass__(cls, kind: str | None = None, **options: Any) -> None:
+    def __init_subclass__(cls, kinds: tuple[str, ...] = (), **options: Any) -> None:
         super().__init_subclass__(**options)
-        if kind is not None:
-            _KINDS[kind] = cls
+        _KINDS.update(dict.fromkeys(kinds, cls))
 
     def __init__(
         self,
@@ -143,6 +144,7 @@ class Trajectory:
         nsteps: int = 0,
         nrejected: int = 0,
         event: int | None = None,
+        step_size: float | None = None,
     ) -> None:
         self.flow, self.start, self.log_t, self.y = flow, start, log_t, y
         self._given = t  # of the rows, or of those that were asked for
@@ -150,6 +152,7 @@ class Trajectory:
         self.log_t_end = log_t_end if log_t_end is not None else float(log_t[-1])
         self.outcome, self.message, self.event = outcome, message, event
         self.nfev, self.nsteps, self.nrejected = int(nfev), int(nsteps), int(nrejected)
+        self.step_size = step_size
         self._resume: Resume | None = None
 
     @property
@@ -188,7 +191,8 @@ class Trajectory:
         Raises
         ------
         ValueError
-            If a time is outside the run, or the run was made with ``dense_output=False``.
+            If a time is outside the run; or no row, where there is nothing between these: the run was made with
+            ``dense_output=False``, or by gradient descent.
         """
         if (t is None) == (log_t is None):
             raise ValueError("give either t or log_t")
@@ -203,9 +207,18 @@ class Trajectory:
         if np.any(log_t > self.log_t_end + 1e-12 * abs(self.log_t_end)):
             raise ValueError(f"the run ends at log t = {self.log_t_end:.6g}, got log t = {log_t.max():.6g}")
         log_t = np.minimum(log_t, self.log_t_end)
-        if self._path is None:
-            raise ValueError("this trajectory has no dense output: integrate with dense_output=True")
-        return self._with(log_t, self._path.sample(log_t), t)
+        y = self._rows_at(log_t) if self._path is None else self._path.sample(log_t)
+        return self._with(log_t, y, t)
+
+    def _rows_at(self, log_t: np.ndarray) -> np.ndarray:
+        """States at times that are those of rows; a ValueError for any other."""
+        order = np.argsort(self.log_t, kind="stable")
+        place = np.searchsorted(self.log_t, log_t, sorter=order)
+        rows = order[np.minimum(place, len(order) - 1)] if len(order) else place
+        if not len(order) or np.any(self.log_t[rows] != log_t):
+            what = "integrate with dense_output=True" if self.step_size is None else "gradient descent has steps only"
+            raise ValueError(f"this trajectory has no dense output between its rows: {what}")
+        return self.y[rows]
 
     def __array__(self, *args, **kwargs):
         # with __len__ and __getitem__ NumPy would take it for a sequence of sequences without end
@@ -223,8 +236,8 @@ class Trajectory:
         return type(self)(self.flow, self.start, log_t, y, t=t, **options)
 
     def _options(self) -> dict:
-        names = ("log_t_end", "outcome", "message", "nfev", "nsteps", "nrejected", "event")
-        return {name: getattr(self, name) for name in names if name != "event" or self.event is not None}
+        names = ("log_t_end", "outcome", "message", "nfev", "nsteps", "nrejected", "event", "step_size")
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
     def to_xarray(self) -> xarray.Dataset:
         """The rows as an xarray Dataset (needs the extra ``xarray``), to be selected by ``t`` or ``log_t``, as in
@@ -242,8 +255,32 @@ class Trajectory:
         return xarray.Dataset(variables, coords=times, attrs=attributes).set_xindex("t").set_xindex("log_t")
 
 
+class ReducedTrajectory(Trajectory):
+    """A run of a reduced flow, which is also one of full matrices."""
+
+    def lifted(self, *, width: int | None = None, rng: int = 0) -> MatrixTrajectory:
+        """The same run on full matrices, as the full flow would have made it: its rows, and its dense output.
+
+        Parameters
+        ----------
+        width, rng
+            As for the flow's `lift`, which makes the matrices.
+        """
+        flow, start = self.flow, self.flow.lift(self.start, width=width, rng=rng)
+        if len(self) * sum(part.size for part in start) > MOST_LIFTED:
+            raise ValueError(f"the matrices of {len(self)} rows would have more than {MOST_LIFTED} entries")
+
+        def full(y: np.ndarray) -> np.ndarray:
+            parts = flow.lift(self.start, width=width, rng=rng, rows=flow.layers_at(self.start, y))
+            return np.concatenate([part.reshape(len(y), -1) for part in parts], axis=1)
+
+        path = None if self._path is None else _Lifted(self._path, full)
+        options = {"t": self._given, "path": path, "rtol": self.rtol, "atol": self.atol} | self._options()
+        return MatrixTrajectory(flow.full(), start, self.log_t, full(self.y), **options)
+
+
 @REDUCED.attach
-class SpectralTrajectory(Trajectory, kind="spectral"):
+class SpectralTrajectory(ReducedTrajectory, kinds=("spectral", "layers")):
     """A run of the reduced flow on D modes."""
 
     @property
@@ -257,7 +294,7 @@ class SpectralTrajectory(Trajectory, kind="spectral"):
 
 
 @BLOCKS.attach
-class BlockTrajectory(Trajectory, kind="blocks"):
+class BlockTrajectory(ReducedTrajectory, kinds=("blocks", "block_layers")):
     """A run of the reduced flow under any symmetry, on blocks of layers."""
 
     @property
@@ -265,55 +302,15 @@ class BlockTrajectory(Trajectory, kind="blocks"):
         """K."""
         return self.flow.classes
 
-    def lifted(self, *, width: int | None = None, rng: int = 0) -> MatrixTrajectory:
-        """The same run on full matrices, as the full flow would have made it: its rows, and its dense output.
-
-        Parameters
-        ----------
-        width, rng
-            As for `BlockFlow.lift`, which makes the matrices.
-        """
-        flow = self.flow
-
-        def rows(y: np.ndarray) -> np.ndarray:
-            return np.concatenate([flow.flat_layers(self.start, y), flow.bias_of(y)], axis=1)
-
-        return _lifted(self, width, rng, rows)
-
 
 @REGRESSION.attach
-class RegressionTrajectory(Trajectory, kind="regression"):
+class RegressionTrajectory(ReducedTrajectory, kinds=("regression",)):
     """A run of the reduced flow of a regression, on the modes of its targets."""
 
     @property
     def classes(self) -> int:
         """n, the number of outputs."""
         return self.flow.outputs
-
-    def lifted(self, *, width: int | None = None, rng: int = 0) -> MatrixTrajectory:
-        """The same run on full matrices, as the full flow would have made it: its rows, and its dense output.
-
-        Parameters
-        ----------
-        width, rng
-            As for `RegressionFlow.lift`, which makes the matrices.
-        """
-        return _lifted(self, width, rng, self.flow.layers_of)
-
-
-def _lifted(run: Trajectory, width: int | None, rng: int, rows: Callable[[np.ndarray], np.ndarray]) -> MatrixTrajectory:
-    """A reduced run on full matrices; `rows` makes of coordinates (n, N) what `lift` takes as rows."""
-    flow, start = run.flow, run.flow.lift(run.start, width=width, rng=rng)
-    if len(run) * sum(part.size for part in start) > MOST_LIFTED:
-        raise ValueError(f"the matrices of {len(run)} rows would have more than {MOST_LIFTED} entries")
-
-    def full(y: np.ndarray) -> np.ndarray:
-        parts = flow.lift(run.start, width=width, rng=rng, rows=rows(y))
-        return np.concatenate([part.reshape(len(y), -1) for part in parts], axis=1)
-
-    path = None if run._path is None else _Lifted(run._path, full)
-    options = {"t": run._given, "path": path, "rtol": run.rtol, "atol": run.atol} | run._options()
-    return MatrixTrajectory(flow.full(), start, run.log_t, full(run.y), **options)
 
 
 class _Lifted:
@@ -328,7 +325,7 @@ class _Lifted:
 
 
 @FULL.attach
-class MatrixTrajectory(Trajectory, kind="matrix"):
+class MatrixTrajectory(Trajectory, kinds=("matrix",)):
     """A run of the full flow on W (K, d) and H (d, N), or on as many factors as there are layers.
 
     Of a batch of B starts every array has the axis B after that of the rows.

@@ -40,6 +40,8 @@ NAMES = (
     "centres",
     "seli",
     "minority_collapse",
+    "descent",
+    "complexity",
 )
 
 

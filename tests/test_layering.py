@@ -30,6 +30,7 @@ LAYERS = [
     ("solve",),
     ("trajectory", "observables", "io"),
     ("_events", "_run", "_integrate"),
+    ("_descent",),
     ("_stability",),
     ("_compare",),
     ("certify",),

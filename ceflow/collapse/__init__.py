@@ -2,6 +2,7 @@
 
 from ._accuracy import GaussianAccuracy, gaussian_accuracy
 from ._alignment import Alignment, alignment, project, slerp
+from ._complexity import cdnv, class_distances, geometric_complexity
 from ._exponents import ErrorExponents, error_exponents
 from ._margin_kkt import MarginKKT, margin_kkt
 from ._measures import Measures, measures
@@ -11,3 +12,4 @@ __all__ = ["MarginKKT", "Measures", "margin_kkt", "measures"]
 __all__ += ["Alignment", "ErrorExponents", "GaussianAccuracy", "alignment", "error_exponents", "gaussian_accuracy"]
 __all__ += ["project", "slerp"]
 __all__ += ["RegressionMeasures", "regression"]
+__all__ += ["cdnv", "class_distances", "geometric_complexity"]

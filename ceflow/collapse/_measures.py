@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .._arrays import svd
 from .._checks import checked_choice
+from ._complexity import means_and_spread, normalized_variance
 from ._state import checked_bias, checked_state, inverse, norm, scaled, scales_of_logits, transposed, unit
 
 
@@ -123,9 +124,7 @@ def measures(
     H, scale_H = scaled(H)
     weight, shift, scale = scales_of_logits(scale_W * scale_H, bias)
     one_hot = labels[:, None] == np.arange(classes)
-    of_class = one_hot / one_hot.sum(axis=0)  # makes a mean of the samples of each class
-
-    means = H @ of_class
+    means, spread = means_and_spread(H, labels)
     centre = (means if centring == "class-means" else H).mean(axis=-1, keepdims=True)
     M = means - centre
     norms = np.linalg.norm(M, axis=-2)
@@ -134,9 +133,6 @@ def measures(
     noise = H - means[..., labels]
     within = (between @ noise) ** 2  # S_B = M M^T / K, so that S_B^+ = K between^T between
     squares = (noise**2).sum(axis=-2)
-    spread = squares @ of_class
-    first, second = np.triu_indices(classes, 1)
-    distances = ((means[..., first] - means[..., second]) ** 2).sum(axis=-2)
     logits = weight * (W @ H) + shift
     right = np.where(one_hot.T, logits, 0.0).sum(axis=-2)
     wrong = np.where(one_hot.T, -np.inf, logits).max(axis=-2)
@@ -152,7 +148,7 @@ def measures(
         return Measures(
             nc1=np.where(norms.any(axis=-1), within.sum(axis=-2).mean(axis=-1), np.nan)[()],
             nc1_quotient=squares.mean(axis=-1) / (norms**2).mean(axis=-1),
-            cdnv=((spread[..., first] + spread[..., second]) / (2 * distances)).mean(axis=-1),
+            cdnv=normalized_variance(means, spread),
             nc2=norm(unit(gram) - etf),
             equinorm=norms.std(axis=-1) / norms.mean(axis=-1),
             equiangularity=cosines.std(axis=-1),

@@ -2,6 +2,7 @@
 
 from ._flow import Flow
 from .blocks import BlockFlow
+from .layer_flows import BlockLayersFlow, LayersFlow, in_layers
 from .matrix import MatrixFlow, random_init
 from .objective import Objective
 from .ray import Ray
@@ -11,12 +12,15 @@ from .spectral import SpectralFlow
 
 __all__ = [
     "BlockFlow",
+    "BlockLayersFlow",
     "Flow",
+    "LayersFlow",
     "MatrixFlow",
     "Objective",
     "Ray",
     "RegressionFlow",
     "Rest",
     "SpectralFlow",
+    "in_layers",
     "random_init",
 ]

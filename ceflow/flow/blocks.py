@@ -287,6 +287,10 @@ class BlockFlow(BlockSizes, Flow):
             ).swapaxes(-1, -2)
         return found / self.roots(start)
 
+    def layers_at(self, start: Layers, y: np.ndarray) -> np.ndarray:
+        """(n, N + F) flat layers and biases at coordinates (n, M): what `lift` takes as rows."""
+        return np.concatenate([self.flat_layers(start, y), self.bias_of(y)], axis=1)
+
     def bias_of(self, y: np.ndarray) -> np.ndarray:
         """(n, F) bias of each fibre at coordinates (n, M); none where there is no bias."""
         return y[:, y.shape[1] - self.biases :]

@@ -128,13 +128,13 @@ class RegressionFlow(Flow):
         """Coordinates of the start: the layers."""
         return start.ravel()
 
-    def layers_of(self, y: np.ndarray) -> np.ndarray:
-        """(..., 2, r) layers at coordinates (..., 2 r)."""
+    def layers_at(self, start: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """(..., 2, r) layers at coordinates (..., 2 r), as `lift` takes them."""
         return y.reshape(*y.shape[:-1], 2, -1)
 
     def state(self, start: np.ndarray, y: np.ndarray) -> np.ndarray:
         """The layers at the coordinates y."""
-        return self.layers_of(y)
+        return self.layers_at(start, y)
 
     def segment(self, kind: str, start: np.ndarray, y: np.ndarray, log_t: float):
         """The closed form of the kind "rest", which holds from the state y on."""

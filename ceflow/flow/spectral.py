@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from typing import Any
 
@@ -18,6 +19,7 @@ from ..network.factors import check_factors, check_whole_depth
 from ..symmetry import Scheme, Symmetry, Transforms
 from ._flow import Flow
 from .blocks import BlockFlow
+from .matrix import MatrixFlow
 from .modes_field import modes_field, plain_field, plain_layout
 from .objective import Objective
 from .ray import Ray
@@ -156,7 +158,7 @@ class SpectralFlow(Flow):
     def state(self, start: np.ndarray, y: np.ndarray) -> np.ndarray:
         """The layers at the coordinates y, or the singular values where the depth is no integer."""
         if isinstance(self.depth, int):
-            return coordinates.layers_at(start, y[None], self.depth)[0]
+            return self.layers_at(start, y[None])[0]
         return self.evaluate(start, y[None])[0][0]
 
     def segment(self, kind: str, start: np.ndarray, y: np.ndarray, log_t: float):
@@ -226,10 +228,26 @@ class SpectralFlow(Flow):
         coordinates.singular_values_of_rows(constants, equal_pairs, unequal, np.ascontiguousarray(y), s, gain)
         return s, gain
 
+    def layers_at(self, start: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Layers (n, depth, D) at coordinates (n, N): also what `lift` takes as rows."""
+        return coordinates.layers_at(start, y, self.depth)
+
     # -- between modes and matrices -----------------------------------------------------------------------------------
 
+    def full(self) -> MatrixFlow:
+        """The flow on full matrices that this one reduces."""
+        given = self.objective
+        return MatrixFlow(
+            loss=given.loss, depth=given.depth, reduction=given.reduction, weight_decay=given.weight_decay
+        )
+
     def lift(
-        self, start: np.ndarray, *, width: int | None = None, rng: np.random.Generator | int | None = 0
+        self,
+        start: np.ndarray,
+        *,
+        width: int | None = None,
+        rng: np.random.Generator | int | None = 0,
+        rows: np.ndarray | None = None,
     ) -> tuple[np.ndarray, ...]:
         """Full matrices with exactly these singular values in the scheme's basis.
 
@@ -244,6 +262,8 @@ class SpectralFlow(Flow):
             d >= K - 1, the number of features; K when left out.
         rng : int or numpy Generator
             Makes R.
+        rows : (n, depth, D) array, optional
+            Layers in place of those of the start, in the same frames: all matrices have a leading axis.
 
         Returns
         -------
@@ -257,12 +277,15 @@ class SpectralFlow(Flow):
         if width < classes - 1:
             raise ValueError(f"width must be at least K - 1 = {classes - 1} to hold every mode, got {width}")
         check_whole_depth(self.depth)
-        layers = coordinates.layers_of(self.start(start), self.depth)[:, self.scheme.columns[1:] - 1]
+        rows = coordinates.layers_of(self.start(start), self.depth) if rows is None else rows
+        layers = rows[..., self.scheme.columns[1:] - 1]
         basis = self.scheme.basis()[:, 1:]
         rng = np.random.default_rng(rng)
-        frames = [np.linalg.qr(rng.standard_normal((width, classes - 1)))[0] for _ in layers[1:]]
+        frames = [np.linalg.qr(rng.standard_normal((width, classes - 1)))[0] for _ in range(self.depth - 1)]
         frames = [basis, *frames, basis]
-        return tuple((left * w) @ right.T for left, w, right in zip(frames[:-1], layers, frames[1:], strict=True))
+        return tuple(
+            (left * layers[..., i, None, :]) @ right.T for i, (left, right) in enumerate(itertools.pairwise(frames))
+        )
 
     def project(self, *factors: np.ndarray) -> tuple[np.ndarray, float]:
         """Back to modes: the layers that come nearest to (W, H), and how far from the scheme the matrices are.

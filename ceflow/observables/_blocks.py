@@ -167,6 +167,20 @@ def _cosines(gram: np.ndarray) -> np.ndarray:
         return gram / (size[..., :, None] * size[..., None, :])
 
 
+@BLOCKS.add("row", requires=_has_linear_layers)
+def geometric_complexity(run: Run) -> np.ndarray:
+    """(n,) squared Frobenius norm of the features, a sum over samples; see `ceflow.theory.complexity`."""
+    scaled = unpacked(run.flat_layers * run.flow.roots(run.start), sides(run.flow.outer, run.start.widths))
+    squares = [(_features(layers) ** 2).sum(axis=(-2, -1)) for layers in scaled]
+    return np.stack(squares, axis=-1) @ run.flow.multiplicities
+
+
+@BLOCKS.add("row", "class", "other_class", requires=_has_linear_layers)
+def class_distances(run: Run) -> np.ndarray:
+    """(n, K, K) squared distances between the features of classes."""
+    return run.lifted().class_distances
+
+
 @BLOCKS.add("row", "class", "other_class")
 def classifier_cosines(run: Run) -> np.ndarray:
     """(n, K, K) cosines between the classifiers of classes, the rows of W; NaN where one is 0."""

@@ -54,6 +54,11 @@ def _has_conserved(flow: Flow) -> None:
         raise ValueError("there is no conserved difference where terms depend on the layers")
 
 
+def _has_linear_layers(flow: Flow) -> None:
+    if not flow.objective.act.linear:
+        raise ValueError("geometric complexity is that of linear layers here; see ceflow.collapse.geometric_complexity")
+
+
 def _has_bias(flow: Flow) -> None:
     if not flow.objective.bias:
         raise ValueError("there is no bias: the flow was made without bias=True")
@@ -161,13 +166,29 @@ def _outer(run: Run, H: np.ndarray) -> np.ndarray:
     return (H * run.terms.samples) @ H.swapaxes(-1, -2)
 
 
+def _squared_norm_of_columns(run: Run, H: np.ndarray) -> np.ndarray:
+    """(n,) of the layer behind columns: a sum over samples."""
+    if run.flow.objective.kernel is not None:
+        return np.trace(_outer(run, H), axis1=-2, axis2=-1)
+    return (H**2 * run.terms.samples).sum(axis=(-1, -2))
+
+
 def _squared_norms(run: Run) -> list[np.ndarray]:
     """Of each layer, (n,)."""
     *others, last = run.factors
-    found = [(factor**2).sum(axis=(-1, -2)) for factor in others]
-    if run.flow.objective.kernel is not None:
-        return [*found, np.trace(_outer(run, last), axis1=-2, axis2=-1)]
-    return [*found, (last**2 * run.terms.samples).sum(axis=(-1, -2))]
+    return [*((factor**2).sum(axis=(-1, -2)) for factor in others), _squared_norm_of_columns(run, last)]
+
+
+@FULL.add("row", requires=_has_linear_layers)
+def geometric_complexity(run: Run) -> np.ndarray:
+    """(n,) squared Frobenius norm of the features, a sum over samples; see `ceflow.theory.complexity`."""
+    return _squared_norm_of_columns(run, run.features)
+
+
+@FULL.add(dims=("row", "class", "other_class"), requires=has_classes)
+def class_distances(run: Run) -> np.ndarray:
+    """(n, K, K) squared distances between the mean features of classes."""
+    return neural_collapse.class_distances(run.features, run.terms.labels)
 
 
 @FULL.add("row")

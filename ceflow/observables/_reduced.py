@@ -10,6 +10,7 @@ from .. import losses
 from .. import lyapunov as functions
 from ..network import coordinates
 from ..network.factors import check_whole_depth
+from ..theory import complexity
 from ._table import Flow, Run, Table
 
 REDUCED = Table()
@@ -37,7 +38,7 @@ def singular_values(run: Run) -> np.ndarray:
 @REDUCED.add("row", "layer", "mode", exported=True, requires=_has_layers)
 def layers(run: Run) -> np.ndarray:
     """(n, depth, D) singular values of the layers."""
-    return coordinates.layers_at(run.start, run.y, run.flow.depth)
+    return run.flow.layers_at(run.start, run.y)
 
 
 @REDUCED.add(dims=_dims_of_conserved, requires=_has_layers)
@@ -47,6 +48,25 @@ def conserved(run: Run) -> np.ndarray:
     Weight decay makes it fade like ``exp(-2 weight_decay t)``.
     """
     return coordinates.conserved(run.layers)
+
+
+def _features(run: Run) -> np.ndarray:
+    """(n, D) singular values of the features, the product of all layers but the first."""
+    if run.start.ndim == 1:  # balanced, of any depth
+        return np.abs(run.singular_values) ** (1.0 - 1.0 / run.flow.depth)
+    return np.prod(run.layers[:, 1:], axis=1)
+
+
+@REDUCED.add("row")
+def geometric_complexity(run: Run) -> np.ndarray:
+    """(n,) squared Frobenius norm of the features; see `ceflow.theory.complexity`."""
+    return complexity.feature_complexity(run.flow.scheme, _features(run))
+
+
+@REDUCED.add("row", "relation")
+def class_distances(run: Run) -> np.ndarray:
+    """(n, D) squared distances between the features of classes, one for each relation."""
+    return complexity.class_distances(run.flow.scheme, _features(run))
 
 
 @REDUCED.add("row")

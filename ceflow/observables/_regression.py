@@ -14,7 +14,7 @@ REGRESSION = Table()
 @REGRESSION.add("row", "layer", "mode", exported=True)
 def layers(run: Run) -> np.ndarray:
     """(n, 2, r) layers of each mode, of W and of H, or F where the rate is canonical."""
-    return run.flow.layers_of(run.y)
+    return run.flow.layers_at(run.start, run.y)
 
 
 @REGRESSION.add("row", "mode", exported=True)

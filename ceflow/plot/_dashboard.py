@@ -51,5 +51,6 @@ def dashboard(traj: Trajectory, figure: Figure | None = None) -> Figure:
     collapse = axes[0, 1]  # its modes are those of the panel on its left
     collapse.legend(handles=collapse.lines[:1], **LEGEND)
     end = power(round(float(dense.log_t[-1]) / LN10, 6))
-    figure.suptitle(f"{name_of(traj)} to $t = {end}$, rtol = {short(traj.rtol)}")
+    precision = f"rtol = {short(traj.rtol)}" if traj.step_size is None else f"step size {short(traj.step_size)}"
+    figure.suptitle(f"{name_of(traj)} to $t = {end}$, {precision}")
     return figure

@@ -59,13 +59,13 @@ def modes_of(traj: Trajectory) -> tuple[np.ndarray, np.ndarray]:
 
 
 def name_of(traj: Trajectory) -> str:
-    flow = traj.flow
+    flow, what = traj.flow, "flow" if traj.step_size is None else "descent"
     if isinstance(traj, SpectralTrajectory):
-        parts = ["Reduced flow", flow.scheme.name]
+        parts = [f"Reduced {what}", flow.scheme.name]
     elif isinstance(traj, BlockTrajectory):
-        parts = ["Reduced flow", flow.symmetry.name]
+        parts = [f"Reduced {what}", flow.symmetry.name]
     else:
-        parts = ["Full flow", f"K = {traj.classes}", f"d = {traj.W.shape[-1]}"]
+        parts = [f"Full {what}", f"K = {traj.classes}", f"d = {traj.W.shape[-1]}"]
     parts += [f"depth {flow.depth:g}"] if flow.depth != USUAL.depth else []
     parts += [str(flow.loss).replace("_", " ")] if flow.loss != USUAL.loss else []
     parts += [f"weight decay {flow.weight_decay}"] if flow.weight_decay != USUAL.weight_decay else []

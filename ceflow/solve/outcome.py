@@ -19,6 +19,7 @@ class Outcome(enum.IntEnum):
     STEP_TOO_SMALL = 8
     INTERRUPTED = 9
     STIFF = 10  # of explicit steps: implicit ones are to take over
+    DIVERGED = 11  # of gradient descent: its step is too large
 
     @property
     def success(self) -> bool:

@@ -9,7 +9,7 @@ are K times shorter. Every function of time takes either ``t`` or ``log_t``, for
 broadcast, and scalars give scalars.
 """
 
-from . import imbalance, regression
+from . import complexity, imbalance, regression
 from ._arguments import checked_classes
 from ._bounds import collapsed_loss, geometric_mean_bound, least_log_loss, loss_bound, loss_log_bound
 from ._centres import (
@@ -35,6 +35,7 @@ __all__ = [
     "collapse_exponent",
     "collapsed_force",
     "collapsed_loss",
+    "complexity",
     "decay_threshold",
     "deviation_decay",
     "deviation_rate",

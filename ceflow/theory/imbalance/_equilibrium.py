@@ -73,7 +73,7 @@ def minority_threshold(
     Notes
     -----
     Minority collapse was found by Fang, He, Long & Su, arXiv:2101.12699. Hong & Ling, arXiv:2309.09725, have
-    thresholds for cross-entropy with two clusters; we read their abstract only.
+    thresholds for cross-entropy with two clusters, which we have not compared with these.
     """
     groups = checked_groups(classes, samples, weights, logit_adjustment, reduction)
     alone = groups.classes == 1

@@ -71,8 +71,8 @@ def path(
     -----
     Each state is one `equilibrium`, and each threshold of the constants takes about ten.
 
-    "How Cross-Entropy Learns Data Modes" (HiLD workshop at ICML 2026) announces closed forms of this path for step
-    imbalance; we know its abstract only. Thresholds of the constants are roots of a scalar function here.
+    "How Cross-Entropy Learns Data Modes" (HiLD workshop at ICML 2026) is said to have closed forms of this path for
+    step imbalance; we have not seen its text. Thresholds of the constants are roots of a scalar function here.
     """
     groups = checked_groups(classes, samples, weights, logit_adjustment, reduction)
     decays = np.atleast_1d(checked_array("weight_decay", weight_decay, LEAST, 1.0 / LEAST))

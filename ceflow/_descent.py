@@ -1,0 +1,235 @@
+"""`descend`: gradient descent on the problem of a flow, and how sharp the minima are that it comes to."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.sparse.linalg import LinearOperator, eigsh
+
+from ._arrays import as_like, host
+from ._checks import checked_integer, checked_number
+from .flow import Flow, in_layers
+from .solve import Outcome
+from .trajectory import MatrixTrajectory, ReducedTrajectory, Trajectory, trajectory_type
+
+MOST_ROWS = 1000  # where none are asked for
+MOST = 1e3  # norm of the layers up to which differences say something of curvature
+LARGEST = 150  # log10 of the largest product of layers: the square of a larger one may overflow
+_RTOL = 1e-5  # what flows ask for, of which steps of gradient descent take no notice
+
+
+def descend(
+    flow: Flow,
+    start,
+    *,
+    step_size: float,
+    steps: int | None = None,
+    steps_eval: Sequence[int] | None = None,
+) -> Trajectory:
+    """Full-batch gradient descent on the objective of a flow: all layers at once, ``w <- w - step_size * gradient``.
+
+    Euler's method for the flow: at the time t = step x step_size it differs from the flow by an error that is
+    proportional to the step size. An interrupt (Ctrl-C) ends the run early, and what was computed is returned.
+
+    Parameters
+    ----------
+    flow : SpectralFlow or MatrixFlow
+        With all its options; under a symmetry the depth is an integer, and the activation is not "relu". A symmetric
+        start stays symmetric: the steps are exactly those of the full matrices.
+    start : array or tuple of arrays
+        As for `ceflow.integrate`.
+    step_size : float
+        The learning rate, positive, in units of time: the gradient is that of the objective, a mean or a sum over
+        samples as the flow's `reduction` says.
+    steps : int
+        How many steps to take. The rows are all of them; of more than 1000 about as many, evenly in their logarithm.
+    steps_eval : (n,) increasing integers
+        In place of `steps`: the steps that are rows, 0 for the start. The last one ends the run.
+
+    Returns
+    -------
+    Trajectory
+        With rows at ``t = step x step_size``, ``step_size``, and all observables of a run of that flow. Between rows
+        there is nothing: `Trajectory.at` takes times of rows only. ``success`` is False if the steps diverged; the
+        rows before are there.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not acceptable; the message names it.
+
+    Notes
+    -----
+    What the flow conserves, a step does not: without decay ``a^2 - b^2`` of two layers is multiplied by exactly
+    ``1 - (step_size lambda)^2``, lambda the force on the mode, in every symmetry and under every loss [ceflow].
+    """
+    if not isinstance(flow, Flow):
+        raise TypeError(f"flow must be a SpectralFlow or a MatrixFlow, got {type(flow).__name__}")
+    if not checked_number("step_size", step_size, 0.0, 1e100) > 0.0:
+        raise ValueError(f"step_size must be positive, got {step_size!r}")
+    rows = _rows(steps, steps_eval)
+    flow = in_layers(flow)
+    start = flow.start(start)
+    taken, states, outcome = _descended(flow, start, float(step_size), rows)
+    t = taken * float(step_size)
+    with np.errstate(divide="ignore"):
+        log_t = np.log(t)
+    text = {
+        Outcome.REACHED: f"took {rows[-1]} steps of gradient descent",
+        Outcome.DIVERGED: f"diverged: step_size = {step_size:g} is too large",
+        Outcome.INTERRUPTED: "interrupted",
+    }
+    return trajectory_type(flow)(
+        flow,
+        start,
+        log_t,
+        np.reshape(states, (len(taken), -1)),
+        t=t,
+        log_t_end=None if len(t) else -math.inf,
+        outcome=outcome,
+        message=text[outcome],
+        nfev=int(taken[-1]) if len(taken) else 0,
+        nsteps=int(taken[-1]) if len(taken) else 0,
+        step_size=float(step_size),
+    )
+
+
+def _rows(steps: int | None, steps_eval: Sequence[int] | None) -> np.ndarray:
+    """The steps that are rows, checked."""
+    if (steps is None) == (steps_eval is None):
+        raise ValueError(f"give either steps or steps_eval, got {'none' if steps is None else 'both'}")
+    if steps_eval is None:
+        steps = checked_integer("steps", steps, 1, 2**53)
+        if steps <= MOST_ROWS:
+            return np.arange(steps + 1)
+        return np.unique(np.append(0, np.geomspace(1, steps, MOST_ROWS).round().astype(np.int64)))
+    rows = np.asarray(steps_eval)
+    if rows.dtype.kind not in "iu":
+        raise TypeError(f"steps_eval must be integers, got dtype {rows.dtype}")
+    if rows.ndim != 1 or not rows.size or np.any(np.diff(rows) <= 0) or rows[0] < 0 or rows[-1] > 2**53:
+        raise ValueError("steps_eval must be one-dimensional and strictly increasing, from 0 on")
+    return rows.astype(np.int64)
+
+
+def _descended(flow: Flow, start, step_size: float, rows: np.ndarray) -> tuple[np.ndarray, list[np.ndarray], Outcome]:
+    """The rows that were reached, their states, and why it ended."""
+    origin, states = flow.origin(start), []
+    field = flow.motion(start, origin, -math.inf, _RTOL)
+    if not hasattr(field, "rates"):  # nothing moves
+        return rows, [origin] * len(rows), Outcome.REACHED
+    y, velocity = field.allocate(2, field.size)
+    y[:] = as_like(origin, y)
+    limit, exp = 10.0 ** (LARGEST // int(flow.depth)), getattr(field, "xp", np).exp
+    try:
+        with np.errstate(all="ignore"):  # of steps that diverge, which is found below
+            for before, row in itertools.pairwise([0, *rows.tolist()]):
+                for _ in range(row - before):
+                    phi, _ = field.rates(y, velocity)
+                    velocity *= step_size * exp(-phi)
+                    y += velocity
+                state = host(y).copy()
+                if not np.all(np.abs(state) <= limit):
+                    return rows[: len(states)], states, Outcome.DIVERGED
+                states.append(state)
+    except KeyboardInterrupt:
+        return rows[: len(states)], states, Outcome.INTERRUPTED
+    return rows, states, Outcome.REACHED
+
+
+def sharpness(run: Trajectory, *, width: int | None = None) -> np.ndarray:
+    """Largest eigenvalue of the Hessian of the objective in all layers, at each row of a run.
+
+    Gradient descent is unstable where it is more than ``2 / step_size``: at the edge of stability it stays close to
+    that (Cohen, Kaur, Li, Kolter & Talwalkar, arXiv:2103.00065).
+
+    Parameters
+    ----------
+    run : Trajectory
+        Of any flow, integrated or descended; not a batch. Take a few rows of it, ``run[::10]``: each costs some hundred
+        gradients. Of a reduced run it is the Hessian of the full problem, directions off the symmetry included.
+    width : int, optional
+        Of the full matrices of a reduced run; K when left out, so that there is a feature that no mode uses.
+
+    Returns
+    -------
+    (n,) array
+        In inverse units of time. To about ``1e-12 max(1, |layers|^2)`` of the largest eigenvalue by size, in float64:
+        products with the Hessian are fourth-order differences of the gradient. The eigenvalue is found by Lanczos'
+        method.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as described, or the norm of the layers is above 1000, as in steps that diverge.
+
+    Notes
+    -----
+    Parameters are those of all samples, also where a column of H stands for several of them or a kernel couples them;
+    frozen layers are none.
+    """
+    if not isinstance(run, Trajectory):
+        raise TypeError(f"sharpness takes a Trajectory, got {type(run).__name__}")
+    if isinstance(run, ReducedTrajectory):
+        run = run.lifted(width=width)
+    elif width is not None:
+        raise ValueError("width is for reduced runs: full matrices have their own")
+    if run.start[0].ndim != 2:
+        raise ValueError("sharpness takes one run, not a batch")
+    found, v = np.zeros(len(run)), np.random.default_rng(0).standard_normal(run.y.shape[1])
+    for row, y in enumerate(run.y):
+        if not (size := float(np.linalg.norm(y))) <= MOST:
+            raise ValueError(f"layers must have a norm of at most {MOST:g}, row {row} has {size:g}: take rows before")
+        hessian = _Hessian(run, y)
+        if not np.any(hessian(v)):
+            continue
+        operator = LinearOperator((y.size, y.size), matvec=hessian, dtype=float)
+        value, vector = eigsh(operator, k=1, which="LA", v0=hessian.moving * v, tol=1e-11)
+        found[row], v = value[0], vector[:, 0] + 1e-3 * v / np.linalg.norm(v)
+    return found
+
+
+class _Hessian:
+    """Products of the Hessian at a state, in the layers of all samples."""
+
+    def __init__(self, run: MatrixTrajectory, y: np.ndarray) -> None:
+        objective, shapes = run.flow.objective, [part.shape for part in run.start]
+        self.field, self.y = run.flow._field(run.start), y
+        self.place = self.field.allocate(2, self.field.size)
+        ends = np.cumsum([math.prod(shape) for shape in shapes])
+        last = int(objective.depth) - 1
+        self.features, self.shape = slice(ends[last] - math.prod(shapes[last]), ends[last]), shapes[last]
+        if objective.kernel is None:
+            root = run.terms.samples**-0.5
+            self.from_samples, self.to_samples = (lambda H: H * root), (lambda H: H / root)
+        else:  # H = F root, of independent F
+            values, vectors = np.linalg.eigh(objective.kernel)
+            kept = values > 1e-12 * values[-1]
+            vectors, size = vectors[:, kept], np.sqrt(values[kept])
+            root, inverse = (vectors * size) @ vectors.T, (vectors / size) @ vectors.T
+            self.from_samples, self.to_samples = (lambda H: H @ root), (lambda H: H @ inverse)
+        self.moving = np.ones(y.size)
+        for frozen in objective.frozen:
+            part = len(shapes) - 1 if frozen == "b" else frozen
+            self.moving[ends[part] - math.prod(shapes[part]) : ends[part]] = 0.0
+        precision = float(np.finfo(run.flow.dtype).eps) ** 0.2
+        self.step = precision / max(1.0, float(np.linalg.norm(y)))
+
+    def __call__(self, v: np.ndarray) -> np.ndarray:
+        v = self._mapped(v * self.moving, self.from_samples)
+        h = self.step
+        near, far = (self._velocity(i * h * v) - self._velocity(-i * h * v) for i in (1, 2))
+        return -self._mapped((8.0 * near - far) / (12.0 * h), self.to_samples) * self.moving
+
+    def _mapped(self, v: np.ndarray, function) -> np.ndarray:
+        out = v.copy()
+        out[self.features] = function(v[self.features].reshape(self.shape)).ravel()
+        return out
+
+    def _velocity(self, displacement: np.ndarray) -> np.ndarray:
+        y, velocity = self.place
+        y[:] = as_like(self.y + displacement, y)
+        phi, _ = self.field.rates(y, velocity)
+        return host(velocity) * math.exp(-float(phi))

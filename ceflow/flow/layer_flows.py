@@ -1,0 +1,89 @@
+"""Reduced flows whose states are the layers themselves.
+
+Coordinates in which the conservation laws hold by construction cannot say what a step of gradient descent makes: it
+keeps none of them. Layers, and what depends linearly on them, can: there a step of gradient descent is one of Euler's
+method.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+
+from ..network import coordinates
+from ..network.factors import check_whole_depth
+from ..network.layers import Layers
+from ._flow import Flow
+from .blocks import BlockFlow
+from .matrix import MatrixFlow
+from .regression import RegressionFlow
+from .rest import Rest
+from .spectral import SpectralFlow
+
+
+class BlockLayersFlow(BlockFlow):
+    """`BlockFlow`, with the layers of all blocks as its state."""
+
+    kind = "block_layers"
+
+    def is_mode(self, start: Layers) -> np.ndarray:
+        return np.zeros(len(self.outer), bool)
+
+
+class LayersFlow(SpectralFlow):
+    """`SpectralFlow` of layers (depth, D), with these as its state: (D, depth) in one array."""
+
+    kind = "layers"
+
+    def start(self, start: np.ndarray) -> np.ndarray:
+        check_whole_depth(self.depth)
+        return coordinates.layers_of(super().start(start), self.depth)
+
+    def origin(self, start: np.ndarray) -> np.ndarray:
+        return start.T.ravel()
+
+    def state(self, start: np.ndarray, y: np.ndarray) -> np.ndarray:
+        return self.layers_at(start, y[None])[0]
+
+    def segment(self, kind: str, start: np.ndarray, y: np.ndarray, log_t: float) -> Rest:
+        return self._blocks.segment(kind, start, y, log_t)
+
+    def motion(self, start: np.ndarray, y, log_t: float, rtol: float, atol: float = 0.0, closed_form: bool = True):
+        widths = np.ones((self.scheme.modes + 1, self.depth - 1), np.int64)
+        widths[0] = 0  # nothing of the constants
+        return self._blocks.motion(Layers(self.origin(start), widths, np.empty(0)), y, log_t, rtol)
+
+    @functools.cached_property
+    def _blocks(self) -> BlockLayersFlow:
+        return BlockLayersFlow(self.scheme, self.objective)
+
+    def __getstate__(self) -> dict:
+        return {name: value for name, value in super().__getstate__().items() if name != "_blocks"}
+
+    def layers_at(self, start: np.ndarray, y: np.ndarray) -> np.ndarray:
+        return y.reshape(len(y), self.scheme.modes, self.depth).swapaxes(1, 2)
+
+    def evaluate(self, start: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return np.prod(self.layers_at(start, y), axis=1), np.ones((len(y), self.scheme.modes))
+
+
+def in_layers(flow: Flow) -> Flow:
+    """The same flow, with the layers, or what depends linearly on them, as its state: what gradient descent steps in.
+
+    Raises
+    ------
+    ValueError
+        Where that is not known: for a depth that is no integer, and for "relu" under a symmetry.
+    """
+    if isinstance(flow, (MatrixFlow, RegressionFlow, LayersFlow, BlockLayersFlow)):
+        return flow
+    check_whole_depth(flow.depth)
+    if isinstance(flow, BlockFlow):
+        if flow.objective.act.name == "relu":
+            raise ValueError("gradient descent of relu needs a MatrixFlow: under a symmetry the flow slides instead")
+        return BlockLayersFlow(flow.symmetry, flow.objective, flow.class_fibres, flow.hidden_fibres or None)
+    given = flow.objective
+    return LayersFlow(
+        flow.scheme, loss=given.loss, depth=given.depth, reduction=given.reduction, weight_decay=given.weight_decay
+    )
