@@ -6,7 +6,7 @@ from ._compare import Comparison, compare
 from ._descent import descend, sharpness
 from ._events import Event, collapsed, event
 from ._integrate import integrate, resume
-from .flow import MatrixFlow, Objective, SpectralFlow, random_init
+from .flow import MatrixFlow, Objective, RegressionFlow, SpectralFlow, random_init
 from .flow.centres import Centres
 from .io import load
 from .solve import Outcome
@@ -39,6 +39,7 @@ __all__ = [
     "MatrixFlow",
     "Objective",
     "Outcome",
+    "RegressionFlow",
     "Scheme",
     "SpectralFlow",
     "Symmetry",

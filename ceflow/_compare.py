@@ -10,9 +10,8 @@ import numpy as np
 
 from ._arrays import svd
 from ._stability import growth_off_symmetry
-from .flow import BlockFlow, Flow
-from .symmetry import Symmetry
-from .trajectory import BlockTrajectory, MatrixTrajectory, ReducedTrajectory, SpectralTrajectory
+from .flow import BlockFlow, Flow, RegressionFlow
+from .trajectory import MatrixTrajectory, ReducedTrajectory, SpectralTrajectory
 
 # Two runs agree if they differ by at most so many times rtol, for errors of all steps add up in both, and by so much.
 AGREEMENT, COARSEST_AGREEMENT = 1000.0, 0.01
@@ -42,7 +41,7 @@ class Comparison:
         Both runs at these times.
     """
 
-    def __init__(self, reduced: SpectralTrajectory | BlockTrajectory, full: MatrixTrajectory) -> None:
+    def __init__(self, reduced: ReducedTrajectory, full: MatrixTrajectory) -> None:
         self.reduced, self.full = reduced, full
         self.log_t = full.log_t
         logits = _logits_of(reduced)
@@ -57,8 +56,8 @@ class Comparison:
             apart = np.abs(svd(mine, compute_uv=False) - full.singular_values[row]).max()
             self.singular_value_error[row] = apart / (top if top > 0.0 else 1.0)
         self.loss_error = np.abs(np.expm1(reduced.log_loss - full.log_loss))
-        blocks = isinstance(reduced, BlockTrajectory)
-        self.lyapunov_error = np.full(len(full), np.nan) if blocks else np.abs(reduced.lyapunov - full.lyapunov)
+        modes = isinstance(reduced, SpectralTrajectory)
+        self.lyapunov_error = np.abs(reduced.lyapunov - full.lyapunov) if modes else np.full(len(full), np.nan)
 
     @property
     def t(self) -> np.ndarray:
@@ -85,7 +84,7 @@ class Comparison:
         last = float(self.log_t[-1])
         agree = self.error.max() <= self.tolerance
         runs = (self.reduced, self.full)
-        unknown = isinstance(self.reduced, BlockTrajectory) or self.reduced._path is None
+        unknown = not isinstance(self.reduced, SpectralTrajectory) or self.reduced._path is None
         unknown |= any(run.step_size is not None for run in runs)  # whose steps differ by more than rounding
         if agree or not math.isfinite(last) or unknown:
             return last
@@ -106,25 +105,27 @@ class Comparison:
     def __repr__(self) -> str:
         cut = "" if self.trusted.all() else f" until t = 1e{self.trusted_until / math.log(10):.4g}, as it is unstable"
         return (
-            f"<Comparison of {_symmetry_of(self.reduced.flow).name} with the full flow at {len(self.log_t)} times to "
+            f"<Comparison of {_name_of(self.reduced.flow)} with the full flow at {len(self.log_t)} times to "
             f"t = 1e{self.log_t[-1] / math.log(10):.4g}: max_error = {self.max_error:.2e}{cut}>"
         )
 
 
-def _symmetry_of(flow: Flow) -> Symmetry:
-    return flow.symmetry if isinstance(flow, BlockFlow) else flow.scheme
+def _name_of(flow: Flow) -> str:
+    if isinstance(flow, RegressionFlow):
+        return "the modes of the targets"
+    return (flow.symmetry if isinstance(flow, BlockFlow) else flow.scheme).name
 
 
-def _logits_of(reduced: SpectralTrajectory | BlockTrajectory) -> Callable[[int], np.ndarray]:
-    """The logits (K, K) of each row."""
-    if isinstance(reduced, BlockTrajectory):
+def _logits_of(reduced: ReducedTrajectory) -> Callable[[int], np.ndarray]:
+    """The logits (K, N) of each row."""
+    if not isinstance(reduced, SpectralTrajectory):
         return lambda row: reduced[row].logits[0]
     scheme = reduced.flow.scheme
     basis, values = scheme.basis()[:, 1:], reduced.singular_values[:, scheme.columns[1:] - 1]
     return lambda row: (basis * values[row]) @ basis.T
 
 
-def compare(reduced: SpectralTrajectory | BlockTrajectory, full: MatrixTrajectory | BlockTrajectory) -> Comparison:
+def compare(reduced: ReducedTrajectory, full: MatrixTrajectory | ReducedTrajectory) -> Comparison:
     """Compare a reduced run with a full-matrix run of the same start.
 
     The times are the rows of the full run that the reduced run reaches too; there the reduced run is sampled by its
@@ -132,8 +133,8 @@ def compare(reduced: SpectralTrajectory | BlockTrajectory, full: MatrixTrajector
 
     Parameters
     ----------
-    reduced : Trajectory of a SpectralFlow, under any symmetry
-    full : Trajectory of a MatrixFlow, or of a SpectralFlow
+    reduced : Trajectory of a SpectralFlow, under any symmetry, or of a RegressionFlow
+    full : Trajectory of a MatrixFlow, or of one of these
         Of gradient descent, or under another symmetry of the same problem: the run is then compared as one of full
         matrices.
 
@@ -145,7 +146,7 @@ def compare(reduced: SpectralTrajectory | BlockTrajectory, full: MatrixTrajector
         If classes or units of time differ, the reduced run has no dense output, or no time is common.
     """
     full = full.lifted() if isinstance(full, ReducedTrajectory) else full
-    if not isinstance(reduced, (SpectralTrajectory, BlockTrajectory)) or not isinstance(full, MatrixTrajectory):
+    if not isinstance(reduced, ReducedTrajectory) or not isinstance(full, MatrixTrajectory):
         raise TypeError(
             "compare takes a trajectory of a SpectralFlow and one of a MatrixFlow, got "
             f"{type(reduced).__name__} and {type(full).__name__}"
@@ -153,7 +154,7 @@ def compare(reduced: SpectralTrajectory | BlockTrajectory, full: MatrixTrajector
     if reduced.classes != full.classes:
         raise ValueError(f"the runs have {reduced.classes} and {full.classes} classes")
     mine, other = reduced.flow.objective, full.flow.objective
-    if isinstance(reduced, BlockTrajectory):
+    if not isinstance(reduced, SpectralTrajectory):
         mine, other = (objective.per_class(full.classes) for objective in (reduced.flow.full().objective, other))
     for name in ("reduction", "loss", "depth", "weight_decay"):
         values = " and ".join(repr(getattr(objective, name)) for objective in (mine, other))

@@ -23,7 +23,7 @@ import numpy as np
 
 from . import losses, symmetry
 from ._checks import checked_integer, checked_number
-from .flow import BlockFlow, BlockLayersFlow, LayersFlow, MatrixFlow, SpectralFlow
+from .flow import BlockFlow, BlockLayersFlow, LayersFlow, MatrixFlow, RegressionFlow, SpectralFlow
 from .flow.objective import Objective
 from .network.layers import Layers
 from .solve import DEFAULT, IMPLICIT, TABLEAUS, Outcome, Path, Steps
@@ -186,12 +186,19 @@ def _block_flow(kind: type, spec: dict, arrays: dict[str, np.ndarray]) -> tuple[
     return flow, flow.start(Layers(*(arrays[f"start{i}"] for i in range(3))))
 
 
+def _regression_flow(kind: type, spec: dict, arrays: dict[str, np.ndarray]) -> tuple[RegressionFlow, np.ndarray]:
+    del spec["loss"]  # which is always the same
+    flow = kind(**spec)
+    return flow, flow.start(arrays["start0"])
+
+
 _FLOWS = {
     kind.kind: functools.partial(make, kind)
     for make, kinds in (
         (_block_flow, (BlockFlow, BlockLayersFlow)),
         (_spectral_flow, (SpectralFlow, LayersFlow)),
         (_matrix_flow, (MatrixFlow,)),
+        (_regression_flow, (RegressionFlow,)),
     )
     for kind in kinds
 }

@@ -12,7 +12,7 @@ import numpy as np
 
 from ._checks import checked_array
 from .flow.terms import Terms
-from .observables import BLOCKS, COMMON, FULL, REDUCED, Observable
+from .observables import BLOCKS, COMMON, FULL, REDUCED, REGRESSION, Observable
 from .solve import DEFAULT, Outcome
 
 if TYPE_CHECKING:
@@ -301,6 +301,16 @@ class BlockTrajectory(ReducedTrajectory, kinds=("blocks", "block_layers")):
     def classes(self) -> int:
         """K."""
         return self.flow.classes
+
+
+@REGRESSION.attach
+class RegressionTrajectory(ReducedTrajectory, kinds=("regression",)):
+    """A run of the reduced flow of a regression, on the modes of its targets."""
+
+    @property
+    def classes(self) -> int:
+        """n, the number of outputs."""
+        return self.flow.outputs
 
 
 class _Lifted:

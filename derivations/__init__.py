@@ -35,6 +35,7 @@ NAMES = (
     "samples",
     "contraction",
     "decay_equilibrium",
+    "regression",
     "error_exponents",
     "centres",
     "seli",

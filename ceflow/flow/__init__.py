@@ -6,6 +6,7 @@ from .layer_flows import BlockLayersFlow, LayersFlow, in_layers
 from .matrix import MatrixFlow, random_init
 from .objective import Objective
 from .ray import Ray
+from .regression import RegressionFlow
 from .rest import Rest
 from .spectral import SpectralFlow
 
@@ -17,6 +18,7 @@ __all__ = [
     "MatrixFlow",
     "Objective",
     "Ray",
+    "RegressionFlow",
     "Rest",
     "SpectralFlow",
     "in_layers",

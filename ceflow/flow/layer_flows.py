@@ -17,6 +17,7 @@ from ..network.layers import Layers
 from ._flow import Flow
 from .blocks import BlockFlow
 from .matrix import MatrixFlow
+from .regression import RegressionFlow
 from .rest import Rest
 from .spectral import SpectralFlow
 
@@ -75,7 +76,7 @@ def in_layers(flow: Flow) -> Flow:
     ValueError
         Where that is not known: for a depth that is no integer, and for "relu" under a symmetry.
     """
-    if isinstance(flow, (MatrixFlow, LayersFlow, BlockLayersFlow)):
+    if isinstance(flow, (MatrixFlow, RegressionFlow, LayersFlow, BlockLayersFlow)):
         return flow
     check_whole_depth(flow.depth)
     if isinstance(flow, BlockFlow):

@@ -139,6 +139,9 @@ class MatrixFlow(Flow):
         factors = check_factors(given, self.depth, columns=objective.columns, least=least)
         check_sizes(factors, SMALLEST[self.dtype])
         objective.check_classes(factors[0].shape[-2])
+        batch = objective.targets.shape[:-2] if objective.regression else ()
+        if batch and factors[0].shape[:-2] != batch:
+            raise ValueError(f"targets are those of a batch of {batch[0]} starts, got W of shape {factors[0].shape}")
         if objective.kernel is not None:
             self._check_range(factors[-1])
         Terms(objective, factors[0].shape[-2]).check_start(factors[0], inputs(factors, objective.act)[0][0])

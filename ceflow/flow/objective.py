@@ -61,9 +61,9 @@ class Objective:
     bias_decay : float
     frozen : tuple
         What does not move: "W", "H", "b", or the place of a layer, 0 (W) to depth - 1 (H).
-    targets : {"centred", "one-hot"} or (n, N) array
+    targets : {"centred", "one-hot"}, (n, N) or (B, n, N) array
         Of the squared error: one-hot less its mean 1/K, which an output bias would provide; one-hot; or what the N
-        columns of the output shall be, for regression.
+        columns of the output shall be, for regression. With a leading axis every start of a batch has its own.
     kernel : (N, N) array, optional
         Symmetric and positive semi-definite, Theta: features move by ``dH = W^T (G O) Theta - decay H``. That is the
         linear network ``H = W_1 X`` on inputs with ``Theta = X^T X``, its decay that of W_1. With "mean" and "sum" as
@@ -125,7 +125,7 @@ class Objective:
         if isinstance(self.targets, str):
             checked_choice("targets", self.targets, TARGETS)
         else:
-            set_("targets", _matrix("targets", self.targets))
+            set_("targets", _matrix("targets", self.targets, (2, 3)))
         if self.kernel is not None:
             set_("kernel", _semidefinite(_matrix("kernel", self.kernel)))
         set_("activation", str(self.activation) if isinstance(self.activation, str) else self.activation)
@@ -155,7 +155,7 @@ class Objective:
         if squared and not (self.logit_adjustment == 0.0 and self.logit_scale == 1.0):
             raise ValueError("logit_adjustment and logit_scale are of losses that see margins; give targets instead")
         if self.regression:
-            columns = self.targets.shape[1]
+            columns = self.targets.shape[-1]
             if self.labels is not None:
                 raise ValueError("labels have no meaning beside an array of targets: there are no classes")
         elif self.labels is not None:
@@ -208,7 +208,7 @@ class Objective:
     def columns(self, classes: int) -> int:
         """Number of columns of H."""
         if self.regression:
-            return self.targets.shape[1]
+            return self.targets.shape[-1]
         return classes if self.labels is None else len(self.labels)
 
     def number(self, classes: int) -> float:
@@ -233,8 +233,8 @@ class Objective:
 
     def check_classes(self, classes: int) -> None:
         """A ValueError where options do not fit K classes, or n outputs."""
-        if self.regression and self.targets.shape[0] != classes:
-            raise ValueError(f"targets must have {classes} rows, as W has, got {self.targets.shape[0]}")
+        if self.regression and self.targets.shape[-2] != classes:
+            raise ValueError(f"targets must have {classes} rows, as W has, got {self.targets.shape[-2]}")
         if self.labels is not None and max(self.labels) >= classes:
             raise ValueError(f"labels must be 0 to {classes - 1}, as W has {classes} rows, got {max(self.labels)}")
         per_class = ["logit_adjustment", "logit_scale"]
@@ -334,9 +334,9 @@ def _is_one(value: Any) -> bool:
     return not isinstance(value, (list, tuple, np.ndarray)) or (isinstance(value, np.ndarray) and value.ndim == 0)
 
 
-def _matrix(name: str, value: Any) -> np.ndarray:
+def _matrix(name: str, value: Any, axes: tuple[int, ...] = (2,)) -> np.ndarray:
     array = np.array(checked_array(name, value, -1e150, 1e150))
-    if array.ndim != 2 or not array.size:
+    if array.ndim not in axes or not array.size:
         raise ValueError(f"{name} must be a matrix, got shape {array.shape}")
     array.setflags(write=False)
     return array

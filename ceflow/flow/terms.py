@@ -24,7 +24,7 @@ class Terms:
         Classes of the columns.
     samples, weights : (N,) arrays
         How many samples a column stands for, and the weight of each, before the reduction.
-    targets : (n, N) array, or None
+    targets : (n, N) or (B, n, N) array, or None
         What the columns of the output shall be, where they are not those of the plain loss.
     """
 
@@ -76,7 +76,8 @@ class Terms:
         targets = self.targets
         if targets is None:
             targets = np.equal.outer(np.arange(self.classes), self.labels) - 1.0 / self.classes
-        size *= np.linalg.norm(targets * (np.sqrt(self.samples) * self.weights), 2) * np.max(self.objective.logit_scale)
+        forces = np.linalg.norm(targets * (np.sqrt(self.samples) * self.weights), 2, axis=(-2, -1))
+        size *= forces.max() * np.max(self.objective.logit_scale)
         kernel = self.objective.kernel
         return float(size if kernel is None else size * math.sqrt(np.linalg.norm(kernel, 2)))
 

@@ -1,11 +1,13 @@
 """What follows from a run: one table of observables, from which trajectories have their properties and datasets their
-variables. An observable is added by one entry in the room of its runs: `_common` (of all), `_reduced` or `_full`.
+variables. An observable is added by one entry in the room of its runs: `_common` (of all), `_reduced`,
+`_blocks`, `_regression` or `_full`.
 """
 
 from ._blocks import BLOCKS
 from ._common import COMMON
 from ._full import FULL
 from ._reduced import REDUCED
+from ._regression import REGRESSION
 from ._table import Observable, Table
 
-__all__ = ["BLOCKS", "COMMON", "FULL", "REDUCED", "Observable", "Table"]
+__all__ = ["BLOCKS", "COMMON", "FULL", "REDUCED", "REGRESSION", "Observable", "Table"]

@@ -270,6 +270,23 @@ def dissipation(run: Run) -> np.ndarray:
         return _by_parts(run, rate)
 
 
+def _has_single_targets(flow: Flow) -> None:
+    given = flow.objective
+    if not given.regression or given.targets.ndim > 2 or given.samples is not None or np.ptp(given.weights) > 0.0:
+        raise ValueError("neural regression collapse is that of samples with targets of their own, which count alike")
+
+
+@FULL.add(
+    dims=lambda flow: dict.fromkeys(neural_collapse.RegressionMeasures._fields, ("row",)), requires=_has_single_targets
+)
+def regression_collapse(run: Run) -> neural_collapse.RegressionMeasures:
+    """Measures of neural regression collapse, each of shape (n,), with the best gamma of each row.
+
+    Gamma is in units of the flow's targets: of those over sqrt(M) it is that of Y over M.
+    """
+    return neural_collapse.regression(run.W, run.features, run.flow.objective.targets)
+
+
 @FULL.add(dims=lambda flow: dict.fromkeys(neural_collapse.Measures._fields, ("row",)), requires=has_classes)
 def collapse(run: Run) -> neural_collapse.Measures:
     """Neural-collapse measures, each of shape (n,): of the classifier W with its bias, and the features that it sees.

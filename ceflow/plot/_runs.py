@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from ..flow import MatrixFlow
-from ..trajectory import BlockTrajectory, MatrixTrajectory, SpectralTrajectory, Trajectory
+from ..trajectory import BlockTrajectory, MatrixTrajectory, RegressionTrajectory, SpectralTrajectory, Trajectory
 from ._style import power
 
 SAMPLES, MOST_NUMBERS = 500, 2**21  # of a curve; of all states sampled for a figure
@@ -24,9 +24,9 @@ def check_run(traj: Trajectory) -> None:
 
 
 def drawn(traj: Trajectory) -> Trajectory:
-    """The run that a figure shows: of blocks, the same run on full matrices."""
+    """The run that a figure shows: of blocks, or modes of targets, the same run on full matrices."""
     check_run(traj)
-    return traj.lifted() if isinstance(traj, BlockTrajectory) else traj
+    return traj.lifted() if isinstance(traj, (BlockTrajectory, RegressionTrajectory)) else traj
 
 
 def sampled(traj: Trajectory) -> Trajectory:
@@ -53,7 +53,7 @@ def modes_of(traj: Trajectory) -> tuple[np.ndarray, np.ndarray]:
     if isinstance(traj, SpectralTrajectory):
         weights = traj.flow.scheme.multiplicities[1:]
     else:
-        values = values[:, :-1]  # the last belongs to the constant vector
+        values = values if traj.flow.objective.regression else values[:, :-1]  # the last belongs to the constant vector
         weights = np.ones(values.shape[1])
     return values, weights / weights.sum()
 

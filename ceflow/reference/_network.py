@@ -45,6 +45,8 @@ class NetworkDefinition:
     def __init__(self, objective: Any, classes: int) -> None:
         self.objective, self.classes, self.depth = objective, classes, int(objective.depth)
         given = not isinstance(objective.targets, str)
+        if given and objective.targets.ndim > 2:
+            raise ValueError("targets of a batch of starts make several flows: give those of one")
         columns = classes if objective.labels is None else len(objective.labels)
         columns = objective.targets.shape[1] if given else columns
         self.samples = np.zeros(columns) + (1.0 if objective.samples is None else np.asarray(objective.samples, float))

@@ -1,0 +1,150 @@
+"""Neural regression collapse of a state, on plain arrays.
+
+NRC1 to NRC3 are those of "The Prevalence of Neural Collapse in Neural Multivariate Regression" (arXiv:2409.04180). They
+are sums of squares of what is left over: below about 1e-30 they are rounding.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .._arrays import svd
+from .._checks import checked_array
+from ._state import LIMIT, norm, scaled, transposed, unit
+
+Array = NDArray[np.float64]
+
+
+class RegressionMeasures(NamedTuple):
+    """Measures of neural regression collapse, each of the batch's shape (...), 0 at collapse.
+
+    Attributes
+    ----------
+    nrc1 : array
+        Mean over samples of ``|h - proj(h)|^2 / |h|^2`` on the first n principal components of the features, n the
+        number of targets; NaN where a column of H is 0.
+    nrc2 : array
+        The same on the span of the rows of W.
+    nrc3 : array
+        ``| W W^T/|W W^T| - B/|B| |^2``, ``B = Sigma^(1/2) - sqrt(gamma) I``, Sigma the covariance of the targets. NaN
+        where W or B is 0.
+    gamma : array
+        As given, or the best one.
+    nrc1_energy, nrc2_energy : arrays
+        Share of the features' squared norm outside of the same spaces, ``|H - proj H|^2 / |H|^2``: samples count by
+        their size, where small features, of targets near the mean, dominate nrc1 and nrc2. NaN where H is 0.
+    """
+
+    nrc1: Array
+    nrc2: Array
+    nrc3: Array
+    gamma: Array
+    nrc1_energy: Array
+    nrc2_energy: Array
+
+
+def regression(
+    W: ArrayLike, H: ArrayLike, targets: ArrayLike, *, gamma: ArrayLike | None = None, centred: bool = False
+) -> RegressionMeasures:
+    """Measures of neural regression collapse.
+
+    Parameters
+    ----------
+    W : (..., n, d) array
+        Last layer.
+    H : (..., d, M) array
+        Features, a column for each sample, with the leading axes of W.
+    targets : (n, M) array
+        Y. Its covariance is that of the samples, divided by M.
+    gamma : float or (...) array, optional
+        At least 0 and below the largest eigenvalue of Sigma: c = lW lH at the minimum of `ceflow.theory.regression`.
+        When left out it is the one with the smallest nrc3.
+    centred : bool
+        Whether the mean of the features is subtracted before their principal components are taken; the paper does not
+        say. What is projected are the features themselves.
+
+    Returns
+    -------
+    RegressionMeasures
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as described.
+
+    Notes
+    -----
+    The paper has gamma below the smallest eigenvalue of Sigma. Beyond it we take the positive part of B in the
+    eigenbasis of Sigma, as in the minimum, so that nrc3 is 0 there too; the energy forms are ours as well [ceflow]. The
+    fit minimizes nrc3 itself, in closed form. Fitting ``|W W^T - B|^2``, as the paper's Theorem F.1 does, gives c for
+    equal decay alone. With n = 1 nrc3 is 0 whatever gamma, and 0 is returned for it.
+    """
+    W, H = (checked_array(name, values, -LIMIT, LIMIT) for name, values in (("W", W), ("H", H)))
+    Y = checked_array("targets", targets, -LIMIT, LIMIT)
+    if W.ndim < 2 or H.ndim < 2 or (*W.shape[:-2], W.shape[-1]) != H.shape[:-1] or 0 in W.shape + H.shape:
+        raise ValueError(f"W must be (..., n, d) and H (..., d, M), got {W.shape} and {H.shape}")
+    if Y.shape != (W.shape[-2], H.shape[-1]):
+        raise ValueError(f"targets must be {(W.shape[-2], H.shape[-1])}, as W and H have, got {Y.shape}")
+    W, H = scaled(W)[0], scaled(H)[0]
+    left, values, right = svd(W, full_matrices=False)
+    rows = transposed(right) * (values > 8 * max(W.shape[-2:]) * np.finfo(float).eps * values[..., :1])[..., None, :]
+    components = svd(H - H.mean(axis=-1, keepdims=True) if centred else H, full_matrices=False)[0]
+    nrc1, energy1 = _outside(H, components[..., : W.shape[-2]])
+    nrc2, energy2 = _outside(H, rows)
+
+    Y, scale = scaled(Y - Y.mean(axis=-1, keepdims=True))
+    frame, sigma, _ = svd(Y / np.sqrt(Y.shape[-1]), full_matrices=len(Y) > Y.shape[-1])
+    sigma = np.append(sigma, np.zeros(len(Y) - len(sigma)))
+    gram = transposed(frame) @ (left * values[..., None, :])
+    gram = _unit(gram @ transposed(gram))
+    if gamma is None:
+        root = _best_root(np.diagonal(gram, axis1=-2, axis2=-1), sigma)
+    else:
+        root = np.sqrt(checked_array("gamma", gamma, 0.0, LIMIT)) / scale
+        if np.any(root >= sigma[0]) or root.shape not in ((), W.shape[:-2]):
+            raise ValueError(
+                f"gamma must be a number or have shape {W.shape[:-2]}, and be less than the largest eigenvalue of the "
+                f"targets' covariance, {(sigma[0] * scale) ** 2:g}; got {np.max(gamma):g}"
+            )
+        root = np.broadcast_to(root, W.shape[:-2])
+    kept = np.maximum(sigma - root[..., None], 0.0)
+    nrc3 = norm(gram - _unit(kept[..., None] * np.eye(len(Y)))) ** 2
+    return RegressionMeasures(nrc1, nrc2, nrc3, (root * scale) ** 2, energy1, energy2)
+
+
+def _unit(matrix: Array) -> Array:
+    with np.errstate(invalid="ignore"):
+        return unit(matrix)
+
+
+def _outside(H: Array, frame: Array) -> tuple[Array, Array]:
+    """Mean share of the squared norm of each column of H outside of the span of a frame, and that of all together."""
+    rest = ((H - frame @ (transposed(frame) @ H)) ** 2).sum(axis=-2)
+    squares = (H**2).sum(axis=-2)
+    with np.errstate(invalid="ignore"):
+        return (rest / squares).mean(axis=-1), rest.sum(axis=-1) / squares.sum(axis=-1)
+
+
+def _best_root(diagonal: Array, sigma: Array) -> Array:
+    """The x >= 0 at which ``(sigma - x)_+`` is nearest in direction to a matrix with this diagonal, (..., n).
+
+    Their cosine is ``(p - q x) / sqrt(r - 2 s x + j x^2)`` while j modes are kept, which is stationary at one x.
+    """
+    if not sigma[0] > 0.0 or len(sigma) == 1:
+        return np.zeros(diagonal.shape[:-1])
+    j = np.arange(1, len(sigma) + 1)
+    p, q = np.cumsum(diagonal * sigma, axis=-1), np.cumsum(diagonal, axis=-1)
+    r, s = np.cumsum(sigma**2), np.cumsum(sigma)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        inside = (q * r - p * s) / (q * s - p * j)
+    low, high = np.append(sigma[1:], 0.0), sigma * (1.0 - 1e-9)
+    inside = np.clip(np.where(np.isfinite(inside), inside, low), low, np.maximum(low, high))
+    found = np.concatenate([inside, np.broadcast_to(low, inside.shape)], axis=-1)
+    kept = np.maximum(sigma - found[..., None], 0.0)
+    with np.errstate(invalid="ignore"):
+        cosine = (kept * diagonal[..., None, :]).sum(axis=-1) / np.linalg.norm(kept, axis=-1)
+    best = np.argmax(np.where(np.isfinite(cosine), cosine, -np.inf), axis=-1)
+    return np.take_along_axis(found, best[..., None], axis=-1)[..., 0]

@@ -1,0 +1,248 @@
+"""The reduced flow of a regression: one pair of layers for each mode of the targets."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from .._checks import checked_array, checked_choice, checked_integer
+from ..network.factors import check_factors
+from ..theory import regression
+from ._flow import Flow
+from .matrix import MatrixFlow
+
+LIMIT = 1e150  # of layers
+RATES = ("canonical", "raw")
+
+
+class RegressionFlow(Flow):
+    """Gradient flow of a regression with two linear layers, reduced to the modes of its targets, whatever these are.
+
+    The objective is that of arXiv:2409.04180, ::
+
+        L = |W H + b 1^T - Y|^2 / (2 M) + lH / (2 M) |H|^2 + lW / 2 |W|^2,
+
+    W (n, d), H (d, M), and b at its best place, the mean of the targets. With the singular values of ``T = (Y - ybar) /
+    sqrt(M) = U diag(sigma) V``, sigma_i^2 the eigenvalues of the covariance of Y, a start ``W = U diag(a) R^T``, ``F =
+    H / sqrt(M) = R diag(b) V`` stays of this form, and its modes do not see each other: ``da/dt = (sigma - a b) b - lW
+    a``, ``db/dt = (sigma - a b) a - lH b``.
+
+    Parameters
+    ----------
+    targets : (n, M) array
+        Y.
+    weight_decay : float or (lW, lH)
+        Of both layers alike, or of each.
+    rate : {"canonical", "raw"}
+        What moves. "canonical": W and F, at the rates above. "raw": W and H by the gradient of L in them, features M
+        times more slowly: ``da/dt = (sqrt(M) sigma - a b) b / M - lW a``, ``db/dt = ((sqrt(M) sigma - a b) a - lH b) /
+        M``, a and b those of W and H. It is canonical flow at other numbers: t' = t / sqrt(M), lW' = lW sqrt(M), lH' =
+        lH / sqrt(M), W = M^(1/4) W', H = M^(1/4) F'.
+    bias : bool
+        Whether there is one. Without it the modes are those of Y itself, mean included.
+
+    Attributes
+    ----------
+    frame, spectrum, directions : (n, r), (r,), (r, M) arrays
+        U, sigma and V; r is the rank of T.
+    decays : (lW, lH)
+        As given. `weight_decay` is that of the layers which move, lH / M for H.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is not acceptable.
+
+    Notes
+    -----
+    A run takes layers (2, r), or singular values (r,) that balanced layers are made of. Every mode is right to rtol of
+    its own size. Each runs as a one-by-one `MatrixFlow` of a batch; exact solutions to test both against are in
+    `ceflow.theory.regression`.
+
+    That modes decouple is classical (Saxe, McClelland & Ganguli, arXiv:1312.6120); with two decays and at both rates
+    [ceflow].
+    """
+
+    kind = "regression"
+
+    def __init__(
+        self,
+        targets: ArrayLike,
+        *,
+        weight_decay: float | tuple[float, float] = 0.0,
+        rate: str = "canonical",
+        bias: bool = True,
+    ) -> None:
+        self.frame, self.spectrum, self.directions = regression.modes_of(targets, centred=bias)
+        if not self.spectrum.size:
+            raise ValueError("targets must not be all equal: they have no modes")
+        self.targets = np.array(checked_array("targets", targets))
+        self.targets.setflags(write=False)
+        self.rate = checked_choice("rate", rate, RATES)
+        # the flow of full matrices says what is acceptable, and the one of all modes together moves as it does
+        full = _flow(targets=self.targets, weight_decay=weight_decay, bias=bias)
+        self.bias, self.decays = full.objective.bias, full.objective.decays
+        scale, weight = (math.sqrt(self.samples), 1.0 / self.samples) if self.rate == "raw" else (1.0, 1.0)
+        decay, targets = (self.decays[0], self.decays[1] * weight), scale * self.spectrum[:, None, None]
+        self._modes = _flow(targets=targets, weight_decay=decay, reduction="sum", weights=weight)
+        super().__init__(self._modes.objective)
+
+    def __repr__(self) -> str:
+        bias = "" if self.bias else ", bias=False"
+        return f"RegressionFlow({self.outputs} x {self.samples}, weight_decay={self.decays}, rate={self.rate!r}{bias})"
+
+    @property
+    def spec(self) -> dict:
+        own = {"targets": self.targets.tolist(), "weight_decay": list(self.decays)}
+        return {"flow": self.kind, "loss": self.loss.spec} | own | {"rate": self.rate, "bias": self.bias}
+
+    @property
+    def outputs(self) -> int:
+        """n."""
+        return len(self.targets)
+
+    @property
+    def samples(self) -> int:
+        """M."""
+        return self.targets.shape[1]
+
+    # -- what a run needs ----------------------------------------------------------------------------------------------
+
+    def start(self, start: ArrayLike) -> np.ndarray:
+        """Checks where a run starts: layers (2, r), or singular values (r,), of which balanced layers are made."""
+        values = checked_array("start", start, -LIMIT, LIMIT)
+        modes = self.spectrum.size
+        if values.shape == (modes,):
+            values = np.sqrt(np.abs(values)) * np.array([np.ones(modes), np.sign(values)])
+        if values.shape != (2, modes):
+            raise ValueError(f"a start must be layers (2, {modes}) or singular values ({modes},), got {values.shape}")
+        return np.ascontiguousarray(values)
+
+    def _parts(self, start: np.ndarray) -> tuple[np.ndarray, ...]:
+        """The layers of the modes as a batch of starts."""
+        return self._modes.start(tuple(start[:, :, None, None]))
+
+    def origin(self, start: np.ndarray) -> np.ndarray:
+        """Coordinates of the start: the layers."""
+        return start.ravel()
+
+    def layers_at(self, start: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """(..., 2, r) layers at coordinates (..., 2 r), as `lift` takes them."""
+        return y.reshape(*y.shape[:-1], 2, -1)
+
+    def state(self, start: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """The layers at the coordinates y."""
+        return self.layers_at(start, y)
+
+    def segment(self, kind: str, start: np.ndarray, y: np.ndarray, log_t: float):
+        """The closed form of the kind "rest", which holds from the state y on."""
+        return self._modes.segment(kind, self._parts(start), y, log_t)
+
+    def motion(
+        self, start: np.ndarray, y: np.ndarray, log_t: float, rtol: float, atol: float = 0.0, closed_form: bool = True
+    ):
+        """What carries the state on from y: a vector field, or Rest at an origin that does not move."""
+        return self._modes.motion(self._parts(start), y, log_t, rtol, atol, closed_form)
+
+    # -- between modes and matrices ------------------------------------------------------------------------------------
+
+    def full(self) -> MatrixFlow:
+        """The flow on full matrices that this one reduces.
+
+        "raw" it is that of W, H and the bias, reduction "mean". "canonical" it is that of W and F, reduction "sum", on
+        the targets T, whose bias stays at its place by itself.
+        """
+        if self.rate == "raw":
+            return _flow(targets=self.targets, weight_decay=self.weight_decay, bias=self.bias)
+        T = (self.targets - (self.mean[:, None] if self.bias else 0.0)) / math.sqrt(self.samples)
+        return _flow(targets=T, weight_decay=self.weight_decay, reduction="sum")
+
+    @property
+    def mean(self) -> np.ndarray:
+        """(n,) mean of the targets, the best bias."""
+        return self.targets.mean(axis=1)
+
+    def lift(
+        self,
+        start: ArrayLike,
+        *,
+        width: int | None = None,
+        rng: np.random.Generator | int | None = 0,
+        rows: np.ndarray | None = None,
+    ) -> tuple[np.ndarray, ...]:
+        """Full matrices with exactly these modes, in a random frame of features.
+
+        Parameters
+        ----------
+        start : (r,) or (2, r) array
+            As a run takes it.
+        width : int, optional
+            d >= r; n when left out.
+        rng : int or numpy Generator
+            Makes the frame.
+        rows : (k, 2, r) array, optional
+            Layers in place of those of the start, in the same frame: all matrices have a leading axis.
+
+        Returns
+        -------
+        W : (n, d) array
+        H : (d, M) array
+            F where the rate is canonical.
+        b : (n,) array
+            Where `full` has a bias.
+        """
+        a, b = np.moveaxis(self.start(start) if rows is None else rows, -2, 0)
+        width = checked_integer("width", self.outputs if width is None else width, self.spectrum.size)
+        R = np.linalg.qr(np.random.default_rng(rng).standard_normal((width, self.spectrum.size)))[0]
+        factors = (self.frame * a[..., None, :]) @ R.T, (R * b[..., None, :]) @ self.directions
+        biased = self.rate == "raw" and self.bias
+        return (*factors, np.broadcast_to(self.mean, (*a.shape[:-1], self.outputs)).copy()) if biased else factors
+
+    def project(self, W: ArrayLike, H: ArrayLike, b: ArrayLike | None = None) -> tuple[np.ndarray, float]:
+        """Back to modes: the layers that come nearest to (W, H), and how far the matrices are from being aligned.
+
+        Parameters
+        ----------
+        W, H : (n, d) and (d, M) arrays
+            F in place of H where the rate is canonical.
+        b : (n,) array, optional
+            The bias, where `full` has one; its best place when left out.
+
+        Returns
+        -------
+        layers : (2, r) array
+            What `integrate` takes; of each mode the larger one is positive.
+        off_modes : float
+            The largest of ``|X - X'|_F / |X|_F`` over the matrices X, X' made of the layers again.
+        """
+        W, H = check_factors((W, H), 2, columns=lambda rows: self.samples, least=1)
+        left, right = self.frame.T @ W, (H @ self.directions.T).T
+        sizes = [max(float(np.linalg.norm(part)), 1e-300) for part in (left, right)]
+        # the feature of each mode, as both layers see it; the largest modes first
+        pairs = np.stack([left / sizes[0], right / sizes[1]], axis=1)
+        _, strength, vectors = np.linalg.svd(pairs, full_matrices=False)
+        order = np.argsort(-strength[:, 0])[: W.shape[1]]
+        R = np.zeros((W.shape[1], len(left)))
+        R[:, order] = np.linalg.qr((strength[order, :1] * vectors[order, 0]).T)[0]
+        layers = np.stack([(left * R.T).sum(axis=1), (right * R.T).sum(axis=1)])
+        larger = np.take_along_axis(layers, np.abs(layers).argmax(axis=0)[None], axis=0)[0]
+        flip = np.where(larger < 0.0, -1.0, 1.0)
+        layers, R = layers * flip, R * flip
+        made = (self.frame * layers[0]) @ R.T, (R * layers[1]) @ self.directions
+        pairs_of = [(W, made[0]), (H, made[1])]
+        if b is not None:
+            pairs_of.append((checked_array("b", b), self.mean))
+        return layers, max(_apart(given, mine) for given, mine in pairs_of)
+
+
+def _flow(**options) -> MatrixFlow:
+    return MatrixFlow(loss="squared_error", **options)
+
+
+def _apart(given: np.ndarray, mine: np.ndarray) -> float:
+    if given.shape != mine.shape:
+        raise ValueError(f"b must have shape {mine.shape}, got {given.shape}")
+    size = np.linalg.norm(given)
+    return float(np.linalg.norm(given - mine) / size) if size > 0.0 else float(np.linalg.norm(mine) > 0.0)

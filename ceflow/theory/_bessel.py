@@ -1,0 +1,137 @@
+"""The Riccati equation of one mode whose imbalance decays, by modified Bessel functions, at every order and argument.
+
+``dP/dt = 2 r P - P^2/2 + D^2/2`` with ``D(t) = D_0 exp(-2 l t)``. With P = 2 w'/w it is linear, and ``w = exp(r t)
+(I_nu(z) + C K_nu(z))``, nu = r/(2 l), z = |D|/(4 l). So P is a mean of two solutions, P_I < 0 of w = exp(r t) I and P_K
+> 0 of w = exp(r t) K, whose weights move by K/I alone. Each of the three is computed by itself: nothing overflows, and
+none is a difference of what is almost equal, whatever t, l and D. The stages, one after another as z falls:
+
+    nu or z large    expansions uniform in both (DLMF 10.41); for l = 0 they are the elementary solution
+    else             series of I, recurrence of K_(nu+1) / K_nu
+    z tiny           D is below rounding: a logistic curve
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+import scipy.special
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+TERMS = 13  # of the expansions: the next one is below rounding where they are used
+LARGE = 50.0  # the order from which on that is, always ...
+FAR = 55.0  # ... and the argument until which
+TINY = 1e-17  # argument
+TINY_SQUARE = 1e-300  # P that counts as 0, which it never leaves
+
+
+def advance(P: Array, D: Array, r: Array, decay: float, t: Array) -> Array:
+    """P at the times t of solutions that are P with D at 0; all (N,), and r > 0 where there is no decay."""
+    P, D, passed = P.copy(), np.abs(D), np.zeros_like(t)
+    always = (r >= 2.0 * decay * LARGE) & (D > 0.0)
+
+    def until(argument: float) -> Array:
+        """When z has fallen to an argument."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            time = np.maximum(np.log(D) - np.log(4.0 * decay * argument), 0.0) / (2.0 * decay)
+        return np.where(always, np.inf, time if decay > 0.0 else 0.0)
+
+    stages = ((_uniform, until(FAR)), (_series, until(TINY)), (_logistic, np.full_like(t, np.inf)))
+    for solution, end in stages:
+        span = np.minimum(t, end) - passed
+        moves = (span > 0.0) & (P > TINY_SQUARE)
+        P[moves] = solution(P[moves], D[moves], r[moves], decay, span[moves])
+        D, passed = D * np.exp(-2.0 * decay * np.maximum(span, 0.0)), np.maximum(passed, np.minimum(t, end))
+    return P
+
+
+def _logistic(P: Array, D: Array, r: Array, decay: float, t: Array) -> Array:
+    still = r == 0.0
+    reach = np.where(still, t, -np.expm1(-2.0 * r * t) / np.where(still, 1.0, 2.0 * r))
+    return P / (np.exp(-2.0 * r * t) + 0.5 * P * reach)
+
+
+def _mean(P: Array, first: tuple[Array, Array], last: tuple[Array, Array], log_growth: Array) -> Array:
+    """P of (P_I, P_K) at both ends, and the logarithm of how K/I has grown."""
+    over, under = P - first[0], (first[1] - P) * np.exp(-log_growth)
+    return (over * last[1] + under * last[0]) / (over + under)
+
+
+# -- large order or argument ------------------------------------------------------------------------------------------
+
+
+def _polynomials() -> tuple[Array, Array]:
+    """Coefficients, in powers of p^2, of u_k(p) / p^k and of (u_k/2 + p u_k') / p^k, which make the v_k (DLMF
+    10.41.10)."""
+    u, rows = {0: Fraction(1)}, []
+    for k in range(TERMS):
+        rows.append([u.get(k + 2 * j, Fraction(0)) for j in range(TERMS)])
+        following: dict[int, Fraction] = {}
+        for n, c in u.items():
+            for power, factor in ((n + 1, Fraction(n, 2) + Fraction(1, 8 * (n + 1))),
+                                  (n + 3, -Fraction(n, 2) - Fraction(5, 8 * (n + 3)))):  # fmt: skip
+                following[power] = following.get(power, Fraction(0)) + c * factor
+        u = following
+    first = np.array(rows, float)
+    k, j = np.indices(first.shape)
+    return first, first * (0.5 + k + 2 * j)
+
+
+_U, _W = _polynomials()
+
+
+def _sums(size: Array, p: Array, sign: float) -> tuple[Array, Array]:
+    """U and W: the sums of ``(sign / size)^k`` times u_k / p^k, and times what V - U is made of, from k = 1 on."""
+    powers = (sign / size[:, None]) ** np.arange(TERMS + 1)
+    u, w = (np.polynomial.polynomial.polyval(p**2, table.T) for table in (_U, _W))
+    return (powers[:, :-1].T * u).sum(axis=0), (powers[:, 1:].T * w).sum(axis=0)
+
+
+def _uniform(P: Array, D: Array, r: Array, decay: float, t: Array) -> Array:
+    ends = D, D * np.exp(-2.0 * decay * t)
+    pairs, quotients, speeds = [], [], []
+    for now in ends:
+        mu = np.hypot(r, now / 2.0)  # 2 l sqrt(nu^2 + z^2)
+        with np.errstate(divide="ignore"):
+            size = mu / (2.0 * decay) if decay > 0.0 else np.full_like(mu, np.inf)
+        (u, w), (U, W) = _sums(size, r / mu, 1.0), _sums(size, r / mu, -1.0)
+        quarter = (now / 2.0) ** 2
+        pairs.append((-2.0 * quarter * (1.0 / (mu + r) - w / (mu * u)), 2.0 * (r + mu - quarter * W / (mu * U))))
+        quotients.append(np.log(U / u))
+        speeds.append(mu)
+    # the integral of mu over the time
+    swing = (D / 2.0) ** 2 * (2.0 * t * scipy.special.exprel(-4.0 * decay * t)) / (speeds[0] + speeds[1])
+    shift = swing / (r + speeds[1])
+    with np.errstate(invalid="ignore", divide="ignore"):
+        y = 2.0 * decay * shift
+        turned = shift * np.where(y > 0.0, np.log1p(y) / y, 1.0)
+        growth = 2.0 * (swing + r * (t - turned)) + quotients[1] - quotients[0]
+    return _mean(P, *pairs, np.where(np.isfinite(swing), growth, np.inf))
+
+
+# -- moderate order and argument --------------------------------------------------------------------------------------
+
+
+def _series(P: Array, D: Array, r: Array, decay: float, t: Array) -> Array:
+    nu = r / (2.0 * decay)
+    pairs, logarithms = [], []
+    for now in (D, D * np.exp(-2.0 * decay * t)):
+        z = now / (4.0 * decay)
+        size, above = (scipy.special.hyp0f1(nu + n, z**2 / 4.0) for n in (1, 2))
+        i = z**2 / (2.0 * (nu + 1.0)) * above / size  # z I_(nu+1) / I_nu
+        k = _of_second_kind(nu, z)
+        pairs.append((-4.0 * decay * i, 4.0 * decay * k))
+        logarithms.append(-np.log(i + k) - 2.0 * np.log(size))  # of K/I over z^(-2 nu), by the Wronskian
+    return _mean(P, *pairs, 2.0 * r * t + logarithms[1] - logarithms[0])
+
+
+def _of_second_kind(nu: Array, z: Array) -> Array:
+    """z K_(nu+1)(z) / K_nu(z), by the recurrence from the order in [-1/2, 1/2]."""
+    steps = np.rint(nu)
+    order = nu - steps
+    found = z * scipy.special.kve(order + 1.0, z) / scipy.special.kve(order, z)
+    for j in range(1, int(steps.max(initial=0.0)) + 1):
+        found = np.where(steps >= j, 2.0 * (order + j) + z**2 / found, found)
+    return found

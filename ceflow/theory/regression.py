@@ -1,0 +1,17 @@
+"""Regression on two linear layers with decay: the global minimum, and exact solutions of the flow.
+
+The model of "The Prevalence of Neural Collapse in Neural Multivariate Regression" (arXiv:2409.04180): targets Y (n, M)
+of mean ybar and covariance Sigma, features H (d, M), a linear layer W (n, d) with bias b, and ::
+
+    L = |W H + b 1^T - Y|^2 / (2 M) + lH / (2 M) |H|^2 + lW / 2 |W|^2.
+
+*Canonical* are F = H / sqrt(M), T = (Y - ybar) / sqrt(M) = U diag(sigma) V^T with sigma_i^2 the eigenvalues of Sigma,
+and the time of ``dW/dt = (T - W F) F^T - lW W``, ``dF/dt = W^T (T - W F) - lH F``. See `ceflow.RegressionFlow` for the
+gradient flow in H itself, where features move M times more slowly.
+"""
+
+from ._minimum import Minimum, minimal_objective, minimum, modes_of, targets_of
+from ._modes import Mode, mode, rates
+from ._riccati import balanced
+
+__all__ = ["Minimum", "Mode", "balanced", "minimal_objective", "minimum", "mode", "modes_of", "rates", "targets_of"]
