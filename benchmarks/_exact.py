@@ -169,10 +169,9 @@ class Modes:
             out = (others * force[:, None] - self.decay * w).reshape(len(y), -1)
         return np.where(self.gone, 0, out)
 
-    def speeds(self, y: np.ndarray) -> np.ndarray:
-        """(n, D) ds/dt."""
-        v = self.rates(y)
-        s, size = self.singular_values(y)
+    def slopes(self, y: np.ndarray, v: np.ndarray) -> np.ndarray:
+        """(n, D) ds/dx where coordinates move by v = dy/dx."""
+        s, _ = self.singular_values(y)
         if self.kind == "layers":
             w, v = self.layers(y), v.reshape(len(y), -1, self.modes)
             others = np.stack([np.delete(w, k, axis=1).prod(axis=1) for k in range(w.shape[1])], axis=1)
@@ -342,13 +341,23 @@ class Solution:
         found = np.zeros((3, x.size, self.system.modes), Real)
         for i in np.unique(which):
             rows = which == i
-            if i < 0:
-                y = np.tile(self.last, (int(rows.sum()), 1))
-            else:
-                y = chebyshev(self.pieces[i], (x[rows] - self.x[i]) / self.h[i])
-            self.system.gone = self.gone[i] if i >= 0 else self.gone_last
+            y, v = np.tile(self.last, (int(rows.sum()), 1)), np.zeros((int(rows.sum()), self.last.size), Real)
+            self.system.gone = self.gone_last
+            if i >= 0:
+                place = (x[rows] - self.x[i]) / self.h[i]
+                y, v = chebyshev(self.pieces[i], place), chebyshev(_slopes(self.pieces[i]), place) / self.h[i]
+                self.system.gone = self.gone[i]
             found[0, rows], found[1, rows] = self.system.singular_values(y)
-            found[2, rows] = self.system.speeds(y)
+            found[2, rows] = self.system.slopes(y, v)
         resting = np.logaddexp(Real(0), log_t) > self.x_end
-        found[2] *= np.where(resting, 0, np.exp(np.minimum(log_t, 11000)))[:, None]
+        found[2] *= np.where(resting, 0, np.exp(log_t - x))[:, None]  # dx/dlog t
         return tuple(found)
+
+
+def _slopes(series: np.ndarray) -> np.ndarray:
+    """Of a Chebyshev series on [0, 1]."""
+    out = np.zeros_like(series)
+    for k in range(len(series) - 1, 0, -1):
+        out[k - 1] = (out[k + 1] if k + 1 < len(series) else 0) + 4 * k * series[k]
+    out[0] /= 2
+    return out

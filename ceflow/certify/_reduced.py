@@ -142,11 +142,11 @@ class ReducedView(View):
                 for l in range(k):
                     twice += 2.0 * T[:, k] * T[:, l] * np.delete(w, (k, l), axis=1).prod(axis=1)
             growth = 2.0 * twice / np.where(gain > 0.0, gain, 1.0)
-        decay = self.decay * np.exp(-states.log_scale)[:, None]
+        decay = self.decay * np.exp(-states.log_scale)[:, None] if self.decay else 0.0
         slopes = gain[:, :, None] * slopes
         diagonal = np.arange(self.scheme.modes)
         slopes[:, diagonal, diagonal] += growth * force - depth * decay
-        return Response(s, gain * force - depth * decay * s, slopes, np.maximum(size, self.least[0] ** depth))
+        return Response(s, gain * force - depth * decay * s, slopes, np.maximum(size, np.maximum(self.least[0] ** depth, 1e-290)))
 
     def slopes(self, s: NDArray, reached: NDArray, log_scale: NDArray) -> tuple[NDArray, NDArray]:
         """Forces (n, D), and their slopes (n, D, D) in the singular values, by differences, over exp(log_scale)."""
