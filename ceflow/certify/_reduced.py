@@ -31,11 +31,11 @@ class ReducedView(View):
             self.why_no_product = "layers of a depth between the integers are made of them"
         self.shares = self.multiplicities / (self.classes - 1)
         self.numbers = self.scheme.modes * max(2, math.ceil(self.depth))
-        # (1, 1, D): below, a mode that has faded counts as at rest, and so does one that was never alive; and what errors
-        # of a mode are relative to that has all but faded
+        # (1, 1, D) of layers: below, a mode that has faded counts as at rest, and so does one that was never alive; and
+        # (1, D), what errors of a singular value are relative to that has all but faded
         largest = np.abs(self.start_layers()).max(axis=1, keepdims=True)
-        self.floor = np.maximum(10.0 ** (-200.0 / self.depth) * largest, 1e-300)
-        self.least = 1e10 * self.floor
+        self.floor = np.maximum(10.0 ** (-100.0 / self.depth) * largest, 1e-300)
+        self.least = np.maximum(1e20 * self.floor[0] ** self.depth, 1e-290)
 
     @property
     def law(self) -> str | None:
@@ -96,7 +96,7 @@ class ReducedView(View):
         least = math.log(self.decay) if self.decay else np.where(self.alive(w).any(axis=1), -np.inf, 0.0)
         scale, log_scale = log_scale + self.unit, np.maximum(log_scale + self.unit, least)
         force, gross = (x * np.exp(scale - log_scale)[:, None] for x in (force, gross))
-        size = self.size(w)
+        own, size = np.abs(w).max(axis=1, keepdims=True), self.size(w)
         decay = self.decay * np.exp(-log_scale)[:, None, None] if self.decay else 0.0
         log_loss = log_loss + self.log_total
         squares = (w**2).sum(axis=1) * (self.depth / w.shape[1]) @ multiplicities
@@ -104,7 +104,7 @@ class ReducedView(View):
             log_t=rows.log_t,
             w=w,
             velocity=others * force[:, None, :] - decay * w,
-            rate=(np.abs(others) * np.abs(gross)[:, None, :]).max(axis=1, keepdims=True) / size + decay,
+            rate=(np.abs(others) * np.abs(gross)[:, None, :]).max(axis=1, keepdims=True) / np.maximum(own, 1e-300) + decay,
             log_scale=log_scale,
             size=size,
             singular_values=s,
@@ -146,7 +146,7 @@ class ReducedView(View):
         slopes = gain[:, :, None] * slopes
         diagonal = np.arange(self.scheme.modes)
         slopes[:, diagonal, diagonal] += growth * force - depth * decay
-        return Response(s, gain * force - depth * decay * s, slopes, np.maximum(size, np.maximum(self.least[0] ** depth, 1e-290)))
+        return Response(s, gain * force - depth * decay * s, slopes, np.maximum(size, self.least))
 
     def slopes(self, s: NDArray, reached: NDArray, log_scale: NDArray) -> tuple[NDArray, NDArray]:
         """Forces (n, D), and their slopes (n, D, D) in the singular values, by differences, over exp(log_scale)."""
@@ -181,8 +181,9 @@ class ReducedView(View):
         return before * after
 
     def size(self, w: NDArray) -> NDArray:
-        """(n, 1, D) the largest layer of a mode."""
-        return np.maximum(np.abs(w).max(axis=1, keepdims=True), self.least)
+        """(n, 1, D) the largest layer of a mode; of one that has faded all errors count as none."""
+        size = np.abs(w).max(axis=1, keepdims=True)
+        return np.where(size > self.floor, size, np.inf)
 
     def pace(self, velocity: NDArray) -> NDArray:
         return np.abs(velocity).max(axis=1, keepdims=True)
@@ -190,7 +191,8 @@ class ReducedView(View):
     def error(self, difference: NDArray, size: NDArray, factor: NDArray, tolerance: float, atol: float) -> NDArray:
         """Of the layer that is worst."""
         allowed = tolerance + (atol / size**self.depth if atol else 0.0)
-        return (np.abs(difference) / (size * factor * allowed)).max(axis=(1, 2))
+        lasts = size[-1:] < np.inf  # to the end of an interval
+        return np.where(lasts, np.abs(difference) / (size * factor * allowed), 0.0).max(axis=(1, 2))
 
     def imbalance(self, w: NDArray) -> NDArray:
         return (w[:, :-1] - w[:, 1:]) * (w[:, :-1] + w[:, 1:])
