@@ -24,7 +24,7 @@ import numpy as np
 from ._grid import KINDS, TOLERANCES, Row, rows
 from ._report import Table, report
 
-RUNS, QUICK_RUNS = 2000, 24
+RUNS, QUICK_RUNS = 2000, 8
 ESTIMATED = 0.1  # of rtol: true errors up to it are too small to be worth a ratio
 LOWEST, HIGHEST = 1.0, 30.0  # of the estimate over the true error
 
