@@ -18,7 +18,7 @@ SAMPLES, FEWEST = 500 * NODES, 4 * NODES  # states that are looked at; fewer if 
 VOLUME = 2**23  # numbers in all those states, and in those that are looked at in one go an eighth of it
 KNOTS = 400  # rows of the run at which an interval may end
 RESOLVED = 0.1  # error of the quadrature, in tolerances, up to which an interval is not halved
-NARROW = 1e-7  # of log t, over its size: such an interval is not halved any more
+NARROW = 1e-11  # of log t, over its size: such an interval is not halved any more
 
 
 class Interval(NamedTuple):
@@ -123,7 +123,9 @@ class Looker:
         half, turnover_of_all = slice(None, None, 2), max(float(np.max(turnover)), 0.0)
         one, blur = None, view.error(coarse, size[-1:], forgets[-1:], allowed, self.atol)[0]
         if view.coordinates <= MOST:
-            one = propagator(view.response(states), states.log_t, states.log_scale + log_weight, low, high)
+            response = view.response(states)
+            response = response._replace(size=response.size + self.atol / self.tolerance)
+            one = propagator(response, states.log_t, states.log_scale + log_weight, low, high)
             blur = doubt(one, view.joint) / allowed
         return Interval(
             low=low,

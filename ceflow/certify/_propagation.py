@@ -52,8 +52,8 @@ class Propagator(NamedTuple):
 def propagator(response: Response, log_t: NDArray, log_scale: NDArray, low: float, high: float) -> Propagator:
     """Of an interval from log time `low` to `high`, of which `log_scale` has the logarithm of the length too."""
     values, size = response.values, np.maximum(response.size, LEAST * response.size.max(axis=0))
-    fastest = np.abs(response.slopes * (size[:, None, :] / size[:, :, None])).max(axis=(1, 2))
-    weight = np.exp(np.minimum(log_scale, np.log(FASTEST / np.maximum(fastest, 1e-290))))[:, None]
+    fastest = np.abs(response.slopes * (size[:, None, :] / size[:, :, None])).max(axis=2)
+    weight = np.exp(np.minimum(log_scale[:, None], np.log(FASTEST / np.maximum(fastest, 1e-290))))
     slopes = response.slopes * weight[:, :, None]
     units = np.exp(log_t - high) if low == -np.inf else 1.0 / (high - low)
     pace = np.abs(derivative(values)) * np.reshape(units, (-1, 1)) / size
