@@ -7,15 +7,14 @@ The equations stand here as they stand on paper, over ``x = log(1 + t)``, in ext
 - any other layers as they are,
 - matrices as they are.
 
-The first three are solved by collocation at Radau points (twelve, where ceflow has seven and other clocks); matrices, of
-which only short runs are asked for, by extrapolation (Gragg, Bulirsch & Stoer). Of a scheme its relations are read, of
-a loss its formula. `tests/test_benchmarks.py` holds them against `ceflow.reference`.
+The first three are solved by collocation at Radau points (twelve, where ceflow has seven and other clocks); matrices,
+of which only short runs are asked for, by extrapolation (Gragg, Bulirsch & Stoer). Of a scheme its
+relations are read, of a loss its formula. `tests/test_benchmarks.py` holds them against `ceflow.reference`.
 """
 
 from __future__ import annotations
 
 import functools
-import math
 from typing import Any
 
 import mpmath
@@ -205,8 +204,8 @@ class Modes:
 
 @functools.cache
 def radau() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Nodes (n,) on (0, 1], the matrix (n, n) that integrates to them, and that which makes the Chebyshev series (n + 1)
-    of values at 0 and the nodes."""
+    """Nodes (n,) on (0, 1], the matrix (n, n) that integrates to them, and that (n + 1, n + 1) which makes a Chebyshev
+    series of values at 0 and the nodes."""
     n = STAGES
     with mpmath.workdps(60):
         legendre = [[mpmath.mpf(1)], [mpmath.mpf(0), mpmath.mpf(1)]]
@@ -328,7 +327,7 @@ class Solution:
             size = np.abs(change).max()
             if size < 3e-18 or (size < 1e-16 and size > 0.5 * last):
                 return stages
-            if size > 2 * last and size > 1e-14 or size > 1e3:
+            if (size > 2 * last and size > 1e-14) or size > 1e3:
                 return None
             last = size
         return None

@@ -9,9 +9,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ._intervals import Interval, Looker, most_states, some
 from ._limits import SAFETY
 from ._propagation import Errors, carried
-from ._intervals import Interval, Looker, most_states, some
 from ._view import View
 
 

@@ -142,8 +142,8 @@ class FullView(View):
         pull = self.network.pull(self.factors(moved))
         scale = np.exp(pull.log_scale - np.repeat(states.log_scale, w.shape[1]))[:, None]
         decay = self.decays * np.exp(-states.log_scale)[:, None] if self.decay else np.zeros((len(w), 1))
-        velocities = flat(pull.velocities, len(moved)) * scale
-        velocities = velocities.reshape(len(w), *w.shape[1:], -1) - decay[:, None] * moved.reshape(len(w), w.shape[1], -1)
+        velocities = flat(pull.velocities, len(moved)) * scale - np.repeat(decay, w.shape[1], axis=0) * moved
+        velocities = velocities.reshape(len(w), w.shape[1], w.shape[1])
         slopes = ((velocities - states.velocity[:, None]) / step[:, None]).swapaxes(1, 2)
         return Response(w, states.velocity, slopes, np.repeat(size, w.shape[1], axis=1))
 

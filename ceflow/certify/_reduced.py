@@ -96,7 +96,7 @@ class ReducedView(View):
         least = math.log(self.decay) if self.decay else np.where(self.alive(w).any(axis=1), -np.inf, 0.0)
         scale, log_scale = log_scale + self.unit, np.maximum(log_scale + self.unit, least)
         force, gross = (x * np.exp(scale - log_scale)[:, None] for x in (force, gross))
-        own, size = np.abs(w).max(axis=1, keepdims=True), self.size(w)
+        own, size = np.maximum(np.abs(w).max(axis=1, keepdims=True), 1e-300), self.size(w)
         decay = self.decay * np.exp(-log_scale)[:, None, None] if self.decay else 0.0
         log_loss = log_loss + self.log_total
         squares = (w**2).sum(axis=1) * (self.depth / w.shape[1]) @ multiplicities
@@ -104,7 +104,7 @@ class ReducedView(View):
             log_t=rows.log_t,
             w=w,
             velocity=others * force[:, None, :] - decay * w,
-            rate=(np.abs(others) * np.abs(gross)[:, None, :]).max(axis=1, keepdims=True) / np.maximum(own, 1e-300) + decay,
+            rate=(np.abs(others) * np.abs(gross)[:, None, :]).max(axis=1, keepdims=True) / own + decay,
             log_scale=log_scale,
             size=size,
             singular_values=s,
@@ -139,8 +139,8 @@ class ReducedView(View):
             size = 0.5 * (ordered[:, 0] ** 2 + ordered[:, 1] ** 2) * ordered[:, 2:].prod(axis=1)
             gain, twice = (T**2).sum(axis=1), np.zeros_like(s)
             for k in range(1, w.shape[1]):
-                for l in range(k):
-                    twice += 2.0 * T[:, k] * T[:, l] * np.delete(w, (k, l), axis=1).prod(axis=1)
+                for j in range(k):
+                    twice += 2.0 * T[:, k] * T[:, j] * np.delete(w, (k, j), axis=1).prod(axis=1)
             growth = 2.0 * twice / np.where(gain > 0.0, gain, 1.0)
         decay = self.decay * np.exp(-states.log_scale)[:, None] if self.decay else 0.0
         slopes = gain[:, :, None] * slopes
