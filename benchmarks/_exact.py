@@ -196,7 +196,7 @@ class Modes:
             self.gone |= self.depth * y < -2 * GONE
         elif self.kind == "pairs":
             sizes = np.full(2 * self.modes, -np.inf)
-            sizes[self.which] = y
+            sizes[self.which] = np.where(self.gone, -np.inf, y)
             high = np.tile(np.maximum(*sizes.reshape(2, -1)), 2)
             faded = (sizes < high - BESIDE) & (self.decay > 0)  # one of the two, which decay takes to 0 exponentially
             self.gone |= ((high < -GONE) | faded)[self.which]
