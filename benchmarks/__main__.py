@@ -35,6 +35,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, metavar="DIR", help="write figures and records to DIR")
     parser.add_argument("--quick", action="store_true", help="small sizes and few repetitions: does it work at all?")
     parser.add_argument("--no-peers", dest="peers", action="store_false", help="only ceflow, no competitors")
+    parser.add_argument("--runs", type=int, metavar="N", help="runs of a random grid (accuracy)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="where its random problems begin (default: 0)")
+    parser.add_argument("--jobs", type=int, default=2, metavar="N", help="processes that share it (default: 2)")
     options = parser.parse_args(argv)
     available = names()
     if unknown := sorted(set(options.names) - set(available)):
@@ -47,7 +50,7 @@ def main(argv: list[str] | None = None) -> int:
     if options.out is not None:
         options.out.mkdir(parents=True, exist_ok=True)
     for name in options.names or available:
-        run(name, out=options.out, quick=options.quick, peers=options.peers)
+        run(name, **{option: value for option, value in vars(options).items() if option not in ("names", "list")})
     return 0
 
 

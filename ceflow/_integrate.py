@@ -61,8 +61,8 @@ def integrate(
         run stopped, whatever rows are wanted; ``trajectory.event`` says which event it was. The place is found to
         rounding, but what begins and ends within one step is not seen: see `ceflow.event` for that and for directions.
     rtol : float
-        Relative tolerance, 1e-13 to 0.1, of the singular values at a given time (reduced flow; each one by itself) or
-        of the logits (full flow; in the Frobenius norm).
+        Relative tolerance, 1e-13 to 0.1, of each singular value, or of the time at which it is taken (reduced flow), or
+        of all layers together in the Frobenius norm (full flow). What it promises is in `docs/numerics.md`.
     atol : float
         Absolute tolerance, of each singular value (reduced) or of (W, H) in the Frobenius norm (full).
     max_steps : int

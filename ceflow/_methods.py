@@ -40,8 +40,8 @@ def certificate(self: Trajectory) -> Certificate:
     Returns
     -------
     ceflow.Certificate
-        It prints itself; ``passed`` is the verdict, ``error_estimate`` the relative error. Claims that are not
-        proved for this flow are listed as such.
+        It prints itself; ``passed`` is the verdict, ``error_estimate`` the relative error, see `ceflow.certify`.
+        Claims that are not proved for this flow are listed as such.
 
     Raises
     ------

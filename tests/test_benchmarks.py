@@ -2,11 +2,14 @@
 
 import json
 
+import numpy as np
 import pytest
 
+import ceflow as cf
 from benchmarks import __main__ as command
-from benchmarks import _peers, _report, imbalance, trajectories
+from benchmarks import _exact, _exact_matrices, _grid, _peers, _report, imbalance, trajectories
 from benchmarks._problem import Problem
+from ceflow import reference
 
 
 def test_trajectories_without_peers_reach_their_target_and_leave_a_record(tmp_path, capsys):
@@ -78,3 +81,55 @@ def test_imbalance_is_the_same_path_in_fewer_numbers(capsys):
     assert "full matrices" in capsys.readouterr().out
     groups, matrices = imbalance.measure(20, quick=True).rows
     assert groups[1] < matrices[1] and matrices[-1] < 1e-7
+
+
+# -- the grid of true errors -------------------------------------------------------------------------------------------
+
+HADAMARD, CYCLIC = cf.hadamard(4), cf.cyclic(5)
+EXACT = {
+    "balanced": (cf.SpectralFlow(CYCLIC), [0.1, 0.3]),
+    "fading": (cf.SpectralFlow(CYCLIC, reduction="sum"), [0.1, -0.3]),
+    "real depth": (cf.SpectralFlow(CYCLIC, depth=2.5, loss="focal"), [0.1, 0.3]),
+    "decay": (cf.SpectralFlow(CYCLIC, depth=3, weight_decay=1e-3, loss="squared_error"), [0.1, 0.2]),
+    "through zero": (cf.SpectralFlow(CYCLIC, weight_decay=1e-3), [[0.1, 1.0], [0.1, -0.99]]),
+    "deep layers": (cf.SpectralFlow(CYCLIC, depth=3, loss="label_smoothing"), [[0.1, 0.4], [0.15, -0.3], [0.3, 0.2]]),
+}
+
+
+@pytest.mark.parametrize("kind", EXACT)
+def test_exact_solutions_are_those_of_the_reference(kind):
+    flow, start = EXACT[kind]
+    log_t = np.linspace(-3.0, 4.0, 8)
+    solution = _exact.Solution(_exact.Modes(flow, np.array(start)), 4.1)
+    s, size, slopes = solution.at(log_t)
+    right = reference.solve(flow, np.array(start), log_t, digits=18).singular_values
+    assert np.abs((s - _exact.real(right.tolist())) / size).max() < 1e-15
+    before, after = (solution.at(log_t + shift)[0] for shift in (-1e-5, 1e-5))
+    assert np.abs((slopes - (after - before) / 2e-5) / size).max() < 1e-6
+
+
+@pytest.mark.parametrize("loss", cf.losses.LOSSES)
+def test_exact_solutions_of_matrices_are_those_of_modes(loss):
+    flow, start, log_t = cf.SpectralFlow(cf.complete(3), loss=loss, weight_decay=1e-3), np.array([0.3]), [-1.0, 1.5]
+    states, speeds = _exact_matrices.solve(
+        _exact_matrices.Matrices(cf.MatrixFlow(loss=loss, weight_decay=1e-3), flow.lift(start)), np.array(log_t)
+    )
+    s, _, slopes = _exact.Solution(_exact.Modes(flow, start), 1.5).at(log_t)
+    for y, v, value, slope in zip(states, speeds, s[:, 0], slopes[:, 0], strict=True):
+        assert (y @ y) / 4.0 == pytest.approx(value, rel=1e-14)  # |W|^2 = |H|^2 = 2 s
+        assert (y @ v) / 2.0 == pytest.approx(slope, rel=1e-12)
+
+
+def test_problems_are_of_all_kinds_and_repeat():
+    problems = [_grid.problem(seed) for seed in range(200)]
+    assert {problem.kind for problem in problems} == set(_grid.KINDS)
+    assert {problem.flow.loss.name for problem in problems} == set(cf.losses.LOSSES)
+    assert problems[7].text == _grid.problem(7).text
+
+
+def test_accuracy_finds_errors_within_the_promise_and_certificates_right(tmp_path, capsys):
+    assert command.main(["accuracy", "--quick", "--out", str(tmp_path)]) == 0
+    by_kind, by_rtol, verdicts = json.loads((tmp_path / "accuracy.json").read_text())["tables"]
+    rows = [dict(zip(table["columns"], table["rows"][-1], strict=True)) for table in (by_kind, by_rtol, verdicts)]
+    assert rows[0]["runs"] == 8 and rows[0]["worst"] < 10.0 and rows[0]["beyond"] == rows[1]["beyond"] == 0
+    assert rows[2]["false pass"] == rows[2]["false failure"] == 0

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import ceflow as cf
+from benchmarks._exact import Modes, Solution
 from ceflow.certify import FAILED, SKIPPED, Certificate, certify
 from ceflow.certify._definitions import SchemeByDefinition
 
@@ -98,16 +99,81 @@ def test_what_applies_and_what_does_not():
         rows["no such check"]
 
 
-def test_the_estimate_is_of_the_order_of_the_error():
-    pytest.importorskip("mpmath")
-    from ceflow import reference
+ESTIMATED = {
+    "plain": (cf.SpectralFlow(CYCLIC), [1e-3, 3e-4], 690.0),
+    "merged": (cf.SpectralFlow(HADAMARD), [0.1, 0.2, 0.3], 100.0),
+    "deep, small": (cf.SpectralFlow(CYCLIC, depth=4), [1e-3, 3e-4], 30.0),
+    "real depth": (cf.SpectralFlow(CYCLIC, depth=2.5, loss="focal"), [0.1, 0.03], 60.0),
+    "decay": (cf.SpectralFlow(CYCLIC, depth=3, weight_decay=1e-4), [0.1, 0.3], 30.0),
+    "smoothing": (cf.SpectralFlow(cf.hamming(2, 3), loss="label_smoothing", depth=5), [3.9, 1.8], 18.0),
+    "through zero": (cf.SpectralFlow(CYCLIC), [[0.1, 1.0], [0.2, -0.99]], 30.0),
+    "fading": (cf.SpectralFlow(CYCLIC), [0.1, -0.3], 60.0),
+}
 
-    flow, s0, log_t = cf.SpectralFlow(CYCLIC), np.array([1e-3, 3e-4]), np.linspace(-5.0, 690.0, 60)
-    exact = reference.solve(flow, s0, log_t, digits=16).singular_values
-    for rtol in (1e-4, 1e-7, 1e-10):
-        run = cf.integrate(flow, s0, 1e300, rtol=rtol)
-        error = np.abs((run.at(log_t=log_t).singular_values / exact - 1).astype(float)).max()
-        assert 0.1 < certify(run).error_estimate / error < 30.0
+
+@pytest.mark.parametrize("kind", ESTIMATED)
+def test_the_estimate_is_that_of_the_error(kind):
+    """Relative to singular values, or how far they move while time changes by its own size."""
+    flow, start, end = ESTIMATED[kind]
+    for rtol in (1e-4, 1e-9):
+        run = cf.integrate(flow, np.array(start), log_t_end=end, rtol=rtol)
+        knots = run.log_t[1:][:: max(1, len(run) // 30)]
+        log_t = np.unique(np.concatenate([knots, knots - 0.02, [end]]))
+        exact = Solution(Modes(flow, np.array(start)), end).at(log_t)
+        errors = np.abs(run.at(log_t=log_t).singular_values - exact[0]) / (exact[1] + np.abs(exact[2]))
+        error = float(np.where(exact[1] > 1e-200, errors, 0.0).max())
+        certificate = certify(run)
+        assert certificate.passed and error <= certificate.error_estimate <= 30.0 * max(error, 0.1 * rtol)
+
+
+EQUILIBRIA = {
+    "weak decay, long after": (
+        cf.SpectralFlow(cf.hadamard(8), reduction="sum", weight_decay=3e-6), 1e-6 * np.arange(2.0, 9.0), 1400.0,
+    ),
+    "modes that fade to nothing": (
+        cf.SpectralFlow(cf.johnson(5, 2), loss="focal", weight_decay=2e-6), np.array([-1.2e-6, -9e-7]), 230.0,
+    ),
+    "smoothing and decay of unequal layers": (
+        cf.SpectralFlow(cf.complete(2), loss="label_smoothing", depth=3, weight_decay=1e-9),
+        np.array([[0.3], [0.6], [0.9]]), 1000.0,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("rtol", [1e-4, 1e-8, 1e-12])
+@pytest.mark.parametrize("kind", EQUILIBRIA)
+def test_equilibria_are_not_failed(kind, rtol):
+    flow, start, end = EQUILIBRIA[kind]
+    certificate = certify(cf.integrate(flow, start, log_t_end=end, rtol=rtol))
+    assert certificate.passed and certificate.error_estimate < 3 * rtol, str(certificate)
+
+
+@pytest.mark.parametrize("rtol", [1e-6, 1e-12])
+def test_deep_networks_from_small_layers_are_not_failed(rtol):
+    """Singular values from 1e-12 grow at once, and then change much while time changes by its rounding."""
+    start = 1e-2 * np.ones((6, 1)) * np.array([1.0, 0.9, 0.8])
+    certificate = certify(cf.integrate(cf.SpectralFlow(HADAMARD, depth=6), start, log_t_end=30.0, rtol=rtol))
+    assert certificate.passed and certificate.error_estimate < 3 * rtol, str(certificate)
+
+
+def test_a_run_that_is_over_at_once_is_not_failed():
+    run = cf.integrate(FLOW, np.ones(7), until=cf.collapsed(1e-6))
+    assert len(run) == 1 and run.log_t_end == -math.inf and certify(run).passed, str(certify(run))
+
+
+@pytest.mark.parametrize(("wrong", "verdict"), [(0.0, True), (5.0, True), (12.0, False)])
+def test_twelve_tolerances_are_too_much(wrong, verdict):
+    """At the equilibrium, exp(s) = 1 / decay - 1, of another decay; and from a knot of a run on."""
+    rtol, decay = 1e-8, 0.01
+    s = math.log(1.0 / decay - 1.0)
+    flow = cf.SpectralFlow(cf.complete(2), weight_decay=decay)
+    other = cf.SpectralFlow(cf.complete(2), weight_decay=decay * (1.0 - wrong * rtol * s * (1.0 - decay)))
+    run = corrupt(cf.integrate(other, [0.1], log_t_end=30.0, rtol=rtol), flow=flow)
+    assert certify(run).passed == verdict
+    if not verdict:
+        assert {"layers follow the equations", "errors of all steps together"} & failures(certify(run))
+    shifted = with_knots(reduced(rtol=rtol), lambda knots: knots.y[-2:].__iadd__(0.5 * wrong * rtol))
+    assert certify(shifted).passed == verdict, str(certify(shifted))
 
 
 def test_an_absolute_tolerance_counts_where_the_run_knows_it():

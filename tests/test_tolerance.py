@@ -97,6 +97,17 @@ def test_many_modes_come_to_rest_where_they_should(scheme):
     np.testing.assert_allclose(run.singular_values[-1], np.log(1.0 / decay - (classes - 1)), rtol=rtol)
 
 
+@pytest.mark.parametrize(("depth", "decay"), [(3, 1e-9), (4, 1e-3)])
+def test_layers_that_still_become_equal_are_not_at_rest(depth, decay):
+    """Under decay their imbalance goes on fading when singular values are all but at rest, and moves these by more than
+    the tightest tolerances, though too slowly for a difference of neighbouring states to tell."""
+    flow = cf.SpectralFlow(cf.complete(2), depth=depth, weight_decay=decay, loss="label_smoothing")
+    run = cf.integrate(flow, np.linspace(0.3, 0.9, depth)[:, None], log_t_end=200.0, rtol=1e-12)
+    right = brentq(lambda s: 1.0 / (1.0 + np.exp(s)) - 0.05 - decay * s ** (2.0 / depth - 1.0), 1.0, 5.0, xtol=1e-15)
+    assert run.outcome == cf.Outcome.AT_REST
+    assert run.singular_values[-1, 0] == pytest.approx(right, rel=3e-12)
+
+
 def test_a_saddle_is_not_rest():
     """Two of three modes come to an equilibrium, which the third one, of 1e-20, leaves in time."""
     layers = cf.SpectralFlow(cf.hadamard(4), weight_decay=5e-3).lift([1e-2, 1e-2, 1e-20])

@@ -10,8 +10,16 @@ own velocity,
 which is computed by Clenshaw-Curtis quadrature in log t, on intervals that are halved until the quadrature is better
 than the tolerance. Solver, clock and dense output have no part in it, so that an error of any of them shows.
 
-A flow that contracts forgets: where it is fast against the interval, and pulls errors back at the rate rho, a defect d
-is the trace of an error of d / (1 + integral of rho dt), and is counted as that.
+Defects are then carried along by the linearized equations, ``e(t) = e(t_0) + d(t) + integral of J e dt``, so that
+errors grow and are forgotten as the flow has it; see `_propagation`. That is done of the singular values of a reduced
+run with up to 24 modes, and of a full one with up to 24 numbers. Of larger ones, as of most runs under symmetries with
+blocks, the defects are added up, each divided by ``1 + integral of rho dt`` on its interval, with rho a bound of the
+rate at which errors are forgotten: that may estimate too little.
+
+Errors are relative: of a mode to its singular value, plus how far it moves while time changes by its own size. (Of two
+layers a, b that may have opposite signs, to ``(a^2 + b^2) / 2``, times all further layers.) So an error of rtol is one
+of the value, or of the time at which it is taken. Of full matrices it is that of all layers together. Runs may err by
+ten tolerances, and by thirty where rtol <= 1e-12, as rounding counts there.
 
 Not every claim holds for every flow. What is not proved for a run is listed as such, with the reason, and is neither
 passed nor failed.

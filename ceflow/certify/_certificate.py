@@ -62,8 +62,8 @@ class Certificate:
         The trajectory in words.
     checks : list of Check
     error_estimate : float
-        Of the run, relative, from its defects: the largest one and their sum. Not a bound; against exact
-        solutions it was between a third and twenty times the largest error. NaN if there is no dense output.
+        Of the run, relative, from its defects: twice the largest error that they come to. Not a bound; how it compares
+        with true errors is in the grid of `python -m benchmarks accuracy`. NaN if there is no dense output.
     samples : int
         States that were looked at.
     """

@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._intervals import Interval, Looker, most_states, some
+from ._limits import SAFETY
+from ._propagation import Errors, carried
 from ._view import View
 
 
@@ -55,11 +57,19 @@ class Examination:
         """At most so many rows of the run, evenly spread."""
         return self.run[some(len(self.run), most)]
 
+    @cached_property
+    def errors(self) -> Errors:
+        """What the defects of all intervals come to, relative: carried along where that can be done, else their sum."""
+        propagators = [interval.propagator for interval in self.intervals]
+        if propagators and None not in propagators and len(propagators) >= self.looker.total:
+            return carried(propagators, self.view.joint)
+        last = max(self.intervals, key=lambda interval: interval.defect[-1])
+        return Errors(self.tolerance * float(sum(interval.defect[-1] for interval in self.intervals)), last.high)
+
     @property
     def error_estimate(self) -> float:
-        """The defects of all intervals together, relative; NaN if there is no dense output."""
-        total = float(sum(interval.defect[-1] for interval in self.intervals))
-        return total * self.tolerance if self.dense else math.nan
+        """Of the errors, on the safe side; NaN if there is no dense output."""
+        return SAFETY * self.errors.largest if self.dense else math.nan
 
     @cached_property
     def intervals(self) -> list[Interval]:

@@ -12,12 +12,16 @@ from .._arrays import svd
 from ..reference import NetworkDefinition
 from ._factors import flat
 from ._lyapunov import Lyapunov, OfLogits, Unknown
+from ._propagation import Response
 from ._view import States, View
+
+DIFFERENCE = 1e-6  # of the norm of all layers, at which slopes of velocities are taken
 
 
 class FullView(View):
     """A run of the full flow: (n, N), all factors one after another."""
 
+    joint = True
     why_no_signs = why_some_fall = "proved for the reduced flow only"
 
     def __init__(self, run: Any) -> None:
@@ -163,10 +167,30 @@ class FullView(View):
         """(n, 1) the Frobenius norm."""
         return np.maximum(np.linalg.norm(w, axis=1), self.floor)[:, None]
 
+    def pace(self, velocity: NDArray) -> NDArray:
+        return np.linalg.norm(velocity, axis=1)[:, None]
+
     def error(self, difference: NDArray, size: NDArray, factor: NDArray, tolerance: float, atol: float) -> NDArray:
         """Of the Frobenius norm."""
         norm, size = np.linalg.norm(difference.reshape(len(difference), -1), axis=1), size.reshape(-1)
         return norm / (factor.reshape(-1) * (size * tolerance + atol))
+
+    @property
+    def coordinates(self) -> int:
+        return self.numbers
+
+    def response(self, states: States) -> Response:
+        """Of all numbers, by differences."""
+        w, size = states.w, states.size
+        step = DIFFERENCE * size
+        moved = (w[:, None] + step[:, None] * np.eye(w.shape[1])).reshape(-1, w.shape[1])
+        pull = self.network.pull(self.factors(moved))
+        scale = np.exp(pull.log_scale - np.repeat(states.log_scale, w.shape[1]))[:, None]
+        decay = self.decays * np.exp(-states.log_scale)[:, None] if self.decay else np.zeros((len(w), 1))
+        velocities = flat(pull.velocities, len(moved)) * scale - np.repeat(decay, w.shape[1], axis=0) * moved
+        velocities = velocities.reshape(len(w), w.shape[1], w.shape[1])
+        slopes = ((velocities - states.velocity[:, None]) / step[:, None]).swapaxes(1, 2)
+        return Response(w, states.velocity, slopes, np.repeat(size, w.shape[1], axis=1))
 
     def imbalance(self, w: NDArray) -> NDArray:
         if self.why_no_law:

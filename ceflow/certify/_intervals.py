@@ -10,14 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._lyapunov import Lyapunov, Seen
-from ._quadrature import NODES, POINTS, integral
+from ._propagation import MOST, Propagator, doubt, propagator
+from ._quadrature import NODES, POINTS, derivative, integral, turnovers
 from ._view import States, View
 
 SAMPLES, FEWEST = 500 * NODES, 4 * NODES  # states that are looked at; fewer if they are large
 VOLUME = 2**23  # numbers in all those states, and in those that are looked at in one go an eighth of it
 KNOTS = 400  # rows of the run at which an interval may end
 RESOLVED = 0.1  # error of the quadrature, in tolerances, up to which an interval is not halved
-NARROW = 1e-3  # of log t: such an interval is not halved any more
+NARROW = 1e-11  # of log t, over its size: such an interval is not halved any more
 
 
 class Interval(NamedTuple):
@@ -35,6 +36,7 @@ class Interval(NamedTuple):
     least_force: NDArray
     fall: float  # largest relative fall of a singular value from one node to the next
     v: Seen
+    propagator: Propagator | None  # where there are few coordinates
 
 
 class Looker:
@@ -65,7 +67,7 @@ class Looker:
             room = max((2 * budget - self.samples // NODES) // 2, 0)
             again = sorted(filter(unresolved, seen), key=lambda interval: -interval.doubt)
             found += [interval for interval in seen if not unresolved(interval)] + again[room:]
-            middles = [(interval.low, 0.5 * (interval.low + interval.high), interval.high) for interval in again[:room]]
+            middles = [(interval.low, middle(interval), interval.high) for interval in again[:room]]
             queue = [pair for ends in middles for pair in pairwise(ends)]
         return sorted(found, key=lambda interval: interval.high)
 
@@ -108,21 +110,29 @@ class Looker:
         view, size = self.view, states.size
         scale = np.exp(np.minimum(states.log_scale + log_weight, 700.0)).reshape((NODES,) + (1,) * (states.w.ndim - 1))
         speed = states.velocity * scale
-        moved, turnover = integral(speed), integral(states.rate * scale)
+        moved, turnover = integral(speed), turnovers(states.rate * scale)
+        pace = view.pace(derivative(states.w)) / ((high - low) if low > -np.inf else 1.0)
+        size = size + (pace if low > -np.inf else pace * POINTS.reshape((NODES,) + (1,) * (pace.ndim - 1)))
         # what rounding alone does: of margins, which are as large as singular values, and of the logarithm of time
         reach = states.largest.max() + abs(high) + (abs(low) if low > -np.inf else 0.0)
         allowed = self.tolerance + 8.0 * view.eps * (1.0 + reach)
-        forgets = 1.0 + np.maximum(turnover, 0.0)
+        forgets = 1.0 + turnover
         coarse = integral(speed[::2])[-1:] - moved[-1:]
         s = states.singular_values
         # every second node is enough for V, where no other quantity depends on it
         half, turnover_of_all = slice(None, None, 2), max(float(np.max(turnover)), 0.0)
+        one, blur = None, view.error(coarse, size[-1:], forgets[-1:], allowed, self.atol)[0]
+        if view.coordinates <= MOST:
+            response = view.response(states)
+            response = response._replace(size=response.size + self.atol / self.tolerance)
+            one = propagator(response, states.log_t, states.log_scale + log_weight, low, high)
+            blur = doubt(one, view.joint) / allowed
         return Interval(
             low=low,
             high=high,
             log_t=states.log_t,
             defect=view.error(states.w - states.w[:1] - moved, size, forgets, allowed, self.atol),
-            doubt=float(view.error(coarse, size[-1:], forgets[-1:], allowed, self.atol)[0]),
+            doubt=float(blur),
             drift=view.drift(states.log_t, states.w),
             log_objective=states.log_objective,
             largest=states.largest,
@@ -130,12 +140,18 @@ class Looker:
             least_force=states.least_force,
             fall=float(np.max(-np.diff(s, axis=0) / np.abs(s[:-1]))),
             v=self.v.look(states.rows(half), log_weight[half], allowed, turnover_of_all),
+            propagator=one,
         )
 
 
 def unresolved(interval: Interval) -> bool:
     """Whether it is worth while to halve it."""
-    return interval.doubt > RESOLVED and interval.high - interval.low >= NARROW and interval.low > -np.inf
+    return interval.doubt > RESOLVED and interval.high - interval.low >= NARROW * max(1.0, abs(interval.high))
+
+
+def middle(interval: Interval) -> float:
+    """Where it is halved."""
+    return 0.5 * (interval.low + interval.high) if interval.low > -np.inf else interval.high - math.log(2.0)
 
 
 def most_states(view: View) -> int:

@@ -21,9 +21,47 @@ POINTS, _ALL = _integration(NODES)
 _MATRICES = {n: _integration(n)[1] for n in (NODES // 2 + 1, NODES // 4 + 1)} | {NODES: _ALL}
 
 
+def _differentiation(n: int) -> NDArray:
+    """The matrix that differentiates at the same points."""
+    points, chebyshev = _integration(n)[0], np.polynomial.chebyshev
+    to_series = np.linalg.inv(chebyshev.chebvander(2.0 * points - 1.0, n - 1))
+    slopes = np.stack([chebyshev.chebder(c) for c in to_series.T], axis=1)
+    return 2.0 * chebyshev.chebvander(2.0 * points - 1.0, n - 2) @ slopes
+
+
+_SLOPES = {n: _differentiation(n) for n in (NODES, NODES // 2 + 1)}
+
+
+def _damped(n: int) -> NDArray:
+    """The matrix that integrates to all points, from the values at all but the first."""
+    points, chebyshev = 2.0 * _integration(n)[0] - 1.0, np.polynomial.chebyshev
+    to_series = np.linalg.inv(chebyshev.chebvander(points[1:], n - 2))
+    integrals = np.stack([chebyshev.chebint(c, lbnd=-1.0) for c in to_series.T], axis=1)
+    return np.pad(0.5 * chebyshev.chebvander(points, n - 1) @ integrals, ((0, 0), (1, 0)))
+
+
+_DAMPED = {n: _damped(n) for n in (NODES, NODES // 2 + 1)}
+
+
+def damped(n: int) -> NDArray:
+    """(n, n) what integrates values at n nodes from the first to each, without the value at the first: what is stiff
+    is forgotten by it, as by the collocation of Radau (Hairer & Wanner II, IV.5)."""
+    return _DAMPED[n]
+
+
+def derivative(values: NDArray) -> NDArray:
+    """Slopes of values at the nodes, or at every second of them, over the length of the interval, along axis 0."""
+    return np.tensordot(_SLOPES[len(values)], values, axes=1)
+
+
 def integral(rates: NDArray) -> NDArray:
     """Integral of rates at the nodes, or at every second or fourth of them, from the first to each, along axis 0."""
     return np.tensordot(_MATRICES[len(rates)], rates, axes=1)
+
+
+def turnovers(rates: NDArray) -> NDArray:
+    """A bound of the integral of positive rates, of all that the quadrature makes of them."""
+    return np.tensordot(np.abs(_ALL), rates, axes=1)
 
 
 def integral_and_doubt(rates: NDArray) -> tuple[NDArray, float]:

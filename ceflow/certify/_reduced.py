@@ -10,7 +10,10 @@ from numpy.typing import NDArray
 
 from ._definitions import definition_of_loss, definition_of_scheme
 from ._lyapunov import Lyapunov, OfBalancedModes, of_modes
+from ._propagation import Response
 from ._view import States, View, log_sum, with_decay
+
+DIFFERENCE = 1e-5  # of margins, at which slopes of forces are taken
 
 
 class ReducedView(View):
@@ -28,9 +31,11 @@ class ReducedView(View):
             self.why_no_product = "layers of a depth between the integers are made of them"
         self.shares = self.multiplicities / (self.classes - 1)
         self.numbers = self.scheme.modes * max(2, math.ceil(self.depth))
-        # (1, 1, D): below, a mode that has faded counts as at rest; so does one that was never alive
+        # (1, 1, D) of layers: below, a mode that has faded counts as at rest, and so does one that was never alive; and
+        # (1, D), what errors of a singular value are relative to that has all but faded
         largest = np.abs(self.start_layers()).max(axis=1, keepdims=True)
-        self.floor = np.maximum(10.0 ** (-200.0 / self.depth) * largest, 1e-300)
+        self.floor = np.maximum(10.0 ** (-100.0 / self.depth) * largest, 1e-300)
+        self.least = np.maximum(1e20 * self.floor[0] ** self.depth, 1e-290)
 
     @property
     def law(self) -> str | None:
@@ -80,17 +85,18 @@ class ReducedView(View):
             force, gross, log_scale = 1.0 - s, 1.0 + np.abs(s), np.zeros(len(s))
             log_loss = np.log(0.5 * ((s - 1.0) ** 2 @ multiplicities) / classes)
         else:
-            alive = np.abs(w).max(axis=1) > self.floor[:, 0]
-            reached = True if alive.all() else self.margins(alive.astype(float)) * classes > 1e-9 / classes
             loss = definition_of_loss(self.loss)
-            r, sizes, log_scale = loss.residuals(margins, valencies, reached)
+            r, sizes, log_scale = loss.residuals(margins, valencies, self.reached(w))
             force = self.forces(r)
             gross = self.forces(sizes * (1.0 + np.abs(margins)))
             log_loss = loss.log_value(margins, valencies)
         others = self.others(w, s)
         strongest = np.abs(force).max(axis=1)
-        log_scale = log_scale + self.unit
-        size = self.size(w)
+        # where nothing is left that a force could move
+        least = math.log(self.decay) if self.decay else np.where(self.alive(w).any(axis=1), -np.inf, 0.0)
+        scale, log_scale = log_scale + self.unit, np.maximum(log_scale + self.unit, least)
+        force, gross = (x * np.exp(scale - log_scale)[:, None] for x in (force, gross))
+        own, size = np.maximum(np.abs(w).max(axis=1, keepdims=True), 1e-300), self.size(w)
         decay = self.decay * np.exp(-log_scale)[:, None, None] if self.decay else 0.0
         log_loss = log_loss + self.log_total
         squares = (w**2).sum(axis=1) * (self.depth / w.shape[1]) @ multiplicities
@@ -98,7 +104,7 @@ class ReducedView(View):
             log_t=rows.log_t,
             w=w,
             velocity=others * force[:, None, :] - decay * w,
-            rate=(np.abs(others) * np.abs(gross)[:, None, :]).max(axis=1, keepdims=True) / size + decay,
+            rate=(np.abs(others) * np.abs(gross)[:, None, :]).max(axis=1, keepdims=True) / own + decay,
             log_scale=log_scale,
             size=size,
             singular_values=s,
@@ -110,6 +116,61 @@ class ReducedView(View):
             log_odds=log_sum(np.log(valencies) - margins),
         )
 
+    @property
+    def coordinates(self) -> int:
+        return self.scheme.modes
+
+    def response(self, states: States) -> Response:
+        """Of singular values, along the layers that have the imbalance of the state.
+
+        With T_l the product of all layers but w_l, and G = sum_l T_l^2, ``ds/dt = G lambda(s) - L mu s``, and a change
+        of s is one of the layers by ``T_l / G``. Errors of a singular value are relative to that of balanced layers of
+        the mean square of the two smallest.
+        """
+        w, s = states.w, states.singular_values
+        T, depth = self.others(w, s), float(self.depth)
+        force, slopes = self.slopes(s, self.reached(w), states.log_scale)
+        if w.shape[1] == 1:
+            size = np.abs(s)
+            gain = depth * size ** (2.0 - 2.0 / depth)
+            growth = (2.0 * depth - 2.0) * np.sign(s) * size ** (1.0 - 2.0 / depth)
+        else:
+            ordered = np.sort(np.abs(w), axis=1)
+            size = 0.5 * (ordered[:, 0] ** 2 + ordered[:, 1] ** 2) * ordered[:, 2:].prod(axis=1)
+            gain, twice = (T**2).sum(axis=1), np.zeros_like(s)
+            for k in range(1, w.shape[1]):
+                for j in range(k):
+                    twice += 2.0 * T[:, k] * T[:, j] * np.delete(w, (k, j), axis=1).prod(axis=1)
+            growth = 2.0 * twice / np.where(gain > 0.0, gain, 1.0)
+        decay = self.decay * np.exp(-states.log_scale)[:, None] if self.decay else 0.0
+        slopes = gain[:, :, None] * slopes
+        diagonal = np.arange(self.scheme.modes)
+        slopes[:, diagonal, diagonal] += growth * force - depth * decay
+        return Response(s, gain * force - depth * decay * s, slopes, np.maximum(size, self.least))
+
+    def slopes(self, s: NDArray, reached: NDArray, log_scale: NDArray) -> tuple[NDArray, NDArray]:
+        """Forces (n, D), and their slopes (n, D, D) in the singular values, by differences, over exp(log_scale)."""
+        n, modes = s.shape
+        if not self.loss.margins_only:
+            unit = np.exp(self.unit - log_scale)
+            return unit[:, None] * (1.0 - s), -unit[:, None, None] * np.eye(modes)
+        step = DIFFERENCE * self.classes / self.multiplicities
+        moved = np.concatenate([s[:, None], s[:, None] + np.diag(step)], axis=1).reshape(-1, modes)
+        r, _, scale = definition_of_loss(self.loss).residuals(
+            self.margins(moved), self.valencies, np.repeat(reached, modes + 1, axis=0)
+        )
+        scale = scale + self.unit - np.repeat(log_scale, modes + 1)
+        forces = (self.forces(r) * np.exp(scale)[:, None]).reshape(n, modes + 1, modes)
+        return forces[:, 0], ((forces[:, 1:] - forces[:, :1]) / step[:, None]).swapaxes(1, 2)
+
+    def alive(self, w: NDArray) -> NDArray:
+        """(n, D) which modes have not faded."""
+        return np.abs(w).max(axis=1) > self.floor[:, 0]
+
+    def reached(self, w: NDArray) -> NDArray:
+        """(n, D) relations that push a mode that has not faded."""
+        return self.margins(self.alive(w).astype(float)) * self.classes > 1e-9 / self.classes
+
     def others(self, w: NDArray, s: NDArray) -> NDArray:
         """(n, L, D) for each layer the product of all others."""
         if w.shape[1] == 1:
@@ -120,14 +181,18 @@ class ReducedView(View):
         return before * after
 
     def size(self, w: NDArray) -> NDArray:
-        """(n, 1, D) the largest layer of a mode."""
-        return np.maximum(np.abs(w).max(axis=1, keepdims=True), self.floor)
+        """(n, 1, D) the largest layer of a mode; of one that has faded all errors count as none."""
+        size = np.abs(w).max(axis=1, keepdims=True)
+        return np.where(size > self.floor, size, np.inf)
+
+    def pace(self, velocity: NDArray) -> NDArray:
+        return np.abs(velocity).max(axis=1, keepdims=True)
 
     def error(self, difference: NDArray, size: NDArray, factor: NDArray, tolerance: float, atol: float) -> NDArray:
         """Of the layer that is worst."""
         allowed = tolerance + (atol / size**self.depth if atol else 0.0)
-        resting = size[-1:] <= self.floor
-        return np.where(resting, 0.0, np.abs(difference) / (size * factor * allowed)).max(axis=(1, 2))
+        lasts = size[-1:] < np.inf  # to the end of an interval
+        return np.where(lasts, np.abs(difference) / (size * factor * allowed), 0.0).max(axis=(1, 2))
 
     def imbalance(self, w: NDArray) -> NDArray:
         return (w[:, :-1] - w[:, 1:]) * (w[:, :-1] + w[:, 1:])

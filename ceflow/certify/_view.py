@@ -13,6 +13,7 @@ from ._limits import EPS
 if TYPE_CHECKING:
     from ._definitions import SchemeByDefinition
     from ._lyapunov import Lyapunov
+    from ._propagation import Response
 
 
 class States(NamedTuple):
@@ -52,6 +53,8 @@ class View(ABC):
         Of a state, as far as memory counts.
     eps : float
         Rounding of the run's arithmetic.
+    joint : bool
+        Whether errors are of all numbers together, not of each mode by itself.
     unit : float
         Logarithm of the rate at which time runs, over that of a loss that is summed over the classes.
     law : str or None
@@ -67,6 +70,7 @@ class View(ABC):
 
     eps = EPS
     terms: Any = None
+    joint = False
     numbers: int
     law: str | None
     why_no_law = why_no_product = ""
@@ -117,8 +121,21 @@ class View(ABC):
         """(n, ...) by which errors of layers are measured; never 0."""
 
     @abstractmethod
+    def pace(self, velocity: NDArray) -> NDArray:
+        """(n, ...) of velocities of layers (n, ...), as `size` is of layers."""
+
+    @abstractmethod
     def error(self, difference: NDArray, size: NDArray, factor: NDArray, tolerance: float, atol: float) -> NDArray:
         """(n,) differences of layers over what is allowed, where errors that are forgotten are divided by a factor."""
+
+    @abstractmethod
+    def response(self, states: States) -> Response:
+        """How states react to errors."""
+
+    @property
+    @abstractmethod
+    def coordinates(self) -> int:
+        """How many there are in that."""
 
     @abstractmethod
     def imbalance(self, w: NDArray) -> NDArray:

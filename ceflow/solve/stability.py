@@ -17,6 +17,7 @@ from .._field import CompiledField
 
 LARGEST = 256  # numbers of a state up to which Jacobians are dense
 SETTLED = 3.0  # distance from an equilibrium, in tolerances of a step, at which the state counts as having come to rest
+LATER = 40.0  # of theta, after which nothing is left of its effects
 _SLOW = 1.0  # of the same for rtol = 1, a velocity at which it is worth asking
 # Step size times contraction rate: explicit steps are stable up to 6 and more, but at tight tolerances held to small
 # parts of that where decaying parts of the state are all that they are made for.
@@ -118,8 +119,7 @@ class Response:
         rates = np.linalg.eigvals(own).real if np.isfinite(own).all() else np.array([np.inf])
         if rates.max() > self.noise * np.abs(rates).max():
             return math.inf
-        # what goes on, theta, has effects that fade at least like exp(-2 theta)
-        sides = np.column_stack([self.velocity[:n], 0.5 * jacobian[:n, n:]])
+        sides = np.column_stack([self.velocity[:n], self._later(n)])
         scale = np.abs(own).max(axis=1, keepdims=True)  # a mode may be slower than others by many digits
         moves = scale[:, 0] > 0.0
         if np.any(self.velocity[:n][~moves]):
@@ -128,6 +128,13 @@ class Response:
         solved = np.linalg.lstsq(own[moves] / scale[moves], sides[moves] / scale[moves], rcond=self.noise)[0]
         ways[:, :n] = solved.T
         return self.size(ways, rtol, atol)
+
+    def _later(self, n: int) -> np.ndarray:
+        """(n, 1) velocity of what comes to rest, when what goes on, theta, has had all its effects, which fade at least
+        like exp(-2 theta); (n, 0) where nothing does."""
+        later = np.empty((1, self.y.size))
+        self.rates((self.y + LATER * (np.arange(self.y.size) >= n))[None], later, np.empty((2, 1)))
+        return later[:, :n].T if n < self.y.size else np.empty((n, 0))
 
     def _distance_by_products(self, rtol: float, atol: float) -> float:
         n = getattr(self.field, "settling", self.y.size)

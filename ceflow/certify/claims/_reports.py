@@ -74,10 +74,11 @@ class DissipationIsAsReported(AsReported):
         rows = self.rows(exam)
         s = rows.singular_values
         log_fall = exam.v.log_fall(exam.view.states_as_reported(rows))
-        floats = np.abs(log_fall) < 600.0  # where it does not underflow
+        v = exam.v.values(s)
+        floats = (np.abs(log_fall) < 600.0) & (v > 1e-30)  # where it does not underflow, and is not rounding
         off = np.abs(np.log(-rows.dissipation) - log_fall)
         # both are quadratic in deviations from the mean, of which rounding leaves less the more modes have merged
-        size = s.max(axis=1) / np.sqrt(np.maximum(exam.v.values(s), 1e-30))
+        size = s.max(axis=1) / np.sqrt(np.maximum(v, 1e-30))
         return worst(np.where(floats, off, 0.0), 1e-11 + 32.0 * EPS * size, rows.log_t, "difference of the logarithms")
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from ... import theory
 from .._examination import Examination
 from .._intervals import some
-from .._limits import LEAST_FORCE, ROUNDING, SLACK, tolerated
+from .._limits import COARSEST, LEAST_FORCE, ROUNDING, SLACK_OF_SUMS, tolerated
 from .._view import log_of_log1p_exp
 from ._claim import NO_DENSE_OUTPUT, Claim, Found, found, worst
 
@@ -71,7 +71,7 @@ class LyapunovFunctionFallsByItsDissipation(Claim):
         resolved = [interval for interval in exam.intervals if not math.isnan(interval.v.error)]
         errors = np.array([interval.v.error for interval in resolved])
         place = resolved[int(np.argmax(errors))].high
-        return found(errors.sum(), SLACK * exam.v.terms, place, "in tolerances of V")
+        return found(errors.sum(), SLACK_OF_SUMS * exam.v.terms, place, "in tolerances of V")
 
 
 class GeometricMeanGrowsByItsIdentity(Claim):
@@ -82,7 +82,8 @@ class GeometricMeanGrowsByItsIdentity(Claim):
         errors = np.array([interval.v.mean_error for interval in exam.intervals])
         place = exam.intervals[int(np.argmax(np.where(np.isnan(errors), np.inf, errors)))].high
         total = errors.sum() * exam.tolerance
-        return found(total, tolerated(exam.tolerance), place, "d log GM/dt = 2 K/(K-1) (1 - p_0)")
+        limit = min(SLACK_OF_SUMS * exam.tolerance, COARSEST)
+        return found(total, limit, place, "d log GM/dt = 2 K/(K-1) (1 - p_0)")
 
 
 class OfCrossEntropy(Claim):
