@@ -53,7 +53,7 @@ def flat(layers):
 
 @pytest.fixture(scope="module")
 def lone():
-    return LONE.search(60)
+    return LONE.search(90)
 
 
 def ten_points():
@@ -159,6 +159,44 @@ def test_given_layers_are_classified():
         UNEQUAL.point(saddle.W + 0.1, saddle.H)
 
 
+@pytest.mark.parametrize("problem", [Landscape(4, 5, 0.02), UNEQUAL], ids=["equal", "unequal, samples, bias"])
+def test_escape_at_the_rate_of_the_hessian(problem):
+    (saddle,) = [point for point in problem.mode_points(cf.hadamard(4)) if point.modes == (1, 2)]
+    found = cf.basins.escape(saddle, 25.0 / saddle.rate)
+    assert found.measured == pytest.approx(found.rate, rel=1e-6)
+    if problem is not UNEQUAL:
+        assert found.rate == pytest.approx(saddle.force - 0.02, abs=1e-14) and found.rate == pytest.approx(0.0184, abs=1e-7)
+    assert np.all(np.diff(found.run.objective) <= 1e-12)
+    assert found.run.objective[-1] < saddle.objective - 1e-3
+    assert found.run.objective[-1] >= problem.least_objective - 1e-13
+
+
+@pytest.mark.parametrize("depth", [2, 3, 5])
+def test_early_singular_values_repel(depth):
+    s0 = np.array([3e-7, 2e-7, 1e-7])
+    t = 0.7 * (s0[0] ** -(1 - 2 / depth) / (depth - 2) if depth > 2 else 1.0)
+    run = cf.integrate(cf.SpectralFlow(cf.hadamard(4), depth=depth, reduction="sum"), s0, t, rtol=1e-12)
+    s = run.singular_values[-1]
+    np.testing.assert_allclose(cf.theory.early_singular_values(s0, t, depth), s, rtol=1e-4)
+    ratio = np.log(run.singular_values[:, 0] / run.singular_values[:, 2])
+    assert np.all(np.diff(ratio) >= -1e-6) and (ratio[-1] > ratio[0] + 0.1) == (depth > 2)
+    later = cf.theory.early_singular_values(s0, t * 1e-4, depth)
+    assert np.log(later[0] / later[2]) - np.log(3) == pytest.approx(
+        1e-4 * t * cf.theory.repulsion_rate(s0[0], s0[2], depth), rel=1e-3, abs=1e-14
+    )
+
+
+def test_basin_of_collapse_shrinks_with_depth():
+    found = [cf.basins.collapse_probability(cf.hadamard(4), depth, starts=30, size=1.0) for depth in (2, 3, 5)]
+    assert found[0].probability == 1.0
+    errors = [np.hypot(a.standard_error, b.standard_error) for a, b in zip(found, found[1:], strict=False)]
+    for before, after, error in zip(found, found[1:], errors, strict=False):
+        assert after.probability < before.probability - error
+    assert set(found[1].ranks) <= {-1, 2, 3} and (found[1].ranks < 0).mean() < 0.2
+    again = cf.basins.collapse_probability(cf.hadamard(4), 5, starts=30, size=1.0)
+    np.testing.assert_array_equal(again.ranks, found[2].ranks)
+
+
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
@@ -173,6 +211,12 @@ def test_given_layers_are_classified():
         (lambda: UNEQUAL.search(0), ValueError, "starts"),
         (lambda: Landscape(100, 100, 1e-3).search(200), ValueError, "unknowns"),
         (lambda: UNEQUAL.point(np.zeros((4, 4)), np.zeros((5, 8))), ValueError, "W must be"),
+        (lambda: cf.basins.escape(UNEQUAL.minimizer(), 1.0), ValueError, "negative curvature"),
+        (lambda: cf.basins.escape(UNEQUAL.mode_points(cf.hadamard(4))[1], 1e-3), ValueError, "t_end"),
+        (lambda: cf.basins.escape("saddle", 1.0), TypeError, "point"),
+        (lambda: cf.basins.collapse_probability(cf.hadamard(4), starts=0), ValueError, "starts"),
+        (lambda: cf.theory.early_singular_values([1e-2], 1e3, 3), ValueError, "blow up"),
+        (lambda: cf.theory.repulsion_rate(0.0, 1.0, 3), ValueError, "s must be"),
         (lambda: least_curvature(-1.0, (0.1, 0.1)), ValueError, "force"),
     ],
 )

@@ -31,7 +31,7 @@ LAYERS = [
     ("trajectory", "observables", "io"),
     ("_events", "_run", "_integrate"),
     ("_stability",),
-    ("_compare",),
+    ("_compare", "basins"),
     ("certify",),
     ("plot",),
     ("_methods",),  # methods of lower objects that need higher rooms

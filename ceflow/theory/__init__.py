@@ -29,6 +29,7 @@ from ._centres import (
 from ._equilibria import collapsed_force, decay_threshold, deviation_rate, equilibrium
 from ._ray import collapse_exponent, deviation_decay, ray_log_time, ray_singular_value, ray_time
 from ._regression import squared_error_singular_value
+from ._repulsion import early_singular_values, repulsion_rate
 
 __all__ = [
     "checked_classes",
@@ -50,5 +51,5 @@ __all__ = [
 ]
 __all__ += ["CentreOptimum", "SphereRates", "angular_margins", "centre_cosine_angle", "centre_counts", "centre_gain"]
 __all__ += ["checked_counts"]
-__all__ += ["landscape"]
+__all__ += ["early_singular_values", "landscape", "repulsion_rate"]
 __all__ += ["centre_optimum", "centre_pair_errors", "centre_rates", "centre_sphere_rates", "single_centre_time"]

@@ -36,10 +36,14 @@ class Function:
     def __init__(self, landscape: Landscape, rank: int) -> None:
         self.K, self.rank, self.root = landscape.classes, rank, math.sqrt(landscape.samples)
         self.biases = 0 if landscape.bias_decay is None else self.K
-        size = self.K * (2 * rank) + self.biases
         decays = (*landscape.weight_decay, landscape.bias_decay or 0.0)
         self.decays = np.repeat(decays, (self.K * rank, self.K * rank, self.biases))
-        self.size = size
+        self.size = self.decays.size
+
+    def require_room(self) -> None:
+        """A ValueError if the Hessian would be large."""
+        if self.size > MOST_UNKNOWNS:
+            raise ValueError(f"classes and rank must leave at most {MOST_UNKNOWNS} unknowns, got {self.size}")
 
     def join(self, W: NDArray, X: NDArray, b: NDArray) -> NDArray:
         return np.concatenate([W.ravel(), X.ravel(), b])
@@ -80,8 +84,7 @@ class Function:
 
     def hessian(self, y: NDArray) -> NDArray:
         """Dense; a ValueError if it would be large."""
-        if self.size > MOST_UNKNOWNS:
-            raise ValueError(f"classes and rank must leave at most {MOST_UNKNOWNS} unknowns, got {self.size}")
+        self.require_room()
         (W, X, _), P, one = self.split(y), self.probabilities(y), np.eye(self.K)
         G, inner, place = self.logit_gradient(y), np.eye(self.rank), 2 * self.K * self.rank
         J = np.zeros((self.K, self.K, self.size))  # of the logits: class of the row, of the column

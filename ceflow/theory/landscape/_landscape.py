@@ -132,9 +132,10 @@ class Landscape:
     def search(self, starts: int = 100, seed: int = 0) -> list[CriticalPoint]:
         """Critical points with or without symmetry, from random starts: those found, not all there are.
 
-        The gradient is solved for by Levenberg-Marquardt steps with the exact Hessian, from random states of every rank
-        up to min(d, K - 1), some way down the objective; no critical point has a higher rank. Points that differ by a rotation of the features or by a
-        permutation of the classes have the same singular values of logits and the same objective, and count as one.
+        The gradient is solved for by Levenberg-Marquardt steps with the exact Hessian, from random states of every
+        rank up to min(d, K - 1), some way down the objective; no critical point has a higher rank. Points that differ
+        by a rotation of the features or by a permutation of the classes have the same objective and the same singular
+        values of logits, and count as one.
 
         Parameters
         ----------
@@ -156,17 +157,19 @@ class Landscape:
         starts, seed = checked_integer("starts", starts, 1, 100_000), checked_integer("seed", seed, 0)
         rng, top = np.random.default_rng(seed), min(self.width, self.classes - 1)
         scale = (self.weight_decay[1] / self.weight_decay[0]) ** 0.25
+        typical = math.sqrt(math.sqrt(self.samples) * (1.0 + self.margin))
+        Function(self, top).require_room()
         found: dict[tuple, CriticalPoint] = {}
         for trial in range(starts):
-            rank, size = trial % (top + 1), rng.uniform(0.1, 2.0) * math.sqrt(math.sqrt(self.samples) * (1 + self.margin))
+            rank, size = trial % (top + 1), rng.uniform(0.1, 2.0) * typical
             W = size * scale * rng.normal(size=(self.classes, rank))
             X = size / scale * rng.normal(size=(rank, self.classes))
             b = rng.normal(size=self.classes * (self.bias_decay is not None))
             shape = Function(self, rank)
-            y, steps = shape.join(W, X, b), int(rng.integers(1, 100))
+            y, steps = shape.join(W, X, b), int(rng.choice([1, 5, 200]))
             options = {"jac": shape.gradient, "method": "L-BFGS-B", "options": {"maxiter": steps}}
             y = scipy.optimize.minimize(shape.objective, y, **options).x if rank or b.size else y
-            y = scipy.optimize.root(shape.gradient, y, jac=shape.hessian, method="lm", tol=1e-13).x if y.size else y
+            y = scipy.optimize.root(shape.gradient, y, jac=shape.hessian, method="lm", tol=1e-9).x if y.size else y
             for _ in range(3 * (y.size > 0)):  # to rounding, across the zeros of rotations
                 y = y - np.linalg.lstsq(shape.hessian(y), shape.gradient(y), rcond=1e-10)[0]
             if not np.abs(shape.gradient(y)).max(initial=0.0) <= 1e-12 * max(1.0, np.abs(y).max(initial=0.0)):
