@@ -37,6 +37,8 @@ NAMES = (
     "decay_equilibrium",
     "error_exponents",
     "centres",
+    "landscape",
+    "repulsion",
 )
 
 

@@ -1,5 +1,6 @@
 """The landscape of cross-entropy with weight decay, against Hessians by complex steps and brute-force minimizers."""
 
+import itertools
 import math
 
 import numpy as np
@@ -162,10 +163,11 @@ def test_given_layers_are_classified():
 @pytest.mark.parametrize("problem", [Landscape(4, 5, 0.02), UNEQUAL], ids=["equal", "unequal, samples, bias"])
 def test_escape_at_the_rate_of_the_hessian(problem):
     (saddle,) = [point for point in problem.mode_points(cf.hadamard(4)) if point.modes == (1, 2)]
-    found = cf.basins.escape(saddle, 25.0 / saddle.rate)
+    found = cf.basins.escape(saddle, 20.0 / saddle.rate, rtol=1e-11)
     assert found.measured == pytest.approx(found.rate, rel=1e-6)
     if problem is not UNEQUAL:
-        assert found.rate == pytest.approx(saddle.force - 0.02, abs=1e-14) and found.rate == pytest.approx(0.0184, abs=1e-7)
+        assert found.rate == pytest.approx(saddle.force - 0.02, abs=1e-14)
+        assert found.rate == pytest.approx(0.0184, abs=1e-7)
     assert np.all(np.diff(found.run.objective) <= 1e-12)
     assert found.run.objective[-1] < saddle.objective - 1e-3
     assert found.run.objective[-1] >= problem.least_objective - 1e-13
@@ -189,9 +191,8 @@ def test_early_singular_values_repel(depth):
 def test_basin_of_collapse_shrinks_with_depth():
     found = [cf.basins.collapse_probability(cf.hadamard(4), depth, starts=30, size=1.0) for depth in (2, 3, 5)]
     assert found[0].probability == 1.0
-    errors = [np.hypot(a.standard_error, b.standard_error) for a, b in zip(found, found[1:], strict=False)]
-    for before, after, error in zip(found, found[1:], errors, strict=False):
-        assert after.probability < before.probability - error
+    for before, after in itertools.pairwise(found):
+        assert after.probability < before.probability - np.hypot(before.standard_error, after.standard_error)
     assert set(found[1].ranks) <= {-1, 2, 3} and (found[1].ranks < 0).mean() < 0.2
     again = cf.basins.collapse_probability(cf.hadamard(4), 5, starts=30, size=1.0)
     np.testing.assert_array_equal(again.ranks, found[2].ranks)
