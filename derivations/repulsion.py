@@ -83,8 +83,8 @@ def derivation(power: int = 2, lost: int = 2) -> Iterator[Step]:
     )
     start, left = sp.Symbol("s_0", positive=True), sp.Symbol("u", positive=True)  # u = 1 - (L-2) t s_0^p
     yield identity(
-        "Solution: with u = 1 - (L-2) t s_0^p, du/dt = -(L-2) s_0^p and s = s_0 u^{-1/p}, log s moves by L s_0^p/u, which "
-        "is L s^p.",
+        "Solution: with u = 1 - (L-2) t s_0^p, du/dt = -(L-2) s_0^p and s = s_0 u^{-1/p}, log s moves by L s_0^p/u, "
+        "which is L s^p.",
         sp.diff(sp.log(start) - sp.log(left) / true, left) * (-(L - 2) * start**true),
         L * start**true / left,
         SCALAR,
