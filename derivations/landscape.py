@@ -134,16 +134,16 @@ def _direction(curvature: int, root: int) -> Iterator[Step]:
     g = sp.MatrixSymbol("g", K, N)
     norm = {a.T * a: sp.Identity(1)}
     yield identity(
-        "D_W = r u a^T, D_H = -a v^T / r with a^T a = 1: g (D_W D_H)^T = -g v u^T, and its trace <g, D_W D_H> is -u^T g v "
-        "= -|g|.",
+        "D_W = r u a^T, D_H = -a v^T / r with a^T a = 1: g (D_W D_H)^T = -g v u^T, and its trace <g, D_W D_H> is "
+        "-u^T g v = -|g|.",
         (g * ((u * a.T) * (-a * v.T)).T).subs(norm).doit(),
         -g * v * u.T,
         ALL_MATRICES,
         by=lambda e: vanish_matrix(e.doit().expand().subs(norm).doit()),
     )
     yield identity(
-        "D_W H = 0 and W D_H = 0, so nothing is left of the loss but 2 <g, D_W D_H> = -2 σ, σ = |g|; with |D_W| = r and "
-        "|D_H| = 1/r the second derivative is 2 (sqrt(lW lH) - σ).",
+        "D_W H = 0 and W D_H = 0, so nothing is left of the loss but 2 <g, D_W D_H> = -2 σ, σ = |g|; with |D_W| = r "
+        "and |D_H| = 1/r the second derivative is 2 (sqrt(lW lH) - σ).",
         lW * r**2 + lH / r**2 - 2 * sigma,
         curvature * (sp.sqrt(lW * lH) - sigma),
         SCALAR,
