@@ -1,7 +1,7 @@
 """ceflow: cross-entropy gradient flow on unconstrained features models, exactly where symmetry allows it."""
 
 from . import _methods as _methods  # certificate() of trajectories, plot() of comparisons
-from . import collapse, losses, lyapunov, symmetry, terms, theory
+from . import basins, collapse, losses, lyapunov, symmetry, terms, theory
 from ._compare import Comparison, compare
 from ._descent import descend, sharpness
 from ._events import Event, collapsed, event
@@ -44,6 +44,7 @@ __all__ = [
     "SpectralFlow",
     "Symmetry",
     "Trajectory",
+    "basins",
     "certify",
     "coherent",
     "collapse",

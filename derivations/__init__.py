@@ -42,6 +42,8 @@ NAMES = (
     "minority_collapse",
     "descent",
     "complexity",
+    "landscape",
+    "repulsion",
 )
 
 

@@ -32,7 +32,7 @@ LAYERS = [
     ("_events", "_run", "_integrate"),
     ("_descent",),
     ("_stability",),
-    ("_compare",),
+    ("_compare", "basins"),
     ("certify",),
     ("plot",),
     ("_methods",),  # methods of lower objects that need higher rooms

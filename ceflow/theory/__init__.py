@@ -9,7 +9,7 @@ are K times shorter. Every function of time takes either ``t`` or ``log_t``, for
 broadcast, and scalars give scalars.
 """
 
-from . import complexity, imbalance, regression
+from . import complexity, imbalance, landscape, regression
 from ._arguments import checked_classes
 from ._bounds import collapsed_loss, geometric_mean_bound, least_log_loss, loss_bound, loss_log_bound
 from ._centres import (
@@ -28,6 +28,7 @@ from ._centres import (
 )
 from ._equilibria import collapsed_force, decay_threshold, deviation_rate, equilibrium
 from ._ray import collapse_exponent, deviation_decay, ray_log_time, ray_singular_value, ray_time
+from ._repulsion import early_singular_values, repulsion_rate
 from ._squared_error import squared_error_singular_value
 
 __all__ = [
@@ -53,4 +54,5 @@ __all__ = [
 ]
 __all__ += ["CentreOptimum", "SphereRates", "angular_margins", "centre_cosine_angle", "centre_counts", "centre_gain"]
 __all__ += ["checked_counts"]
+__all__ += ["early_singular_values", "landscape", "repulsion_rate"]
 __all__ += ["centre_optimum", "centre_pair_errors", "centre_rates", "centre_sphere_rates", "single_centre_time"]

@@ -1,0 +1,162 @@
+"""Where runs go: away from a saddle, and into collapse or a code of lower rank."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._checks import checked_integer, checked_number
+from ._integrate import integrate
+from .flow import MatrixFlow, SpectralFlow
+from .symmetry import Scheme
+from .theory.landscape import CriticalPoint
+from .trajectory import MatrixTrajectory
+
+LATE = 1e4  # log t at which a run has gone where it goes: singular values are about as large
+DEAD, ALIVE = 0.05, 0.3  # relative to the largest mode, then
+
+
+class Escape(NamedTuple):
+    """A run away from a saddle.
+
+    Attributes
+    ----------
+    run : MatrixTrajectory
+    distance : (n,) array
+        From the saddle, over the rows of the run.
+    rate : float
+        Rate of `CriticalPoint.rate`, minus the smallest eigenvalue of the Hessian.
+    measured : float
+        Rate at which the distance grew between 3 times its start and 1e-4 of the saddle's size.
+    """
+
+    run: MatrixTrajectory
+    distance: NDArray[np.float64]
+    rate: float
+    measured: float
+
+
+def escape(point: CriticalPoint, t_end: float, *, size: float = 1e-6, rtol: float = 1e-12) -> Escape:
+    """The flow from a saddle along its direction of negative curvature [ceflow].
+
+    The run starts at ``layers + size * direction`` and leaves at the `CriticalPoint.rate`: ``|g|_2 - lambda`` for equal
+    decays. Where the direction is orthogonal to the rows of W the next term is of third order in the distance.
+
+    Parameters
+    ----------
+    point : CriticalPoint
+        No minimum.
+    t_end : float
+        Time in units of the mean loss; about log(1/size)/rate passes before anything is seen.
+    size : float
+        Distance at the start, 1e-9 to 1e-5 of the size of the layers (of 1, at zero).
+    rtol : float
+        As in `ceflow.integrate`.
+
+    Returns
+    -------
+    Escape
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as described, or the run is too short to measure a rate.
+    """
+    if not isinstance(point, CriticalPoint):
+        raise TypeError(f"point must be a CriticalPoint of ceflow.theory.landscape, got {type(point).__name__}")
+    if point.index == 0:
+        raise ValueError(f"point must have negative curvature, got index 0 at the objective {point.objective:g}")
+    size = checked_number("size", size, 1e-9, 1e-5)
+    extent = math.sqrt(sum((layer**2).sum() for layer in point.layers)) or 1.0
+    start = tuple(layer + size * extent * d for layer, d in zip(point.layers, point.direction, strict=True))
+    run = integrate(flow_of(point), start, t_end, rtol=rtol)
+    layers = [*run.factors, *([run.bias] if point.landscape.bias_decay is not None else [])]
+    apart = [(at - layer).reshape(len(run), -1) for at, layer in zip(layers, point.layers, strict=True)]
+    distance = np.linalg.norm(np.concatenate(apart, axis=1), axis=1)
+    linear = np.flatnonzero((distance > 3.0 * size * extent) & (distance < 1e-4 * extent))
+    if linear.size < 2:
+        raise ValueError(f"t_end must leave time to measure a rate of {point.rate:g}, got {t_end}")
+    first, last = linear[[0, -1]]
+    t = np.exp(run.log_t[[first, last]])
+    measured = math.log(distance[last] / distance[first]) / (t[1] - t[0])
+    return Escape(run, distance, point.rate, float(measured))
+
+
+def flow_of(point: CriticalPoint) -> MatrixFlow:
+    """The flow whose critical point this is."""
+    problem = point.landscape
+    bias = {} if problem.bias_decay is None else {"bias": True, "bias_decay": problem.bias_decay}
+    labels = np.repeat(np.arange(problem.classes), problem.samples)
+    return MatrixFlow(labels=labels, weight_decay=problem.weight_decay, **bias)
+
+
+class Basin(NamedTuple):
+    """How many random starts collapse.
+
+    Attributes
+    ----------
+    probability : float
+        Share of collapsed runs among those decided.
+    standard_error : float
+        ``sqrt(p (1 - p) / n)`` with p = (k + 1)/(n + 2), so that it is not 0 for k = 0 or n.
+    ranks : (starts,) array of ints
+        Rank of the logits in the end; -1 for runs that are not decided.
+    """
+
+    probability: float
+    standard_error: float
+    ranks: NDArray[np.int64]
+
+
+def collapse_probability(
+    scheme: Scheme, depth: float = 2, *, starts: int = 100, size: float = 0.01, seed: int = 0
+) -> Basin:
+    """Volume of the basin of collapse: the share of random starts of cross-entropy flow that end in it [ceflow].
+
+    The singular values at the start are uniform on the simplex ``sum_i s_i = D size``, layers are balanced. With two
+    layers every start collapses; the basin shrinks with depth. This is our model of that claim of arXiv:2605.23087, of
+    which the abstract was read.
+
+    Parameters
+    ----------
+    scheme : Scheme
+    depth : float
+        L >= 2.
+    starts : int
+        From 1 to 100000.
+    size : float
+        Mean singular value at the start, 1e-6 to 100.
+    seed : int
+        At least 0. The same seed gives the same starts at all depths.
+
+    Returns
+    -------
+    Basin
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as described.
+
+    Notes
+    -----
+    A run is followed to log t = 1e4, where a mode below 0.05 of the largest counts as dead and one above 0.3 as alive.
+    A run with a mode between is not decided, and left out. Starts close to the border of a basin stay undecided for
+    long, and ratios converge like powers of log t only.
+    """
+    starts, seed = checked_integer("starts", starts, 1, 100_000), checked_integer("seed", seed, 0)
+    size, flow = checked_number("size", size, 1e-6, 100.0), SpectralFlow(scheme, depth=depth)
+    if not isinstance(scheme, Scheme):
+        raise TypeError(f"scheme must be an association scheme, got {type(scheme).__name__}")
+    rng, ranks = np.random.default_rng(seed), np.empty(starts, np.int64)
+    for row, start in enumerate(size * scheme.modes * rng.dirichlet(np.ones(scheme.modes), starts)):
+        run = integrate(flow, start, log_t_end=LATE, rtol=1e-6, dense_output=False)
+        share = run.singular_values[-1] / run.singular_values[-1].max()
+        decided = np.all((share < DEAD) | (share > ALIVE))
+        ranks[row] = scheme.multiplicities[1:][share > ALIVE].sum() if decided else -1
+    count, known = int((ranks == scheme.classes - 1).sum()), int((ranks >= 0).sum())
+    p = (count + 1.0) / (known + 2.0)
+    return Basin(count / known if known else math.nan, math.sqrt(p * (1.0 - p) / max(known, 1)), ranks)
