@@ -37,7 +37,7 @@ def _by_row(run: Run, function: Callable[[np.ndarray], np.ndarray], *shape: int)
 def _logits(run: Run, parts: Sequence[np.ndarray]) -> np.ndarray:
     """Logits (..., K, N) of factors (..., n, m), and of a bias (..., K) if there is one."""
     objective, depth = run.flow.objective, run.flow.depth
-    Z = inputs(parts[:depth], objective.act)[-1]
+    Z = inputs(parts[:depth], objective.acts)[-1]
     return Z + parts[-1][..., None] if objective.bias else Z
 
 
@@ -122,7 +122,7 @@ def bias(run: Run) -> np.ndarray:
 @FULL.add(dims=lambda flow: ("row", "feature", _column(flow)))
 def features(run: Run) -> np.ndarray:
     """(n, d, N) features that the classifier W sees."""
-    return inputs(run.factors, run.flow.objective.act)[0][0]
+    return inputs(run.factors, run.flow.objective.acts)[0][0]
 
 
 @FULL.add(dims=lambda flow: ("row", "output" if flow.objective.regression else "logit", _column(flow)))
