@@ -41,6 +41,7 @@ NAMES = (
     "minority_collapse",
     "descent",
     "complexity",
+    "low_rank",
 )
 
 

@@ -38,7 +38,7 @@ CASES = {
     "relu": dict(activation="relu", labels=LABELS),
     "deep": dict(depth=3, samples=(5, 1, 2), weight_decay=(0.1, 0.0, 0.2), bias=True, frozen=(1,)),
     "deep softplus": dict(depth=4, activation="softplus:5", labels=LABELS, kernel=THETA, weight_decay=0.05),
-    "linear features": dict(depth=4, activation=("softplus:5", "softplus:5", "linear"), labels=LABELS, weight_decay=0.05),
+    "linear features": dict(depth=4, activation=["softplus:5", "softplus:5", "linear"], labels=LABELS, bias=True),
     "softplus once": dict(depth=4, activation=("linear", "softplus:5", "linear"), samples=(5, 1, 2)),
     "linear, relu": dict(depth=3, activation=("linear", "relu"), labels=LABELS, bias=True),
     "deep relu, regression": dict(depth=3, activation="relu", loss="squared_error", targets=Y, samples=(1, 2, 1, 3, 1)),
@@ -363,7 +363,7 @@ FALSE = {
     "kernel": dict(labels=LABELS, kernel=THETA + 1e-3 * np.eye(6), weight_decay=(0.02, 0.05)),
     "frozen W": dict(frozen=("W", "b"), weight_decay=0.1, bias=True),
     "softplus": dict(activation="softplus:3.01", samples=(5, 1, 1), bias=True),
-    "linear features": dict(depth=4, activation="softplus:5", labels=LABELS, weight_decay=0.05),
+    "linear features": dict(depth=4, activation="softplus:5", labels=LABELS, bias=True),
 }
 
 

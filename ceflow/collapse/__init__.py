@@ -6,8 +6,10 @@ from ._complexity import cdnv, class_distances, geometric_complexity
 from ._exponents import ErrorExponents, error_exponents
 from ._margin_kkt import MarginKKT, margin_kkt
 from ._measures import Measures, measures
+from ._ranks import LayerRanks, layer_ranks
 
 __all__ = ["MarginKKT", "Measures", "margin_kkt", "measures"]
 __all__ += ["Alignment", "ErrorExponents", "GaussianAccuracy", "alignment", "error_exponents", "gaussian_accuracy"]
 __all__ += ["project", "slerp"]
 __all__ += ["cdnv", "class_distances", "geometric_complexity"]
+__all__ += ["LayerRanks", "layer_ranks"]

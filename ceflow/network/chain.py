@@ -18,8 +18,9 @@ from ..kernels import KERNEL
 
 # layout of a chain, after these numbers: for each block the sizes of its sides (depth + 1), the places of its layers
 # (depth), and the places in scratch of the products of its last layers (depth); for each level between layers, from the
-# first layer to the last: the numbers of its blocks and of its entries (0 where no activation acts), the places of its matrices in `data`, its place
-# in scratch, and how many entries are on the levels before; for "relu" the gates of all entries.
+# first layer to the last: the numbers of its blocks and of its entries (0 where no activation acts), the places of its
+# matrices in `data`, its place in scratch, and how many entries are on the levels before; for "relu" the gates of all
+# entries.
 # In scratch, after all of these: where "relu" keeps what `gates` works with.
 BLOCKS, DEPTH, ACTIVATION, PRODUCTS, ENTRIES, GATES, KEPT, NUMBERS, WIDEST, MOST = range(10)
 HEADER = 10

@@ -278,3 +278,10 @@ def collapse(run: Run) -> neural_collapse.Measures:
     """
     bias = run.bias if run.flow.objective.bias else None
     return neural_collapse.measures(run.W, run.features, labels=run.terms.labels, bias=bias)
+
+
+@FULL.add(dims={"rank_before": ("row", "place"), "rank_after": ("row", "place"), "rank_of_logits": ("row",)})
+def layer_ranks(run: Run) -> neural_collapse.LayerRanks:
+    """Ranks of what comes out of the layers, (n, depth - 1) before and after each activation, and (n,) of the logits;
+    singular values from a hundredth of the largest count."""
+    return neural_collapse.layer_ranks(run.factors, activation=run.flow.objective.activation)

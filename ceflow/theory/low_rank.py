@@ -2,8 +2,8 @@
 
 *Neural collapse vs. low-rank bias: Is deep neural collapse really optimal?* (arXiv:2405.14468), of which the abstract,
 the introduction and captions were read: what is called its strongly-regular-graph solution here is our reading, and the
-formulas are ours [ceflow]. Its model has K classes, linear features H_1 and L weight matrices, which are L + 1 = `depth`
-layers here, with s(x) = max(x, 0) ::
+formulas are ours [ceflow]. Its model has K classes, linear features H_1 and L weight matrices, L + 1 = `depth` layers
+here, with s(x) = max(x, 0) ::
 
     Z = W_L s(W_(L-1) s(... s(W_1 H_1))),    |Z - Y|^2 / (2N) + (weight_decay / 2) (|H_1|^2 + sum_l |W_l|^2)
 
@@ -11,10 +11,10 @@ That is the objective of a flow with ``loss="squared_error", targets="one-hot", 
 reduction "mean" and ``activation=activations(depth)``: relu in all places but behind H_1.
 
 A family of solutions with ``Z = z I`` has the smallest sum of squared norms ``C z^(2/depth)``, and its best loss
-(`profile`) rises with C. So of two families that do not vanish the one with the smaller C has the smaller loss, whatever
-the decay. C is depth K for deep collapse (`collapse_coefficient`), and `graph_coefficient` for K = r (r - 1) / 2 classes
-that are the edges of a complete graph on r vertices. Layers add up in blocks (`union`). That a solution is best among
-all is claimed nowhere here: a flow under the symmetry of the graph finds better ones, see `docs/systems/low-rank.md`.
+(`profile`) rises with C. So of two families that do not vanish the one with the smaller C has the smaller loss,
+whatever the decay. C is depth K for deep collapse (`collapse_coefficient`), and `graph_coefficient` for classes that are
+the r (r - 1) / 2 edges of a complete graph on r vertices. Layers add up in blocks (`union`). That a solution is best
+among all is claimed nowhere here: flows under the symmetry of the graph find better ones (`ceflow.lowest`).
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def activations(depth: int, name: str = "relu") -> tuple[str, ...]:
 
 
 def equal_decay(weight_decay: Sequence[float], samples: int = 1) -> float:
-    """The decay of all layers alike that has the same losses as one for each, ``(n prod_l decay_l)^(1/depth)`` [ceflow].
+    """The decay of all layers that has the losses of one for each, ``(n prod_l decay_l)^(1/depth)`` [ceflow].
 
     With n equal samples a class, H_1 has the decay of each sample. Layers ``(decay_l / decay)^(1/2) W_l`` of the one
     have the loss of W_l under the other, as relu keeps positive factors. It is no identity of flows.
@@ -193,7 +193,7 @@ def graph_coefficient(vertices: int, *, depth: int, sign: str = "-") -> float:
 
 
 def union(classes: int, *, depth: int) -> Union:
-    """The blocks of classes with the smallest coefficient: triangular numbers of them as edges of graphs, or single ones.
+    """The blocks of classes with the smallest coefficient: the edges of complete graphs, or single classes.
 
     Block-diagonal layers of one scale have the sum of their coefficients. With a scale for each block the loss is lower
     still, but a union beats deep collapse only if one of its blocks does.
@@ -224,7 +224,7 @@ def union(classes: int, *, depth: int) -> Union:
 
 
 def least_classes(depth: int) -> float:
-    """The number of classes from which on a `union` beats deep collapse: 6, 10 for four layers, and never (inf) for three.
+    """Classes from which on a `union` beats deep collapse: 6, for four layers 10, for three never (inf).
 
     A larger number of classes has the blocks of a smaller one and single ones.
     """
