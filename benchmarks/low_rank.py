@@ -57,12 +57,12 @@ def losses(sizes: tuple[tuple[int, int], ...], near: int, random: int) -> Table:
     for r, layers in sizes:
         depth, K = layers + 1, r * (r - 1) // 2
         flow = flow_of(r, depth)
-        runs = cf.lowest(flow, starts_of(flow, r, near, random), t_end=1e5, rtol=1e-7)
+        runs = cf.lowest(flow, starts_of(flow, r, near, random), t_end=3e4, rtol=1e-7)
         ranks = runs[0][-1:].layer_ranks
-        row = [K, layers, closed_loss(depth * K, depth)]
-        row += [closed_loss(low_rank.graph_coefficient(r, depth=depth, sign=sign), depth) for sign in "+-"]
-        row += [runs[0].objective[-1], int(ranks.before[0, 0]), int(ranks.after[0, 0]), len(runs)]
-        table.rows.append(row)
+        costs = [depth * K, *(low_rank.graph_coefficient(r, depth=depth, sign=sign) for sign in "+-")]
+        found = [*(closed_loss(cost, depth) for cost in costs), runs[0].objective[-1]]
+        digits = [f"{loss:.7f}" for loss in found]
+        table.rows.append([K, layers, *digits, int(ranks.before[0, 0]), int(ranks.after[0, 0]), len(runs)])
     return table
 
 
@@ -78,6 +78,6 @@ def coefficients(vertices: tuple[int, ...]) -> Table:
 
 def main(out: Path | None = None, quick: bool = False, peers: bool = True) -> list[Table]:
     tables = [coefficients((4, 5) if quick else (4, 5, 6, 7, 10, 20))]
-    tables.append(losses(SIZES[4:5] if quick else SIZES, near=3, random=0 if quick else 30))
+    tables.append(losses(SIZES[4:5] if quick else SIZES, near=3, random=0 if quick else 6))
     report("low_rank", tables, out, quick=quick)
     return tables

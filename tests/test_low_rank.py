@@ -257,3 +257,54 @@ def from_closed_form(vertices, depth, noise):
 def test_bad_input_is_named(call, error, text):
     with pytest.raises(error, match=text):
         call()
+
+
+# -- ranks, and the lowest of several runs -----------------------------------------------------------------------------
+
+
+def test_edges_and_vertices_behind_the_last_relu():
+    """Six classes: a solution with units of both kinds, below what units of one kind reach."""
+    assert from_closed_form(4, 5, 0.1).objective[-1] < 0.05543 < 0.0563 < from_closed_form(4, 5, 0.0).objective[-1]
+
+
+def test_ranks_of_layers_by_hand():
+    layers = low_rank.graph_layers(5, depth=5)
+    batch = tuple(np.stack([layer, 0.0 * layer]) for layer in layers)
+    found = cf.collapse.layer_ranks(batch, activation=low_rank.activations(5), tolerance=1e-9)
+    assert found.before.tolist() == [[5, 5, 5, 5], [0, 0, 0, 0]]
+    assert found.after.tolist() == [[10, 5, 5, 5], [0, 0, 0, 0]]
+    assert found.output.tolist() == [10, 0]
+    linear = cf.collapse.layer_ranks((np.eye(3)[:, :2], np.diag([1.0, 1e-3])))
+    assert (linear.before.tolist(), linear.after.tolist(), int(linear.output)) == ([1], [1], 1)
+    for arguments, text in (
+        ({"factors": layers, "activation": ("relu",)}, "one for each of 4 places"),
+        ({"factors": layers[:1]}, "at least two"),
+        ({"factors": layers, "tolerance": 2.0}, "tolerance must be"),
+        ({"factors": (np.eye(3), np.eye(2))}, "must fit"),
+    ):
+        with pytest.raises(ValueError, match=text):
+            cf.collapse.layer_ranks(**arguments)
+
+
+def test_ranks_along_runs():
+    flow = edges(4, 4)
+    run = cf.integrate(flow, flow.random_start(1.0, rng=0), t_eval=[1.0, 10.0], rtol=1e-6)
+    mine, theirs = run.layer_ranks, run.lifted().layer_ranks
+    assert mine.before.shape == mine.after.shape == (2, 3) and mine.output.shape == (2,)
+    for a, b in zip(mine, theirs, strict=True):
+        np.testing.assert_array_equal(a, b)
+    full = cf.MatrixFlow(depth=4, activation=low_rank.activations(4), **OPTIONS)
+    starts = tuple(np.stack([layer, layer]) for layer in low_rank.graph_layers(4, depth=4))
+    assert cf.descend(full, starts, step_size=0.01, steps=2).layer_ranks.before.shape == (3, 2, 3)
+
+
+def test_lowest_runs_come_first():
+    flow = edges(4, 4)
+    starts = [flow.random_start(1.0, rng=seed) for seed in range(3)]
+    runs = cf.lowest(flow, starts, t_end=30.0, rtol=1e-6)
+    ends = [run.objective[-1] for run in runs]
+    assert ends == sorted(ends) and len(runs) == 3
+    alone = cf.integrate(flow, starts[0], t_end=30.0, rtol=1e-6).objective[-1]
+    assert alone in ends
+    with pytest.raises(RuntimeError, match="no start"):
+        cf.lowest(flow, [])
