@@ -13,8 +13,8 @@ reduction "mean" and ``activation=activations(depth)``: relu in all places but b
 A family of solutions with ``Z = z I`` has the smallest sum of squared norms ``C z^(2/depth)``, and its best loss
 (`profile`) rises with C. So of two families that do not vanish the one with the smaller C has the smaller loss,
 whatever the decay. C is depth K for deep collapse (`collapse_coefficient`), and `graph_coefficient` for classes that
-are the r (r - 1) / 2 edges of a complete graph on r vertices. Layers add up in blocks (`union`). That a solution is best
-among all is claimed nowhere here: flows under the symmetry of the graph find better ones (`ceflow.lowest`).
+are the r (r - 1) / 2 edges of a complete graph on r vertices. Layers add up in blocks (`union`). That a solution is
+best among all is claimed nowhere here: flows under the symmetry of the graph find better ones (`ceflow.lowest`).
 """
 
 from __future__ import annotations
