@@ -6,6 +6,7 @@ from ._compare import Comparison, compare
 from ._descent import descend, sharpness
 from ._events import Event, collapsed, event
 from ._integrate import integrate, resume
+from ._lowest import lowest
 from .flow import MatrixFlow, Objective, RegressionFlow, SpectralFlow, random_init
 from .flow.centres import Centres
 from .io import load
@@ -62,6 +63,7 @@ __all__ = [
     "johnson",
     "load",
     "losses",
+    "lowest",
     "lyapunov",
     "orbitals",
     "plot",

@@ -44,6 +44,7 @@ NAMES = (
     "complexity",
     "landscape",
     "repulsion",
+    "low_rank",
 )
 
 

@@ -38,8 +38,17 @@ CASES = {
     "relu": dict(activation="relu", labels=LABELS),
     "deep": dict(depth=3, samples=(5, 1, 2), weight_decay=(0.1, 0.0, 0.2), bias=True, frozen=(1,)),
     "deep softplus": dict(depth=4, activation="softplus:5", labels=LABELS, kernel=THETA, weight_decay=0.05),
+    "linear features": dict(depth=4, activation=["softplus:5", "softplus:5", "linear"], labels=LABELS, bias=True),
+    "softplus once": dict(depth=4, activation=("linear", "softplus:5", "linear"), samples=(5, 1, 2)),
+    "linear, relu": dict(depth=3, activation=("linear", "relu"), labels=LABELS, bias=True),
     "deep relu, regression": dict(depth=3, activation="relu", loss="squared_error", targets=Y, samples=(1, 2, 1, 3, 1)),
 }
+
+
+def names_of(options):
+    """The activation of each place between layers, from W to H."""
+    given = options.get("activation", "linear")
+    return (given,) * (options.get("depth", 2) - 1) if isinstance(given, str) else given
 
 
 def start_of(options, scale=0.7, rng=5, batch=()):
@@ -61,8 +70,8 @@ def by_autograd(options, start):
     weights = torch.tensor(np.broadcast_to(options.get("weights", 1.0), len(n)).copy()).repeat_interleave(n)
     weights = weights / float(n.sum()) if options.get("reduction", "mean") == "mean" else weights
     H = parts[depth - 1].detach().repeat_interleave(n, dim=1).requires_grad_()  # every sample by itself
-    x, name = H, options.get("activation", "linear")
-    for factor in parts[depth - 2 :: -1]:
+    x = H
+    for factor, name in zip(parts[depth - 2 :: -1], names_of(options)[::-1], strict=True):
         if name != "linear":
             x = torch.relu(x) if name == "relu" else torch.nn.functional.softplus(x, float(name[9:]), threshold=300)
         x = factor @ x
@@ -149,10 +158,10 @@ def test_runs_are_those_of_scipy(name):
 def plain_velocity(options, parts):
     """The equations as they stand on paper, in plain NumPy."""
     depth, kernel = options.get("depth", 2), options.get("kernel")
-    factors, name = parts[:depth], options.get("activation", "linear")
-    beta = float(name[9:]) if name != "linear" else 1.0
+    factors = parts[:depth]
     inputs, slopes, x = [], [], factors[-1]
-    for factor in factors[-2::-1]:
+    for factor, name in zip(factors[-2::-1], names_of(options)[::-1], strict=True):
+        beta = float(name[9:]) if name != "linear" else 1.0
         slopes.insert(0, 1.0 if name == "linear" else 1.0 / (1.0 + np.exp(-beta * x)))
         x = x if name == "linear" else np.logaddexp(0.0, beta * x) / beta
         inputs.insert(0, x)
@@ -354,6 +363,7 @@ FALSE = {
     "kernel": dict(labels=LABELS, kernel=THETA + 1e-3 * np.eye(6), weight_decay=(0.02, 0.05)),
     "frozen W": dict(frozen=("W", "b"), weight_decay=0.1, bias=True),
     "softplus": dict(activation="softplus:3.01", samples=(5, 1, 1), bias=True),
+    "linear features": dict(depth=4, activation="softplus:5", labels=LABELS, bias=True),
 }
 
 
@@ -398,6 +408,8 @@ REFUSED = [
     (dict(activation="tanh"), ValueError, "activation must be"),
     (dict(activation="softplus:0"), ValueError, "activation must be"),
     (dict(activation=3), TypeError, "activation must be"),
+    (dict(activation=("relu", "relu")), ValueError, "one for each of 2 - 1 places, got 2"),
+    (dict(activation=(3,)), TypeError, "activation must be"),
 ]
 
 
@@ -412,6 +424,17 @@ def test_a_fractional_depth_has_no_layers_of_its_own():
         with pytest.raises(ValueError, match=r"depth|layers"):
             Objective(depth=2.5, **options)
     assert Objective(depth=2.5, weight_decay=0.1).plain
+
+
+def test_activations_of_places_are_one_if_they_agree():
+    assert Objective(depth=3, activation=("relu", "relu")) == Objective(depth=3, activation="relu")
+    assert Objective(depth=4, activation=["linear"] * 3).plain
+    placed = Objective(depth=3, activation=["relu", "linear"])
+    assert placed.activation == ("relu", "linear") and Objective.from_spec(placed.spec) == placed
+    with pytest.raises(ValueError, match="of one kind"):
+        Objective(depth=3, activation=("relu", "softplus:5"))
+    with pytest.raises(ValueError, match="places"):
+        Objective(depth=2.5, activation=("relu", "linear"))
 
 
 def test_zeros_rest_or_are_refused():

@@ -43,7 +43,7 @@ class FullView(View):
     def _why_no_law(self) -> str:
         if self.terms is not None:
             return "terms are no functions of the logits"
-        if self.network.activation != "linear":
+        if set(self.network.activations) != {"linear"}:
             return "there is an activation between layers"
         if not all(self.network.moves[: self.depth]):
             return "a layer is frozen"

@@ -6,6 +6,7 @@ from ._complexity import cdnv, class_distances, geometric_complexity
 from ._exponents import ErrorExponents, error_exponents
 from ._margin_kkt import MarginKKT, margin_kkt
 from ._measures import Measures, measures
+from ._ranks import LayerRanks, layer_ranks
 from ._regression import RegressionMeasures, regression
 
 __all__ = ["MarginKKT", "Measures", "margin_kkt", "measures"]
@@ -13,3 +14,4 @@ __all__ += ["Alignment", "ErrorExponents", "GaussianAccuracy", "alignment", "err
 __all__ += ["project", "slerp"]
 __all__ += ["RegressionMeasures", "regression"]
 __all__ += ["cdnv", "class_distances", "geometric_complexity"]
+__all__ += ["LayerRanks", "layer_ranks"]

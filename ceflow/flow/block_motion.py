@@ -32,7 +32,7 @@ def motion(flow: BlockFlow, start: Layers, y: np.ndarray, log_t: float, rtol: fl
     count, _ = coordinates.mobility(constants, vanished, y, direction, active)
     bigger = ~modes
     shape = sides(flow.outer, start.widths)[bigger]
-    levels = None if given.act.linear else [flow.level] * (flow.depth - 1)
+    levels = [None if act.linear else flow.level for act in given.acts]
     chain, matrices, size, scratch = chain_of(shape, _KINDS[given.act.name], levels)
     areas = shape[:, :-1] * shape[:, 1:]
     layer_ends = np.cumsum(areas.sum(axis=1))

@@ -304,7 +304,7 @@ class BlockFlow(BlockSizes, Flow):
         blocks = unpacked(flat, shape)
         products = [layers[-1] for layers in blocks]
         for layer in range(self.depth - 2, -1, -1):
-            if not self.objective.act.linear:
+            if not self.objective.acts[layer].linear:
                 products = self._activated(products)
             products = [layers[layer] @ product for layers, product in zip(blocks, products, strict=True)]
         return np.concatenate([product.reshape(len(y), -1) for product in products], axis=1)

@@ -83,7 +83,7 @@ class MatrixFlow(Flow):
         frozen: tuple[str | int, ...] = (),
         targets: str | ArrayLike = "centred",
         kernel: ArrayLike | None = None,
-        activation: str = "linear",
+        activation: str | tuple[str, ...] = "linear",
         terms: tuple[Term, ...] = (),
     ) -> None:
         checked_choice("backend", backend, BACKENDS)
@@ -144,7 +144,7 @@ class MatrixFlow(Flow):
             raise ValueError(f"targets are those of a batch of {batch[0]} starts, got W of shape {factors[0].shape}")
         if objective.kernel is not None:
             self._check_range(factors[-1])
-        Terms(objective, factors[0].shape[-2]).check_start(factors[0], inputs(factors, objective.act)[0][0])
+        Terms(objective, factors[0].shape[-2]).check_start(factors[0], inputs(factors, objective.acts)[0][0])
         if not objective.bias:
             return tuple(factors)
         shape = factors[0].shape[:-1]
@@ -207,7 +207,7 @@ class MatrixFlow(Flow):
 
     def _rests_at_origin(self, start: tuple[np.ndarray, ...]) -> bool:
         """Whether a state of zeros stays what it is; a ValueError if it does not, as it has no relative speed."""
-        if not self.objective.bias and self.objective.act.value(0.0) == 0.0:
+        if not self.objective.bias and all(act.value(0.0) == 0.0 for act in self.objective.acts):
             return True
         field = self._field(start)
         parts, velocities = (field.parts(field.allocate(field.size)) for _ in range(2))

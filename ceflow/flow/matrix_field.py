@@ -31,7 +31,7 @@ class MatrixField:
         self.xp = self.arrays.xp
         self.classes, objective = shapes[0][-2], flow.objective
         self.depth, self.frozen = objective.depth, objective.frozen
-        self.act, self.linear = objective.act, objective.act.linear
+        self.acts = objective.acts
         self.terms = Terms(objective, self.classes, self.arrays)
         self.log_unit = objective.log_unit(self.classes)
         decays = (*objective.decays, objective.decay_of_bias)[: len(shapes)]
@@ -109,7 +109,7 @@ class MatrixField:
         """Writes the velocities without decay, over the exponential of what is returned first; see `Terms.residual`.
         Returned last is how fast terms come to rest."""
         xp, factors, last = self.xp, parts[: self.depth], velocities[self.depth - 1]
-        after, before, _ = inputs(factors, self.act, xp, self.logits)
+        after, before, _ = inputs(factors, self.acts, xp, self.logits)
         if len(parts) > self.depth:
             self.logits += parts[-1]
         log_scale, a = self.terms.residual(self.logits)
@@ -125,8 +125,8 @@ class MatrixField:
             if i == 0 and push is not None:
                 velocities[0] += push[0]
                 back += push[1]
-            if not self.linear:
-                back *= self.act.slope(before[i], xp)
+            if not self.acts[i].linear:
+                back *= self.acts[i].slope(before[i], xp)
         if self.samples is not None:  # of which a column of H stands for one
             last /= self.samples
         if self.kernel is not None:

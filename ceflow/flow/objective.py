@@ -68,8 +68,10 @@ class Objective:
         Symmetric and positive semi-definite, Theta: features move by ``dH = W^T (G O) Theta - decay H``. That is the
         linear network ``H = W_1 X`` on inputs with ``Theta = X^T X``, its decay that of W_1. With "mean" and "sum" as
         above; no kernel is the identity.
-    activation : str
-        Between layers: "linear", "relu" or "softplus:BETA". The features that W sees are those of H after it.
+    activation : str or tuple of str
+        Between layers: "linear", "relu" or "softplus:BETA"; or one for each place between them, from W to H, all that
+        are not "linear" alike: ``("relu", "relu", "linear")`` is ``W s(X s(X' H))``. The features that W sees are those
+        of the layer behind it after its activation.
     terms : tuple of Term
         What is added to the loss beside decay, functions of the layers made by `ceflow.terms`; only of full matrices.
         Neither the reduction nor weights touch them.
@@ -94,7 +96,7 @@ class Objective:
     frozen: tuple = ()
     targets: Any = "centred"
     kernel: Any = None
-    activation: str = "linear"
+    activation: str | tuple[str, ...] = "linear"
     terms: tuple[Term, ...] = ()
 
     def __post_init__(self) -> None:
@@ -128,8 +130,7 @@ class Objective:
             set_("targets", _matrix("targets", self.targets, (2, 3)))
         if self.kernel is not None:
             set_("kernel", _semidefinite(_matrix("kernel", self.kernel)))
-        set_("activation", str(self.activation) if isinstance(self.activation, str) else self.activation)
-        parse(self.activation)
+        set_("activation", _activation(self.activation, self.depth))
         self._check_combinations()
 
     def _check_combinations(self) -> None:
@@ -174,8 +175,16 @@ class Objective:
 
     @functools.cached_property
     def act(self) -> Activation:
-        """The activation."""
-        return parse(self.activation)
+        """The activation: that of all places between layers that have one."""
+        given = (self.activation,) if isinstance(self.activation, str) else self.activation
+        return parse(max(given, key="linear".__ne__))
+
+    @functools.cached_property
+    def acts(self) -> tuple[Activation, ...]:
+        """The activation of each place between layers, from W to H."""
+        places = int(self.depth) - 1
+        given = (self.activation,) * places if isinstance(self.activation, str) else self.activation
+        return tuple(map(parse, given))
 
     @functools.cached_property
     def plain(self) -> bool:
@@ -332,6 +341,20 @@ def _integers(name: str, value: Any, low: int, high: int) -> int | tuple[int, ..
 
 def _is_one(value: Any) -> bool:
     return not isinstance(value, (list, tuple, np.ndarray)) or (isinstance(value, np.ndarray) and value.ndim == 0)
+
+
+def _activation(value: Any, depth: float) -> str | tuple[str, ...]:
+    """One for all places between layers, or one for each if they differ."""
+    if not isinstance(value, (tuple, list)):
+        parse(value)
+        return str(value)
+    found = tuple(str(item) if isinstance(item, str) else item for item in value)
+    if not isinstance(depth, int) or len(found) != depth - 1:
+        raise ValueError(f"activation must be one for all, or one for each of {depth} - 1 places, got {len(found)}")
+    kinds = {parse(item) for item in found}
+    if len({act for act in kinds if not act.linear}) > 1:
+        raise ValueError(f"activation must be of one kind wherever it is not linear, got {found}")
+    return found if len(kinds) > 1 else found[0]
 
 
 def _matrix(name: str, value: Any, axes: tuple[int, ...] = (2,)) -> np.ndarray:

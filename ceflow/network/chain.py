@@ -2,7 +2,7 @@
 
 In an adapted basis every layer is a list of blocks, one for each irreducible of the symmetry, and the product of
 layers is the product of blocks. A `Chain` says how the blocks of all layers lie in one flat array. Between layers an
-activation acts entry by entry, on the relations between hidden units and columns; it is the only thing that mixes
+activation may act entry by entry, on the relations between hidden units and columns; it is the only thing that mixes
 blocks. Of "relu" it is told which way each entry passes, see `gates`.
 """
 
@@ -18,8 +18,9 @@ from ..kernels import KERNEL
 
 # layout of a chain, after these numbers: for each block the sizes of its sides (depth + 1), the places of its layers
 # (depth), and the places in scratch of the products of its last layers (depth); for each level between layers, from the
-# first layer to the last: the numbers of its blocks and of its entries, the places of its matrices in `data`, its place
-# in scratch, and how many entries are on the levels before; for "relu" the gates of all entries.
+# first layer to the last: the numbers of its blocks and of its entries (0 where no activation acts), the places of its
+# matrices in `data`, its place in scratch, and how many entries are on the levels before; for "relu" the gates of all
+# entries.
 # In scratch, after all of these: where "relu" keeps what `gates` works with.
 BLOCKS, DEPTH, ACTIVATION, PRODUCTS, ENTRIES, GATES, KEPT, NUMBERS, WIDEST, MOST = range(10)
 HEADER = 10
@@ -105,8 +106,8 @@ def forward(chain, matrices, beta, y, scratch):
             else:
                 after = scratch[chain[own + 2 * depth + 2 + layer] :]
                 product(weights, after, out, rows, inner, columns)
-        if kind != LINEAR and layer > 0:
-            level = levels + LEVEL * (layer - 1)
+        level = levels + LEVEL * (layer - 1)
+        if layer > 0 and chain[level + 1] > 0:
             size, entries, place, first = chain[level], chain[level + 1], chain[level + 4], chain[level + 5]
             x = scratch[chain[HEADER + 2 * depth + 1 + layer] :][:size]
             found, slope = scratch[place : place + entries], scratch[place + entries : place + 2 * entries]
@@ -143,9 +144,8 @@ def backward(chain, matrices, beta, y, scratch, residual, dy):
                 product(y[chain[own + depth + 1 + layer] :], gradient, below, inner, rows, columns, True, False)
         if layer < depth - 1:
             level = levels + LEVEL * layer
-            size = chain[level]
-            if kind != LINEAR:
-                entries, place, first = chain[level + 1], chain[level + 4], chain[level + 5]
+            size, entries, place, first = chain[level], chain[level + 1], chain[level + 4], chain[level + 5]
+            if entries > 0:
                 found, slope = scratch[place : place + entries], scratch[place + entries : place + 2 * entries]
                 apply(matrices[chain[level + 2] :], spare[:size], found)
                 if kind == RELU:
@@ -163,7 +163,7 @@ def backward(chain, matrices, beta, y, scratch, residual, dy):
 
 
 def chain_of(
-    sides: np.ndarray, kind: int = LINEAR, levels: list[Level] | None = None
+    sides: np.ndarray, kind: int = LINEAR, levels: list[Level | None] | None = None
 ) -> tuple[np.ndarray, np.ndarray, int, int]:
     """How blocks of the given sizes lie.
 
@@ -173,8 +173,8 @@ def chain_of(
         Sizes of the sides of each block, from the rows of the first layer to the columns of the last.
     kind : int
         Of the activation.
-    levels : list of depth - 1 Level
-        Between layer l and layer l + 1, where there is an activation.
+    levels : list of depth - 1 Level or None
+        Between layer l and layer l + 1; None where no activation acts, as everywhere when left out.
 
     Returns
     -------
@@ -196,10 +196,10 @@ def chain_of(
     matrices, place, found, count = [], 0, [], 0
     for layer in range(1, depth):
         size = int(products[:, layer].sum())
-        if kind == LINEAR:
-            found.append([size, 0, 0, 0, 0, 0])
+        level = None if levels is None else levels[layer - 1]
+        if level is None:
+            found.append([size, 0, place, place, total, count])
             continue
-        level = levels[layer - 1]
         entries = len(level.to_entries)
         found.append([size, entries, place, place + level.to_entries.size, total, count])
         matrices += [level.to_entries.ravel(), level.to_blocks.ravel()]

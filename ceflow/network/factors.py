@@ -49,13 +49,15 @@ def check_whole_depth(depth: float) -> None:
         raise ValueError(f"depth must be an integer where layers are asked for, got {depth!r}")
 
 
-def inputs(factors: Sequence[Any], act: Activation, xp: Any = np, out: Any = None) -> tuple[list, list, Any]:
-    """What passes through the layers, from the right: of an activation s, ``W s(X s(... s(H)))``.
+def inputs(factors: Sequence[Any], acts: Sequence[Activation], xp: Any = np, out: Any = None) -> tuple[list, list, Any]:
+    """What passes through the layers, from the right: of activations s, ``W s(X s(... s(H)))``.
 
     Parameters
     ----------
     factors : sequence of (..., n, m) arrays
         Of the library xp, from the left.
+    acts : sequence of Activation
+        Between neighbouring factors, from the left.
     out : array, optional
         Where the output is written.
 
@@ -64,13 +66,13 @@ def inputs(factors: Sequence[Any], act: Activation, xp: Any = np, out: Any = Non
     after : list of arrays
         What each factor but the last is multiplied to.
     before : list of arrays
-        The same before the activation; the same arrays if that is linear.
+        The same before the activation; the same arrays where that is linear.
     output : (..., K, N) array
     """
-    after, before, x, linear = [], [], factors[-1], act.linear
+    after, before, x = [], [], factors[-1]
     for i in range(len(factors) - 2, -1, -1):
         before.append(x)
-        x = x if linear else act.value(x, xp)
+        x = x if acts[i].linear else acts[i].value(x, xp)
         after.append(x)
         x = xp.matmul(factors[i], x, out=None if i else out)
     return after[::-1], before[::-1], x

@@ -69,6 +69,10 @@ def _drift(chain, matrices, y, scratch, dy, room):
             product(y[chain[own + depth + 1 + layer] :], below, out, rows, inner, columns, False, False, True)
         level = levels + LEVEL * (layer - 1)
         size, entries, place, first = chain[level], chain[level + 1], chain[level + 4], chain[level + 5]
+        if entries == 0:
+            for j in range(size):
+                after[j] = moved[j]
+            continue
         found, slope = scratch[place : place + entries], scratch[place + entries : place + 2 * entries]
         apply(matrices[chain[level + 2] :], moved[:size], found)
         for j in range(entries):

@@ -211,3 +211,9 @@ def conserved(run: Run) -> np.ndarray:
 def collapse(run: Run) -> neural_collapse.Measures:
     """Neural-collapse measures, each of shape (n,), of the same run on full matrices."""
     return run.lifted().collapse
+
+
+@BLOCKS.add(dims={"rank_before": ("row", "place"), "rank_after": ("row", "place"), "rank_of_logits": ("row",)})
+def layer_ranks(run: Run) -> neural_collapse.LayerRanks:
+    """Ranks of what comes out of the layers, as of the same run on full matrices."""
+    return run.lifted().layer_ranks

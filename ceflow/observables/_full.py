@@ -37,7 +37,7 @@ def _by_row(run: Run, function: Callable[[np.ndarray], np.ndarray], *shape: int)
 def _logits(run: Run, parts: Sequence[np.ndarray]) -> np.ndarray:
     """Logits (..., K, N) of factors (..., n, m), and of a bias (..., K) if there is one."""
     objective, depth = run.flow.objective, run.flow.depth
-    Z = inputs(parts[:depth], objective.act)[-1]
+    Z = inputs(parts[:depth], objective.acts)[-1]
     return Z + parts[-1][..., None] if objective.bias else Z
 
 
@@ -122,7 +122,7 @@ def bias(run: Run) -> np.ndarray:
 @FULL.add(dims=lambda flow: ("row", "feature", _column(flow)))
 def features(run: Run) -> np.ndarray:
     """(n, d, N) features that the classifier W sees."""
-    return inputs(run.factors, run.flow.objective.act)[0][0]
+    return inputs(run.factors, run.flow.objective.acts)[0][0]
 
 
 @FULL.add(dims=lambda flow: ("row", "output" if flow.objective.regression else "logit", _column(flow)))
@@ -295,3 +295,10 @@ def collapse(run: Run) -> neural_collapse.Measures:
     """
     bias = run.bias if run.flow.objective.bias else None
     return neural_collapse.measures(run.W, run.features, labels=run.terms.labels, bias=bias)
+
+
+@FULL.add(dims={"rank_before": ("row", "place"), "rank_after": ("row", "place"), "rank_of_logits": ("row",)})
+def layer_ranks(run: Run) -> neural_collapse.LayerRanks:
+    """Ranks of what comes out of the layers, (n, depth - 1) before and after each activation, and (n,) of the logits;
+    singular values from a hundredth of the largest count."""
+    return neural_collapse.layer_ranks(run.factors, activation=run.flow.objective.activation)

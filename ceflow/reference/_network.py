@@ -65,32 +65,33 @@ class NetworkDefinition:
         every = [*decays, objective.bias_decay] if objective.bias else [*decays]
         self.moves = tuple(place not in frozen for place in range(len(every)))
         self.decays = tuple(decay * moves for decay, moves in zip(every, self.moves, strict=True))
-        name, _, beta = objective.activation.partition(":")
-        self.activation, self.beta = name, float(beta) if beta else 1.0
+        one = isinstance(objective.activation, str)
+        self.activations = [objective.activation] * (self.depth - 1) if one else list(objective.activation)
 
-    def activate(self, x: NDArray) -> tuple[NDArray, NDArray]:
-        """The activation and its slope."""
-        if self.activation == "relu":
+    def activate(self, x: NDArray, place: int) -> tuple[NDArray, NDArray]:
+        """The activation after `place` + 1 layers from the left, and its slope."""
+        name, _, beta = self.activations[place].partition(":")
+        if name == "relu":
             return x * (x > 0.0), 1.0 * (x > 0.0)
-        if self.activation == "softplus":
-            tail = np.exp(-self.beta * np.abs(x))
+        if name == "softplus":
+            tail = np.exp(-float(beta) * np.abs(x))
             slope = np.where(x > 0.0, 1.0, tail) / (1.0 + tail)
-            return x * (x > 0.0) + np.log1p(tail) / self.beta, slope
+            return x * (x > 0.0) + np.log1p(tail) / float(beta), slope
         return x, np.ones_like(x)
 
     def logits(self, parts: Parts) -> NDArray:
         """(n, K, N), bias included."""
         x = parts[self.depth - 1]
-        for layer in reversed(parts[: self.depth - 1]):
-            x = layer @ self.activate(x)[0]
+        for place in range(self.depth - 2, -1, -1):
+            x = parts[place] @ self.activate(x, place)[0]
         return x + parts[-1][:, :, None] if self.objective.bias else x
 
     def features(self, parts: Parts) -> NDArray:
         """(n, d, N) what W sees."""
         x = parts[self.depth - 1]
-        for layer in reversed(parts[1 : self.depth - 1]):
-            x = layer @ self.activate(x)[0]
-        return self.activate(x)[0]
+        for place in range(self.depth - 2, 0, -1):
+            x = parts[place] @ self.activate(x, place)[0]
+        return self.activate(x, 0)[0]
 
     def pull(self, parts: Parts, others: Callable[[NDArray, NDArray], Parts] | None = None) -> Pull:
         """Velocities without decay, in the time of the reduction, and the loss.
@@ -169,11 +170,11 @@ class NetworkDefinition:
         up to."""
         layers, inputs, slopes = parts[: self.depth], [], []
         x = layers[-1]
-        for layer in layers[-2::-1]:
-            x, slope = self.activate(x)
+        for place in range(self.depth - 2, -1, -1):
+            x, slope = self.activate(x, place)
             inputs.insert(0, np.abs(x) if sizes else x)
             slopes.insert(0, slope)
-            x = layer @ x
+            x = layers[place] @ x
         out, bias = [], [G.sum(axis=-1)] if self.objective.bias else []
         for layer, seen, slope in zip(layers, inputs, slopes, strict=False):
             out.append(G @ seen.swapaxes(1, 2))

@@ -9,7 +9,7 @@ are K times shorter. Every function of time takes either ``t`` or ``log_t``, for
 broadcast, and scalars give scalars.
 """
 
-from . import complexity, imbalance, landscape, regression
+from . import complexity, imbalance, landscape, low_rank, regression
 from ._arguments import checked_classes
 from ._bounds import collapsed_loss, geometric_mean_bound, least_log_loss, loss_bound, loss_log_bound
 from ._centres import (
@@ -46,6 +46,7 @@ __all__ = [
     "least_log_loss",
     "loss_bound",
     "loss_log_bound",
+    "low_rank",
     "ray_log_time",
     "ray_singular_value",
     "ray_time",

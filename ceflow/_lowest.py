@@ -1,0 +1,54 @@
+"""`lowest`: minima of a flow's objective, by runs from several starts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from ._integrate import integrate
+from .flow import Flow
+from .trajectory import Trajectory
+
+
+def lowest(flow: Flow, starts: Iterable, *, t_end: float = 1e5, rtol: float = 1e-7) -> list[Trajectory]:
+    """Runs of a flow from several starts to a late time, those that end with the lowest objective first.
+
+    A way to look for minima: reduced flows of "relu" slide along kinks of the objective, where methods that need
+    smoothness stop, and come to rest. What they end at is no certified minimum, and lower ones may exist.
+
+    Parameters
+    ----------
+    flow : SpectralFlow or MatrixFlow
+    starts : iterable of starts
+        As for `ceflow.integrate`; such as ``(flow.random_start(1.0, rng=seed) for seed in range(40))``.
+    t_end, rtol : float
+        As for `ceflow.integrate`.
+
+    Returns
+    -------
+    list of Trajectory
+        Those of equal objective in the order of their starts. Runs that fail, as where gates of "relu" cannot be told,
+        are left out.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not acceptable.
+    RuntimeError
+        If every run fails, or there is no start.
+    """
+    runs, last = [], "there is no start"
+    for start in starts:
+        try:
+            run = integrate(flow, start, t_end=t_end, rtol=rtol)
+        except RuntimeError as error:
+            last = str(error)
+            continue
+        if run.success:
+            runs.append(run)
+        else:
+            last = run.message
+    if not runs:
+        raise RuntimeError(f"no run came to its end: {last}")
+    return [runs[i] for i in np.argsort([run.objective[-1] for run in runs], kind="stable")]

@@ -1,0 +1,338 @@
+"""Deep relu layers with squared error and decay: deep collapse against solutions of low rank.
+
+*Neural collapse vs. low-rank bias: Is deep neural collapse really optimal?* (arXiv:2405.14468), of which the abstract,
+the introduction and captions were read: what is called its strongly-regular-graph solution here is our reading, and the
+formulas are ours [ceflow]. Its model has K classes, linear features H_1 and L weight matrices, L + 1 = `depth` layers
+here, with s(x) = max(x, 0) ::
+
+    Z = W_L s(W_(L-1) s(... s(W_1 H_1))),    |Z - Y|^2 / (2N) + (weight_decay / 2) (|H_1|^2 + sum_l |W_l|^2)
+
+That is the objective of a flow with ``loss="squared_error", targets="one-hot", depth=L + 1``, this weight decay, the
+reduction "mean" and ``activation=activations(depth)``: relu in all places but behind H_1.
+
+A family of solutions with ``Z = z I`` has the smallest sum of squared norms ``C z^(2/depth)``, and its best loss
+(`profile`) rises with C. So of two families that do not vanish the one with the smaller C has the smaller loss,
+whatever the decay. C is depth K for deep collapse (`collapse_coefficient`), and `graph_coefficient` for classes that
+are the r (r - 1) / 2 edges of a complete graph on r vertices. Layers add up in blocks (`union`). That a solution is
+best among all is claimed nowhere here: flows under the symmetry of the graph find better ones (`ceflow.lowest`).
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import scipy
+from numpy.typing import NDArray
+
+from .._checks import LIMIT, checked_array, checked_choice, checked_integer, checked_number
+from ._arguments import checked_classes
+
+SIGNS = ("-", "+")
+_MOST_CLASSES, _MOST_DEPTH = 10**5, 1000
+_EQUAL = 1e-12  # coefficients, relative
+
+
+class Profile(NamedTuple):
+    """Where a family of solutions has its smallest loss.
+
+    Attributes
+    ----------
+    scale : float
+        z of Z = z I; 0 where the zero solution is better.
+    loss : float
+        With decay.
+    """
+
+    scale: float
+    loss: float
+
+
+class Union(NamedTuple):
+    """Blocks of classes, each of a family of its own.
+
+    Attributes
+    ----------
+    coefficient : float
+        Sum of those of the blocks, which share one scale.
+    blocks : tuple of ints
+        Numbers of classes, descending: 1 is a class of deep collapse, others are r (r - 1) / 2.
+    """
+
+    coefficient: float
+    blocks: tuple[int, ...]
+
+
+def activations(depth: int, name: str = "relu") -> tuple[str, ...]:
+    """The activation of each of the ``depth - 1`` places between layers, from W to H: linear behind H_1.
+
+    Parameters
+    ----------
+    depth : int
+        L + 1 >= 3.
+    name : str
+        Of all others, such as "softplus:20".
+    """
+    return (name,) * (_checked_depth(depth) - 2) + ("linear",)
+
+
+def equal_decay(weight_decay: Sequence[float], samples: int = 1) -> float:
+    """The decay of all layers that has the losses of one for each, ``(n prod_l decay_l)^(1/depth)`` [ceflow].
+
+    With n equal samples a class, H_1 has the decay of each sample. Layers ``(decay_l / decay)^(1/2) W_l`` of the one
+    have the loss of W_l under the other, as relu keeps positive factors. It is no identity of flows.
+
+    Parameters
+    ----------
+    weight_decay : sequence of positive numbers
+        From W to H.
+    samples : int
+        n.
+    """
+    decays = checked_array("weight_decay", weight_decay, 1e-300)
+    if decays.ndim != 1 or not decays.size:
+        raise ValueError(f"weight_decay must be one number for each layer, got shape {decays.shape}")
+    samples = checked_integer("samples", samples, 1)
+    return float(np.exp((math.log(samples) + np.log(decays).sum()) / decays.size))
+
+
+def profile(coefficient: float, *, depth: int, weight_decay: float) -> Profile:
+    """The minimum of ``(z - 1)^2 / 2 + (weight_decay / 2) C z^p``, p = 2 / depth, over z >= 0 [ceflow].
+
+    The scale is the larger root of ``(1 - z) z^(1-p) = weight_decay C p / 2``, or 0 from `threshold` on.
+
+    Parameters
+    ----------
+    coefficient : float
+        C >= 0.
+    depth : int
+        L + 1 >= 3.
+    weight_decay : float
+        Of every layer, >= 0.
+
+    Returns
+    -------
+    Profile
+        To a relative error of about 1e-15.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as described.
+    """
+    p, pull = 2.0 / _checked_depth(depth), 0.5 * checked_number("weight_decay", weight_decay, 0.0, 1e100)
+    pull *= checked_number("coefficient", coefficient, 0.0, 1e100)
+    if pull >= threshold(depth):
+        return Profile(0.0, 0.5)
+    lowest = (1.0 - p) / (2.0 - p)  # where (1 - z) z^(1-p) is largest
+
+    def slope(e):  # at z = 1 - e
+        return e * (1.0 - e) ** (1.0 - p) - p * pull
+
+    e = scipy.optimize.brentq(slope, p * pull, 1.0 - lowest, xtol=1e-300, rtol=1e-15, maxiter=1000)
+    return Profile(1.0 - e, 0.5 * e**2 + pull * (1.0 - e) ** p)
+
+
+def threshold(depth: int) -> float:
+    """The value of ``weight_decay C / 2`` from which on zero layers, of loss 1/2, are better [ceflow].
+
+    ``(1 - z) z^(1-p) / p`` at ``z = (1/p - 1) / (1/p - 1/2)``, p = 2 / depth: .5443 for four layers, .5259 for five.
+    """
+    inverse = 0.5 * _checked_depth(depth)
+    z = (inverse - 1.0) / (inverse - 0.5)
+    return (1.0 - z) * z ** (1.0 - 1.0 / inverse) * inverse
+
+
+def collapse_coefficient(classes: int, *, depth: int) -> float:
+    """C of deep neural collapse: depth K, of layers that are isometries on the classes."""
+    return float(checked_classes(classes) * _checked_depth(depth))
+
+
+def inverse_adjacency_norm(vertices: int) -> float:
+    """``|A^-1|^2`` of the graph on the edges of a complete graph, joined where they are disjoint (a Kneser graph).
+
+    ``4 / ((r-2)^2 (r-3)^2) + (r-1) / (r-3)^2 + r (r-3) / 2``; r = 5 is the Petersen graph.
+    """
+    r = _checked_vertices(vertices)
+    return 4.0 / ((r - 2) ** 2 * (r - 3) ** 2) + (r - 1.0) / (r - 3) ** 2 + 0.5 * r * (r - 3)
+
+
+def graph_coefficient(vertices: int, *, depth: int, sign: str = "-") -> float:
+    """C of the solution whose classes are the edges of a complete graph on r vertices [ceflow].
+
+    The layers before the last two have r units, one for each vertex, and the last pre-activation is
+    ``+-a (N^T N - J)`` of rank r (r - 1 for r = 4), N the incidence matrix. With "-" relu makes of it a multiple of the
+    adjacency matrix A of a strongly regular graph, and W_L is a multiple of ``A^-1``; with "+" both are multiples of
+    the identity, and C is larger, but equal for r = 4. ::
+
+        C = depth (w a (r-2)^2)^(1/depth),    w = |A^-1|^2 or K
+
+    a is the minimum over ``t_2, ..., t_(L-1) >= rho = (2 (r-1) / (r-2))^(1/2)`` of ``(r-1 + t_2)^2 prod_l (r-1 +
+    (t_(l+1) / t_l)^2) (r-1 + (k / t_(L-1))^2)`` with ``k = (r-1)(r-4) / (2 (r-2))``. All t are rho for r <= 6; else a
+    convex problem in log t is solved, to a relative error of C of 1e-12.
+
+    Parameters
+    ----------
+    vertices : int
+        r >= 4; there are r (r - 1) / 2 classes.
+    depth : int
+        L + 1 >= 3.
+    sign : {"-", "+"}
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as described.
+    """
+    r, depth = _checked_vertices(vertices), _checked_depth(depth)
+    norm = inverse_adjacency_norm(r) if checked_choice("sign", sign, SIGNS) == "-" else 0.5 * r * (r - 1)
+    return depth * math.exp((math.log(norm) + 2.0 * math.log(r - 2) + _log_chain(r, _ratios(r, depth))) / depth)
+
+
+def union(classes: int, *, depth: int) -> Union:
+    """The blocks of classes with the smallest coefficient: the edges of complete graphs, or single classes.
+
+    Block-diagonal layers of one scale have the sum of their coefficients. With a scale for each block the loss is lower
+    still, but a union beats deep collapse only if one of its blocks does.
+
+    Parameters
+    ----------
+    classes : int
+        K >= 2.
+    depth : int
+        L + 1 >= 3.
+    """
+    classes, depth = checked_classes(classes), _checked_depth(depth)
+    if classes > _MOST_CLASSES:
+        raise ValueError(f"classes must be at most {_MOST_CLASSES} here, got {classes}")
+    blocks = [(1, float(depth))]
+    for r in range(4, int((1 + math.isqrt(1 + 8 * classes)) // 2) + 1):
+        cost, size = graph_coefficient(r, depth=depth), r * (r - 1) // 2
+        if cost < (1.0 - _EQUAL) * depth * size:
+            blocks.append((size, cost))
+    best: list[tuple[float, int]] = [(0.0, 0)]  # and the size of the last block
+    for k in range(1, classes + 1):
+        best.append(min((best[k - size][0] + cost, size) for size, cost in blocks if size <= k))
+    found, left = [], classes
+    while left:
+        found.append(best[left][1])
+        left -= found[-1]
+    return Union(best[classes][0], tuple(sorted(found, reverse=True)))
+
+
+def least_classes(depth: int) -> float:
+    """Classes from which on a `union` beats deep collapse: 6, for four layers 10, for three never (inf).
+
+    A larger number of classes has the blocks of a smaller one and single ones.
+    """
+    depth = _checked_depth(depth)
+    for r in (4, 5):  # with three layers C is never below depth K, see derivations/low_rank.py
+        if graph_coefficient(r, depth=depth) < (1.0 - _EQUAL) * 0.5 * depth * r * (r - 1):
+            return 0.5 * r * (r - 1)
+    return math.inf
+
+
+def collapse_layers(classes: int, *, depth: int, scale: float = 1.0) -> tuple[NDArray[np.float64], ...]:
+    """W, ..., H of deep collapse: ``depth`` layers (K, K), each ``z^(1/depth) I``."""
+    classes, depth = checked_classes(classes), _checked_depth(depth)
+    return (checked_number("scale", scale, 0.0, LIMIT) ** (1.0 / depth) * np.eye(classes),) * depth
+
+
+def graph_layers(
+    vertices: int, *, depth: int, scale: float = 1.0, sign: str = "-"
+) -> tuple[NDArray[np.float64], ...]:
+    """W, ..., H of the solution of `graph_coefficient`, with output ``Z = z I`` and squared norms ``C z^(2/depth)``.
+
+    Parameters
+    ----------
+    vertices, depth, sign
+        As of `graph_coefficient`.
+    scale : float
+        z.
+
+    Returns
+    -------
+    W : (K, r + K) array
+    (r + K, r + K) arrays
+        depth - 2 of them.
+    H : (r + K, K) array
+        Hidden units are the points of ``ceflow.subsets(r, (1, 2))``, vertices and then edges; those of the other kind
+        are 0. ``SpectralFlow(..., class_fibres=1).project`` makes of the layers where a reduced flow starts.
+    """
+    r, depth = _checked_vertices(vertices), _checked_depth(depth)
+    checked_choice("sign", sign, SIGNS)
+    z = checked_number("scale", scale, 0.0, LIMIT)
+    pairs = list(itertools.combinations(range(r), 2))
+    K = len(pairs)
+    N = np.zeros((r, K))
+    N[np.array(pairs).T, np.arange(K)] = 1.0
+    # unit maps from the classes to the vertices: of the constants, and of what sums to 0 over vertices
+    constant, standard = np.full((r, K), (r * K) ** -0.5), (N - 2.0 / r) / math.sqrt(r - 2)
+    mean, ratios, k = np.full((r, r), 1.0 / r), _ratios(r, depth), _last_ratio(r)
+    first = math.sqrt(ratios[0] if ratios.size else k)
+    layers = [first * constant + standard]
+    if ratios.size:
+        steps = [first, *(ratios[1:] / ratios[:-1])]
+        layers += [np.eye(r) + (step - 1.0) * mean for step in steps]
+    last = k / ratios[-1] if ratios.size else first
+    way = 1.0 if sign == "+" else -1.0
+    layers.append(way * (standard - last * constant).T)
+    layers.append(np.linalg.inv(np.eye(K) + 1.0 - N.T @ N) if sign == "-" else np.eye(K))
+    size = math.sqrt(graph_coefficient(r, depth=depth, sign=sign) / depth) * z ** (1.0 / depth)
+    vertex, edge = slice(0, r), slice(r, r + K)
+    places = [slice(0, K), *[vertex] * (depth - 2), edge, slice(0, K)]
+    widths = [K, *[r + K] * (depth - 1), K]
+    found = []
+    for layer, (below, above), (columns, rows) in zip(
+        layers, itertools.pairwise(places), itertools.pairwise(widths), strict=True
+    ):
+        whole = np.zeros((rows, columns))
+        whole[above, below] = size / np.linalg.norm(layer) * layer
+        found.insert(0, whole)
+    return tuple(found)
+
+
+def _last_ratio(r: int) -> float:
+    """Singular value of the last pre-activation on the constants, over that on what sums to 0 over vertices."""
+    return (r - 1) * (r - 4) / (2.0 * (r - 2))
+
+
+def _log_chain(r: int, ratios: NDArray) -> float:
+    """Log of the product of squared norms of all layers but W_L, for ratios t of constants to the rest."""
+    k = _last_ratio(r)
+    if not ratios.size:
+        return 2.0 * math.log(r - 1 + k)
+    squares = np.append(ratios[1:] / ratios[:-1], k / ratios[-1]) ** 2
+    return float(2.0 * np.log(r - 1 + ratios[0]) + np.log(r - 1 + squares).sum())
+
+
+def _ratios(r: int, depth: int) -> NDArray:
+    """(depth - 3,) ratios t_2, ..., t_(L-1) that make the chain cheapest, all at least rho: where layers are >= 0."""
+    rho = math.sqrt(2.0 * (r - 1) / (r - 2))
+    least = np.full(depth - 3, rho)
+    if r <= 6 or not least.size:
+        return least
+    k = _last_ratio(r)
+
+    def slope(x):
+        first = np.exp(x[0])
+        squares = np.exp(2.0 * np.diff(np.append(x, math.log(k))))
+        shares = 2.0 * squares / (r - 1 + squares)
+        found = -shares
+        found[1:] += shares[:-1]
+        found[0] += 2.0 * first / (r - 1 + first)
+        return _log_chain(r, np.exp(x)), found
+
+    bounds, options = [(math.log(rho), None)] * least.size, {"ftol": 0.0, "gtol": 1e-9, "maxiter": 20000}
+    return np.exp(scipy.optimize.minimize(slope, np.log(least), jac=True, bounds=bounds, options=options).x)
+
+
+def _checked_depth(depth: int) -> int:
+    return checked_integer("depth", depth, 3, _MOST_DEPTH)
+
+
+def _checked_vertices(vertices: int) -> int:
+    return checked_integer("vertices", vertices, 4, 1000)
