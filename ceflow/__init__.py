@@ -4,8 +4,8 @@ from . import _methods as _methods  # certificate() of trajectories, plot() of c
 from . import collapse, losses, lyapunov, symmetry, terms, theory
 from ._compare import Comparison, compare
 from ._events import Event, collapsed, event
-from ._integrate import integrate, resume
-from .flow import MatrixFlow, Objective, SpectralFlow, random_init
+from ._integrate import integrate, resume, sequence
+from .flow import MatrixFlow, Objective, ReplayFlow, SpectralFlow, random_init
 from .flow.centres import Centres
 from .io import load
 from .solve import Outcome
@@ -38,6 +38,7 @@ __all__ = [
     "MatrixFlow",
     "Objective",
     "Outcome",
+    "ReplayFlow",
     "Scheme",
     "SpectralFlow",
     "Symmetry",
@@ -65,6 +66,7 @@ __all__ = [
     "reference",
     "resume",
     "rigor",
+    "sequence",
     "subsets",
     "symmetry",
     "symmetry_of",

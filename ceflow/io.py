@@ -22,7 +22,7 @@ import numpy as np
 
 from . import losses, symmetry
 from ._checks import checked_integer, checked_number
-from .flow import BlockFlow, MatrixFlow, SpectralFlow
+from .flow import BlockFlow, MatrixFlow, ReplayFlow, SpectralFlow
 from .flow.objective import Objective
 from .network.layers import Layers
 from .solve import DEFAULT, IMPLICIT, TABLEAUS, Outcome, Path, Steps
@@ -183,7 +183,14 @@ def _block_flow(spec: dict, arrays: dict[str, np.ndarray]) -> tuple[BlockFlow, L
     return flow, flow.start(Layers(*(arrays[f"start{i}"] for i in range(3))))
 
 
+def _replay_flow(spec: dict, arrays: dict[str, np.ndarray]) -> tuple[ReplayFlow, tuple[np.ndarray, ...]]:
+    taken = ("classes", "samples", "kernel", "weights", "heads", "weight_decay")
+    flow = ReplayFlow(**{name: spec[name] for name in taken})
+    return flow, flow.start([arrays[f"start{i}"] for i in range(3)])
+
+
 _FLOWS = {BlockFlow.kind: _block_flow, SpectralFlow.kind: _spectral_flow, MatrixFlow.kind: _matrix_flow}
+_FLOWS[ReplayFlow.kind] = _replay_flow
 
 
 def _arrays(path: str) -> dict[str, np.ndarray]:

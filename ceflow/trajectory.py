@@ -12,7 +12,7 @@ import numpy as np
 
 from ._checks import checked_array
 from .flow.terms import Terms
-from .observables import BLOCKS, COMMON, FULL, REDUCED, Observable
+from .observables import BLOCKS, COMMON, FULL, REDUCED, REPLAY, Observable
 from .solve import DEFAULT, Outcome
 
 if TYPE_CHECKING:
@@ -296,6 +296,16 @@ class _Lifted:
 
     def sample(self, log_t: np.ndarray) -> np.ndarray:
         return self._full(self._path.sample(log_t))
+
+
+@REPLAY.attach
+class ReplayTrajectory(Trajectory, kind="replay"):
+    """A run of tasks with replay, on few numbers."""
+
+    @property
+    def classes(self) -> int:
+        """K, of all tasks."""
+        return self.flow.classes
 
 
 @FULL.attach

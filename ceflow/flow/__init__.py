@@ -5,7 +5,8 @@ from .blocks import BlockFlow
 from .matrix import MatrixFlow, random_init
 from .objective import Objective
 from .ray import Ray
+from .replay import ReplayFlow, ReplayState
 from .rest import Rest
 from .spectral import SpectralFlow
 
-__all__ = ["BlockFlow", "Flow", "MatrixFlow", "Objective", "Ray", "Rest", "SpectralFlow", "random_init"]
+__all__ = ["BlockFlow", "Flow", "MatrixFlow", "Objective", "Ray", "ReplayFlow", "ReplayState", "Rest", "SpectralFlow", "random_init"]

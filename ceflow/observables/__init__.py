@@ -6,6 +6,7 @@ from ._blocks import BLOCKS
 from ._common import COMMON
 from ._full import FULL
 from ._reduced import REDUCED
+from ._replay import REPLAY
 from ._table import Observable, Table
 
-__all__ = ["BLOCKS", "COMMON", "FULL", "REDUCED", "Observable", "Table"]
+__all__ = ["BLOCKS", "COMMON", "FULL", "REDUCED", "REPLAY", "Observable", "Table"]

@@ -9,6 +9,7 @@ are K times shorter. Every function of time takes either ``t`` or ``log_t``, for
 broadcast, and scalars give scalars.
 """
 
+from . import replay
 from ._arguments import checked_classes
 from ._bounds import collapsed_loss, geometric_mean_bound, least_log_loss, loss_bound, loss_log_bound
 from ._centres import (
@@ -50,3 +51,4 @@ __all__ = [
 __all__ += ["CentreOptimum", "SphereRates", "angular_margins", "centre_cosine_angle", "centre_counts", "centre_gain"]
 __all__ += ["checked_counts"]
 __all__ += ["centre_optimum", "centre_pair_errors", "centre_rates", "centre_sphere_rates", "single_centre_time"]
+__all__ += ["replay"]
