@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any, NamedTuple
 
@@ -152,10 +153,16 @@ class ReplayFlow(Flow):
         """Of the parts of a state."""
         return (3, self.tasks), (self.tasks - 1, self.tasks - 1), (2, self.tasks - 1, self.tasks)
 
-    @property
+    @functools.cached_property
     def frame(self) -> NDArray[np.float64]:
         """Q (T, T - 1): combinations of the normalized indicators of tasks whose mean over all classes is 0."""
         return frame(self.classes_of_tasks)
+
+    @functools.cached_property
+    def separations(self) -> NDArray[np.float64]:
+        """(T, T, T - 1) what V Y is multiplied by in margins of the task of the second index over that of the first."""
+        rows = self.frame / np.sqrt(self.classes_of_tasks)[:, None]
+        return (rows[None, :] - rows[:, None]) / np.sqrt(self.classes_of_tasks)[None, :, None]
 
     def start(self, start: float | ReplayState) -> ReplayState:
         """The start, checked."""
@@ -190,8 +197,7 @@ class ReplayFlow(Flow):
         these are the same, or of another head."""
         modes, V, Y = self.state(None, y)
         within = modes[..., :1, :] * modes[..., 1:, :]
-        apart = separations(self.classes_of_tasks)  # (T, T, T - 1)
-        between = np.einsum("fgi,...sig->...sfg", apart, V[..., None, :, :] @ Y)
+        between = np.einsum("fgi,...sig->...sfg", self.separations, V[..., None, :, :] @ Y)
         between += (within * (1.0 - 1.0 / self.classes_of_tasks))[..., None, :]
         none = np.eye(self.tasks, dtype=bool) if self.heads == "shared" else True
         return within, np.where(none, np.inf, between)
@@ -287,12 +293,6 @@ def frame(sizes: NDArray) -> NDArray[np.float64]:
     root, before = np.sqrt(sizes), np.cumsum(sizes)[:-1]
     upper = np.triu(np.outer(root, root[1:])) - np.vstack([np.zeros(len(before)), np.diag(before)])
     return upper / np.sqrt(before * (before + sizes[1:]))
-
-
-def separations(sizes: NDArray) -> NDArray[np.float64]:
-    """(T, T, T - 1) what V Y is multiplied by in margins of the task of the second index over that of the first."""
-    rows = frame(sizes) / np.sqrt(sizes)[:, None]
-    return (rows[None, :] - rows[:, None]) / np.sqrt(sizes)[None, :, None]
 
 
 def _checked_classes(classes: ArrayLike) -> NDArray[np.int64]:
