@@ -1,5 +1,6 @@
 """Neural-collapse measures of a state, and KKT points of the margin problem, on plain arrays."""
 
+from . import forgetting
 from ._accuracy import GaussianAccuracy, gaussian_accuracy
 from ._alignment import Alignment, alignment, project, slerp
 from ._exponents import ErrorExponents, error_exponents
@@ -9,3 +10,4 @@ from ._measures import Measures, measures
 __all__ = ["MarginKKT", "Measures", "margin_kkt", "measures"]
 __all__ += ["Alignment", "ErrorExponents", "GaussianAccuracy", "alignment", "error_exponents", "gaussian_accuracy"]
 __all__ += ["project", "slerp"]
+__all__ += ["forgetting"]

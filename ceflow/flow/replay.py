@@ -234,7 +234,7 @@ class ReplayFlow(Flow):
         **options
             Of `ceflow.MatrixFlow`: backend, device, dtype.
         """
-        labels, trained = self.labels(columns), self._trained(columns)
+        labels, trained = self.labels(columns), self._first(self.samples, columns)
         r0, r = self.kernel
         theta = r0 + r * np.equal.outer(labels, labels) + self.private * np.eye(len(labels))
         if self.heads == "task":
@@ -246,9 +246,29 @@ class ReplayFlow(Flow):
         )  # fmt: skip
 
     def lift(
-        self, start: float | ReplayState, columns: ArrayLike, width: int | None = None, rng: Any = 0
+        self,
+        start: float | ReplayState,
+        columns: ArrayLike,
+        *,
+        seen: ArrayLike | None = None,
+        width: int | None = None,
+        rng: Any = 0,
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """W (K, d) and H (d, N) of a state, columns as in `full`; d is K - 1 or more."""
+        """Full matrices W (K, d) and H (d, N) of a state.
+
+        Parameters
+        ----------
+        start : float or ReplayState
+        columns : (T,) ints
+            As in `full`.
+        seen : (T,) ints, optional
+            How many columns of each class are in the state of trained samples, first ones; those that are trained when
+            left out. Samples of a later task are in it too, before they are trained.
+        width : int, optional
+            d, K - 1 or more.
+        rng : int or numpy Generator
+            Of the orthonormal coordinates.
+        """
         modes, V, Y = self.start(start)
         least = self.classes - 1
         width = least if width is None else checked_integer("width", width, least)
@@ -264,7 +284,7 @@ class ReplayFlow(Flow):
             H[:, :, row : row + size] += modes[1:, f, None, None] * (R @ E.T)
             row, column = row + size, column + size - 1
         labels = self.labels(columns)
-        return W, np.where(self._trained(columns), H[0][:, labels], H[1][:, labels])
+        return W, np.where(self._first(self.samples if seen is None else seen, columns), H[0][:, labels], H[1][:, labels])
 
     def inputs(self, columns: ArrayLike, dimension: int, rng: Any = 0) -> NDArray[np.float64]:
         """(D, N) inputs whose private parts are random, ``N(0, v I/D)``, so that unseen samples scatter: columns as in
@@ -277,14 +297,13 @@ class ReplayFlow(Flow):
         private = rng.standard_normal((dimension, len(labels))) * math.sqrt(self.private / dimension)
         return math.sqrt(r0) * clusters[:, -1:] + math.sqrt(r) * clusters[:, labels] + private
 
-    def _trained(self, columns: ArrayLike) -> NDArray[np.bool_]:
-        """(N,) whether a column is trained."""
-        self.labels(columns)
-        if np.any(self.samples != np.round(self.samples)) or np.any(self.samples > columns):
-            raise ValueError(f"samples must be integers up to the columns {columns}, got {self.samples.tolist()}")
-        place = [np.arange(n) for n in np.repeat(columns, self.classes_of_tasks)]
-        trained = np.repeat(self.samples, self.classes_of_tasks)
-        return np.concatenate([row < n for row, n in zip(place, trained, strict=True)])
+    def _first(self, count: ArrayLike, columns: ArrayLike) -> NDArray[np.bool_]:
+        """(N,) whether a column is among the first ones of its class, as many as counted for its task (T,)."""
+        labels, count = self.labels(columns), _one_each("samples", count, self.tasks)
+        if np.any(count != np.round(count)) or np.any(count > columns):
+            raise ValueError(f"samples must be integers up to the columns {columns}, got {count.tolist()}")
+        begins = np.searchsorted(labels, labels)
+        return np.arange(len(labels)) - begins < np.repeat(count, self.classes_of_tasks)[labels]
 
 
 def frame(sizes: NDArray) -> NDArray[np.float64]:
