@@ -191,7 +191,8 @@ def sequence(stages: Sequence[tuple[Flow, float]], start, **options) -> tuple[Tr
     for flow, duration in stages:
         if runs and not runs[-1].success:
             break
-        runs.append(resume(runs[-1], duration, flow=flow, **late) if runs else integrate(flow, start, duration, **options))
+        run = resume(runs[-1], duration, flow=flow, **late) if runs else integrate(flow, start, duration, **options)
+        runs.append(run)
     return tuple(runs)
 
 

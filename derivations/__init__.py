@@ -37,6 +37,7 @@ NAMES = (
     "decay_equilibrium",
     "error_exponents",
     "centres",
+    "replay",
 )
 
 

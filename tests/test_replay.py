@@ -46,7 +46,8 @@ def test_few_numbers_are_all_samples(classes, weights):
 
 def test_samples_that_leave_the_buffer_lose_what_was_private_to_them():
     stages, columns = flows(2, (2, 3), 4, (0.2, 0.5), 0.02), (5, 5)
-    run = cf.sequence([(flow.full(columns), 20.0) for flow in stages], stages[0].lift(0.4, columns, seen=(4, 4)), rtol=RTOL)[-1]
+    start = stages[0].lift(0.4, columns, seen=(4, 4))
+    run = cf.sequence([(flow.full(columns), 20.0) for flow in stages], start, rtol=RTOL)[-1]
     gap = run.H[:, :, 3] - run.H[:, :, 4]  # one that was trained, one that never was
     np.testing.assert_allclose(gap, np.exp(-0.02 * run.t)[:, None] * gap[0], rtol=0, atol=1e-9)
 
@@ -189,7 +190,8 @@ def on_random_inputs():
     start = 0.1 * rng.standard_normal((6, 6)), 0.3 * rng.standard_normal((6, D)) / math.sqrt(D), X[:, used]
 
     def full(flow):
-        weights = np.where(place < np.repeat(flow.samples, CLASSES)[labels], np.repeat(flow.weights, CLASSES)[labels], 0)
+        samples, weights = (np.repeat(each, CLASSES)[labels] for each in (flow.samples, flow.weights))
+        weights = np.where(place < samples, weights, 0.0)
         return cf.MatrixFlow(
             depth=3, frozen=("H",), labels=labels[used].tolist(), weights=weights[used].tolist(), reduction="sum",
             weight_decay=(DECAY, DECAY, 0.0),
@@ -266,7 +268,7 @@ def test_a_probe_needs_a_noise_floor():
 
 
 def test_discriminants_against_brute_force():
-    means, root, H, labels = gaussians(300)
+    *_, H, labels = gaussians(300)
     centred = H - np.array([H[:, labels == k].mean(axis=1) for k in range(3)])[labels].T
     metric = np.linalg.inv(centred @ centred.T)
     own = np.array([H[:, labels == k].mean(axis=1) for k in range(3)])

@@ -18,8 +18,18 @@ from .._checks import checked_array, checked_integer, checked_number
 from ._state import LIMIT, checked_labels, class_means, inverse
 
 __all__ = [
-    "Forgetting", "LDA", "SNR", "classifier_accuracy", "drift", "forgetting", "inflation", "lda", "lda_accuracy",
-    "probe_accuracy", "ranks", "snr",
+    "LDA",
+    "SNR",
+    "Forgetting",
+    "classifier_accuracy",
+    "drift",
+    "forgetting",
+    "inflation",
+    "lda",
+    "lda_accuracy",
+    "probe_accuracy",
+    "ranks",
+    "snr",
 ]  # fmt: skip
 
 _ROUNDING = 1e-10  # of the largest singular value: smaller ones of covariances are none
@@ -218,7 +228,7 @@ def lda(buffer: ArrayLike, buffer_labels: ArrayLike, population: ArrayLike, labe
     Returns
     -------
     LDA
-        ``population``: means and covariance of the population; ``identity``: its means, the identity for the covariance;
+        ``population``: means and covariance of the population; ``identity``: its means, the identity as covariance;
         ``buffer_means``: means of the buffer, covariance of the population; ``buffer``: both of the buffer, whose
         covariance has a rank of at most K (B - 1), and is inverted on its range only.
     """

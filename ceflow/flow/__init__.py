@@ -9,4 +9,5 @@ from .replay import ReplayFlow, ReplayState
 from .rest import Rest
 from .spectral import SpectralFlow
 
-__all__ = ["BlockFlow", "Flow", "MatrixFlow", "Objective", "Ray", "ReplayFlow", "ReplayState", "Rest", "SpectralFlow", "random_init"]
+__all__ = ["BlockFlow", "Flow", "MatrixFlow", "Objective", "Ray", "ReplayFlow", "ReplayState", "Rest", "SpectralFlow"]
+__all__ += ["random_init"]

@@ -1,4 +1,4 @@
-"""Tasks that follow each other, with replay: one class of each task stands for all, and a sample for all of its class."""
+"""Tasks that follow each other, with replay: one class of each task stands for all, one sample for all of its class."""
 
 from __future__ import annotations
 
@@ -192,8 +192,8 @@ class ReplayFlow(Flow):
         return ReplayState(*(p.reshape(*y.shape[:-1], *s) for p, s in zip(parts, self.shapes, strict=True)))
 
     def margins(self, y: np.ndarray) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Margins of numbers (..., N), of trained and of unseen samples: (..., 2, T) over other classes of the own task,
-        and (..., 2, T, T) of samples of the task of the second index over classes of the task of the first; inf where
+        """Margins of numbers (..., N), of trained and of unseen samples: (..., 2, T) over other classes of the own
+        task, and (..., 2, T, T) of samples of the task of the second index over classes of the task of the first; inf where
         these are the same, or of another head."""
         modes, V, Y = self.state(None, y)
         within = modes[..., :1, :] * modes[..., 1:, :]
@@ -284,7 +284,8 @@ class ReplayFlow(Flow):
             H[:, :, row : row + size] += modes[1:, f, None, None] * (R @ E.T)
             row, column = row + size, column + size - 1
         labels = self.labels(columns)
-        return W, np.where(self._first(self.samples if seen is None else seen, columns), H[0][:, labels], H[1][:, labels])
+        trained = self._first(self.samples if seen is None else seen, columns)
+        return W, np.where(trained, H[0][:, labels], H[1][:, labels])
 
     def inputs(self, columns: ArrayLike, dimension: int, rng: Any = 0) -> NDArray[np.float64]:
         """(D, N) inputs whose private parts are random, ``N(0, v I/D)``, so that unseen samples scatter: columns as in

@@ -101,7 +101,8 @@ class ReplayField:
         rows[0][0] = rows[1][...] = decay_of_rows
         self.has_equilibria = self._largest_decay > 0.0
         self._load = flow.samples * flow.weights
-        self._kernel = np.stack([flow.kernel[1] * self._load + flow.private * flow.weights, flow.kernel[1] * self._load])
+        shared = flow.kernel[1] * self._load
+        self._kernel = np.stack([shared + flow.private * flow.weights, shared])
         self._common, self._counts = flow.kernel[0], flow.classes_of_tasks.astype(float)
         self._log_decay = math.log(self._largest_decay) if self.has_equilibria else -math.inf
         self._logs, self._residual = np.empty((self.tasks + 1, self.tasks)), np.empty((self.tasks - 1, self.tasks))

@@ -1,9 +1,9 @@
 """Tasks with replay on clustered inputs: what unseen samples share with the buffer, and when old classes are lost.
 
 Inputs share r0 with all others, r besides with those of their class, and v = 1 - r0 - r is private. Of each class of
-task f there are n_f trained samples of weight o_f; of an old task n_f is the buffer B. Time is that of "sum", weights
-are all that multiplies the loss. [ceflow], a model of arXiv:2512.07400, of which public notes were available to us; what
-is exact in it is proved in the derivation `replay`.
+task f there are n_f trained samples of weight o_f; of an old task n_f is the buffer B. Time is that of "sum": weights
+are all that multiplies the loss. [ceflow], a model of arXiv:2512.07400, of which public notes were available to us;
+what is exact in it is proved in the derivation `replay`.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def rest_force(index: ArrayLike) -> NDArray[np.float64]:
 
 
 def half_life(weight_decay: float) -> float:
-    """``ln 2 / lH``: when features of an old task have halved without replay. Nothing but decay moves their differences."""
+    """``ln 2 / lH``: when differences between features of a task have halved without replay, as only decay moves them."""
     return math.log(2.0) / checked_number("weight_decay", weight_decay, 1e-300, 1e300)
 
 
@@ -218,9 +218,12 @@ def deep_threshold(
         As of `ceflow.ReplayFlow`.
     """
     v = 1.0 - sum(kernel)
-    return _smallest_buffer(
-        lambda B: math.log(deep_index(B, _weights(weights, classes, B, samples)[0], kernel[1], v, weight_decay)), samples
-    )
+
+    def growth(B: float) -> float:
+        weight = _weights(weights, classes, B, samples)[0]
+        return math.log(deep_index(B, weight, kernel[1], v, weight_decay))
+
+    return _smallest_buffer(growth, samples)
 
 
 def shallow_threshold(
