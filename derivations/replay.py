@@ -64,7 +64,7 @@ def _modes(private: int) -> Iterator[Step]:
     total = sp.Sum(pull[k], (k, 1, K))
 
     def moved(own: sp.Expr) -> sp.Expr:
-        """Return sum_j Θ_ij u_j over all trained samples of the task, for a sample of class c; `own` is the share of v."""
+        """Return sum_j Θ_ij u_j over all trained samples of the task, for a sample of class c; v counts `own` times."""
         return r0 * n * total + r * n * pull[c] + own * v * pull[c]
 
     yield entries(

@@ -193,8 +193,8 @@ class ReplayFlow(Flow):
 
     def margins(self, y: np.ndarray) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Margins of numbers (..., N), of trained and of unseen samples: (..., 2, T) over other classes of the own
-        task, and (..., 2, T, T) of samples of the task of the second index over classes of the task of the first; inf where
-        these are the same, or of another head."""
+        task, and (..., 2, T, T) of samples of the task of the second index over classes of the task of the first; inf
+        where these are the same, or of another head."""
         modes, V, Y = self.state(None, y)
         within = modes[..., :1, :] * modes[..., 1:, :]
         between = np.einsum("fgi,...sig->...sfg", self.separations, V[..., None, :, :] @ Y)

@@ -74,7 +74,7 @@ def rest_force(index: ArrayLike) -> NDArray[np.float64]:
 
 
 def half_life(weight_decay: float) -> float:
-    """``ln 2 / lH``: when differences between features of a task have halved without replay, as only decay moves them."""
+    """``ln 2 / lH``: when differences between features of a task have halved without replay: only decay moves them."""
     return math.log(2.0) / checked_number("weight_decay", weight_decay, 1e-300, 1e300)
 
 
