@@ -174,44 +174,61 @@ def test_any_replay_is_not_enough_at_fixed_decay():
 # -- random inputs -----------------------------------------------------------------------------------------------------
 
 CLASSES, N, HELD, D, KERNEL, DECAY = 3, 20, 100, 300, (0.4, 0.15), 0.01
+OLD = np.repeat(np.arange(CLASSES), HELD)
 
 
-@pytest.fixture(scope="module")
-def on_random_inputs():
-    """For each buffer the held-out old features, those of the buffer and the classifier at the end of each session, and
-    the reduced runs."""
+def on_samples(buffers, kernel, decay, dimension, durations):
+    """For each buffer the classifier, held-out old features and those of the buffer at the end of both sessions, by the
+    flow on random inputs; and the reduced runs."""
     columns = (N + HELD, N)
-    stages = {B: flows(B, (CLASSES, CLASSES), N, KERNEL, DECAY) for B in (0, 1, 10)}
-    first = stages[0][0]
-    X, labels = first.inputs(columns, D, rng=0), first.labels(columns)
+    stages = {B: flows(B, (CLASSES, CLASSES), N, kernel, decay) for B in buffers}
+    first = next(iter(stages.values()))[0]
+    X, labels = first.inputs(columns, dimension, rng=0), first.labels(columns)
     place = np.concatenate([np.arange(n) for n in np.repeat(columns, CLASSES)])
     used, old = place < N, labels < CLASSES
     rng = np.random.default_rng(1)
-    start = 0.1 * rng.standard_normal((6, 6)), 0.3 * rng.standard_normal((6, D)) / math.sqrt(D), X[:, used]
+    W, W1 = 0.1 * rng.standard_normal((6, 6)), 0.3 * rng.standard_normal((6, dimension)) / math.sqrt(dimension)
 
     def full(flow):
         samples, weights = (np.repeat(each, CLASSES)[labels] for each in (flow.samples, flow.weights))
         weights = np.where(place < samples, weights, 0.0)
         return cf.MatrixFlow(
             depth=3, frozen=("H",), labels=labels[used].tolist(), weights=weights[used].tolist(), reduction="sum",
-            weight_decay=(DECAY, DECAY, 0.0),
+            weight_decay=(decay, decay, 0.0),
         )  # fmt: skip
 
-    learnt, few = cf.integrate(full(first), start, 400.0, rtol=1e-5), cf.integrate(first, 0.1, 400.0)
-    found = {}
+    learnt = cf.integrate(full(first), (W, W1, X[:, used]), durations[0], rtol=1e-5)
+    few, found = cf.integrate(first, 0.1, durations[0]), {}
     for B, pair in stages.items():
-        runs = [learnt, cf.resume(learnt, 600.0, flow=full(pair[1]))]
+        runs = [learnt, cf.resume(learnt, durations[1], flow=full(pair[1]))]
         layers = [[factor[-1] for factor in run.factors] for run in runs]
         buffer = old & (place < max(B, 1))
         found[B] = (
             [(W, W1 @ X[:, old & ~used], W1 @ X[:, buffer]) for W, W1, _ in layers],
-            [few, cf.resume(few, 600.0, flow=pair[1])],
+            [few, cf.resume(few, durations[1], flow=pair[1])],
         )
-    return found, np.repeat(np.arange(CLASSES), HELD)
+    return found
+
+
+@pytest.fixture(scope="module")
+def on_random_inputs():
+    return on_samples((0, 1, 10), KERNEL, DECAY, D, (400.0, 600.0))
+
+
+def test_two_samples_of_each_class_mislead_the_classifier_and_not_the_probe():
+    ((W, H, buffer),) = on_samples((2,), (0.3, 0.05), 0.005, D, (300.0, 500.0))[2][0][1:]
+    labels = np.repeat(np.arange(CLASSES), 2)
+    found = forgetting.lda(buffer, labels, H, OLD)
+    assert found.population > found.identity > found.buffer + 0.2 and found.buffer_means > found.buffer + 0.2
+    shallow, probe = np.nanmean(forgetting.classifier_accuracy(W, H, OLD)), forgetting.probe_accuracy(H, OLD)
+    assert shallow < 0.1 and probe > 0.8
+    within = [h - np.repeat([h[:, y == k].mean(axis=1) for k in range(CLASSES)], len(y) // CLASSES, axis=0).T
+              for h, y in ((buffer, labels), (H, OLD))]  # fmt: skip
+    assert [forgetting.ranks(part) for part in within] == [CLASSES, 6]  # K (B - 1), and the width
 
 
 def test_signal_over_noise_and_inflation_on_random_inputs(on_random_inputs):
-    found, labels = on_random_inputs
+    found, labels = on_random_inputs, OLD
     v = 1.0 - sum(KERNEL)
     for B, session in ((0, 0), (10, 1)):
         _, H, buffer = found[B][0][session]
@@ -225,7 +242,7 @@ def test_signal_over_noise_and_inflation_on_random_inputs(on_random_inputs):
 
 
 def test_separability_without_scale_is_not_lost_without_replay(on_random_inputs):
-    found, labels = on_random_inputs
+    found, labels = on_random_inputs, OLD
     (W, learnt, _), (W_after, after, _) = found[0][0]
     before, later = forgetting.snr(learnt, labels).means, forgetting.snr(after, labels).means
     assert later[0] < 0.05 * before[0]  # the trace says that all is lost
