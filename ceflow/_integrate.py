@@ -161,7 +161,18 @@ def resume(
     return _gone(run, progress, checkpoint, checkpoint_every)
 
 
-def sequence(stages: Sequence[tuple[Flow, float]], start, **options) -> tuple[Trajectory, ...]:
+def sequence(
+    stages: Sequence[tuple[Flow, float]],
+    start,
+    *,
+    rtol: float = 1e-9,
+    atol: float = 0.0,
+    max_steps: int = 1_000_000,
+    dense_output: bool = True,
+    closed_form: bool = True,
+    method: str = DEFAULT,
+    progress: bool = False,
+) -> tuple[Trajectory, ...]:
     """Flows that follow each other, each from the last state of the one before: tasks in sequence.
 
     Parameters
@@ -170,8 +181,8 @@ def sequence(stages: Sequence[tuple[Flow, float]], start, **options) -> tuple[Tr
         The flows, of one network, and how long each lasts, in its own units of time.
     start : array or tuple of arrays
         Of the first flow.
-    **options
-        Of `integrate`, but for times: rtol, atol, max_steps, closed_form, method, progress.
+    rtol, atol, max_steps, dense_output, closed_form, method, progress
+        As for `integrate`, of each stage.
 
     Returns
     -------
@@ -186,13 +197,18 @@ def sequence(stages: Sequence[tuple[Flow, float]], start, **options) -> tuple[Tr
     stages = [tuple(stage) if isinstance(stage, (tuple, list)) else () for stage in stages]
     if not stages or any(len(stage) != 2 for stage in stages):
         raise ValueError("stages must be pairs (flow, duration), one or more")
-    late = {name: options[name] for name in ("max_steps", "progress") if name in options}
+    of_run = {
+        "rtol": rtol, "atol": atol, "dense_output": dense_output, "closed_form": closed_form, "method": method
+    }  # fmt: skip
+    each = {"max_steps": max_steps, "progress": progress}
     runs: list[Trajectory] = []
     for flow, duration in stages:
         if runs and not runs[-1].success:
             break
-        run = resume(runs[-1], duration, flow=flow, **late) if runs else integrate(flow, start, duration, **options)
-        runs.append(run)
+        if runs:
+            runs.append(resume(runs[-1], duration, flow=flow, **each))
+        else:
+            runs.append(integrate(flow, start, duration, **of_run, **each))
     return tuple(runs)
 
 

@@ -44,6 +44,13 @@ def test_few_numbers_are_all_samples(classes, weights):
             np.testing.assert_allclose(getattr(few, name)[-1], getattr(full, name)[-1], rtol=1e-7)
 
 
+def test_a_run_is_certified_on_all_samples():
+    run = cf.integrate(flows(2, (2, 3), 4, (0.2, 0.5), (0.01, 0.02))[1], 0.4, 30.0)
+    certificate = run.certificate()
+    assert certificate.passed and certificate.error_estimate < 1e-7
+    np.testing.assert_allclose(run.lifted((3, 5)).at(12.0).loss, run.at(12.0).loss, rtol=1e-8)
+
+
 def test_samples_that_leave_the_buffer_lose_what_was_private_to_them():
     stages, columns = flows(2, (2, 3), 4, (0.2, 0.5), 0.02), (5, 5)
     start = stages[0].lift(0.4, columns, seen=(4, 4))

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from ..trajectory import BlockTrajectory, MatrixTrajectory, SpectralTrajectory, Trajectory
+from ..trajectory import BlockTrajectory, MatrixTrajectory, ReplayTrajectory, SpectralTrajectory, Trajectory
 from ._certificate import Certificate, Check
 from ._examination import Examination
 from ._full import FullView
@@ -38,8 +38,8 @@ def certify(trajectory: Trajectory) -> Certificate:
     Cost is bounded: where states are large fewer are looked at, evenly over the run.
     """
     title = repr(trajectory)
-    if isinstance(trajectory, BlockTrajectory):
-        trajectory = trajectory.lifted()  # the equations of full matrices, which know nothing of blocks
+    if isinstance(trajectory, (BlockTrajectory, ReplayTrajectory)):
+        trajectory = trajectory.lifted()  # the equations of full matrices, which know nothing of symmetry
     if not isinstance(trajectory, (SpectralTrajectory, MatrixTrajectory)):
         raise TypeError(f"certify takes a trajectory, got {type(trajectory).__name__}")
     if isinstance(trajectory, MatrixTrajectory) and trajectory.start[0].ndim != 2:
