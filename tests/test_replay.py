@@ -86,6 +86,14 @@ def test_heads_of_their_own_by_an_independent_solver():
         flow.full(columns)
 
 
+@pytest.mark.parametrize(("heads", "rank"), [("shared", 5), ("task", 4)])
+def test_heads_of_their_own_leave_tasks_unaligned(heads, rank):
+    flow = cf.ReplayFlow((3, 3), (4, 4), (0.0, 0.4), weights=(0.05, 0.05), weight_decay=0.01, heads=heads)
+    run = cf.integrate(flow, 0.4, 4000.0)
+    W, H = flow.lift(flow.state(None, run.y[-1]), (4, 4), width=10)
+    assert forgetting.rank(W) == forgetting.rank(H) == rank  # T K - 1 or T (K - 1)
+
+
 @pytest.mark.parametrize("kernel", [(0.0, 0.2), (0.5, 0.1)])
 def test_replay_without_decay_keeps_all_margins_for_ever(kernel):
     learnt, after = cf.sequence([(flow, 1e12) for flow in flows(1, (3, 3), 20, kernel, 0.0)], 0.3)
@@ -231,7 +239,7 @@ def test_two_samples_of_each_class_mislead_the_classifier_and_not_the_probe():
     assert shallow < 0.1 and probe > 0.8
     within = [h - np.repeat([h[:, y == k].mean(axis=1) for k in range(CLASSES)], len(y) // CLASSES, axis=0).T
               for h, y in ((buffer, labels), (H, OLD))]  # fmt: skip
-    assert [forgetting.ranks(part) for part in within] == [CLASSES, 6]  # K (B - 1), and the width
+    assert [forgetting.rank(part) for part in within] == [CLASSES, 6]  # K (B - 1), and the width
 
 
 def test_signal_over_noise_and_inflation_on_random_inputs(on_random_inputs):
@@ -312,11 +320,11 @@ def test_accuracy_with_heads():
     assert np.isnan(forgetting.classifier_accuracy(W, H, labels)[2:]).all()
 
 
-def test_drift_ranks_and_tables():
+def test_drift_rank_and_tables():
     S = np.array([[1.0, 0, 0, 1], [-1, 0, 0, 1], [0, 1, 0, 1]])  # centred: the plane of the first two axes
     mu = np.array([[3.0, 0, 4, 0], [0, 0, 1, 0], [1, 1, 0, 0]])
     np.testing.assert_allclose(forgetting.drift(mu, S), [0.6, 0.0, 1.0], atol=1e-15)
-    assert forgetting.ranks(np.diag([1.0, 1e-3, 1e-9])) == 2
+    assert forgetting.rank(np.diag([1.0, 1e-3, 1e-9])) == 2
     found = forgetting.forgetting([[0.9, 0.1], [0.5, 0.8]], [[1.0, 0.3], [0.9, 0.9]])
     assert found.shallow[1, 0] == pytest.approx(0.4) and found.deep[1, 0] == pytest.approx(0.1)
     assert np.isnan(found.shallow[0, 1]) and found.deep[1, 1] == 0.0

@@ -28,7 +28,7 @@ __all__ = [
     "lda",
     "lda_accuracy",
     "probe_accuracy",
-    "ranks",
+    "rank",
     "snr",
 ]  # fmt: skip
 
@@ -166,7 +166,7 @@ def drift(means: ArrayLike, trained: ArrayLike) -> NDArray[np.float64]:
         return np.linalg.norm(inside, axis=1) / np.linalg.norm(means, axis=1)
 
 
-def ranks(matrix: ArrayLike, tolerance: float = 1e-6) -> int:
+def rank(matrix: ArrayLike, tolerance: float = 1e-6) -> int:
     """Number of singular values above `tolerance` times the largest."""
     matrix = checked_array("matrix", matrix, -LIMIT, LIMIT)
     if matrix.ndim != 2 or not matrix.size:
