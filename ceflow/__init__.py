@@ -5,9 +5,9 @@ from . import basins, collapse, losses, lyapunov, symmetry, terms, theory
 from ._compare import Comparison, compare
 from ._descent import descend, sharpness
 from ._events import Event, collapsed, event
-from ._integrate import integrate, resume
+from ._integrate import integrate, resume, sequence
 from ._lowest import lowest
-from .flow import MatrixFlow, Objective, RegressionFlow, SpectralFlow, random_init
+from .flow import MatrixFlow, Objective, RegressionFlow, ReplayFlow, SpectralFlow, random_init
 from .flow.centres import Centres
 from .io import load
 from .solve import Outcome
@@ -41,6 +41,7 @@ __all__ = [
     "Objective",
     "Outcome",
     "RegressionFlow",
+    "ReplayFlow",
     "Scheme",
     "SpectralFlow",
     "Symmetry",
@@ -71,6 +72,7 @@ __all__ = [
     "reference",
     "resume",
     "rigor",
+    "sequence",
     "sharpness",
     "subsets",
     "symmetry",

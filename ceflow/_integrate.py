@@ -161,6 +161,57 @@ def resume(
     return _gone(run, progress, checkpoint, checkpoint_every)
 
 
+def sequence(
+    stages: Sequence[tuple[Flow, float]],
+    start,
+    *,
+    rtol: float = 1e-9,
+    atol: float = 0.0,
+    max_steps: int = 1_000_000,
+    dense_output: bool = True,
+    closed_form: bool = True,
+    method: str = DEFAULT,
+    progress: bool = False,
+) -> tuple[Trajectory, ...]:
+    """Flows that follow each other, each from the last state of the one before: tasks in sequence.
+
+    Parameters
+    ----------
+    stages : sequence of (flow, duration)
+        The flows, of one network, and how long each lasts, in its own units of time.
+    start : array or tuple of arrays
+        Of the first flow.
+    rtol, atol, max_steps, dense_output, closed_form, method, progress
+        As for `integrate`, of each stage.
+
+    Returns
+    -------
+    tuple of Trajectory
+        One for each stage, whose times are counted from its beginning. Fewer where a stage ended early: it is the last.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is not acceptable.
+    """
+    stages = [tuple(stage) if isinstance(stage, (tuple, list)) else () for stage in stages]
+    if not stages or any(len(stage) != 2 for stage in stages):
+        raise ValueError("stages must be pairs (flow, duration), one or more")
+    of_run = {
+        "rtol": rtol, "atol": atol, "dense_output": dense_output, "closed_form": closed_form, "method": method
+    }  # fmt: skip
+    each = {"max_steps": max_steps, "progress": progress}
+    runs: list[Trajectory] = []
+    for flow, duration in stages:
+        if runs and not runs[-1].success:
+            break
+        if runs:
+            runs.append(resume(runs[-1], duration, flow=flow, **each))
+        else:
+            runs.append(integrate(flow, start, duration, **of_run, **each))
+    return tuple(runs)
+
+
 def _last_state(trajectory: Trajectory, flow: Flow):
     """Where a run ended, as the start of another flow of the same network."""
     if not isinstance(flow, Flow) or flow.kind != trajectory.flow.kind or flow.depth != trajectory.flow.depth:

@@ -23,7 +23,7 @@ import numpy as np
 
 from . import losses, symmetry
 from ._checks import checked_integer, checked_number
-from .flow import BlockFlow, BlockLayersFlow, LayersFlow, MatrixFlow, RegressionFlow, SpectralFlow
+from .flow import BlockFlow, BlockLayersFlow, LayersFlow, MatrixFlow, RegressionFlow, ReplayFlow, SpectralFlow
 from .flow.objective import Objective
 from .network.layers import Layers
 from .solve import DEFAULT, IMPLICIT, TABLEAUS, Outcome, Path, Steps
@@ -192,6 +192,12 @@ def _regression_flow(kind: type, spec: dict, arrays: dict[str, np.ndarray]) -> t
     return flow, flow.start(arrays["start0"])
 
 
+def _replay_flow(kind: type, spec: dict, arrays: dict[str, np.ndarray]) -> tuple[ReplayFlow, tuple[np.ndarray, ...]]:
+    taken = ("classes", "samples", "kernel", "weights", "heads", "weight_decay")
+    flow = kind(**{name: spec[name] for name in taken})
+    return flow, flow.start([arrays[f"start{i}"] for i in range(3)])
+
+
 _FLOWS = {
     kind.kind: functools.partial(make, kind)
     for make, kinds in (
@@ -199,6 +205,7 @@ _FLOWS = {
         (_spectral_flow, (SpectralFlow, LayersFlow)),
         (_matrix_flow, (MatrixFlow,)),
         (_regression_flow, (RegressionFlow,)),
+        (_replay_flow, (ReplayFlow,)),
     )
     for kind in kinds
 }

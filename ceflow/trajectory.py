@@ -9,10 +9,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ._checks import checked_array
 from .flow.terms import Terms
-from .observables import BLOCKS, COMMON, FULL, REDUCED, REGRESSION, Observable
+from .observables import BLOCKS, COMMON, FULL, REDUCED, REGRESSION, REPLAY, Observable
 from .solve import DEFAULT, Outcome
 
 if TYPE_CHECKING:
@@ -267,16 +268,12 @@ class ReducedTrajectory(Trajectory):
             As for the flow's `lift`, which makes the matrices.
         """
         flow, start = self.flow, self.flow.lift(self.start, width=width, rng=rng)
-        if len(self) * sum(part.size for part in start) > MOST_LIFTED:
-            raise ValueError(f"the matrices of {len(self)} rows would have more than {MOST_LIFTED} entries")
 
         def full(y: np.ndarray) -> np.ndarray:
             parts = flow.lift(self.start, width=width, rng=rng, rows=flow.layers_at(self.start, y))
             return np.concatenate([part.reshape(len(y), -1) for part in parts], axis=1)
 
-        path = None if self._path is None else _Lifted(self._path, full)
-        options = {"t": self._given, "path": path, "rtol": self.rtol, "atol": self.atol} | self._options()
-        return MatrixTrajectory(flow.full(), start, self.log_t, full(self.y), **options)
+        return _on_full_matrices(self, flow.full(), start, full)
 
 
 @REDUCED.attach
@@ -324,6 +321,34 @@ class _Lifted:
         return self._full(self._path.sample(log_t))
 
 
+@REPLAY.attach
+class ReplayTrajectory(Trajectory, kinds=("replay",)):
+    """A run of tasks with replay, on few numbers."""
+
+    @property
+    def classes(self) -> int:
+        """K, of all tasks."""
+        return self.flow.classes
+
+    def lifted(self, columns: ArrayLike | None = None, **options: Any) -> MatrixTrajectory:
+        """The same run on all samples, as the full flow would have made it: its rows, and its dense output.
+
+        Parameters
+        ----------
+        columns, **options
+            As for `ReplayFlow.lift`; of each class those that are trained, and one more, when columns are left out.
+        """
+        flow = self.flow
+        columns = np.ceil(flow.samples).astype(int) + 1 if columns is None else columns
+        start = flow.lift(self.start, columns, **options)
+
+        def full(y: np.ndarray) -> np.ndarray:
+            rows = [flow.lift(flow.state(self.start, row), columns, **options) for row in y]
+            return np.array([np.concatenate([part.ravel() for part in parts]) for parts in rows])
+
+        return _on_full_matrices(self, flow.full(columns), start, full)
+
+
 @FULL.attach
 class MatrixTrajectory(Trajectory, kinds=("matrix",)):
     """A run of the full flow on W (K, d) and H (d, N), or on as many factors as there are layers.
@@ -340,6 +365,17 @@ class MatrixTrajectory(Trajectory, kinds=("matrix",)):
     def terms(self) -> Terms:
         """The loss of all columns of the logits."""
         return Terms(self.flow.objective, self.classes)
+
+
+def _on_full_matrices(
+    run: Trajectory, flow: Flow, start: tuple, full: Callable[[np.ndarray], np.ndarray]
+) -> MatrixTrajectory:
+    """A reduced run as one of the full flow, of a function that makes its states of the reduced ones."""
+    if len(run) * sum(part.size for part in start) > MOST_LIFTED:
+        raise ValueError(f"the matrices of {len(run)} rows would have more than {MOST_LIFTED} entries")
+    path = None if run._path is None else _Lifted(run._path, full)
+    options = {"t": run._given, "path": path, "rtol": run.rtol, "atol": run.atol} | run._options()
+    return MatrixTrajectory(flow, start, run.log_t, full(run.y), **options)
 
 
 def trajectory_type(flow: Flow) -> type[Trajectory]:

@@ -45,6 +45,7 @@ NAMES = (
     "landscape",
     "repulsion",
     "low_rank",
+    "replay",
 )
 
 

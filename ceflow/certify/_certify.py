@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from ..trajectory import BlockTrajectory, MatrixTrajectory, RegressionTrajectory, SpectralTrajectory, Trajectory
+from ..trajectory import MatrixTrajectory, ReducedTrajectory, ReplayTrajectory, SpectralTrajectory, Trajectory
 from ._certificate import Certificate, Check
 from ._examination import Examination
 from ._full import FullView
@@ -40,8 +40,8 @@ def certify(trajectory: Trajectory) -> Certificate:
     title = repr(trajectory)
     if getattr(trajectory, "step_size", None) is not None:
         raise ValueError("certify takes a solution of a flow: gradient descent is none, see ceflow.compare")
-    if isinstance(trajectory, (BlockTrajectory, RegressionTrajectory)):
-        trajectory = trajectory.lifted()  # the equations of full matrices, which know nothing of blocks
+    if isinstance(trajectory, (ReducedTrajectory, ReplayTrajectory)) and not isinstance(trajectory, SpectralTrajectory):
+        trajectory = trajectory.lifted()  # the equations of full matrices, which know nothing of symmetry
     if not isinstance(trajectory, (SpectralTrajectory, MatrixTrajectory)):
         raise TypeError(f"certify takes a trajectory, got {type(trajectory).__name__}")
     if isinstance(trajectory, MatrixTrajectory) and trajectory.start[0].ndim != 2:

@@ -1,5 +1,6 @@
 """Neural-collapse measures of a state, and KKT points of the margin problem, on plain arrays."""
 
+from . import forgetting
 from ._accuracy import GaussianAccuracy, gaussian_accuracy
 from ._alignment import Alignment, alignment, project, slerp
 from ._complexity import cdnv, class_distances, geometric_complexity
@@ -15,3 +16,4 @@ __all__ += ["project", "slerp"]
 __all__ += ["RegressionMeasures", "regression"]
 __all__ += ["cdnv", "class_distances", "geometric_complexity"]
 __all__ += ["LayerRanks", "layer_ranks"]
+__all__ += ["forgetting"]

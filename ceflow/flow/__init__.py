@@ -7,6 +7,7 @@ from .matrix import MatrixFlow, random_init
 from .objective import Objective
 from .ray import Ray
 from .regression import RegressionFlow
+from .replay import ReplayFlow, ReplayState
 from .rest import Rest
 from .spectral import SpectralFlow
 
@@ -19,6 +20,8 @@ __all__ = [
     "Objective",
     "Ray",
     "RegressionFlow",
+    "ReplayFlow",
+    "ReplayState",
     "Rest",
     "SpectralFlow",
     "in_layers",

@@ -8,6 +8,7 @@ from ._common import COMMON
 from ._full import FULL
 from ._reduced import REDUCED
 from ._regression import REGRESSION
+from ._replay import REPLAY
 from ._table import Observable, Table
 
-__all__ = ["BLOCKS", "COMMON", "FULL", "REDUCED", "REGRESSION", "Observable", "Table"]
+__all__ = ["BLOCKS", "COMMON", "FULL", "REDUCED", "REGRESSION", "REPLAY", "Observable", "Table"]

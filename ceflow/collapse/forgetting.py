@@ -1,0 +1,312 @@
+"""Shallow and deep forgetting: of the classifier, and of features as a linear probe reads them.
+
+Shallow forgetting of a task is what the accuracy of the network's own classifier has lost, deep forgetting what that of
+a probe fitted to frozen features has lost (arXiv:2512.07400, of which public notes were available to us). A probe
+without noise does not see the size of features, so of deep forgetting there is a measure only with a noise floor, an
+absolute deviation that is added to features [ceflow]. Features are (d, N), a column for each sample.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .._arrays import svd
+from .._checks import checked_array, checked_integer, checked_number
+from ._state import LIMIT, checked_labels, class_means, inverse
+
+__all__ = [
+    "LDA",
+    "SNR",
+    "Forgetting",
+    "classifier_accuracy",
+    "drift",
+    "forgetting",
+    "inflation",
+    "lda",
+    "lda_accuracy",
+    "probe_accuracy",
+    "rank",
+    "snr",
+]  # fmt: skip
+
+_ROUNDING = 1e-10  # of the largest singular value: smaller ones of covariances are none
+
+
+def classifier_accuracy(
+    W: ArrayLike, H: ArrayLike, labels: ArrayLike, *, heads: ArrayLike | None = None
+) -> NDArray[np.float64]:
+    """(K,) share of the samples of each class that ``argmax W h`` decides rightly; NaN for a class without samples.
+
+    Parameters
+    ----------
+    W : (K, d) array
+    H : (d, N) array
+    labels : (N,) ints
+    heads : (K,) ints, optional
+        The task of each class, if it is known of each sample: only classes of its task compete. Left out, all do.
+    """
+    W, H = checked_array("W", W, -LIMIT, LIMIT), _features("H", H)
+    if W.ndim != 2 or W.shape[1] != len(H):
+        raise ValueError(f"W must be (K, d) with d = {len(H)}, got {W.shape}")
+    labels, K = _labels(labels, H.shape[1], len(W)), len(W)
+    Z = W @ H
+    if heads is not None:
+        heads = np.asarray(heads)
+        if heads.shape != (K,):
+            raise ValueError(f"heads must be ({K},), the task of each class, got shape {heads.shape}")
+        Z = np.where(heads[:, None] == heads[labels], Z, -np.inf)
+    counts = np.bincount(labels, minlength=K)
+    with np.errstate(invalid="ignore"):
+        return np.bincount(labels, Z.argmax(axis=0) == labels, minlength=K) / counts
+
+
+def probe_accuracy(
+    H: ArrayLike,
+    labels: ArrayLike,
+    *,
+    noise: float = 0.0,
+    ridge: float = 1e-6,
+    rng: np.random.Generator | int = 0,
+) -> float:
+    """Accuracy of a linear probe: ridge regression on one-hot targets, with bias, fitted to every other sample of each
+    class and judged on the rest.
+
+    Parameters
+    ----------
+    H : (d, N) array
+        Two samples of each class, or more.
+    labels : (N,) ints
+        0 to K - 1, all of which occur.
+    noise : float
+        Deviation of the Gaussian noise that is added to every feature: the noise floor. At 0 the probe reads features
+        of any size, and never forgets what is only made smaller.
+    ridge : float
+        Relative to the mean square of centred features.
+    rng : int or numpy Generator
+    """
+    H, labels, K = _population("H", H, labels)
+    noise, ridge = checked_number("noise", noise, 0.0, LIMIT), checked_number("ridge", ridge, 1e-15, 1e6)
+    H = H + noise * np.random.default_rng(rng).standard_normal(H.shape)
+    place = np.empty(len(labels), int)
+    for k in range(K):
+        place[labels == k] = np.arange(np.count_nonzero(labels == k))
+    fitted = place % 2 == 0
+    if place.max() < 1 or np.bincount(labels).min() < 2:
+        raise ValueError("labels must have two samples of each class, one to fit and one to judge")
+    H = H - H[:, fitted].mean(axis=1, keepdims=True)
+    H = H / max(np.sqrt((H[:, fitted] ** 2).mean()), 1e-300)
+    A = np.vstack([H, np.ones(H.shape[1])])
+    targets = (labels[:, None] == np.arange(K)).astype(float)
+    penalty = ridge * np.diag(np.append(np.ones(len(H)), 0.0))  # not of the bias
+    B = np.linalg.solve(A[:, fitted] @ A[:, fitted].T + penalty, A[:, fitted] @ targets[fitted])
+    return float(((A[:, ~fitted].T @ B).argmax(axis=1) == labels[~fitted]).mean())
+
+
+class SNR(NamedTuple):
+    """Signal over noise of pairs of classes.
+
+    Attributes
+    ----------
+    trace : (K, K) array
+        ``|mu_k - mu_j|^2 / tr(Sigma_k + Sigma_j)``; NaN for j = k.
+    mahalanobis : (K, K) array
+        ``(mu_k - mu_j)^T Sigma^+ (mu_k - mu_j)`` with the pooled covariance: what a linear classifier can use. It does
+        not change when features are mapped by an invertible matrix.
+    """
+
+    trace: NDArray[np.float64]
+    mahalanobis: NDArray[np.float64]
+
+    @property
+    def means(self) -> tuple[float, float]:
+        """The means of both over pairs."""
+        return float(np.nanmean(self.trace)), float(np.nanmean(self.mahalanobis))
+
+
+def snr(H: ArrayLike, labels: ArrayLike) -> SNR:
+    """Signal over noise of features, by unbiased covariances; arguments are those of `probe_accuracy`.
+
+    Classes that are separable without noise may have a trace-SNR that is as small as you like: noise in directions that
+    do not tell them apart counts in the trace.
+    """
+    H, labels, K = _population("H", H, labels)
+    if np.bincount(labels).min() < 2:
+        raise ValueError("labels must have two samples of each class, as covariances are needed")
+    means, deviations = _centred(H, labels, K)
+    counts = np.bincount(labels)
+    traces = np.bincount(labels, (deviations**2).sum(axis=0)) / (counts - 1)
+    pooled = deviations * np.sqrt((1.0 / (K * (counts - 1)))[labels])
+    gaps = means[:, None] - means
+    with np.errstate(divide="ignore", invalid="ignore"):
+        trace = (gaps**2).sum(axis=-1) / (traces[:, None] + traces)
+    distances = np.einsum("kjd,de,kje->kj", gaps, _inverse_covariance(pooled), gaps)
+    same = np.eye(K, dtype=bool)
+    return SNR(np.where(same, np.nan, trace), np.where(same, np.nan, distances))
+
+
+def drift(means: ArrayLike, trained: ArrayLike) -> NDArray[np.float64]:
+    """(K,) ``|P_S mu| / |mu|``: how much of a class mean lies in the span S of the trained classes' centred means.
+
+    Parameters
+    ----------
+    means : (K, d) array
+        Class means as seen from the global mean; 0 for a class means that it left S.
+    trained : (M, d) array
+        Means of the trained classes; they are centred here.
+    """
+    means, trained = (checked_array(n, x, -LIMIT, LIMIT) for n, x in (("means", means), ("trained", trained)))
+    if means.ndim != 2 or trained.ndim != 2 or means.shape[1] != trained.shape[1]:
+        raise ValueError(f"means and trained must be (K, d) and (M, d), got {means.shape} and {trained.shape}")
+    _, s, basis = svd(trained - trained.mean(axis=0), full_matrices=False)
+    inside = means @ basis[s > _ROUNDING * s[0]].T
+    with np.errstate(invalid="ignore"):
+        return np.linalg.norm(inside, axis=1) / np.linalg.norm(means, axis=1)
+
+
+def rank(matrix: ArrayLike, tolerance: float = 1e-6) -> int:
+    """Number of singular values above `tolerance` times the largest."""
+    matrix = checked_array("matrix", matrix, -LIMIT, LIMIT)
+    if matrix.ndim != 2 or not matrix.size:
+        raise ValueError(f"matrix must have two axes, got shape {matrix.shape}")
+    s = svd(matrix, compute_uv=False)
+    return int(np.count_nonzero(s > checked_number("tolerance", tolerance, 0.0, 1.0) * s[0]))
+
+
+def inflation(
+    buffer: ArrayLike, buffer_labels: ArrayLike, population: ArrayLike, labels: ArrayLike
+) -> float:
+    """Norm of the buffer's centred class means over that of the population's, of the same classes."""
+    buffer, buffer_labels, population, labels, K = _both(buffer, buffer_labels, population, labels)
+    sizes = []
+    for H, y in ((buffer, buffer_labels), (population, labels)):
+        means = class_means(H, y, K)
+        sizes.append(np.linalg.norm(means - means.mean(axis=0)))
+    return float(sizes[0] / sizes[1]) if sizes[1] > 0.0 else float("inf")
+
+
+def lda_accuracy(H: ArrayLike, labels: ArrayLike, means: ArrayLike, deviations: ArrayLike | None = None) -> float:
+    """Accuracy of ``argmin_k |h - mu_k|`` in the metric of a pseudo-inverse covariance.
+
+    Parameters
+    ----------
+    H : (d, N) array
+    labels : (N,) ints
+    means : (K, d) array
+    deviations : (d, M) array, optional
+        Columns whose sum of outer products is the covariance, up to a factor; the identity when left out.
+    """
+    H, labels, K = _population("H", H, labels)
+    means = checked_array("means", means, -LIMIT, LIMIT)
+    if means.shape != (K, len(H)):
+        raise ValueError(f"means must be ({K}, {len(H)}), got {means.shape}")
+    rows = means if deviations is None else means @ _inverse_covariance(_features("deviations", deviations))
+    scores = rows @ H - 0.5 * (rows * means).sum(axis=1)[:, None]
+    return float((scores.argmax(axis=0) == labels).mean())
+
+
+class LDA(NamedTuple):
+    """Accuracies on the population of linear discriminants, named by where means and covariance are from."""
+
+    population: float
+    identity: float
+    buffer_means: float
+    buffer: float
+
+
+def lda(buffer: ArrayLike, buffer_labels: ArrayLike, population: ArrayLike, labels: ArrayLike) -> LDA:
+    """Counterfactual classifiers: which statistics of the buffer mislead.
+
+    Parameters
+    ----------
+    buffer, population : (d, M) and (d, N) arrays
+        Features of the buffer, and of samples that are not in it.
+    buffer_labels, labels : (M,) and (N,) ints
+
+    Returns
+    -------
+    LDA
+        ``population``: means and covariance of the population; ``identity``: its means, the identity as covariance;
+        ``buffer_means``: means of the buffer, covariance of the population; ``buffer``: both of the buffer, whose
+        covariance has a rank of at most K (B - 1), and is inverted on its range only.
+    """
+    buffer, buffer_labels, population, labels, K = _both(buffer, buffer_labels, population, labels)
+    of_buffer, of_population = (_centred(*pair, K) for pair in ((buffer, buffer_labels), (population, labels)))
+    return LDA(
+        lda_accuracy(population, labels, *of_population),
+        lda_accuracy(population, labels, of_population[0]),
+        lda_accuracy(population, labels, of_buffer[0], of_population[1]),
+        lda_accuracy(population, labels, *of_buffer),
+    )
+
+
+class Forgetting(NamedTuple):
+    """Forgetting of each task after each session, (T, T) arrays of session and task; NaN before a task was learnt."""
+
+    shallow: NDArray[np.float64]
+    deep: NDArray[np.float64]
+
+
+def forgetting(accuracy: ArrayLike, probe: ArrayLike) -> Forgetting:
+    """``A_jj - A_ij`` of the classifier, and the same of the probe.
+
+    Parameters
+    ----------
+    accuracy, probe : (T, T) arrays
+        A_ij, on task j after session i.
+    """
+    found = []
+    for name, values in (("accuracy", accuracy), ("probe", probe)):
+        A = checked_array(name, values, 0.0, 1.0)
+        if A.ndim != 2 or A.shape[0] != A.shape[1]:
+            raise ValueError(f"{name} must be (T, T), got {A.shape}")
+        learnt = np.tri(len(A), dtype=bool)
+        found.append(np.where(learnt, np.diag(A) - A, np.nan))
+    return Forgetting(*found)
+
+
+def _features(name: str, H: ArrayLike) -> NDArray[np.float64]:
+    H = checked_array(name, H, -LIMIT, LIMIT)
+    if H.ndim != 2 or not H.size:
+        raise ValueError(f"{name} must be (d, N), got {H.shape}")
+    return H
+
+
+def _labels(labels: ArrayLike, samples: int, classes: int) -> NDArray[np.int64]:
+    labels = np.asarray(labels)
+    if labels.dtype.kind not in "iu" or labels.shape != (samples,):
+        raise ValueError(f"labels must be {samples} integers, got {labels.dtype} of shape {labels.shape}")
+    if labels.min() < 0 or labels.max() >= classes:
+        raise ValueError(f"labels must be from 0 to {classes - 1}, got {labels.min()} to {labels.max()}")
+    return labels.astype(np.int64)
+
+
+def _population(name: str, H: ArrayLike, labels: ArrayLike) -> tuple[NDArray, NDArray, int]:
+    """Features and labels of K classes, all of which occur."""
+    H, labels = _features(name, H), np.asarray(labels)
+    if labels.dtype.kind not in "iu" or not labels.size:
+        raise TypeError(f"labels must be integers, got dtype {labels.dtype}")
+    K = checked_integer("the number of classes", int(labels.max()) + 1, 2)
+    return H, checked_labels(labels, K, H.shape[1]), K
+
+
+def _both(buffer, buffer_labels, population, labels) -> tuple[NDArray, NDArray, NDArray, NDArray, int]:
+    population, labels, K = _population("population", population, labels)
+    buffer, buffer_labels, kept = _population("buffer", buffer, buffer_labels)
+    if kept != K or len(buffer) != len(population):
+        raise ValueError(f"buffer and population must have the same classes and width, got {kept} and {K} classes")
+    return buffer, buffer_labels, population, labels, K
+
+
+def _centred(H: NDArray, labels: NDArray, classes: int) -> tuple[NDArray, NDArray]:
+    """Class means (K, d) and deviations (d, N) from them."""
+    means = class_means(H, labels, classes)
+    return means, H - means[labels].T
+
+
+def _inverse_covariance(deviations: NDArray) -> NDArray[np.float64]:
+    """Pseudo-inverse of ``D D^T``, through D, so that nothing is squared before it is cut off."""
+    root = inverse(deviations, _ROUNDING)  # (M, d)
+    return root.T @ root
