@@ -29,7 +29,7 @@ def least_curvature(force: ArrayLike, weight_decay: tuple[float, float]) -> NDAr
     Parameters
     ----------
     force : array
-        |g|_2, the spectral norm of the gradient in the logits.
+        ``|g|_2``, the spectral norm of the gradient in the logits.
     weight_decay : (float, float)
         lW and lH.
 
@@ -83,7 +83,7 @@ class CriticalPoint:
 
     @property
     def layers(self) -> tuple[NDArray[np.float64], ...]:
-        """(W, H), or (W, H, bias): a start of `ceflow.MatrixFlow`."""
+        """A start of `ceflow.MatrixFlow`, of W, H and the bias if there is one."""
         return (self.W, self.H) if self.landscape.bias_decay is None else (self.W, self.H, self.bias)
 
     @functools.cached_property
@@ -101,7 +101,7 @@ class CriticalPoint:
 
     @functools.cached_property
     def gradient(self) -> float:
-        """Largest entry of the gradient in (W, X, b), in absolute value: how well the point is known."""
+        """Largest entry of the gradient in the layers, in absolute value, which tells how well the point is known."""
         return float(np.abs(self._shape.gradient(self._y)).max())
 
     @functools.cached_property
@@ -132,7 +132,7 @@ class CriticalPoint:
 
     @property
     def force(self) -> float:
-        """|g|_2."""
+        """``|g|_2``, the spectral norm of the gradient in the logits."""
         return float(self._force[1][0])
 
     @property
@@ -200,8 +200,8 @@ class CriticalPoint:
         """A unit eigenvector of the smallest eigenvalue, in the form of `layers`.
 
         Where the width is above the rank, ``(x u a^T, -y a v^T, 0)``: u, v the top singular vectors of g, a a unit
-        vector with W a = 0, and (x, y) the eigenvector of [[lW, -|g|], [-|g|, lH]], which is (1, 1)/sqrt(2) for equal
-        decays.
+        vector with W a = 0, and (x, y) the eigenvector of ``[[lW, -|g|], [-|g|, lH]]``, which is (1, 1)/sqrt(2) for
+        equal decays.
         """
         problem, (lW, lH) = self.landscape, self.landscape.weight_decay
         shape = self._shape
