@@ -5,7 +5,9 @@ from ._alignment import Alignment, alignment, project, slerp
 from ._exponents import ErrorExponents, error_exponents
 from ._margin_kkt import MarginKKT, margin_kkt
 from ._measures import Measures, measures
+from ._nearest_etf import NearestETF, nearest_etf, nearest_etf_gradient, simplex_etf, torch_nearest_etf
 
 __all__ = ["MarginKKT", "Measures", "margin_kkt", "measures"]
 __all__ += ["Alignment", "ErrorExponents", "GaussianAccuracy", "alignment", "error_exponents", "gaussian_accuracy"]
 __all__ += ["project", "slerp"]
+__all__ += ["NearestETF", "nearest_etf", "nearest_etf_gradient", "simplex_etf", "torch_nearest_etf"]
