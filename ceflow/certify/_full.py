@@ -82,7 +82,7 @@ class FullView(View):
     def states(self, rows: Any) -> States:
         w, n = self.layers(rows), len(rows)
         parts, size = self.factors(w), self.size(w)
-        pull = self.network.pull(parts, None if self.terms is None else self._push)
+        pull = self._pull(parts)
         decay = np.exp(-pull.log_scale)[:, None] if self.decay else 0.0
         s = self.product(w)
         seen = float(np.max(self.objective.logit_scale)) * s[:, 0]
@@ -108,6 +108,9 @@ class FullView(View):
     states_as_reported = states
 
     # -- terms, which have no definition but their own -----------------------------------------------------------------
+
+    def _pull(self, parts: list[NDArray]):
+        return self.network.pull(parts, None if self.terms is None else self._push)
 
     def _push(self, W: NDArray, X: NDArray) -> list[NDArray]:
         return [-part for part in self.terms.gradients_of_others(W, X)]
@@ -184,7 +187,7 @@ class FullView(View):
         w, size = states.w, states.size
         step = DIFFERENCE * size
         moved = (w[:, None] + step[:, None] * np.eye(w.shape[1])).reshape(-1, w.shape[1])
-        pull = self.network.pull(self.factors(moved))
+        pull = self._pull(self.factors(moved))
         scale = np.exp(pull.log_scale - np.repeat(states.log_scale, w.shape[1]))[:, None]
         decay = self.decays * np.exp(-states.log_scale)[:, None] if self.decay else np.zeros((len(w), 1))
         velocities = flat(pull.velocities, len(moved)) * scale - np.repeat(decay, w.shape[1], axis=0) * moved

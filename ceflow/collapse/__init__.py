@@ -7,6 +7,7 @@ from ._complexity import cdnv, class_distances, geometric_complexity
 from ._exponents import ErrorExponents, error_exponents
 from ._margin_kkt import MarginKKT, margin_kkt
 from ._measures import Measures, measures
+from ._nearest_etf import NearestETF, nearest_etf, nearest_etf_gradient, simplex_etf, torch_nearest_etf
 from ._ranks import LayerRanks, layer_ranks
 from ._regression import RegressionMeasures, regression
 
@@ -17,3 +18,4 @@ __all__ += ["RegressionMeasures", "regression"]
 __all__ += ["cdnv", "class_distances", "geometric_complexity"]
 __all__ += ["LayerRanks", "layer_ranks"]
 __all__ += ["forgetting"]
+__all__ += ["NearestETF", "nearest_etf", "nearest_etf_gradient", "simplex_etf", "torch_nearest_etf"]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .._checks import checked_array, checked_choice, checked_integer, checked_number
-from ..collapse import GaussianAccuracy, gaussian_accuracy
+from ..collapse import GaussianAccuracy, gaussian_accuracy, simplex_etf
 from ..terms import CentreCosine, CentreSquaredCosine, CentreSquaredError
 from ..theory import checked_counts
 from .matrix import MatrixFlow
@@ -76,7 +76,7 @@ class Centres:
             raise ValueError(f"counts must be (K,) with K >= 2, got shape {self.counts.shape}")
         checked_choice("axes", axes, AXES)
         K, n = len(self.counts), int(self.counts.sum())
-        common = np.eye(K) if axes == "orthonormal" else _simplex(K)
+        common = np.eye(K) if axes == "orthonormal" else simplex_etf(K)
         least = n + common.shape[1]
         width = least if width is None else checked_integer("width", width, least)
         basis = np.eye(width) if rng is None else _orthogonal(width, rng)
@@ -205,13 +205,6 @@ class Centres:
         each = np.sqrt(errors * (1.0 - errors) / (samples - 1))
         error = float(errors.mean())
         return GaussianAccuracy(1.0 - error, error, float(np.linalg.norm(each)) / K, errors, each)
-
-
-def _simplex(classes: int) -> NDArray[np.float64]:
-    """(K, K - 1) unit rows with inner products -1/(K-1): a simplex in coordinates, by Helmert's matrix."""
-    k = np.arange(1, classes)
-    rows = np.triu(np.ones((classes, classes - 1))) - np.vstack([np.zeros(classes - 1), np.diag(k)])
-    return rows / np.sqrt(k * (k + 1.0)) * math.sqrt(classes / (classes - 1.0))
 
 
 def _orthogonal(width: int, rng: np.random.Generator | int) -> NDArray[np.float64]:
