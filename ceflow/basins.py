@@ -148,9 +148,10 @@ def collapse_probability(
     long, and ratios converge like powers of log t only.
     """
     starts, seed = checked_integer("starts", starts, 1, 100_000), checked_integer("seed", seed, 0)
-    size, flow = checked_number("size", size, 1e-6, 100.0), SpectralFlow(scheme, depth=depth)
+    size = checked_number("size", size, 1e-6, 100.0)
     if not isinstance(scheme, Scheme):
         raise TypeError(f"scheme must be an association scheme, got {type(scheme).__name__}")
+    flow = SpectralFlow(scheme, depth=depth)
     rng, ranks = np.random.default_rng(seed), np.empty(starts, np.int64)
     for row, start in enumerate(size * scheme.modes * rng.dirichlet(np.ones(scheme.modes), starts)):
         run = integrate(flow, start, log_t_end=LATE, rtol=1e-6, dense_output=False)

@@ -15,7 +15,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 import numpy as np
-import scipy.special
+import scipy
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]

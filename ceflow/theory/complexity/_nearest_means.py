@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import ndtr
 
 from ..._checks import checked_array, checked_integer, checked_number
 from ...symmetry import Scheme
@@ -35,7 +35,7 @@ def pair_errors(means: ArrayLike, noise: ArrayLike) -> NDArray[np.float64]:
     difference, square = _differences(means)
     spread = np.linalg.norm(np.einsum("dD,dij->Dij", noise, difference), axis=0)
     with np.errstate(divide="ignore", invalid="ignore"):
-        found = ndtr(-np.where(square > 0.0, square / (2.0 * spread), 0.0))
+        found = scipy.special.ndtr(-np.where(square > 0.0, square / (2.0 * spread), 0.0))
     np.fill_diagonal(found, 0.0)
     return found
 
@@ -58,7 +58,7 @@ def pair_error_on_modes(scheme: Scheme, features: ArrayLike, *, tau: float = 1.0
     b, tau = checked_features(scheme, features), checked_number("tau", tau, 1e-100, 1e100)
     squares, fourths = 2.0 * scheme.margins(b**2), 2.0 * scheme.margins(b**4)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return ndtr(-np.where(squares > 0.0, squares / (2.0 * tau * np.sqrt(fourths)), 0.0))[()]
+        return scipy.special.ndtr(-np.where(squares > 0.0, squares / (2.0 * tau * np.sqrt(fourths)), 0.0))[()]
 
 
 def union_bound(errors: ArrayLike) -> float:
