@@ -185,7 +185,7 @@ class Duality(Term):
 USE_TERM = """
 import numpy as np, ceflow as cf
 flow = cf.MatrixFlow(terms=(cf.terms.as_term({"name": "duality", "strength": 0.5}),), reduction="sum")
-W, H = cf.random_init(classes=4, width=5, scale=1.0)
+W, H = cf.random_init(classes=4, width=5, scale=1.0, rng=0)
 run = cf.integrate(flow, (W, H), 4.0)
 assert run.certificate().passed, str(run.certificate())
 # minus strength 2 (W - H^T) beside what the loss does

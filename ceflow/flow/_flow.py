@@ -53,6 +53,12 @@ class Flow(abc.ABC):
         """All that makes this flow again, in terms of JSON."""
         return {"flow": self.kind} | self.objective.spec
 
+    def __eq__(self, other: object) -> bool:
+        return self is other or (type(self) is type(other) and self.spec == other.spec)
+
+    def __hash__(self) -> int:
+        return hash((type(self), self.loss, self.depth, self.reduction))
+
     @abc.abstractmethod
     def start(self, start: Any) -> Any:
         """The start, checked."""
