@@ -1,7 +1,9 @@
 """The public face where hands meet it: names, equality, copies, seeds, and what messages say."""
 
+import base64
 import copy
 import pickle
+from html.parser import HTMLParser
 
 import numpy as np
 import pytest
@@ -75,3 +77,65 @@ def test_messages_name_what_was_meant():
         cf.integrate(FOUR, cf.random_init(classes=4, width=4), 1.0)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = cf.nothing
+
+
+class Balanced(HTMLParser):
+    """Whether HTML closes what it opens."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.words, self.images = [], [], 0
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        if tag == "img":
+            self.images += 1
+            assert base64.b64decode(dict(attrs)["src"].partition(",")[2])[:8] == b"\x89PNG\r\n\x1a\n"
+        else:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+
+def test_notebooks_show_key_numbers_and_a_figure():
+    run = cf.integrate(FOUR, [0.1, 0.2, 0.3], 1e3)
+    full = cf.integrate(cf.MatrixFlow(), FOUR.lift([0.1, 0.2, 0.3]), 1e2)
+    batch = cf.integrate(cf.MatrixFlow(), cf.random_init(classes=3, width=4, rng=0, batch=2), 1.0)
+    certificate = run.certificate()
+    broken = with_a_failure(certificate)
+    for shown, words, images in (
+        (run, ("t = 1e3: reached the end of the time span", "hadamard(4)"), 1),
+        (run[:1], ("1, of",), 0),
+        (full, ("MatrixFlow",), 1),
+        (batch, ("rows",), 0),
+        (cf.compare(run, full), ("largest error",), 1),
+        (certificate, ("all checks passed", "V never rises"), 0),
+        (broken, ("some checks FAILED", "FAIL", "<it broke>"), 0),
+        (FOUR, ("hadamard(4)", "cross-entropy"), 0),
+        (GROUPS, ("direct_sum(complete(2), complete(3))", "samples=(2, 1)"), 0),
+        (FOUR.scheme, ("modes D", "3"), 0),
+        (GROUPS.symmetry, ("fibres", "2, 3"), 0),
+    ):
+        found = Balanced(shown._repr_html_())
+        text = " ".join(found.words)
+        assert not found.open and found.images == images and all(word in text for word in words), text
+
+
+def with_a_failure(certificate):
+    """The certificate with one check that failed."""
+    failed = certificate.checks[0]._replace(status="failed", note="<it broke>")
+    return type(certificate)(certificate.run, [failed, *certificate.checks[1:]], 1.0, 1)
+
+
+def test_rows_as_a_table_of_pandas():
+    pytest.importorskip("pandas", reason="the extra xarray is not installed")
+    run = cf.integrate(FOUR, [0.1, 0.2, 0.3], t_eval=[0.0, 3.0, 10.0])
+    table = run.to_pandas()
+    assert list(table.index) == [0.0, 3.0, 10.0] and {"log_t", "loss", "margin", "lyapunov"} <= set(table.columns)
+    np.testing.assert_array_equal(table[["s_1", "s_2", "s_3"]], run.singular_values)
+    full = cf.integrate(cf.MatrixFlow(), cf.random_init(classes=3, width=4, rng=0), t_eval=[1.0, 2.0]).to_pandas()
+    assert full.shape[0] == 2 and full.loc[2.0, "loss"] < full.loc[1.0, "loss"]
