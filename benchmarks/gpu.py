@@ -58,7 +58,7 @@ def _right_hand_side(torch, device: str, sizes: list[int]) -> None:
     )
     for classes in sizes:
         flow = cf.MatrixFlow(backend="torch", device=device, reduction="sum")
-        start = flow.start(cf.random_init(classes=classes, width=classes, scale=0.1))
+        start = flow.start(cf.random_init(classes=classes, width=classes, scale=0.1, rng=0))
         y = flow.origin(start)
         if device == "cuda":
             torch.cuda.empty_cache()
@@ -104,7 +104,7 @@ def _whole_runs(torch, device: str, sizes: list[int], peers: bool) -> None:
     print("error: of Z at the end, relative, against ceflow at rtol 1e-11; peers integrate in t with the same G")
     print(f"{'K = d':>7} {'solver':<22} {'s':>9} {'ratio':>7} {'evaluations':>12} {'error':>9}")
     for classes in sizes:
-        start = cf.random_init(classes=classes, width=classes, scale=0.1)
+        start = cf.random_init(classes=classes, width=classes, scale=0.1, rng=0)
         flow = cf.MatrixFlow(backend="torch", device=device, reduction="sum")
         exact = _end(cf.integrate(flow, start, T_END, rtol=1e-11, dense_output=False))
         begin = time.perf_counter()

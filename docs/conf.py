@@ -1,5 +1,6 @@
 """Sphinx configuration: ``python -m sphinx -W docs docs/_build/html``."""
 
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -18,7 +19,8 @@ project = "ceflow"
 author = copyright = "the ceflow authors"
 version = release = ceflow.__version__
 
-extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax", "sphinx.ext.viewcode"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax", "sphinx-mathjax-offline",
+              "sphinx.ext.viewcode"]
 exclude_patterns = ["_build"]
 default_role = "py:obj"  # in docstrings a name in single backticks is a link where there is something to link to
 
@@ -38,4 +40,14 @@ napoleon_preprocess_types = False
 html_theme = "furo"
 html_title = "ceflow"
 html_static_path = ["_static"]
+html_css_files = ["style.css"]
 html_theme_options = {"navigation_with_keys": True}
+
+
+def one_name(app, what, name, obj, options, lines):
+    """Attributes that share a description, such as "nfev, nsteps", are one name to Sphinx only without spaces."""
+    lines[:] = [re.sub(r"^:(ivar|vartype) [^:]+:", lambda m: re.sub(r",\s+", ",", m[0]), line) for line in lines]
+
+
+def setup(app):
+    app.connect("autodoc-process-docstring", one_name, priority=900)  # after napoleon

@@ -57,7 +57,11 @@ SOUND = {
     "until collapse": (FLOW, S0, {"until": cf.collapsed(1e-6)}),
     "a thousand classes": (cf.SpectralFlow(cf.hadamard(1024)), np.linspace(1e-4, 1e-3, 1023), {"t_end": 1e300}),
     "full": (cf.MatrixFlow(), FLOW.lift(S0), {"t_end": 1e6}),
-    "full, random": (cf.MatrixFlow(reduction="sum"), cf.random_init(classes=5, width=3, scale=0.5), {"t_end": 1e4}),
+    "full, random": (
+        cf.MatrixFlow(reduction="sum"),
+        cf.random_init(classes=5, width=3, scale=0.5, rng=0),
+        {"t_end": 1e4},
+    ),
     "full, at rest": (cf.MatrixFlow(), (np.zeros((3, 2)), np.zeros((2, 3))), {"t_end": 1.0}),
 }
 
@@ -86,7 +90,7 @@ def test_what_applies_and_what_does_not():
     full = certify(cf.integrate(cf.MatrixFlow(), FLOW.lift(S0), 1e3))
     assert full["W'W - HH' conserved"].status == "passed" and full["V never rises"].status == SKIPPED
     assert full["V changes by its dissipation"].status == "passed"
-    narrow = certify(cf.integrate(cf.MatrixFlow(), cf.random_init(classes=6, width=3, scale=0.5), 10.0))
+    narrow = certify(cf.integrate(cf.MatrixFlow(), cf.random_init(classes=6, width=3, scale=0.5, rng=0), 10.0))
     assert narrow["V changes by its dissipation"].note.startswith("one of the K - 1 singular values is 0")
     early = certify(cf.integrate(FLOW, S0, 1.0)[:1])
     assert early.passed and early["loss below its bound"].note == "there is no row after t = 0"
@@ -488,7 +492,7 @@ def test_an_imbalance_goes_on_fading_at_rest(loss):
 @pytest.mark.parametrize("loss", cf.losses.LOSSES)
 def test_full_flows(loss, depth, decay):
     flow = cf.MatrixFlow(loss=loss, depth=depth, weight_decay=decay)
-    run = cf.integrate(flow, cf.random_init(classes=3, width=4, depth=depth, scale=0.8), 1e2, rtol=1e-7)
+    run = cf.integrate(flow, cf.random_init(classes=3, width=4, depth=depth, scale=0.8, rng=0), 1e2, rtol=1e-7)
     certificate = run.certificate()
     assert certificate.passed, str(certificate)
     law = ("W'W - HH'" if depth == 2 else "W'W - VV' of neighbours") + (" decays by its law" if decay else " conserved")
@@ -504,7 +508,7 @@ def test_single_precision():
 
 
 def test_a_batch_is_refused():
-    run = cf.integrate(cf.MatrixFlow(), cf.random_init(classes=3, width=2, batch=4), 1.0)
+    run = cf.integrate(cf.MatrixFlow(), cf.random_init(classes=3, width=2, batch=4, rng=0), 1.0)
     with pytest.raises(ValueError, match=r"not a batch; got a start of shape \(4, 3, 2\)"):
         run.certificate()
 

@@ -1,5 +1,6 @@
 """The command: what it prints and writes, and how it ends."""
 
+import json
 import math
 import re
 import runpy
@@ -83,6 +84,61 @@ def test_runs_of_all_kinds(command, tmp_path, arguments):
     assert [path.name for path in (tmp_path / "here").iterdir()] == ["run.npz"]
     assert ("Not compared" in out) == ("256" in arguments or "2.5" in arguments)
     assert ("At rest from" in out) == ("decay 1e-3" in arguments or "squared" in arguments)
+
+
+def test_options_of_a_file_and_output_for_machines(command, tmp_path):
+    """JSON holds what the text says; options of the command line win over those of the file."""
+    (tmp_path / "options.toml").write_text('classes = 8\nt-end = "1e5"\nplot = false\nreduction = "sum"\nrtol = 1e-7\n')
+    code, out, err = command("run", "--config", "options.toml", "-K", "4", "--json")
+    found = json.loads(out)
+    assert (
+        (code, err) == (0, "") and found["passed"] and found["certificate"]["passed"] and all(found["checks"].values())
+    )
+    run = cf.load(tmp_path / "ceflow-run" / "run.npz")
+    assert run.flow == cf.SpectralFlow(cf.hadamard(4), reduction="sum") and run.rtol == 1e-7
+    assert found["run"]["singular_values"] == run.singular_values[-1].tolist()
+    assert found["files"] == ["ceflow-run/run.npz"] and found["flow"] == run.flow.spec
+
+    code, out, _ = command("certify", "ceflow-run/run.npz")
+    assert code == 0 and "V never rises" in out and out.endswith("All checks passed.\n")
+    assert json.loads(command("certify", "ceflow-run/run.npz", "--json")[1])["certificate"] == found["certificate"]
+    assert json.loads(command("info", "ceflow-run/run.npz", "--json")[1])["steps"] == run.nsteps
+    code, out, _ = command("info")
+    assert code == 0 and cf.__version__ in out and "hadamard" in out and "focal" in out
+
+
+@pytest.mark.parametrize(
+    ("name", "values"), [("s.csv", "0.1,0.2,0.3"), ("s.txt", "0.1 0.2 0.3\n0.2 0.1 0.4"), ("s.npy", "")]
+)
+def test_a_start_from_a_file(command, tmp_path, name, values):
+    start = np.fromstring(values.replace(",", " "), sep=" ") if values else np.array([1.0, 2.0, 0.5])
+    np.save(tmp_path / name, start) if name.endswith(".npy") else (tmp_path / name).write_text(values)
+    code, out, err = command("run", "-K", "4", "--start", name, "--no-plot", "--t-end", "10")
+    assert (code, err) == (0, "") and f"from {name}" in out
+    np.testing.assert_array_equal(cf.load("ceflow-run/run.npz").start.ravel(), start)
+
+
+def test_bad_arguments_leave_nothing_behind(command, tmp_path):
+    (tmp_path / "bad.toml").write_text("class = 3\n")
+    (tmp_path / "no.toml").write_text("class 3\n")
+    (tmp_path / "kind.toml").write_text('plot = "yes"\n')
+    (tmp_path / "s.csv").write_text("a,b\n")
+    before = sorted(tmp_path.iterdir())
+    for arguments, message in (
+        ("run --config bad.toml", "unknown options: class"),
+        ("run --config no.toml", "no TOML file"),
+        ("run --config kind.toml", "plot must be true or false"),
+        ("run --config missing.toml", "missing.toml"),
+        ("run --rtol 1e-20", "rtol must be between 1e-13 and 0.1"),
+        ("run --start s.csv", "holds no array of numbers"),
+        ("run --start missing.npy", "missing.npy"),
+        ("run --out s.csv", "is no directory"),
+        ("certify missing.npz", "missing.npz"),
+        ("info s.csv", "s.csv"),
+    ):
+        code, out, err = command(*arguments.split())
+        assert code == 2 and message in err and out == "" and "Traceback" not in err, (arguments, err)
+    assert sorted(tmp_path.iterdir()) == before
 
 
 def test_seeds_make_the_same_run_again(command):

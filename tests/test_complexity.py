@@ -207,7 +207,7 @@ def test_complexity_by_itself_does_not_drive_transfer():
 @pytest.mark.parametrize("loss", ["cross_entropy", "squared_error", "label_smoothing"])
 def test_equilibrium_complexity_is_where_the_flow_comes_to_rest(loss):
     flow = cf.MatrixFlow(loss=loss, weight_decay=(0.02, 0.05))
-    run = cf.integrate(flow, cf.random_init(classes=4, width=5, scale=0.5), t_eval=[1e4])
+    run = cf.integrate(flow, cf.random_init(classes=4, width=5, scale=0.5, rng=0), t_eval=[1e4])
     expected = theory.equilibrium_complexity(4, (0.02, 0.05), loss=loss)
     assert run.geometric_complexity[0] == pytest.approx(expected, rel=1e-6)
 

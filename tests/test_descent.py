@@ -114,7 +114,7 @@ def test_steps_under_any_symmetry_are_those_of_the_full_matrices(symmetry, optio
 
 
 def test_a_batch_descends_as_its_members_do():
-    starts = cf.random_init(classes=3, width=4, scale=0.5, batch=3)
+    starts = cf.random_init(classes=3, width=4, scale=0.5, batch=3, rng=0)
     batch = cf.descend(cf.MatrixFlow(), starts, step_size=1.0, steps=20)
     for member in range(3):
         alone = cf.descend(cf.MatrixFlow(), tuple(part[member] for part in starts), step_size=1.0, steps=20)
@@ -372,7 +372,7 @@ def test_bad_flows_and_runs_are_refused():
         cf.descend(cf.SpectralFlow(cf.hadamard(4), depth=2.5), [0.1, 0.2, 0.3], step_size=1.0, steps=1)
     with pytest.raises(TypeError, match="sharpness takes a Trajectory"):
         cf.sharpness(PAIR)
-    batch = cf.descend(cf.MatrixFlow(), cf.random_init(classes=3, width=4, batch=2), step_size=1.0, steps=1)
+    batch = cf.descend(cf.MatrixFlow(), cf.random_init(classes=3, width=4, batch=2, rng=0), step_size=1.0, steps=1)
     with pytest.raises(ValueError, match="not a batch"):
         cf.sharpness(batch)
     far = cf.descend(cf.MatrixFlow(), [1e4 * part for part in PAIR], step_size=1.0, steps_eval=[0])

@@ -6,8 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 PACKAGE = Path(__file__).resolve().parents[1] / "ceflow"
 
 # Polynomial loss with one term (Leng et al., arXiv:2204.12511): cross-entropy + epsilon (1 - p_0).
@@ -187,7 +185,7 @@ class Duality(Term):
 USE_TERM = """
 import numpy as np, ceflow as cf
 flow = cf.MatrixFlow(terms=(cf.terms.as_term({"name": "duality", "strength": 0.5}),), reduction="sum")
-W, H = cf.random_init(classes=4, width=5, scale=1.0)
+W, H = cf.random_init(classes=4, width=5, scale=1.0, rng=0)
 run = cf.integrate(flow, (W, H), 4.0)
 assert run.certificate().passed, str(run.certificate())
 # minus strength 2 (W - H^T) beside what the loss does
@@ -197,21 +195,20 @@ assert cf.load("run.npz").flow.objective == flow.objective and "duality" in cf.t
 """
 
 
-@pytest.mark.parametrize(
-    ("file", "source", "use"),
-    [
+def test_one_file_each_is_all_it_takes(tmp_path):
+    """All in one copy of the package, for what is compiled serves every use of it."""
+    shutil.copytree(PACKAGE, tmp_path / "ceflow", ignore=shutil.ignore_patterns("__pycache__"))
+    environment = os.environ | {"PYTHONPATH": str(tmp_path), "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+    additions = (
         ("losses/_polynomial.py", LOSS, USE_LOSS),
         ("symmetry/_rook.py", SCHEME, USE_SCHEME),
         ("solve/tableaus/bs3.py", TABLEAU, USE_TABLEAU),
         ("terms/_duality.py", TERM, USE_TERM),
-    ],
-    ids=["loss", "scheme", "tableau", "term"],
-)
-def test_one_file_is_all_it_takes(file, source, use, tmp_path):
-    shutil.copytree(PACKAGE, tmp_path / "ceflow", ignore=shutil.ignore_patterns("__pycache__"))
-    (tmp_path / "ceflow" / file).write_text(source.lstrip())
-    environment = os.environ | {"PYTHONPATH": str(tmp_path), "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
-    done = subprocess.run(
-        [sys.executable, "-c", use], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
     )
-    assert done.returncode == 0, done.stderr
+    for file, source, _ in additions:
+        (tmp_path / "ceflow" / file).write_text(source.lstrip())
+    for file, _, use in additions:
+        done = subprocess.run(
+            [sys.executable, "-c", use], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
+        )
+        assert done.returncode == 0, f"{file}: {done.stderr}"

@@ -116,9 +116,9 @@ FUNCTIONS = {
     "load": cf.load,
     "collapsed": cf.collapsed,
     "compare": lambda x: cf.compare(x, x),
-    "random_init": lambda x: cf.random_init(classes=x, width=2),
-    "random_init, width": lambda x: cf.random_init(classes=2, width=x),
-    "random_init, scale": lambda x: cf.random_init(classes=2, width=2, scale=x),
+    "random_init": lambda x: cf.random_init(classes=x, width=2, rng=0),
+    "random_init, width": lambda x: cf.random_init(classes=2, width=x, rng=0),
+    "random_init, scale": lambda x: cf.random_init(classes=2, width=2, scale=x, rng=0),
     "measures": lambda x: cf.collapse.measures(x, x),
     "measures, labels": lambda x: cf.collapse.measures(np.eye(3), np.eye(3), x),
     "measures, bias": lambda x: cf.collapse.measures(np.eye(3), np.eye(3), bias=x),
@@ -215,7 +215,7 @@ HUGE = 10**400
         lambda: cf.integrate(FLOW, S0, t_eval=HUGE),
         lambda: RUN.at(HUGE),
         lambda: cf.collapsed(HUGE),
-        lambda: cf.random_init(classes=2, width=2, scale=HUGE),
+        lambda: cf.random_init(classes=2, width=2, scale=HUGE, rng=0),
         lambda: cf.theory.ray_time(2.0, 1.0, HUGE),
         lambda: cf.theory.collapse_exponent(HUGE),
     ],
@@ -339,7 +339,7 @@ def test_underflow_and_overflow(scale):
 
 @pytest.mark.parametrize("scale", [1e-150, 1e-75, 1e-8, 10.0])
 def test_matrices_at_the_edges(scale):
-    W, H = cf.random_init(classes=3, width=2, scale=1.0)
+    W, H = cf.random_init(classes=3, width=2, scale=1.0, rng=0)
     run = cf.integrate(cf.MatrixFlow(), (scale * W, scale * H), log_t_end=20.0)
     assert run.success and np.isfinite(run.y).all() and np.isfinite(run.loss).all()
 
@@ -354,20 +354,20 @@ def test_denormals_are_refused_or_survive():
 # found a bug: squares of the layers underflowed, and "the step size fell to rounding"
 @pytest.mark.parametrize(("dtype", "scale"), [("float64", 1e-170), ("float32", 1e-25)])
 def test_matrices_too_small_to_square(dtype, scale):
-    flow, start = cf.MatrixFlow(dtype=dtype), cf.random_init(classes=3, width=2, scale=scale)
+    flow, start = cf.MatrixFlow(dtype=dtype), cf.random_init(classes=3, width=2, scale=scale, rng=0)
     with pytest.raises(ValueError, match="the factors must be 0 or have an entry of at least"):
         cf.integrate(flow, start, 1.0, rtol=1e-5)
     batch = [np.stack([factor / scale, factor]) for factor in start]
     with pytest.raises(ValueError, match="the factors of member 1 of the batch must be 0"):
         cf.integrate(flow, batch, 1.0, rtol=1e-5)
-    least = cf.random_init(classes=3, width=2, scale={"float64": 1e-149, "float32": 1e-17}[dtype])
+    least = cf.random_init(classes=3, width=2, scale={"float64": 1e-149, "float32": 1e-17}[dtype], rng=0)
     assert cf.integrate(flow, least, 20.0, rtol=1e-5).success
 
 
 # found a bug: the error of a member that is zero was 0 / 0
 @pytest.mark.parametrize("decay", [0.0, 1e-2])
 def test_a_zero_member_of_a_batch_stays(decay):
-    flow, start = cf.MatrixFlow(weight_decay=decay), cf.random_init(classes=3, width=2, scale=0.1)
+    flow, start = cf.MatrixFlow(weight_decay=decay), cf.random_init(classes=3, width=2, scale=0.1, rng=0)
     run = cf.integrate(flow, [np.stack([factor, 0 * factor]) for factor in start], t_eval=[1.0, 30.0])
     alone = cf.integrate(flow, start, t_eval=[1.0, 30.0])
     assert run.success and not np.any(run.W[:, 1]) and not np.any(run.H[:, 1])

@@ -242,7 +242,7 @@ def test_running_out_of_steps_with_rows_only():
 
 def test_an_error_that_cannot_be_met_ends_the_run(monkeypatch):
     monkeypatch.setattr(MatrixField, "norm", lambda *arguments: 2.0)
-    run = cf.integrate(cf.MatrixFlow(), cf.random_init(classes=3, width=2, scale=0.1), 1.0)
+    run = cf.integrate(cf.MatrixFlow(), cf.random_init(classes=3, width=2, scale=0.1, rng=0), 1.0)
     assert not run.success and "the step size fell to rounding, rtol = 1e-09 cannot be met" in run.message
     assert len(run) == 1 and run.nsteps == 0 < run.nrejected
 
@@ -263,7 +263,7 @@ def test_absolute_tolerance_saves_work_on_tiny_modes():
 def test_progress_bar(capsys):
     cf.integrate(cf.SpectralFlow(cf.hadamard(4)), np.full(3, 1e-3), 1e9, progress=True)
     assert "%" in capsys.readouterr().err
-    start = cf.random_init(classes=3, width=3, scale=0.1)
+    start = cf.random_init(classes=3, width=3, scale=0.1, rng=0)
     cf.integrate(cf.MatrixFlow(), start, until=lambda rows: rows.loss - 0.1, progress=True)
     assert "log10 t = " in capsys.readouterr().err  # and nobody knows which share of the way that is
 

@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # From the bottom to the top. A room imports rooms of the lines above its own in this list, and rooms of its own line as
 # long as there is no cycle.
 LAYERS = [
-    ("_checks", "_tolerances", "_arrays", "kernels"),
+    ("_checks", "_tolerances", "_arrays", "_html", "kernels"),
     ("_field",),
     ("symmetry",),
     ("losses", "terms"),

@@ -153,7 +153,7 @@ def test_dissipation_of_a_lifted_start_is_that_of_the_reduced_flow(scheme, reduc
 )
 def test_dissipation_is_the_slope_of_v(loss, depth, decay):
     flow = cf.MatrixFlow(loss=loss, depth=depth, weight_decay=decay)
-    run = cf.integrate(flow, cf.random_init(classes=5, width=6, scale=0.8, depth=depth), 1e2, rtol=1e-12)
+    run = cf.integrate(flow, cf.random_init(classes=5, width=6, scale=0.8, depth=depth, rng=0), 1e2, rtol=1e-12)
     log_t, step = np.linspace(-2.0, 4.5, 20), 1e-3
     ahead, behind, far_ahead, far_behind = (run.at(log_t=log_t + k * step).lyapunov for k in (1, -1, 2, -2))
     slope = (8.0 * (ahead - behind) - (far_ahead - far_behind)) / (12.0 * step)
@@ -172,18 +172,18 @@ def test_dissipation_near_collapse_has_the_digits_that_v_leaves(spread):
 
 
 def test_v_and_its_dissipation_of_a_batch_and_where_there_are_none():
-    starts = cf.random_init(classes=4, width=5, scale=0.8, batch=3)
+    starts = cf.random_init(classes=4, width=5, scale=0.8, batch=3, rng=0)
     batch = cf.integrate(cf.MatrixFlow(), starts, 1e2).at([0.0, 1.0])
     assert batch.dissipation.shape == batch.lyapunov.shape == (2, 3)
     for i in range(3):
         alone = cf.integrate(cf.MatrixFlow(), tuple(factor[i] for factor in starts), 1e2).at([0.0, 1.0])
         np.testing.assert_allclose(batch.dissipation[:, i], alone.dissipation, rtol=1e-7)
     assert batch[:0].dissipation.shape == (0, 3)
-    narrow = cf.integrate(cf.MatrixFlow(), cf.random_init(classes=6, width=2, scale=0.8), 1e2)
+    narrow = cf.integrate(cf.MatrixFlow(), cf.random_init(classes=6, width=2, scale=0.8, rng=0), 1e2)
     rest = cf.integrate(cf.MatrixFlow(), (np.zeros((3, 2)), np.zeros((2, 3))), 1e2)
     for run in (narrow, rest):
         assert np.isnan(run.lyapunov).all() and np.isnan(run.dissipation).all()
-    beyond = cf.integrate(cf.MatrixFlow(), cf.random_init(classes=3, width=3, scale=0.8), log_t_end=1000.0)
+    beyond = cf.integrate(cf.MatrixFlow(), cf.random_init(classes=3, width=3, scale=0.8, rng=0), log_t_end=1000.0)
     assert beyond.dissipation[-1] == 0.0 and beyond.lyapunov[-1] > 0.0
 
 
@@ -200,9 +200,9 @@ def test_v_and_its_dissipation_of_a_batch_and_where_there_are_none():
         (lambda: cf.MatrixFlow(backend="jax"), ValueError, "backend must be one of"),
         (lambda: cf.MatrixFlow(dtype="float16"), ValueError, "dtype must be one of"),
         (lambda: cf.MatrixFlow(device="cuda"), ValueError, 'device must be "cpu" with the numpy backend'),
-        (lambda: cf.random_init(classes=1, width=3), ValueError, "classes must be at least 2"),
-        (lambda: cf.random_init(classes=3, width=3, scale=0.0), ValueError, "scale"),
-        (lambda: cf.random_init(classes=3.0, width=3), TypeError, "classes must be an integer"),
+        (lambda: cf.random_init(classes=1, width=3, rng=0), ValueError, "classes must be at least 2"),
+        (lambda: cf.random_init(classes=3, width=3, scale=0.0, rng=0), ValueError, "scale"),
+        (lambda: cf.random_init(classes=3.0, width=3, rng=0), TypeError, "classes must be an integer"),
     ],
 )
 def test_bad_input(call, error, match):
@@ -235,7 +235,7 @@ def test_compare_refuses_what_does_not_belong_together():
     with pytest.raises(ValueError, match="no time in common"):
         cf.compare(reduced, cf.integrate(cf.MatrixFlow(), flow.lift(np.ones(3)), t_eval=[2.0, 3.0]))
     with pytest.raises(ValueError, match="not a batch"):
-        cf.compare(reduced, cf.integrate(cf.MatrixFlow(), cf.random_init(classes=4, width=3, batch=2), 1.0))
+        cf.compare(reduced, cf.integrate(cf.MatrixFlow(), cf.random_init(classes=4, width=3, batch=2, rng=0), 1.0))
     with pytest.raises(ValueError, match="reduction"):
         cf.compare(cf.integrate(cf.SpectralFlow(cf.hadamard(4), reduction="sum"), np.ones(3), 1.0), full)
 

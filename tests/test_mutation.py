@@ -275,7 +275,7 @@ def probe(make, *start, t_end=10.0, compared=False, rtol=1e-9, **options):
         flow = make(cf)
         begin = np.array(start[0]) if len(start) == 1 else np.array(start)
         if isinstance(flow, cf.MatrixFlow):
-            begin = cf.random_init(classes=3, width=3, scale=0.8)
+            begin = cf.random_init(classes=3, width=3, scale=0.8, rng=0)
         traj = cf.integrate(flow, begin, t_end, rtol=rtol, max_steps=60, **options)
         failed = [check.claim for check in traj.certificate().checks if not check.passed]
         if compared:

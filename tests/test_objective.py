@@ -253,7 +253,7 @@ def test_imbalance_against_every_sample_by_itself(samples, options):
 
 def test_equal_samples_are_the_rescaled_flow():
     n, t = 16, np.array([0.5, 5.0, 500.0])
-    W, H = cf.random_init(classes=3, width=3, scale=0.4)
+    W, H = cf.random_init(classes=3, width=3, scale=0.4, rng=0)
     run = cf.integrate(cf.MatrixFlow(samples=n, reduction="sum"), (W, H), t_eval=t, rtol=1e-11)
     scaled = cf.MatrixFlow(reduction="sum")
     other = cf.integrate(scaled, (W * n**-0.25, H * n**0.25), t_eval=t * math.sqrt(n), rtol=1e-11)
@@ -325,7 +325,7 @@ def test_tasks_in_sequence():
     """New classes come, old ones are replayed or not."""
     labels = (0, 0, 1, 1, 2, 2, 3, 3)
     first = cf.MatrixFlow(labels=labels, weights=(1, 1, 1, 1, 0, 0, 0, 0), weight_decay=0.01)
-    W, H = cf.random_init(classes=4, width=6, scale=0.5)
+    W, H = cf.random_init(classes=4, width=6, scale=0.5, rng=0)
     H = np.repeat(H, 2, axis=1)
     before = cf.integrate(first, (W, H), 200.0)
     second = cf.MatrixFlow(labels=labels, weights=(1, 0, 1, 0, 1, 1, 1, 1), weight_decay=0.01, bias=True)

@@ -14,7 +14,7 @@ S0 = np.array([1e-3, 2e-3, 5e-4])
 
 
 def full(batch=None, **options):
-    start = cf.random_init(classes=3, width=2, scale=0.5, batch=batch, depth=options.get("depth", 2))
+    start = cf.random_init(classes=3, width=2, scale=0.5, batch=batch, depth=options.get("depth", 2), rng=0)
     return cf.integrate(cf.MatrixFlow(**options), start, 10.0)
 
 

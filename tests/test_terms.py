@@ -151,7 +151,7 @@ def test_torch_and_numpy_flows_agree_and_certificates_know_terms():
 
 
 def test_a_batch_shares_the_clock_and_nothing_else():
-    W, H = cf.random_init(classes=3, width=4, scale=1.0, batch=2)
+    W, H = cf.random_init(classes=3, width=4, scale=1.0, batch=2, rng=0)
     flow, t = cf.MatrixFlow(terms=(Alignment(0.2),), weight_decay=1e-2), [1.0, 30.0]
     both = cf.integrate(flow, (W, H), t_eval=t)
     for b in range(2):

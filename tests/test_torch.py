@@ -90,7 +90,7 @@ def test_float32_reaches_what_it_says():
 
 def test_reduced_precision_products_are_refused():
     before = torch.get_float32_matmul_precision()
-    start = cf.random_init(classes=4, width=4)
+    start = cf.random_init(classes=4, width=4, rng=0)
     try:
         torch.set_float32_matmul_precision("high")
         with pytest.raises(ValueError, match="TF32"):
@@ -112,7 +112,7 @@ def test_states_stay_on_the_device_until_they_are_sampled(monkeypatch):
 
     for module in modules:
         monkeypatch.setattr(module, "host", host)
-    start = cf.random_init(classes=4, width=4)
+    start = cf.random_init(classes=4, width=4, rng=0)
     run = cf.integrate(cf.MatrixFlow(backend="torch"), start, 1e6, dense_output=False)
     assert run.nsteps > 20 and len(run) == 2 and len(fetched) <= 6
     fetched.clear()
@@ -122,7 +122,7 @@ def test_states_stay_on_the_device_until_they_are_sampled(monkeypatch):
 
 def test_a_criterion_without_dense_output():
     """It looks at the steps themselves, which are on the device."""
-    start = cf.random_init(classes=4, width=4, scale=0.1)
+    start = cf.random_init(classes=4, width=4, scale=0.1, rng=0)
     ours, theirs = both(start, until=lambda rows: rows.loss - 0.1, dense_output=False)
     assert theirs.log_t_end == pytest.approx(ours.log_t_end, rel=1e-8) and theirs.message.startswith("stopped by")
     np.testing.assert_allclose(theirs.loss[-1], 0.1, rtol=1e-9)
@@ -130,7 +130,7 @@ def test_a_criterion_without_dense_output():
 
 
 def test_parameters_and_short_floats_are_starts():
-    W, H = cf.random_init(classes=4, width=5, scale=0.1)
+    W, H = cf.random_init(classes=4, width=5, scale=0.1, rng=0)
     layer = torch.nn.Linear(5, 4, bias=False, dtype=torch.float64)
     layer.weight = torch.nn.Parameter(torch.from_numpy(W))
     exact = cf.integrate(cf.MatrixFlow(), (W, H), 10.0)
@@ -150,7 +150,7 @@ def test_parameters_and_short_floats_are_starts():
 
 
 def test_saved_and_sampled_like_any_run(tmp_path):
-    start = cf.random_init(classes=4, width=5, scale=0.1)
+    start = cf.random_init(classes=4, width=5, scale=0.1, rng=0)
     run = cf.integrate(cf.MatrixFlow(backend="torch"), start, 1e6)
     run.save(tmp_path / "run.npz")
     again = cf.load(tmp_path / "run.npz")
@@ -172,13 +172,13 @@ def test_missing_devices_and_memory_are_told(monkeypatch):
 
     monkeypatch.setattr(MatrixField, "rates", rates)
     with pytest.raises(MemoryError, match=r"out of memory: a state of 32 numbers .* dense_output=False"):
-        cf.integrate(cf.MatrixFlow(backend="torch"), cf.random_init(classes=4, width=4), 1.0)
+        cf.integrate(cf.MatrixFlow(backend="torch"), cf.random_init(classes=4, width=4, rng=0), 1.0)
 
 
 def test_torch_is_imported_only_when_asked_for():
     import subprocess
     import sys
 
-    code = "import sys, ceflow as cf; cf.integrate(cf.MatrixFlow(), cf.random_init(classes=3, width=2), 1.0); "
+    code = "import sys, ceflow as cf; cf.integrate(cf.MatrixFlow(), cf.random_init(classes=3, width=2, rng=0), 1.0); "
     code += "assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

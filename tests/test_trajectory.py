@@ -207,5 +207,5 @@ def test_to_xarray():
     data = run.to_xarray()
     assert data["singular_values"].shape == (len(run), 3) and list(data["mode"].values) == [1, 2, 3]
     np.testing.assert_array_equal(data["loss"].values, run.loss)
-    full = cf.integrate(cf.MatrixFlow(), cf.random_init(classes=3, width=2), 1.0).to_xarray()
+    full = cf.integrate(cf.MatrixFlow(), cf.random_init(classes=3, width=2, rng=0), 1.0).to_xarray()
     assert full["W"].shape[1:] == (3, 2) and full["H"].shape[1:] == (2, 3)

@@ -6,6 +6,8 @@ import math
 import textwrap
 from typing import Any, NamedTuple
 
+from .._html import FAIL, PASS, card, table
+
 PASSED, FAILED, SKIPPED = "passed", "failed", "not applicable"
 
 
@@ -109,6 +111,19 @@ class Certificate:
 
     def __str__(self) -> str:
         return "\n".join([textwrap.fill(f"Certificate of {self.run}", 80, subsequent_indent="  "), *self.lines])
+
+    def _repr_html_(self) -> str:
+        words = {PASSED: "pass", FAILED: "FAIL", SKIPPED: "n/a"}
+        rows, styles = [], []
+        for check in sorted(self.checks, key=lambda check: check.status == SKIPPED):
+            value = "" if check.value is None else f"{check.value:.1e}"
+            limit = "" if check.limit is None else f"{check.limit:.0e}"
+            at = time_text(check.log_t) if check.log_t is not None and check.value else ""
+            rows.append((words[check.status], check.claim, value, limit, at, "" if check.passed else check.note))
+            styles.append({PASSED: PASS, FAILED: FAIL, SKIPPED: ""}[check.status])
+        facts = [("run", self.run), ("error estimate", f"{self.error_estimate:.1e}, from {self.samples} states")]
+        verdict = "all checks passed" if self.passed else "some checks FAILED"
+        return card(f"Certificate: {verdict}", facts, table(("", "claim", "found", "limit", "at t", ""), rows, styles))
 
     @property
     def lines(self) -> list[str]:

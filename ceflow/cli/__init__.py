@@ -14,7 +14,8 @@ import numpy as np
 
 import ceflow as cf
 
-from . import _compare, _run
+from . import _certify, _compare, _info, _run
+from ._arguments import defaults_of
 
 __all__ = ["main"]
 
@@ -34,6 +35,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     parser = _parser()
     options = parser.parse_args(argv)
+    try:
+        if getattr(options, "config", None) is not None:
+            command = options.parser
+            command.set_defaults(**defaults_of(options.config, command))
+            options = parser.parse_args(argv)
+    except (ValueError, OSError) as error:
+        print(f"ceflow {options.command}: error: {error}", file=sys.stderr)
+        return 2
     if options.command is None:
         parser.print_help()
         return 2
@@ -52,10 +61,12 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="ceflow",
         description="Cross-entropy gradient flow on unconstrained features models, exactly where symmetry allows it.",
-        epilog="'ceflow run --help' and 'ceflow compare --help' give options and examples.",
+        epilog="'ceflow run --help' and those of the other commands give options and examples.",
     )
     parser.add_argument("--version", action="version", version=f"ceflow {cf.__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="{run,compare}")
+    commands = parser.add_subparsers(dest="command", metavar="{run,compare,certify,info}")
     _run.add_to(commands)
     _compare.add_to(commands)
+    _certify.add_to(commands)
+    _info.add_to(commands)
     return parser

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import tomllib
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
+from typing import Any
 
 from .. import losses, symmetry
 
@@ -24,13 +26,19 @@ def add_options(command: argparse.ArgumentParser, t_end: str, rtol: float) -> No
         help="adds (MU / 2) sum |W_l|^2 to the loss (default: %(default)g)",
     )
     add(
+        "--reduction",
+        choices=("mean", "sum"),
+        default="mean",
+        help="of the loss over classes; the unit of time (default: %(default)s)",
+    )
+    add(
         "--t-end",
         type=log_time,
         default=t_end,
         metavar="T",
-        help="last time, loss averaged over classes; may exceed 1e308 (default: %(default)s)",
+        help="last time, in units of the reduction; may exceed 1e308 (default: %(default)s)",
     )
-    add("--rtol", type=float, default=rtol, help="relative tolerance (default: %(default)s)")
+    add("--rtol", type=tolerance, default=rtol, help="relative tolerance (default: %(default)s)")
     add("--seed", type=int, default=0, help="of the random start (default: %(default)s)")
     add(
         "--scale",
@@ -39,10 +47,47 @@ def add_options(command: argparse.ArgumentParser, t_end: str, rtol: float) -> No
         metavar="S",
         help="singular values start uniform in S * [0.1, 1], layers balanced (default: %(default)s)",
     )
+    add(
+        "--start",
+        type=Path,
+        metavar="FILE",
+        help=".npy, .txt or .csv of singular values (D) or layers (L x D), in place of a random start",
+    )
     out = Path(f"ceflow-{command.prog.split()[-1]}")
     add("--out", type=Path, default=out, metavar="DIR", help="where to write (default: %(default)s)")
     add("--plot", action=argparse.BooleanOptionalAction, default=True, help="draw the figure (default: yes)")
+    add("--config", type=Path, metavar="FILE", help="TOML file of options by their long names; those given here win")
+    add("--json", action="store_true", help="print one JSON object and nothing else")
     add("--quiet", action="store_true", help="no progress bars, which only a terminal shows")
+
+
+def defaults_of(config: Path, command: argparse.ArgumentParser) -> dict[str, Any]:
+    """Options of a TOML file, checked to be those of the command; of several words with - or with _."""
+    try:
+        found = tomllib.loads(config.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"--config {config} is no TOML file: {error}") from None
+    found = {name.replace("-", "_"): value for name, value in found.items()}
+    known = {action.dest: action for action in command._actions if action.dest not in ("help", "config")}
+    if found.keys() - known.keys():
+        raise ValueError(f"--config {config} has unknown options: {', '.join(sorted(found.keys() - known.keys()))}")
+    for name, value in found.items():
+        if isinstance(known[name].const, bool) or isinstance(known[name], argparse.BooleanOptionalAction):
+            if not isinstance(value, bool):
+                raise ValueError(f"--config {config}: {name} must be true or false, got {value!r}")
+        else:  # argparse reads a default that is a text as it reads an argument
+            found[name] = str(value)
+    return found
+
+
+def tolerance(text: str) -> float:
+    """A relative tolerance."""
+    try:
+        if 1e-13 <= float(text) <= 0.1:
+            return float(text)
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"rtol must be between 1e-13 and 0.1, got {text}")
 
 
 def log_time(text: str) -> float:

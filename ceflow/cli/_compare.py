@@ -11,7 +11,7 @@ import ceflow as cf
 
 from .._compare import AGREEMENT, COARSEST_AGREEMENT
 from ._arguments import add_options
-from ._page import Page, decades, save_figure
+from ._page import Page, decades, save_figure, summary
 from ._problem import describe, problem
 
 ROWS = 40  # of the full run that are compared, besides those that are printed
@@ -54,7 +54,7 @@ def add_to(commands: Any) -> None:
     add("--backend", default="numpy", choices=("numpy", "torch"), help="of the full flow (default: %(default)s)")
     add("--device", metavar="DEV", help="cpu, cuda or cuda:1, with --backend torch (default: cpu)")
     add("--dtype", default="float64", choices=("float64", "float32"), help="of the full flow (default: %(default)s)")
-    command.set_defaults(action=compare)
+    command.set_defaults(action=compare, parser=command)
 
 
 def compare(options: argparse.Namespace) -> int:
@@ -68,10 +68,11 @@ def compare(options: argparse.Namespace) -> int:
         dtype=options.dtype,
         loss=flow.loss,
         depth=flow.depth,
+        reduction=flow.reduction,
         weight_decay=flow.weight_decay,
     )
     options.out.mkdir(parents=True, exist_ok=True)
-    page = Page(options.quiet)
+    page = Page(options.quiet, options.json)
     page.problem(describe(flow, start, options, width=full_start[0].shape[1]))
     page.timed(lambda: cf.integrate(flow, start, t_end=1e-3).at(1e-3))
     reduced, reduced_seconds = page.timed(
@@ -101,6 +102,8 @@ def compare(options: argparse.Namespace) -> int:
         page.written(options.out / name)
     page.say()
     found = cf.compare(reduced, full)
+    page.data |= {"flow": reduced.flow.spec, "reduced": summary(reduced), "full": summary(full)}
+    page.data |= {"max_error": found.max_error, "tolerance": found.tolerance, "trusted_until": found.trusted_until}
     at = np.isin(found.log_t, printed)
     errors = (found.error, found.off_diagonal, found.singular_value_error, found.loss_error, found.lyapunov_error)
     page.table(("t", "Z", "off-diagonal", "s", "loss", "V"), found.log_t[at], np.stack(errors, axis=1)[at])
@@ -118,4 +121,3 @@ def compare(options: argparse.Namespace) -> int:
         save_figure(path, lambda figure: cf.plot.comparison(found, figure.subplots()), (7, 4.6))
         page.written(path)
     return page.verdict(all(passed))
-

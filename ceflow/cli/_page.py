@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import sys
@@ -15,19 +16,23 @@ import numpy as np
 
 from .._compare import Comparison
 from ..certify import Certificate, time_text
+from ..trajectory import Trajectory
 
 LN10 = math.log(10.0)
 
 
 class Page:
-    """Text of at most 80 columns; coloured, and with progress bars, on a terminal only."""
+    """Text of at most 80 columns; coloured, and with progress bars, on a terminal only. Or all of it as JSON."""
 
-    def __init__(self, quiet: bool) -> None:
+    def __init__(self, quiet: bool, as_json: bool = False) -> None:
         self.progress = not quiet and sys.stderr.isatty()
         self.color = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+        self.as_json = as_json
+        self.data: dict[str, Any] = {"files": [], "checks": {}}  # what JSON says
 
     def say(self, text: str = "") -> None:
-        print(text)
+        if not self.as_json:
+            print(text)
 
     def timed(self, work: Callable[[], Any]) -> tuple[Any, float]:
         """What the work returns, and its seconds; what was said before is on the screen by then."""
@@ -66,6 +71,7 @@ class Page:
 
     def check(self, claim: str, passed: bool, measure: str = "") -> bool:
         """A claim, whether it holds, and by what measure."""
+        self.data["checks"][claim] = bool(passed)
         state = self.paint("PASS", "32") if passed else self.paint("FAIL", "31;1")
         measure = textwrap.fill(measure, 64, subsequent_indent=" " * 8)
         measure = measure if len(measure) <= 33 else "\n        " + measure
@@ -82,10 +88,13 @@ class Page:
         return passed
 
     def written(self, path: Path) -> None:
+        self.data["files"].append(str(path))
         self.say(f"wrote {path}")
 
     def verdict(self, passed: bool) -> int:
         """The exit code."""
+        if self.as_json:
+            print(json.dumps(self.data | {"passed": passed}, indent=2))
         self.say(self.paint("All checks passed.", "32") if passed else self.paint("Some checks FAILED.", "31;1"))
         return 0 if passed else 1
 
@@ -109,3 +118,17 @@ def save_figure(path: Path, draw: Callable, size: tuple[float, float]) -> None:
     figure = Figure(figsize=size, layout="constrained")
     draw(figure)
     figure.savefig(path, dpi=150)
+
+
+def summary(traj: Trajectory) -> dict[str, Any]:
+    """A run as data: how far it came, at what cost, and where it ended."""
+    last = traj[-1]
+    return {
+        "outcome": traj.outcome.name,
+        "message": traj.message,
+        "log_t": float(last.log_t[0]),
+        "steps": traj.nsteps,
+        "evaluations": traj.nfev,
+        "log_loss": log_loss if math.isfinite(log_loss := float(last.log_loss[0])) else None,  # None for a loss of 0
+        "singular_values": np.ravel(last.singular_values).tolist(),
+    }

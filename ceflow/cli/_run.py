@@ -12,7 +12,7 @@ import ceflow as cf
 
 from ..certify import time_text
 from ._arguments import add_options
-from ._page import LN10, Page, decades, save_figure
+from ._page import LN10, Page, decades, save_figure, summary
 from ._problem import describe, problem
 
 FULL_UNTIL, FULL_CLASSES = 6.0 * LN10, 128  # the full flow is a check to t = 1e6, for at most so many classes
@@ -44,14 +44,14 @@ def add_to(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_options(command, t_end="1e30", rtol=1e-9)
-    command.set_defaults(action=run)
+    command.set_defaults(action=run, parser=command)
 
 
 def run(options: argparse.Namespace) -> int:
     """Does what the options ask for; returns the exit code."""
     flow, start = problem(options)
     options.out.mkdir(parents=True, exist_ok=True)
-    page = Page(options.quiet)
+    page = Page(options.quiet, options.json)
     page.problem(describe(flow, start, options))
     compiling = page.timed(lambda: cf.integrate(flow, start, t_end=1e-3).at(1e-3))[1]
     traj, seconds = page.timed(
@@ -72,6 +72,7 @@ def run(options: argparse.Namespace) -> int:
     page.written(options.out / "run.npz")
     page.say()
     certificate, seconds = page.timed(traj.certificate)
+    page.data |= {"flow": flow.spec, "run": summary(traj), "certificate": certificate.to_dict()}
     page.heading(f"Certificate, in {seconds:.2g} s")
     page.report(certificate)
     agrees = _check_against_full(page, flow, start, traj, options.rtol)
@@ -81,9 +82,7 @@ def run(options: argparse.Namespace) -> int:
     return page.verdict(certificate.passed and agrees)
 
 
-def _check_against_full(
-    page: Page, flow: cf.SpectralFlow, start: np.ndarray, traj: cf.Trajectory, rtol: float
-) -> bool:
+def _check_against_full(page: Page, flow: cf.SpectralFlow, start: np.ndarray, traj: cf.Trajectory, rtol: float) -> bool:
     """The same start as full matrices: whether that run is sound, and agrees."""
     why_not = None
     if flow.scheme.classes > FULL_CLASSES:

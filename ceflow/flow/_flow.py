@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from .._html import card
 from ..kernels.loading import load_compiler
 from ..losses import Loss
 from .objective import Objective
@@ -48,10 +49,23 @@ class Flow(abc.ABC):
         """That of all layers, or one for each."""
         return self.objective.weight_decay
 
+    def _repr_html_(self) -> str:
+        symmetry = getattr(self, "scheme", None) or getattr(self, "symmetry", None)
+        facts = [] if symmetry is None else [("symmetry", symmetry.name)]
+        facts += [("loss", self.loss.words), ("residual", f"G = {self.loss.residual_formula}")]
+        facts += [("layers", f"{self.depth:g}"), ("loss is a", f"{self.reduction} over samples")]
+        return card(type(self).__name__, [*facts, ("as written", repr(self))])
+
     @property
     def spec(self) -> dict[str, Any]:
         """All that makes this flow again, in terms of JSON."""
         return {"flow": self.kind} | self.objective.spec
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (type(self) is type(other) and self.spec == other.spec)
+
+    def __hash__(self) -> int:
+        return hash((type(self), self.loss, self.depth, self.reduction))
 
     @abc.abstractmethod
     def start(self, start: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import secrets
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -241,6 +242,21 @@ def _checked_device(backend: str, device: str | None) -> str | None:
     return str(device)
 
 
+class RandomStart(tuple):
+    """Factors (W, ..., H) of a random initialization.
+
+    Attributes
+    ----------
+    seed : int or None
+        What ``random_init(..., rng=seed)`` makes them of again; None where a Generator was given.
+    """
+
+    def __new__(cls, factors, seed: int | None = None) -> RandomStart:
+        start = super().__new__(cls, factors)
+        start.seed = seed
+        return start
+
+
 def random_init(
     *,
     classes: int,
@@ -248,8 +264,8 @@ def random_init(
     scale: float = 1e-3,
     depth: int = 2,
     batch: int | None = None,
-    rng: np.random.Generator | int | None = 0,
-) -> tuple[np.ndarray, ...]:
+    rng: np.random.Generator | int | None = None,
+) -> RandomStart:
     """A small random initialization: entries of W (K, d) and H (d, K) independent Gaussians of deviation scale/sqrt(d).
 
     Parameters
@@ -261,7 +277,13 @@ def random_init(
         Number of factors; those between W and H are (d, d).
     batch : int, optional
         Makes so many at once, along a leading axis.
-    rng : int or numpy Generator
+    rng : int or numpy Generator, optional
+        Another start each time when left out; its `seed` makes it again.
+
+    Returns
+    -------
+    RandomStart
+        The factors, a tuple, with the attribute ``seed``.
 
     Raises
     ------
@@ -272,6 +294,8 @@ def random_init(
     depth, lead = checked_integer("depth", depth, 2), () if batch is None else (checked_integer("batch", batch, 1),)
     if not 0.0 < checked_number("scale", scale, 0.0, 1e300):
         raise ValueError(f"scale must be positive and finite, got {scale!r}")
-    rng = np.random.default_rng(rng)
+    seed = secrets.randbits(32) if rng is None else rng
+    rng = np.random.default_rng(seed)
     shapes = [(classes, width), *[(width, width)] * (depth - 2), (width, classes)]
-    return tuple(rng.standard_normal(lead + shape) * (scale / math.sqrt(width)) for shape in shapes)
+    factors = [rng.standard_normal(lead + shape) * (scale / math.sqrt(width)) for shape in shapes]
+    return RandomStart(factors, None if seed is rng else seed)

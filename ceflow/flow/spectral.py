@@ -134,6 +134,11 @@ class SpectralFlow(Flow):
 
     def start(self, start: np.ndarray) -> np.ndarray:
         """Checks where a run starts: singular values (D,), balanced, or layers (depth, D), never a batch of starts."""
+        if isinstance(start, tuple) and len(start) > 1 and all(np.ndim(part) == 2 for part in start):
+            raise ValueError(
+                "the start of a reduced flow is singular values or layers of modes, got matrices: "
+                "flow.project(W, H)[0] is their symmetric part, and cf.MatrixFlow() takes them as they are"
+            )
         values = np.ascontiguousarray(checked_array("s0", start))
         modes, depth = self.scheme.modes, self.depth
         if values.shape != (modes,) and (values.shape != (depth, modes)):

@@ -151,6 +151,9 @@ class Loss(abc.ABC):
         return float(self.collapsed_force(np.zeros(()), classes))
 
 
+USUAL = {"ce": "cross_entropy", "xent": "cross_entropy", "softmax": "cross_entropy", "mse": "squared_error"}
+
+
 def as_loss(loss: str | Loss) -> Loss:
     """The loss of a name in `LOSSES`, with the parameters that it has by default, or the loss itself."""
     if isinstance(loss, Loss):
@@ -158,7 +161,8 @@ def as_loss(loss: str | Loss) -> Loss:
     if not isinstance(loss, str):
         raise TypeError(f"loss must be a name or made by ceflow.losses, got {type(loss).__name__}")
     if loss not in REGISTRY:
-        raise ValueError(f"loss must be one of {', '.join(REGISTRY)}, got {loss!r}")
+        meant = f"; {loss!r} is {USUAL[loss.lower()]!r} here" if loss.lower() in USUAL else ""
+        raise ValueError(f"loss must be one of {', '.join(REGISTRY)}, got {loss!r}{meant}")
     return REGISTRY[loss]()
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ._runs import LN10
-from ._style import LEGEND, axes_or_new, colors_of, finish, log10, powers, short
+from ._style import LEGEND, axes_or_new, colors_of, finish, log10, on_log_axis, short
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,7 +29,7 @@ def comparison(comparison: Comparison, ax: Axes | None = None) -> Axes:
     Returns
     -------
     Axes
-        Both axes are log10; an error of 0 is not drawn.
+        Both axes are logarithmic; an error of 0 is not drawn.
 
     Raises
     ------
@@ -41,7 +40,7 @@ def comparison(comparison: Comparison, ax: Axes | None = None) -> Axes:
     if not later.any():
         raise ValueError("the comparison has no time after t = 0")
     ax = axes_or_new(ax)
-    x, colors = comparison.log_t[later] / LN10, colors_of(ax)
+    (x,), colors = on_log_axis(ax, "x", comparison.log_t[later] / LN10), colors_of(ax)
     curves = (
         (comparison.error, ERROR, colors.blue, "o-", 2.0),
         (comparison.off_diagonal, "full run: distance from the scheme", colors.orange, "s--", 1.4),
@@ -51,14 +50,14 @@ def comparison(comparison: Comparison, ax: Axes | None = None) -> Axes:
     )
     for values, label, color, style, width in curves:
         if np.isfinite(values[later]).any():  # V is not defined for all runs
-            ax.plot(x, log10(values[later]), style, color=color, lw=width, ms=4, label=label)
+            (y,) = on_log_axis(ax, "y", log10(values[later]))
+            ax.plot(x, y, style, color=color, lw=width, ms=4, label=label)
     tolerances = {run.rtol for run in (comparison.reduced, comparison.full) if run.rtol > 0.0}
     for rtol in sorted(tolerances):
-        ax.axhline(math.log10(rtol), color=colors.grey, lw=1.2, ls=":", label=f"rtol = {short(rtol)}")
+        ax.axhline(rtol, color=colors.grey, lw=1.2, ls=":", label=f"rtol = {short(rtol)}")
     if not comparison.trusted.all():
-        until = comparison.trusted_until / LN10
+        ((until,),) = on_log_axis(ax, "x", np.array([comparison.trusted_until / LN10]))
         ax.axvspan(until, x[-1], color=colors.grey, alpha=0.15, lw=0, label="unstable: rounding leaves the symmetry")
-    powers(ax.yaxis)
     finish(ax, comparison.full, "relative error")
     ax.legend(**LEGEND, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1.0))  # curves lie anywhere inside
     return ax

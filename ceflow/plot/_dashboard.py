@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ._modes import normalized_singular_values, singular_values
 from ._runs import LN10, name_of, sampled
-from ._scalars import loss, lyapunov
+from ._scalars import loss, lyapunov, v_is_lyapunov
 from ._style import LEGEND, power, short
 
 if TYPE_CHECKING:
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 
 def dashboard(traj: Trajectory, figure: Figure | None = None) -> Figure:
-    """A run on one page: singular values, their approach to collapse, loss, and the Lyapunov function.
+    """A run on one page: singular values, how far they are from their mean, loss, and V, a Lyapunov function of
+    two balanced layers under cross-entropy.
 
     Parameters
     ----------
@@ -40,10 +41,11 @@ def dashboard(traj: Trajectory, figure: Figure | None = None) -> Figure:
 
         figure = plt.figure(figsize=(11, 7.5), layout="constrained")
     axes = figure.subplots(2, 2)
+    v = "Lyapunov function" if v_is_lyapunov(dense) else "Distance from equal singular values"
     for draw, ax, title in zip(
         (singular_values, normalized_singular_values, loss, lyapunov),
         axes.flat,
-        ("Singular values", "Approach to neural collapse", "Loss", "Lyapunov function"),
+        ("Singular values", "Singular values over their mean", "Loss", v),
         strict=True,
     ):
         draw(dense, ax)

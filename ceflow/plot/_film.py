@@ -12,10 +12,10 @@ from matplotlib.colors import Normalize
 from matplotlib.ticker import MaxNLocator
 
 from .._checks import checked_integer
-from ._matrices import draw_matrix, softmax_matrix
+from ._matrices import draw_matrix, pooled, softmax_matrix
 from ._runs import LN10, modes_of, moment_of, name_of, sampled
 from ._scalars import loss
-from ._style import LEGEND, colors_of, tidy
+from ._style import LEGEND, colors_of, on_log_axis, tidy
 
 if TYPE_CHECKING:
     from matplotlib.animation import FuncAnimation
@@ -85,14 +85,15 @@ def animate(
     middle.xaxis.set_major_locator(MaxNLocator(integer=True))
     tidy(middle)
     loss(dense, right).legend(loc="lower left", **LEGEND)  # what decreases leaves that corner free
+    (moments,) = on_log_axis(right, "x", film.log_t / LN10)
+    (heights,) = on_log_axis(right, "y", film.log_loss / LN10)
     (moment,) = right.plot([], [], "o", color=colors.ink, ms=6, zorder=6)
-    heights = film.log_loss / LN10
 
     def draw(frame: int) -> tuple:
         row = film[int(frame)]
-        image.set_data(softmax_matrix(row))
+        image.set_data(pooled(softmax_matrix(row)))
         stems.set_ydata(relative[frame])
-        moment.set_data([row.log_t[0] / LN10], [heights[frame]])
+        moment.set_data([moments[frame]], [heights[frame]])
         left.set_title(moment_of(row))
         return image, stems, moment
 

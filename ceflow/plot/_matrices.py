@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.image import AxesImage
 
 MOST_CLASSES, CLASSES_WITH_NUMBERS = 4096, 8  # of a matrix drawn as an image; of one whose entries are written on it
+MOST_PIXELS = 256  # of an image along one side, of more classes each stands for several
 
 
 def logits(
@@ -42,7 +43,8 @@ def logits(
     Returns
     -------
     Axes or Figure
-        Axes for one time, Figure for several. Up to 8 classes, 4 in several panels, the entries are written on it.
+        Axes for one time, Figure for several. Up to 8 classes, 4 in several panels, the entries are written on it. Of
+        more than 256 classes each pixel shows that of its entries which is farthest from the median.
 
     Raises
     ------
@@ -51,7 +53,7 @@ def logits(
         for each time.
     """
     panels, several = _panels(traj, ax, t, log_t)
-    write = "{:.2g}".format if _has_room(traj, several) else None
+    write = _short if _has_room(traj, several) else None
     for panel, row in panels:
         label = "logit $Z_{jc}$" if panel is panels[-1][0] else ""
         draw_matrix(panel, _logit_matrix(row), label, write)
@@ -91,7 +93,7 @@ def softmax(
     """
     check_scale(scale)
     panels, several = _panels(traj, ax, t, log_t)
-    write = ("{:.3g}" if scale == "log" else "{:.2g}").format if _has_room(traj, several) else None
+    write = _short if _has_room(traj, several) else None
     for panel, row in panels:
         log_p, last = log_softmax(_logit_matrix(row), axis=0), panel is panels[-1][0]
         if scale == "log":
@@ -145,6 +147,25 @@ def softmax_matrix(row: Trajectory) -> np.ndarray:
     return _exp(log_softmax(_logit_matrix(row), axis=0))
 
 
+def _short(value: float) -> str:
+    """Two digits, in the few characters that a cell has."""
+    text = f"{float(f'{value:.2g}'):g}"
+    text = text if len(text) <= 5 else f"{value:.0e}"
+    return text.replace("e-0", "e-").replace("e+0", "e")
+
+
+def pooled(matrix: np.ndarray) -> np.ndarray:
+    """A matrix of few enough entries to be drawn: of each square the one that stands out most, the diagonal for one."""
+    side = -(-len(matrix) // MOST_PIXELS)
+    if side == 1:
+        return matrix
+    count, middle = -(-len(matrix) // side), np.median(matrix)
+    squares = np.full((count * side, count * side), middle)
+    squares[: len(matrix), : len(matrix)] = matrix
+    squares = squares.reshape(count, side, count, side).swapaxes(1, 2).reshape(count, count, -1)
+    return np.take_along_axis(squares, np.abs(squares - middle).argmax(axis=2)[..., None], axis=2)[..., 0]
+
+
 def _exp(x: np.ndarray) -> np.ndarray:
     with np.errstate(under="ignore"):
         return np.exp(x)
@@ -155,7 +176,8 @@ def draw_matrix(
 ) -> AxesImage:
     """The matrix as an image with a colour bar, the entries written on it if `write` is given."""
     classes = len(matrix)
-    image = ax.imshow(matrix, cmap="cividis", norm=norm, interpolation="nearest")
+    edges = (-0.5, classes - 0.5, classes - 0.5, -0.5)
+    image = ax.imshow(pooled(matrix), cmap="cividis", norm=norm, interpolation="nearest", extent=edges)
     if bar:
         ax.figure.colorbar(image, ax=ax, shrink=0.8, label=label)
     ax.set(xlabel="class $c$ of the sample", ylabel="class $j$")

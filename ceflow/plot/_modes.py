@@ -7,14 +7,22 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..trajectory import MatrixTrajectory, SpectralTrajectory, Trajectory
-from ._runs import log10_t, modes_of, sampled
-from ._style import axes_or_new, check_scale, colors_of, finish, log10, powers
+from ._runs import log10_t, modes_of, sampled, told_from_rounding
+from ._style import MAIN, Look, axes_or_new, check_scale, colors_of, finish, log10, look_of, on_log_axis
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-def singular_values(traj: Trajectory, ax: Axes | None = None, *, scale: str = "linear", max_modes: int = 64) -> Axes:
+def singular_values(
+    traj: Trajectory,
+    ax: Axes | None = None,
+    *,
+    scale: str = "linear",
+    max_modes: int = 64,
+    label: str | None = None,
+    color: str | None = None,
+) -> Axes:
     """Singular values of the logits over time.
 
     Parameters
@@ -26,6 +34,8 @@ def singular_values(traj: Trajectory, ax: Axes | None = None, *, scale: str = "l
     max_modes : int
         Up to so many modes are drawn as lines, dark to bright in the order in which they start; more as bands of
         quantiles.
+    label, color : str, optional
+        Of the run, where several are drawn on the same Axes.
 
     Returns
     -------
@@ -40,14 +50,23 @@ def singular_values(traj: Trajectory, ax: Axes | None = None, *, scale: str = "l
     dense = sampled(traj)
     values, weights = modes_of(dense)
     ax = axes_or_new(ax)
-    _draw_modes(ax, dense, values, max_modes)
-    ax.plot(log10_t(dense), values @ weights, color=colors_of(ax).ink, lw=1.6, ls="--", label=r"mean $\bar s$")
+    look = look_of(ax, label, color)
+    (x,) = on_log_axis(ax, "x", log10_t(dense))
+    _draw_modes(ax, x, dense, values, max_modes, look)
+    mean = look.of(colors_of(ax).ink)
+    ax.plot(x, values @ weights, color=mean, lw=1.6, ls="--", label=look.named(r"mean $\bar s$"), gid=MAIN)
     ax.set_yscale(scale)
     return finish(ax, dense, "singular values $s_i$ of the logits")
 
 
 def normalized_singular_values(
-    traj: Trajectory, ax: Axes | None = None, *, scale: str = "linear", max_modes: int = 64
+    traj: Trajectory,
+    ax: Axes | None = None,
+    *,
+    scale: str = "linear",
+    max_modes: int = 64,
+    label: str | None = None,
+    color: str | None = None,
 ) -> Axes:
     """Singular values over their mean: 1 for all is neural collapse.
 
@@ -56,8 +75,8 @@ def normalized_singular_values(
     traj : Trajectory
     ax : Axes, optional
     scale : {"linear", "log"}
-        With "log" the distance to collapse, ``|s_i / s_bar - 1|``, as a power of ten.
-    max_modes : int
+        With "log" the distance to collapse, ``|s_i / s_bar - 1|``, as far as it is not rounding.
+    max_modes, label, color
         As for `singular_values`.
 
     Returns
@@ -75,16 +94,27 @@ def normalized_singular_values(
     mean = values @ weights
     relative = values / np.where(mean != 0.0, mean, np.nan)[:, None]
     ax = axes_or_new(ax)
+    look = look_of(ax, label, color)
+    (x,) = on_log_axis(ax, "x", log10_t(dense))
     if scale == "log":
-        _draw_modes(ax, dense, log10(np.abs(relative - 1.0)), max_modes)
-        powers(ax.yaxis)
+        distance = np.where(told_from_rounding(dense), log10(np.abs(relative - 1.0)), np.nan)
+        _draw_modes(ax, x, dense, on_log_axis(ax, "y", distance)[0], max_modes, look)
+        _mark(ax, look)
         return finish(ax, dense, r"$|s_i\,/\,\bar s - 1|$")
-    ax.axhline(1.0, color=colors_of(ax).ink, lw=1.2, ls="--", label="neural collapse", zorder=3)
-    _draw_modes(ax, dense, relative, max_modes)
+    ax.axhline(1.0, color=colors_of(ax).ink, lw=1.2, ls="--", label=look.beside("neural collapse"), zorder=3)
+    _draw_modes(ax, x, dense, relative, max_modes, look)
+    _mark(ax, look)
     return finish(ax, dense, r"$s_i\,/\,\bar s$")
 
 
-def margins(traj: Trajectory, ax: Axes | None = None, *, max_margins: int = 64) -> Axes:
+def margins(
+    traj: Trajectory,
+    ax: Axes | None = None,
+    *,
+    max_margins: int = 64,
+    label: str | None = None,
+    color: str | None = None,
+) -> Axes:
     """Logit margins over time: how far the right class stands above each wrong one. They grow like log t.
 
     Parameters
@@ -94,6 +124,8 @@ def margins(traj: Trajectory, ax: Axes | None = None, *, max_margins: int = 64) 
     max_margins : int
         Up to so many are drawn as lines, one for each relation of a scheme or each entry off the diagonal; more as
         bands of quantiles.
+    label, color : str, optional
+        Of the run, where several are drawn on the same Axes.
 
     Returns
     -------
@@ -106,40 +138,51 @@ def margins(traj: Trajectory, ax: Axes | None = None, *, max_margins: int = 64) 
     """
     dense = sampled(traj)
     ax = axes_or_new(ax)
-    x, colors = log10_t(dense), colors_of(ax)
+    colors, look = colors_of(ax), look_of(ax, label, color)
+    (x,) = on_log_axis(ax, "x", log10_t(dense))
     if isinstance(dense, SpectralTrajectory):
         values, names = dense.margins, "relations"
     else:
         values, names = dense.margins.reshape(len(dense), -1), "pairs of classes"
     if values.shape[1] > max_margins:
-        _draw_bands(ax, x, values, names)
+        _draw_bands(ax, x, values, names, look)
     else:
         for rank, line in enumerate(np.argsort(values[0], kind="stable")):
             shade = colors.shades(rank / max(1, values.shape[1] - 1))
-            ax.plot(x, values[:, line], color=shade, lw=1.2)
-    ax.plot(x, dense.margin, color=colors.ink, lw=1.8, ls="--", label="smallest margin")
-    late = x > 0.0
+            ax.plot(x, values[:, line], color=look.of(shade), lw=1.2, alpha=look.alpha)
+    ax.plot(
+        x, dense.margin, color=look.of(colors.ink), lw=1.8, ls="--", label=look.named("smallest margin"), gid=MAIN
+    )
+    late = dense.log_t > 0.0
     if late.any():
-        ax.plot(x[late], dense.log_t[late], color=colors.grey, lw=1.4, ls=":", label=r"$\log t$")
+        ax.plot(x[late], dense.log_t[late], color=colors.grey, lw=1.4, ls=":", label=look.beside(r"$\log t$"))
     return finish(ax, dense, "margins: right logit less wrong logit")
 
 
-def _draw_modes(ax: Axes, traj: Trajectory, values: np.ndarray, max_modes: int) -> None:
-    x, modes = log10_t(traj), values.shape[1]
+def _draw_modes(
+    ax: Axes, x: np.ndarray, traj: Trajectory, values: np.ndarray, max_modes: int, look: Look
+) -> None:
+    modes = values.shape[1]
     if modes > max_modes:
-        _draw_bands(ax, x, values, "modes")
-    else:
-        shades = colors_of(ax).shades(np.linspace(0.0, 1.0, modes))
-        for rank, mode in enumerate(np.argsort(modes_of(traj)[0][0], kind="stable")):
-            ax.plot(x, values[:, mode], color=shades[rank], lw=1.5, label=_label(traj, rank, int(mode), modes))
+        _draw_bands(ax, x, values, "modes", look)
+        return
+    shades = colors_of(ax).shades(np.linspace(0.0, 1.0, modes))
+    for rank, mode in enumerate(np.argsort(modes_of(traj)[0][0], kind="stable")):
+        label = _label(traj, rank, int(mode), modes) if look.color is None else None
+        ax.plot(x, values[:, mode], color=look.of(shades[rank]), lw=1.5, alpha=look.alpha, label=label)
 
 
-def _draw_bands(ax: Axes, x: np.ndarray, values: np.ndarray, names: str) -> None:
-    blue = colors_of(ax).blue
+def _mark(ax: Axes, look: Look) -> None:
+    """The last of the curves stands for the run."""
+    ax.lines[-1].set(gid=MAIN, **({} if look.label is None else {"label": look.label}))
+
+
+def _draw_bands(ax: Axes, x: np.ndarray, values: np.ndarray, names: str, look: Look) -> None:
+    blue = look.of(colors_of(ax).blue)
     low, lower, middle, upper, high = np.quantile(values, [0.0, 0.25, 0.5, 0.75, 1.0], axis=1)
-    ax.fill_between(x, low, high, color=blue, alpha=0.18, lw=0, label=f"all {values.shape[1]} {names}")
-    ax.fill_between(x, lower, upper, color=blue, alpha=0.40, lw=0, label="middle half")
-    ax.plot(x, middle, color=blue, lw=1.6, label="median")
+    ax.fill_between(x, low, high, color=blue, alpha=0.18, lw=0, label=look.beside(f"all {values.shape[1]} {names}"))
+    ax.fill_between(x, lower, upper, color=blue, alpha=0.40, lw=0, label=look.beside("middle half"))
+    ax.plot(x, middle, color=blue, lw=1.6, label=look.beside("median"))
 
 
 def _label(traj: Trajectory, rank: int, mode: int, modes: int) -> str | None:

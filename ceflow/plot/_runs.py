@@ -12,6 +12,7 @@ from ._style import power
 
 SAMPLES, MOST_NUMBERS = 500, 2**21  # of a curve; of all states sampled for a figure
 LN10 = math.log(10.0)
+ROUNDING = 2.0**-48  # relative, of differences of singular values
 USUAL = MatrixFlow()  # what a title leaves out
 
 
@@ -58,6 +59,13 @@ def modes_of(traj: Trajectory) -> tuple[np.ndarray, np.ndarray]:
     return values, weights / weights.sum()
 
 
+def told_from_rounding(traj: Trajectory) -> np.ndarray:
+    """(n, modes) whether a singular value differs from the mean by more than rounding of both."""
+    values, weights = modes_of(traj)
+    mean = (values @ weights)[:, None]
+    return ~(np.abs(values - mean) <= ROUNDING * np.abs(mean))
+
+
 def name_of(traj: Trajectory) -> str:
     flow, what = traj.flow, "flow" if traj.step_size is None else "descent"
     if isinstance(traj, SpectralTrajectory):
@@ -75,5 +83,5 @@ def name_of(traj: Trajectory) -> str:
 def moment_of(row: Trajectory) -> str:
     log_t = float(row.log_t[0])
     if -7.0 < log_t < 7.0:  # a thousandth to a thousand
-        return f"$t = {math.exp(log_t):.3g}$"
+        return f"$t = {float(f'{math.exp(log_t):.3g}'):g}$"
     return "$t = 0$" if log_t == -math.inf else f"$t = {power(round(log_t / LN10, 2))}$"

@@ -10,8 +10,8 @@ import numpy as np
 from .. import lyapunov as functions
 from ..theory import least_log_loss, loss_log_bound
 from ..trajectory import MatrixTrajectory, SpectralTrajectory, Trajectory
-from ._runs import LN10, drawn, log10_t, modes_of, sampled
-from ._style import axes_or_new, colors_of, finish, finite, log10, powers, short
+from ._runs import LN10, drawn, log10_t, modes_of, sampled, told_from_rounding
+from ._style import MAIN, axes_or_new, colors_of, finish, finite, log10, look_of, on_log_axis, short
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,7 +20,9 @@ SMALLEST = 1e-300  # of what has a logarithm worth drawing
 DISSIPATION = r"dissipation $-\mathrm{d}V/\mathrm{d}\log t$"
 
 
-def loss(traj: Trajectory, ax: Axes | None = None) -> Axes:
+def loss(
+    traj: Trajectory, ax: Axes | None = None, *, label: str | None = None, color: str | None = None
+) -> Axes:
     """Loss and accuracy gap 1 - p_0 over time, between the bounds of `ceflow.theory` where they hold.
 
     A reduced run of cross-entropy has a lower bound, the least loss that any logits of this nuclear norm can have,
@@ -31,11 +33,13 @@ def loss(traj: Trajectory, ax: Axes | None = None) -> Axes:
     ----------
     traj : Trajectory
     ax : Axes, optional
+    label, color : str, optional
+        Of the run, where several are drawn on the same Axes.
 
     Returns
     -------
     Axes
-        Both axes are log10.
+        Both axes are logarithmic (see `ceflow.plot`).
 
     Raises
     ------
@@ -44,27 +48,38 @@ def loss(traj: Trajectory, ax: Axes | None = None) -> Axes:
     """
     dense = sampled(traj)
     ax, x = axes_or_new(ax), log10_t(dense)
-    colors = colors_of(ax)
+    colors, look = colors_of(ax), look_of(ax, label, color)
     loss_of = dense.log_loss / LN10
+    curves = []  # values, label, colour, style, and width
     if isinstance(dense, SpectralTrajectory):
         scheme, reduction = dense.flow.scheme, dense.flow.reduction
         if _is_plain(dense) and dense.start.ndim == 1 and dense.start.min() >= SMALLEST:
             bound = loss_log_bound(scheme, dense.start, log_t=dense.log_t, reduction=reduction) / LN10
             useful = np.where(bound <= loss_of[0] + 0.5, bound, np.nan)  # before, it says nothing
-            ax.plot(x, useful, color=colors.grey, lw=1.4, ls=":", label="upper bound of the loss")
+            curves.append((useful, "upper bound of the loss", colors.grey, ":", 1.4))
         values, weights = modes_of(dense)
         least = least_log_loss(values @ weights, scheme.classes, loss=dense.flow.loss, reduction=reduction) / LN10
         if np.isfinite(least).any():  # it is not known for all losses
-            ax.plot(x, least, color=colors.grey, lw=1.4, ls="-.", label="least loss at this nuclear norm")
-    ax.plot(x, loss_of, color=colors.blue, lw=2.0, label="loss")
+            curves.append((least, "least loss at this nuclear norm", colors.grey, "-.", 1.4))
+    curves.append((loss_of, "loss", colors.blue, "-", 2.0))
     if dense.flow.loss.margins_only:
-        ax.plot(x, dense.log_accuracy_gap / LN10, color=colors.orange, lw=1.6, ls="--", label="accuracy gap $1 - p_0$")
-    powers(ax.yaxis)
+        curves.append((dense.log_accuracy_gap / LN10, "accuracy gap $1 - p_0$", colors.orange, "--", 1.6))
+    (x,) = on_log_axis(ax, "x", x)
+    heights = on_log_axis(ax, "y", *(finite(curve[0]) for curve in curves))
+    for y, (_, name, shade, style, width) in zip(heights, curves, strict=True):
+        main = name == "loss"
+        (line,) = ax.plot(x, y, color=look.of(shade), lw=width, ls=style)
+        line.set(label=look.named(name) if main else look.beside(name), gid=MAIN if main else None)
     return finish(ax, dense, f"loss ({dense.flow.reduction} over classes)")
 
 
-def lyapunov(traj: Trajectory, ax: Axes | None = None) -> Axes:
-    """Lyapunov function V of neural collapse over time and, for a balanced reduced run, its exact dissipation.
+def lyapunov(
+    traj: Trajectory, ax: Axes | None = None, *, label: str | None = None, color: str | None = None
+) -> Axes:
+    """V, the log of the arithmetic over the geometric mean of the singular values, over time.
+
+    It is 0 at neural collapse, and a Lyapunov function of cross-entropy on two balanced layers from symmetric starts;
+    for such a run its exact dissipation is drawn too. Elsewhere V may rise. What is only rounding is left out.
 
     The dissipation is drawn as ``-dV/d(log t) = -t dV/dt``: what V loses while time grows by a factor of e.
 
@@ -72,11 +87,13 @@ def lyapunov(traj: Trajectory, ax: Axes | None = None) -> Axes:
     ----------
     traj : Trajectory
     ax : Axes, optional
+    label, color : str, optional
+        Of the run, where several are drawn on the same Axes.
 
     Returns
     -------
     Axes
-        Both axes are log10.
+        Both axes are logarithmic (see `ceflow.plot`).
 
     Raises
     ------
@@ -84,17 +101,23 @@ def lyapunov(traj: Trajectory, ax: Axes | None = None) -> Axes:
         If traj is no Trajectory, or has no row after t = 0.
     """
     dense = sampled(traj)
-    ax, x = axes_or_new(ax), log10_t(dense)
-    colors = colors_of(ax)
-    ax.plot(x, log10(dense.lyapunov), color=colors.blue, lw=2.0, label="$V$")
-    if _is_plain(dense) and dense.start.ndim == 1:
+    ax = axes_or_new(ax)
+    colors, look = colors_of(ax), look_of(ax, label, color)
+    (x,) = on_log_axis(ax, "x", log10_t(dense))
+    log_v = np.where(told_from_rounding(dense).any(axis=1), log10(dense.lyapunov), np.nan)
+    (v,) = on_log_axis(ax, "y", log_v)
+    ax.plot(x, v, color=look.of(colors.blue), lw=2.0, label=look.named("$V$"), gid=MAIN)
+    if v_is_lyapunov(dense):
         rate = functions.log_dissipation(dense.flow.scheme, dense.singular_values, dense.flow.reduction)
-        ax.plot(x, finite((rate + dense.log_t) / LN10), color=colors.orange, lw=1.6, ls="--", label=DISSIPATION)
-    powers(ax.yaxis)
+        rate = np.where(np.isfinite(log_v), finite((rate + dense.log_t) / LN10), np.nan)
+        (y,) = on_log_axis(ax, "y", rate)
+        ax.plot(x, y, color=look.of(colors.orange), lw=1.6, ls="--", label=look.beside(DISSIPATION))
     return finish(ax, dense, r"$V = \log\,$(arithmetic / geometric mean)")
 
 
-def conserved(traj: Trajectory, ax: Axes | None = None) -> Axes:
+def conserved(
+    traj: Trajectory, ax: Axes | None = None, *, label: str | None = None, color: str | None = None
+) -> Axes:
     """Drift of the conserved quantities over time, relative to the size of the layers, against the tolerance.
 
     Drawn is the largest change of ``a_i^2 - b_i^2`` over ``a_i^2 + b_i^2``, or, for a full run, that of
@@ -105,11 +128,13 @@ def conserved(traj: Trajectory, ax: Axes | None = None) -> Axes:
     ----------
     traj : Trajectory
     ax : Axes, optional
+    label, color : str, optional
+        Of the run, where several are drawn on the same Axes.
 
     Returns
     -------
     Axes
-        Both axes are log10. Reduced runs conserve by construction: what they show is rounding, or nothing at all.
+        Both axes are logarithmic. Reduced runs conserve by construction: what they show is rounding, or nothing at all.
 
     Raises
     ------
@@ -118,15 +143,14 @@ def conserved(traj: Trajectory, ax: Axes | None = None) -> Axes:
     """
     dense = sampled(traj)
     ax = axes_or_new(ax)
-    colors, drift = colors_of(ax), _drift(dense)
+    colors, look, drift = colors_of(ax), look_of(ax, label, color), _drift(dense)
     shown = drift > 0.0
-    label = "drift" if shown.any() else "no drift: conserved to the last bit"
-    ax.plot(log10_t(dense)[shown], np.log10(drift[shown]), color=colors.blue, lw=1.6, label=label)
-    ax.axhline(math.log10(2.0**-52), color=colors.grey, lw=1.2, ls=":", label="rounding")
+    name = look.named("drift" if shown.any() else "no drift: conserved to the last bit")
+    (x,), (y,) = on_log_axis(ax, "x", log10_t(dense)), on_log_axis(ax, "y", np.log10(drift[shown]))
+    ax.plot(x[shown], y, color=look.of(colors.blue), lw=1.6, label=name, gid=MAIN)
+    ax.axhline(2.0**-52, color=colors.grey, lw=1.2, ls=":", label=look.beside("rounding"))
     if traj.rtol > 0.0:
-        ax.axhline(math.log10(traj.rtol), color=colors.grey, lw=1.2, ls="--", label=f"rtol = {short(traj.rtol)}")
-    ax.set_xlim(log10_t(dense)[[0, -1]])
-    powers(ax.yaxis)
+        ax.axhline(traj.rtol, color=colors.grey, lw=1.2, ls="--", label=look.beside(f"rtol = {short(traj.rtol)}"))
     return finish(ax, dense, "relative drift of the conserved quantities")
 
 
@@ -137,11 +161,13 @@ def collapse(traj: MatrixTrajectory, ax: Axes | None = None) -> Axes:
     ----------
     traj : Trajectory of a MatrixFlow
     ax : Axes, optional
+    label, color : str, optional
+        Of the run, where several are drawn on the same Axes.
 
     Returns
     -------
     Axes
-        Both axes are log10; a measure of 0 is not drawn.
+        Both axes are logarithmic; a measure of 0 is not drawn.
 
     Raises
     ------
@@ -154,15 +180,21 @@ def collapse(traj: MatrixTrajectory, ax: Axes | None = None) -> Axes:
     dense = sampled(traj)
     ax = axes_or_new(ax)
     found, colors = dense.collapse, colors_of(ax)
+    (x,) = on_log_axis(ax, "x", log10_t(dense))
     for values, label, color, style in (
         (found.nc2, "NC2: features to the simplex ETF", colors.blue, "-"),
         (found.nc3, "NC3: classifier to features", colors.orange, "--"),
         (found.etf_distance, "logits to the simplex ETF", colors.green, "-."),
         (found.nc4, "NC4: decisions unlike the nearest mean", colors.grey, ":"),
     ):
-        ax.plot(log10_t(dense), log10(values), color=color, ls=style, lw=1.8, label=label)
-    powers(ax.yaxis)
+        (y,) = on_log_axis(ax, "y", log10(values))
+        ax.plot(x, y, color=color, ls=style, lw=1.8, label=label)
     return finish(ax, dense, "distance from neural collapse")
+
+
+def v_is_lyapunov(traj: Trajectory) -> bool:
+    """Whether V is proved to fall: cross-entropy, two balanced layers, a symmetric start, no singular value below 0."""
+    return _is_plain(traj) and traj.start.ndim == 1 and traj.start.min() >= 0.0
 
 
 def _is_plain(traj: Trajectory) -> bool:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from ..trajectory import Trajectory
 
+LARGEST_POWER = 300.0  # of ten, that an axis shows as it is
 LEGEND = {"fontsize": "small", "edgecolor": "none", "framealpha": 0.85}
 
 
@@ -63,8 +64,10 @@ def finish(ax: Axes, traj: Trajectory, label: str) -> Axes:
     ax.legend(**LEGEND)
     ax.set_xlabel(f"time $t$ ({traj.flow.reduction} reduction)")
     ax.set_ylabel(label)
-    powers(ax.xaxis)
+    (x,) = on_log_axis(ax, "x", traj.log_t[np.isfinite(traj.log_t)] / np.log(10.0))
+    ax.update_datalim([(x.min(), 1.0), (x.max(), 1.0)], updatey=False)  # also where nothing is drawn
     ax.margins(x=0.0)
+    ax.autoscale_view()
     return tidy(ax)
 
 
@@ -75,10 +78,70 @@ def tidy(ax: Axes) -> Axes:
     return ax
 
 
-def powers(axis: Axis) -> None:
+class _Powers(FuncFormatter):
     """Labels of an axis that carries log10 of what is shown."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda x, _: f"${power(x)}$")
+
+
+def powers(axis: Axis) -> None:
+    """Makes an axis one that carries log10 of what is shown."""
     axis.set_major_locator(MaxNLocator(nbins=7, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
-    axis.set_major_formatter(FuncFormatter(lambda x, _: f"${power(x)}$"))
+    axis.set_major_formatter(_Powers())
+
+
+def on_log_axis(ax: Axes, which: str, *curves: np.ndarray) -> list[np.ndarray]:
+    """Curves given as log10, as the axis "x" or "y" takes them: as they are, on a logarithmic axis, or as log10, where
+    they leave float64. The first curves drawn decide what kind of axis it is."""
+    axis = {"x": ax.xaxis, "y": ax.yaxis}[which]
+    largest = max((np.abs(curve[np.isfinite(curve)]).max(initial=0.0) for curve in curves), default=0.0)
+    if axis.get_scale() != "log" and not isinstance(axis.get_major_formatter(), _Powers):
+        if largest > LARGEST_POWER:
+            powers(axis)
+        else:
+            {"x": ax.set_xscale, "y": ax.set_yscale}[which]("log")
+    if axis.get_scale() != "log":
+        return list(curves)
+    if largest > LARGEST_POWER:
+        raise ValueError(f"these Axes cannot hold 1e{largest:g}: draw the run that goes farthest first")
+    return [10.0**curve for curve in curves]
+
+
+class Look(NamedTuple):
+    """How one of several runs on the same Axes looks."""
+
+    first: bool  # of the runs on these Axes
+    color: str | None  # of all its curves, None for those of a run alone
+    label: str | None  # of its main curve
+
+    @property
+    def alpha(self) -> float:
+        """Of the many curves of a run that is told by its colour."""
+        return 1.0 if self.color is None else 0.6
+
+    def of(self, color: str) -> str:
+        """The colour of a curve which has this one where the run is alone."""
+        return self.color or color
+
+    def named(self, name: str) -> str:
+        """The label of the main curve."""
+        return self.label or name
+
+    def beside(self, name: str) -> str:
+        """The label of another curve, which is the same for all runs."""
+        return name if self.first else "_nolegend_"
+
+
+MAIN = "run"  # gid of the main curve of each run
+
+
+def look_of(ax: Axes, label: str | None, color: str | None) -> Look:
+    """The look of the next run on these Axes: its colour, where it is not given, differs from those of others."""
+    before, colors = sum(line.get_gid() == MAIN for line in ax.lines), colors_of(ax)
+    if color is None and before:
+        color = (colors.blue, colors.orange, colors.green, colors.purple, colors.grey, colors.ink)[before % 6]
+    return Look(not before, color, label if label is not None or not before else f"run {before + 1}")
 
 
 def power(exponent: float) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .._html import few
 from ._parts import maps_of_parts
 from ._symmetry import LogitMaps, Symmetry, frozen, require_room
 from ._transform import Transform, Transforms
@@ -51,6 +52,10 @@ class Scheme(Symmetry):
     @property
     def modes(self) -> int:
         return self.valencies.size - 1
+
+    def _facts(self) -> list[tuple[str, object]]:
+        facts = [("classes K", self.classes), ("modes D", self.modes)]
+        return [*facts, ("valencies", few(self.valencies)), ("multiplicities", few(self.multiplicities))]
 
     # as a coherent configuration: one fibre, and blocks of size 1
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from .._html import card, few
 from ._linear_map import LinearMap, dense_map
 from ._registry import SCHEMES
 
@@ -223,6 +224,17 @@ class Symmetry(ABC):
 
     def __repr__(self) -> str:
         return self.name
+
+    def _repr_html_(self) -> str:
+        return card(self.name, self._facts())
+
+    def _facts(self) -> list[tuple[str, object]]:
+        blocks = [f"{m:g} x {n.max()}" for m, n in zip(self.multiplicities, self.block_sizes, strict=True)]
+        return [
+            ("fibres", few(self.fibres)),
+            ("relations", self.rank),
+            ("blocks", ", ".join(blocks[:10]) + (", ..." if len(blocks) > 10 else "")),
+        ]
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Symmetry):

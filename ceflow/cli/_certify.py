@@ -1,0 +1,43 @@
+"""``ceflow certify``: the certificate of a run that was saved."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import ceflow as cf
+
+from ._page import Page
+
+EXAMPLES = """\
+examples:
+  ceflow certify ceflow-run/run.npz            of a run that `ceflow run` made
+  ceflow certify run.npz --json                for machines"""
+
+
+def add_to(commands: Any) -> None:
+    """Adds the command to those of a parser."""
+    command = commands.add_parser(
+        "certify",
+        help="check a saved run against its equations",
+        description="Load a run that was saved by `ceflow run` or Trajectory.save, and certify\n"
+        "it. Exit code 0 only if every check passed.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.add_argument("file", type=Path, metavar="FILE", help="a run, .npz")
+    command.add_argument("--json", action="store_true", help="print the certificate as JSON")
+    command.set_defaults(action=certify)
+
+
+def certify(options: argparse.Namespace) -> int:
+    """Does what the options ask for; returns the exit code."""
+    run = cf.load(options.file)
+    page = Page(True, options.json)
+    certificate = run.certificate()
+    page.data = {"certificate": certificate.to_dict()}
+    page.heading(f"Certificate of {options.file}")
+    page.say(f"{run}\n")
+    page.report(certificate)
+    return page.verdict(certificate.passed)
