@@ -56,7 +56,7 @@ def _permuted(A: NDArray, B: NDArray, images: list[int]) -> bool:
 
 
 def morse_sums(points: Sequence[CriticalPoint]) -> NDArray[np.int64]:
-    """One number for each width from 1 to min(d, K - 1), which is 1 if the list of critical points is complete [ceflow].
+    """One number for each width from 1 to min(d, K - 1), 1 if the list of critical points is complete [ceflow].
 
     Any other value shows that an orbit of a rank up to that width is missing. A single one is always seen, as its term
     is plus or minus `copies` where the width is its rank; all ones are no proof, as two missing orbits may cancel.
