@@ -20,8 +20,11 @@ from ceflow.theory import low_rank
 
 CASES = (  # classes, L, width
     (10, 4, 30),
+    (10, 4, 45),
     (10, 4, 60),
     (10, 3, 30),
+    (10, 5, 30),
+    (10, 5, 60),
 )
 
 
