@@ -52,9 +52,9 @@ def _duality() -> Iterator[Step]:
     ww, wx, wy, xx, xy, yy = (sp.Symbol(f"<{a},{b}>", real=True) for a, b in ("ww", "wx", "wy", "xx", "xy", "yy"))
     e = sp.Symbol("ε", nonnegative=True)
     yield identity(
-        "(a) Let x be the point of the hull nearest to w, y another one, p = w - x. |w - x - ε (y - x)|^2 has the slope "
-        "-2 <p, y - x> at ε = 0, which is not negative; and <p, w - y> is |p|^2 plus half of it. So h = p/|p| has the "
-        "margin |p|, and no h has more, as <w - x, h> is a mean of the <w - w_j, h>.",
+        "(a) Let x be the point of the hull nearest to w, y another one, p = w - x. |w - x - ε (y - x)|^2 has the "
+        "slope -2 <p, y - x> at ε = 0, which is not negative; and <p, w - y> is |p|^2 plus half of it. So h = p/|p| "
+        "has the margin |p|, and no h has more, as <w - x, h> is a mean of the <w - w_j, h>.",
         (ww - wx - wy + xy),
         (ww - 2 * wx + xx)
         + sp.diff(ww - 2 * wx + xx - 2 * e * (wy - wx - xy + xx) + e**2 * (yy - 2 * xy + xx), e).subs(e, 0) / 2,
@@ -89,8 +89,8 @@ def _simplex(others: int) -> Iterator[Step]:
 def _radon(far: int) -> Iterator[Step]:
     P, excess = sp.symbols("|p|^2 e", nonnegative=True)
     yield nonnegative(
-        "(c) In a mean of inner products |p|^2 = sum_(i in A) α_i <w_i, p> one is |p|^2 + e, e >= 0. For it |w_i - p|^2 "
-        "is at most 1.",
+        "(c) In a mean of inner products |p|^2 = sum_(i in A) α_i <w_i, p> one is |p|^2 + e, e >= 0. For it "
+        "|w_i - p|^2 is at most 1.",
         1 - (1 - 2 * (far * P + excess) + P),
         P + 2 * excess,
         UNIT,
