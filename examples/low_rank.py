@@ -6,7 +6,7 @@ runs of a width at once, and take gradient descent of a constant step size, then
 followed under symmetry by ``python -m benchmarks low_rank``: relu makes it slide along kinks, which the flow of full
 matrices does not resolve.
 
-The steps are few, and so are the runs: a minute in all. With more steps losses fall further, and ranks with them.
+The steps are few, and so are the runs: two minutes in all. With more steps losses fall further, and ranks with them.
 
     python examples/low_rank.py [--runs 6] [--steps 12000] [--seed 0]
 """
@@ -20,8 +20,11 @@ from ceflow.theory import low_rank
 
 CASES = (  # classes, L, width
     (10, 4, 30),
+    (10, 4, 45),
     (10, 4, 60),
     (10, 3, 30),
+    (10, 5, 30),
+    (10, 5, 60),
 )
 
 

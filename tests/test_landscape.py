@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ceflow as cf
-from ceflow.theory.landscape import Landscape, least_curvature
+from ceflow.theory.landscape import Landscape, are_copies, copies, least_curvature, morse_sums
 
 UNEQUAL = Landscape(4, 5, (0.02, 0.005), samples=2, bias_decay=0.01)
 LONE = Landscape(3, 4, 0.03, bias_decay=0.05)
@@ -99,6 +99,43 @@ def test_saddles_without_symmetry_are_found(lone):
     assert [point.is_global for point in lone] == [True, False, False, False]
     assert len(LONE.mode_points(cf.complete(3))) == 2
     assert lone[0].objective == pytest.approx(LONE.least_objective, abs=1e-14)
+
+
+def matrices(point):
+    """All that permutations of the classes make of the logits and the bias, by brute force."""
+    Z, K = point.W @ point.X, point.landscape.classes
+    return [
+        np.column_stack([Z[np.ix_(order, order)], point.bias[list(order)]])
+        for order in itertools.permutations(range(K))
+    ]
+
+
+@pytest.mark.parametrize(("bias_decay", "starts"), [(None, 100), (0.05, 200)])
+def test_all_critical_points_of_four_classes(bias_decay, starts):
+    """Eleven orbits, four of which a scheme has; two of them have equal objectives and singular values."""
+    problem = Landscape(4, 4, 0.03, bias_decay=bias_decay)
+    points = problem.search(starts)
+    assert len(points) == 11 and morse_sums(points).tolist() == [1, 1, 1]
+    for place, point in enumerate(points):
+        assert point.gradient < 1e-14
+        orbit = matrices(point)
+        different = [A for i, A in enumerate(orbit) if all(np.abs(A - B).max() > 1e-4 for B in orbit[:i])]
+        assert copies(point) == len(different)
+        for other in points[:place]:
+            apart = min(np.abs(orbit[0] - B).max() for B in matrices(other))
+            assert apart > 1e-2 and not are_copies(point, other)
+    twins = [point for point in points if abs(point.objective - 0.92011470306) < 1e-10]
+    assert sorted(map(copies, twins)) == ([3, 6] if bias_decay is None else [3])
+    modes = [*problem.mode_points(cf.hadamard(4)), *problem.mode_points(cf.cyclic(4))]
+    found = [[are_copies(mode, point) for point in points] for mode in modes]
+    assert np.sum(found, axis=1).tolist() == [1] * len(modes) and np.any(found, axis=0).sum() == 4
+
+
+def test_a_missing_orbit_is_seen(lone):
+    assert morse_sums(lone).tolist() == [1, 1]
+    for missing in lone:
+        rest = [point for point in lone if point is not missing]
+        assert morse_sums(rest).tolist() != [1, 1]
 
 
 @pytest.mark.parametrize(
@@ -210,6 +247,9 @@ def test_basin_of_collapse_shrinks_with_depth():
         (lambda: UNEQUAL.mode_points("hadamard"), TypeError, "scheme"),
         (lambda: UNEQUAL.mode_points(cf.hadamard(8)), ValueError, "4 classes"),
         (lambda: UNEQUAL.search(0), ValueError, "starts"),
+        (lambda: morse_sums([]), TypeError, "at least one"),
+        (lambda: morse_sums([LONE.minimizer(), UNEQUAL.minimizer()]), ValueError, "one landscape"),
+        (lambda: morse_sums([Landscape(4, 3, 0.25).minimizer()]), ValueError, "degenerate"),
         (lambda: Landscape(100, 100, 1e-3).search(200), ValueError, "unknowns"),
         (lambda: UNEQUAL.point(np.zeros((4, 4)), np.zeros((5, 8))), ValueError, "W must be"),
         (lambda: cf.basins.escape(UNEQUAL.minimizer(), 1.0), ValueError, "negative curvature"),

@@ -10,6 +10,7 @@ from ._measures import Measures, measures
 from ._nearest_etf import NearestETF, nearest_etf, nearest_etf_gradient, simplex_etf, torch_nearest_etf
 from ._ranks import LayerRanks, layer_ranks
 from ._regression import RegressionMeasures, regression
+from ._softmax_code import SoftmaxCode, softmax_code
 
 __all__ = ["MarginKKT", "Measures", "margin_kkt", "measures"]
 __all__ += ["Alignment", "ErrorExponents", "GaussianAccuracy", "alignment", "error_exponents", "gaussian_accuracy"]
@@ -17,5 +18,6 @@ __all__ += ["project", "slerp"]
 __all__ += ["RegressionMeasures", "regression"]
 __all__ += ["cdnv", "class_distances", "geometric_complexity"]
 __all__ += ["LayerRanks", "layer_ranks"]
+__all__ += ["SoftmaxCode", "softmax_code"]
 __all__ += ["forgetting"]
 __all__ += ["NearestETF", "nearest_etf", "nearest_etf_gradient", "simplex_etf", "torch_nearest_etf"]

@@ -9,7 +9,7 @@ are K times shorter. Every function of time takes either ``t`` or ``log_t``, for
 broadcast, and scalars give scalars.
 """
 
-from . import complexity, imbalance, landscape, low_rank, regression, replay
+from . import codes, complexity, imbalance, landscape, low_rank, regression, replay
 from ._arguments import checked_classes
 from ._bounds import collapsed_loss, geometric_mean_bound, least_log_loss, loss_bound, loss_log_bound
 from ._centres import (
@@ -57,4 +57,5 @@ __all__ += ["CentreOptimum", "SphereRates", "angular_margins", "centre_cosine_an
 __all__ += ["checked_counts"]
 __all__ += ["early_singular_values", "landscape", "repulsion_rate"]
 __all__ += ["centre_optimum", "centre_pair_errors", "centre_rates", "centre_sphere_rates", "single_centre_time"]
+__all__ += ["codes"]
 __all__ += ["replay"]

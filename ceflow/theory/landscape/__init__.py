@@ -14,7 +14,8 @@ Source: the problem, "strict saddles only" and global optimality are those of ar
 abstract was read; the formulas are [ceflow]. Times are those of ``MatrixFlow(reduction="mean")``.
 """
 
+from ._census import are_copies, copies, morse_sums
 from ._landscape import Landscape
 from ._point import CriticalPoint, Spectrum, least_curvature
 
-__all__ = ["CriticalPoint", "Landscape", "Spectrum", "least_curvature"]
+__all__ = ["CriticalPoint", "Landscape", "Spectrum", "are_copies", "copies", "least_curvature", "morse_sums"]

@@ -15,10 +15,12 @@ from ..._checks import checked_array, checked_integer, checked_number
 from ...losses import CrossEntropy
 from ...symmetry import Scheme, complete
 from .._arguments import checked_classes
+from ._census import are_copies
 from ._function import LARGEST, Function, checked_decays
 from ._point import CriticalPoint
 
 MOST_MODES = 12  # 4096 subsets
+DESCENTS = (0, 1, 3, 10, 200)  # steps down the objective from a random state: saddles are close to the first ones
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,13 +131,14 @@ class Landscape:
                 points.append(self._spectral(scheme.basis()[:, columns], values, tuple(i + 1 for i in modes)))
         return sorted(points, key=lambda point: point.objective)
 
-    def search(self, starts: int = 100, seed: int = 0) -> list[CriticalPoint]:
+    def search(self, starts: int = 200, seed: int = 0) -> list[CriticalPoint]:
         """Critical points with or without symmetry, from random starts: those found, not all there are.
 
         The gradient is solved for by Levenberg-Marquardt steps with the exact Hessian, from random states of every
-        rank up to min(d, K - 1), some way down the objective; no critical point has a higher rank. Points that differ
-        by a rotation of the features or by a permutation of the classes have the same objective and the same singular
-        values of logits, and count as one.
+        rank up to min(d, K - 1), Gaussian or of entries -1, 0 and 1 as symmetric points have them, some way down the
+        objective. No critical point has a higher rank. Points that differ by a rotation of the features and a
+        permutation of the classes count as one, and `copies` says for how many. `morse_sums` can tell that points are
+        missing.
 
         Parameters
         ----------
@@ -159,24 +162,26 @@ class Landscape:
         scale = (self.weight_decay[1] / self.weight_decay[0]) ** 0.25
         typical = math.sqrt(math.sqrt(self.samples) * (1.0 + self.margin))
         Function(self, top).require_room()
-        found: dict[tuple, CriticalPoint] = {}
+        found: list[CriticalPoint] = []
         for trial in range(starts):
             rank, size = trial % (top + 1), rng.uniform(0.1, 2.0) * typical
-            W = size * scale * rng.normal(size=(self.classes, rank))
-            X = size / scale * rng.normal(size=(rank, self.classes))
+            W = rng.normal(size=(self.classes, rank)) if trial % 2 else rng.integers(-1, 2, (self.classes, rank))
+            X = rng.normal(size=(rank, self.classes)) if trial % 2 else W.T
+            W, X = size * scale * W, size / scale * X
             b = rng.normal(size=self.classes * (self.bias_decay is not None))
             shape = Function(self, rank)
-            y, steps = shape.join(W, X, b), int(rng.choice([1, 5, 200]))
+            y, steps = shape.join(W, X, b), int(rng.choice(DESCENTS))
             options = {"jac": shape.gradient, "method": "L-BFGS-B", "options": {"maxiter": steps}}
-            y = scipy.optimize.minimize(shape.objective, y, **options).x if rank or b.size else y
+            y = scipy.optimize.minimize(shape.objective, y, **options).x if steps and y.size else y
             y = scipy.optimize.root(shape.gradient, y, jac=shape.hessian, method="lm", tol=1e-9).x if y.size else y
             for _ in range(3 * (y.size > 0)):  # to rounding, across the zeros of rotations
                 y = y - np.linalg.lstsq(shape.hessian(y), shape.gradient(y), rcond=1e-10)[0]
             if not np.abs(shape.gradient(y)).max(initial=0.0) <= 1e-12 * max(1.0, np.abs(y).max(initial=0.0)):
                 continue
             point = self._widened(*shape.split(y))
-            found.setdefault((point.rank, round(point.objective, 9), *np.round(point.singular_values, 6)), point)
-        return sorted(found.values(), key=lambda point: point.objective)
+            if not any(are_copies(point, other) for other in found):
+                found.append(point)
+        return sorted(found, key=lambda point: point.objective)
 
     def point(self, W: ArrayLike, H: ArrayLike, bias: ArrayLike | None = None) -> CriticalPoint:
         """The critical point of given layers.
@@ -223,8 +228,6 @@ class Landscape:
         more = self.width - W.shape[1]
         b = b if b.size else np.zeros(self.classes)
         return CriticalPoint(self, np.pad(W, ((0, 0), (0, more))), np.pad(X, ((0, more), (0, 0))), b, modes)
-
-
 
 
 def _rest_of_modes(scheme: Scheme, modes: tuple[int, ...], balance: float) -> NDArray | None:
