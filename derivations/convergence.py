@@ -80,7 +80,7 @@ def bound(tau: sp.Expr, W0: sp.Expr, ratio: sp.Expr, kappa: sp.Expr, K: sp.Expr)
 def derivation(
     imbalance_sign: int = -1,
     spread_classes: int = 0,
-    angle: sp.Expr = sp.Rational(1, 2),
+    angle: sp.Expr = sp.S.Half,
     valencies: bool = True,
     share_factor: int = 1,
     speed: int = 1,
@@ -107,8 +107,8 @@ def _coordinates(departure: int) -> Iterator[Step]:
 
     yield identity("s = a b is x - y.", a * b, x - y, SCALAR).on("reduction", name="split")
     yield entries(
-        "d log x/dt = 2 λ and d log y/dt = -2 λ, without a condition on the imbalance: x y is conserved. As 0 < λ <= 2, "
-        "x > 0 grows, at most like e^{4t}, and y falls: the solution exists for all t.",
+        "d log x/dt = 2 λ and d log y/dt = -2 λ, without a condition on the imbalance: x y is conserved. As 0 < λ <= "
+        "2, x > 0 grows, at most like e^{4t}, and y falls: the solution exists for all t.",
         [(rate_of(x), 2 * lam * x), (rate_of(y), -2 * lam * y), (rate_of(x * y), sp.S.Zero)],
         SCALAR,
     ).on("reduction", "positivity", name="clock", quotes=(EXISTENCE,))
@@ -221,8 +221,8 @@ def _spread(g: Generic, classes: int) -> Iterator[Step]:
     bounds = {f[i, j]: g.k(j) - g.P(i, j)}
     mean = g.sum(lambda i: g.m(i) * size[i]) / g.K
     yield nonnegative(
-        "... and |z_j| <= (1/K) sum_i m_i |s_i| as |P_ij| <= k_j: here for the upper bound with S_i = |s_i|, f_ij = k_j "
-        "- P_ij >= 0; the lower one has k_j + P_ij. |s_i| <= x_i + y_i, so the range R is at most 2 (x̄ + ȳ).",
+        "... and |z_j| <= (1/K) sum_i m_i |s_i| as |P_ij| <= k_j: here for the upper bound with S_i = |s_i|, f_ij = "
+        "k_j - P_ij >= 0; the lower one has k_j + P_ij. |s_i| <= x_i + y_i, so the range R is at most 2 (x̄ + ȳ).",
         mean - g.sum(lambda i: g.m(i) * size[i] * g.P(i, j)) / (g.K * g.k(j)),
         sp.Sum(g.m(i) * size[i] * f[i, j], (i, 1, g.D)) / (g.K * g.k(j)),
         g.name,
@@ -297,15 +297,14 @@ def _inequality(speed: int) -> Iterator[Step]:
     v, classes = xbar + ybar, sp.Symbol("K", positive=True)
     spread = xbar**2 * xi * W + spare - 2 * (xbar * Y - slack)
     yield nonnegative(
-        "Together A >= (T/(2 v K)) [x̄^2 ξ W + e - 2 (x̄ Y - d)] with v = x̄ + ȳ, T = tanh(v) = 1 - f and excesses e, d >= "
-        "0 (tanh(R/2)/R falls, R <= 2 v). So A/x̄ + Y/(K x̄) exceeds x̄ T ξ W/(2 v K) by this.",
+        "Together A >= (T/(2 v K)) [x̄^2 ξ W + e - 2 (x̄ Y - d)] with v = x̄ + ȳ, T = tanh(v) = 1 - f and excesses e, d "
+        ">= 0 (tanh(R/2)/R falls, R <= 2 v). So A/x̄ + Y/(K x̄) exceeds x̄ T ξ W/(2 v K) by this.",
         T * spread / (2 * v * classes * xbar) + Y / (classes * xbar) - speed * xbar * T * xi * W / (2 * v * classes),
         T * (spare + 2 * slack) / (2 * v * classes * xbar) + Y * (ybar + flat * xbar) / (classes * xbar * v),
         SCALAR,
         by=lambda e: vanish(e.xreplace({flat: 1 - T})),
     ).on(".variance", ".spread", ".range", ".squares", ".quadratic", ".tanh", name="drift")
     lead, drop = sp.symbols("δ ε", nonnegative=True)
-    y0 = sp.Symbol("ȳ_0", nonnegative=True)
     x0 = sp.Symbol("x̄_0", positive=True)
     yield nonnegative(
         "x̄ grows and ȳ falls (x̄ = x̄_0 + δ, ȳ_0 = ȳ + ε), tanh(x̄ + ȳ) >= tanh(x̄_0): so x̄ tanh(v)/(2 v K) is at least "

@@ -10,7 +10,7 @@ import pytest
 import sympy as sp
 
 import derivations
-from derivations import __main__ as cli
+from derivations import _command as cli
 from derivations import _configurations, _proof, _schemes, _sums, decay_equilibrium
 
 ROOM = Path(derivations.__file__).parent
