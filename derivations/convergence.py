@@ -50,6 +50,7 @@ from ._proof import (
 )
 from ._schemes import Model, cyclic, hamming
 from ._sums import Generic, normal, summed
+from .time_bounds import COMPARISON
 
 SCHEMES = (cyclic(5), hamming(2, 3))
 
@@ -64,7 +65,6 @@ WRONG = {
 }
 
 EXISTENCE = "existence and uniqueness of solutions of ordinary differential equations, and no blow-up under a bound"
-COMPARISON = "comparison of a scalar differential inequality with its equation"
 
 
 def rate(K: sp.Expr, W1: sp.Expr, x_mean: sp.Expr, y_mean: sp.Expr) -> sp.Expr:
