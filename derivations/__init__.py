@@ -23,6 +23,7 @@ NAMES = (
     "loss_bound",
     "ray",
     "time_bounds",
+    "convergence",
     "linearization",
     "critical_points",
     "alignment",

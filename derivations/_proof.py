@@ -10,7 +10,7 @@ compared in floating point.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import sympy as sp
 from sympy.core.function import AppliedUndef
@@ -41,6 +41,13 @@ class Step:
         `IDENTITY`, `TERMS` or `RATIONAL`.
     scope : str
         For which K and which schemes this step is proved.
+    name : str
+        What other steps call it; "" if none does.
+    premises : tuple of str
+        What the step uses besides its own algebra: "module" for all of another derivation, "module.name" for one of its
+        steps, ".name" for an earlier step of the same derivation. The command line checks that they exist and hold.
+    quotes : tuple of str
+        Theorems of analysis that lead from the algebra to the statement, and that nothing here checks.
     """
 
     says: str
@@ -48,6 +55,13 @@ class Step:
     residuals: tuple[sp.Basic, ...]
     how: str
     scope: str
+    name: str = ""
+    premises: tuple[str, ...] = ()
+    quotes: tuple[str, ...] = ()
+
+    def on(self, *premises: str, name: str = "", quotes: tuple[str, ...] = ()) -> Step:
+        """Return the same step with what it rests on, and the name by which others use it."""
+        return replace(self, premises=premises, name=name, quotes=quotes)
 
     @property
     def holds(self) -> bool:

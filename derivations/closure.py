@@ -38,7 +38,7 @@ from collections.abc import Iterator
 
 import sympy as sp
 
-from ._proof import RATIONAL, Step, entries, identity, residuals_of
+from ._proof import RATIONAL, Step, entries, identity, residuals_of, vanish
 from ._schemes import Model, Scheme, complete, cyclic, hadamard, hamming, johnson
 from ._sums import Generic
 
@@ -146,12 +146,15 @@ def _on_matrices(scheme: Scheme, valency_power: int, force_sign: int) -> Iterato
     exponentials = scheme.matrix(e)
     softmax = sp.Matrix(K, K, lambda x, y: exponentials[x, y] / sum(exponentials[:, y]))
     p = [v / sum(k * w for k, w in zip(P[0], e, strict=True)) for v in e]
-    G = sp.eye(K) - softmax
-    lam = [force_sign * sum(p[j] * (P[0][j] - P[i][j]) for j in range(1, D + 1)) for i in every]
+    total = sp.Add(*(k * w for k, w in zip(P[0], e, strict=True)))  # G = I - softmax times the sum of a column
+    G, lam = total * sp.eye(K) - exponentials, [
+        force_sign * sum(e[j] * (P[0][j] - P[i][j]) for j in range(1, D + 1)) for i in every
+    ]
     yield entries(
         f"{scheme.name}: the softmax is sum_j p_j A_j, and (I - softmax) E_i = lambda_i E_i, entry by entry.",
-        [(softmax, scheme.matrix(p)), *((_times(G, E[i]), lam[i] * E[i]) for i in every)],
+        [(softmax, scheme.matrix(p)), *((G * E[i], lam[i] * E[i]) for i in every)],
         scheme.name,
+        by=lambda d: vanish(sp.expand(d)),
     )
 
 
@@ -162,13 +165,6 @@ def _averaged(scheme: Scheme, M: sp.MatrixBase) -> sp.MatrixBase:
         for y in range(scheme.K):
             first.setdefault(scheme.labels[x][y], M[x, y])
     return scheme.matrix(first[j] for j in range(scheme.D + 1))
-
-
-def _times(G: sp.Matrix, E: sp.MatrixBase) -> sp.Matrix:
-    """Return G E over the common denominator of G's entries."""
-    denominator = sp.denom(sp.together(G[1, 0]))
-    numerators = (G * denominator).applyfunc(lambda v: sp.expand(sp.cancel(v)))
-    return (numerators * E).applyfunc(sp.expand) / denominator
 
 
 check = residuals_of(derivation)

@@ -51,7 +51,7 @@ def derivation(normalized: bool = True, complement: bool = True) -> Iterator[Ste
         growth(g, normalized, complement),
         g.name,
         by=g.vanish,
-    )
+    ).on("reduction")
     for scheme in SCHEMES:
         model = Model(scheme)
         yield entries(

@@ -175,7 +175,7 @@ def _rates(g: Generic, s: sp.Expr, p: sp.Expr, p_ray: sp.Expr, sign: int, classe
         -2 * hessian * sp.sqrt(size * other_size / (weight * other_weight)),
         SCALAR,
         by=sp.simplify,
-    )
+    ).on("mirror")
 
 
 check = residuals_of(derivation)

@@ -93,7 +93,7 @@ def derivation(sign: int = -1, factor: int = 2, pairs: int = 1) -> Iterator[Step
         scale * dissipation(g),
         g.name,
         by=g.vanish,
-    )
+    ).on("reduction")
     yield identity(
         "Write the excess as a sum over pairs.",
         dissipation(g),

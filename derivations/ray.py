@@ -122,11 +122,11 @@ def _unbalanced(K: sp.Expr, s: sp.Expr, c: sp.Expr, parity: int) -> Iterator[Ste
         shows=sp.Eq(
             sp.Derivative(sp.besselj(n, x), x), (sp.besselj(n - 1, x) - sp.besselj(n + 1, x)) / 2, evaluate=False
         ),
-    )
+    ).on(quotes=("a bounded linear equation in l^2 has one solution", "integration of a Laurent series term by term"))
     yield entries(
         "Their values at x = 0: J_0 = 1 and J_n = 0 otherwise, listed for |n| <= 3.",
         [(sp.besselj(i, 0), int(i == 0)) for i in range(-3, 4)],
-        SCALAR,
+        "scalar equation, |n| <= 3",
         how=RATIONAL,
     )
     order = 3
@@ -144,14 +144,14 @@ def _unbalanced(K: sp.Expr, s: sp.Expr, c: sp.Expr, parity: int) -> Iterator[Ste
         "1)/(2K), here its terms |n| <= 3 ...",
         claimed,
         (K - 1 + generating).subs(x, c / 2),
-        SCALAR,
+        "scalar equation, series truncated at |n| <= 3",
     )
     expansion = sp.series(sp.exp(x * sp.sinh(theta).rewrite(sp.exp)), x, 0, order + 1).removeO()
     yield identity(
         "... which agree with e^s + K - 1 through third order in c, for every theta.",
         sp.series(claimed.subs(c, 2 * x), x, 0, order + 1).removeO(),
         expansion + K - 1,
-        SCALAR,
+        "scalar equation, through third order in c",
     )
     yield identity(
         "... and it vanishes at theta_0.",

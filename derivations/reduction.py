@@ -100,13 +100,18 @@ def _gradient(scheme: Scheme, direction: int, scale: sp.Expr) -> Step:
     reflection = sp.eye(K + 1) - 2 * direction_vector * direction_vector.T / direction_vector.dot(direction_vector)
     O = reflection[:K, :]  # noqa: E741
     model = Model(scheme, [x * y for x, y in zip(a, b, strict=True)])
-    G = sum((model.lam(i) * scheme.E[i] for i in range(1, D + 1)), sp.zeros(K))
-    G = direction * scale * G
+    # e_j stands for exp(z_j), and S for the sum over a column, until the entries have been multiplied by it
+    e, total = sp.symbols(f"e0:{D + 1}", positive=True), sp.Symbol("S", positive=True)
+    column = sp.Add(*(k * v for k, v in zip(scheme.k, e, strict=True)))
+    forces = [sum(e[j] * (scheme.k[j] - scheme.P[i][j]) for j in range(1, D + 1)) / total for i in range(D + 1)]
+    G = direction * scale * sum((forces[i] * scheme.E[i] for i in range(1, D + 1)), sp.zeros(K))
     at = dict(zip([*W, *H], [*(A * O), *(O.T * B)], strict=True))
     logits = {Z[j, c]: model.z(scheme.labels[j][c]) for j in range(K) for c in range(K)}
+    exponentials = {sp.exp(Z[j, c]): e[scheme.labels[j][c]] for j in range(K) for c in range(K)}
     pairs = []
     for variable, velocity in zip([*W, *H], [*(G * B * O), *(O.T * A * G)], strict=True):
-        pairs.append((-sp.diff(loss, variable).xreplace(logits).xreplace(at), velocity))
+        slope = -sp.diff(loss, variable).xreplace(exponentials).xreplace({column: total}).xreplace(at)
+        pairs.append((sp.expand(sp.expand(total * (slope - velocity)).xreplace({total: column})), sp.S.Zero))
     exact = [(sp.expand(z.xreplace(at)), sp.expand(value)) for z, value in logits.items()]
     return entries(
         f"{scheme.name}: the gradient of the loss, by each of the {2 * K * (K + 1)} entries of W and H of width "

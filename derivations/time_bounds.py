@@ -41,6 +41,8 @@ from ._proof import (
 from ._sums import Generic
 from .common_imbalance import d2psi, dpsi, psi
 
+COMPARISON = "comparison of a scalar differential inequality with its equation"
+
 WRONG = {
     "a bound that moves twice as fast": {"speed": 2},
     "divergence without the factor 1/2": {"half": sp.S.One},
@@ -87,7 +89,7 @@ def derivation(speed: int = 1, half: sp.Expr = mirror.HALF) -> Iterator[Step]:
         sp.exp(mean) * lead * MeanExp(lead) / (sp.exp(mean) + n) + excess * (sp.exp(y) + n) / n,
         SCALAR,
         by=lambda e: vanish(open_gaps(e).subs(y, mean + lead)),
-    )
+    ).on("geometric_mean", "loss_bound", "ray", "lyapunov", quotes=(COMPARISON,))
     yield nonnegative(
         "T is increasing, so y(t) >= s_ray(t; s̄(0)), which is the bound.",
         sp.diff(ray.time(y, start, n + 1), y),
@@ -135,7 +137,7 @@ def _mirror_descent(g: Generic, half: sp.Expr) -> Iterator[Step]:
         -((now - goal) + t * (-fall) + slope),
         t * fall + K * divergence_pq,
         SCALAR,
-    )
+    ).on("mirror")
     s = sp.Symbol("s", positive=True)
     potential, coordinate = mirror.balanced_potential, mirror.balanced_coordinate
     yield identity(

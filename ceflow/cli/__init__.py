@@ -1,7 +1,8 @@
 """The command ``ceflow``: solve, check and draw from a shell.
 
 ``ceflow run`` integrates the reduced flow and certifies what it found; ``ceflow compare`` measures it against the full
-flow. Both exit with 0 only if every claim has passed, with 1 if one failed, and with 2 on bad arguments.
+flow; ``ceflow prove`` proves the theorems. All exit with 0 only if every claim has passed, with 1 if one failed, and
+with 2 on bad arguments.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ import numpy as np
 
 import ceflow as cf
 
-from . import _certify, _compare, _info, _run
+from . import _certify, _compare, _info, _prove, _run
 from ._arguments import defaults_of
 
 __all__ = ["main"]
+
+COMMANDS = (_run, _compare, _certify, _prove, _info)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -64,9 +67,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog="'ceflow run --help' and those of the other commands give options and examples.",
     )
     parser.add_argument("--version", action="version", version=f"ceflow {cf.__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="{run,compare,certify,info}")
-    _run.add_to(commands)
-    _compare.add_to(commands)
-    _certify.add_to(commands)
-    _info.add_to(commands)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    for command in COMMANDS:
+        command.add_to(commands)
     return parser

@@ -1,0 +1,247 @@
+"""The command `python -m derivations`, and `ceflow prove`: a table of all proofs, one proof line by line, the graph."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import textwrap
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
+
+import sympy as sp
+
+from . import NAMES, _premises, load
+from ._proof import Step
+
+WIDTH = 100
+_INDENT = 18
+_HOW = 28
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of one derivation: scopes of its steps by the way they were proved, failed steps, and the time."""
+
+    name: str
+    title: str
+    scopes: dict[str, list[str]]
+    failed: list[str]
+    residuals: int
+    seconds: float
+    steps: list[Step] = field(default_factory=list)
+
+    @property
+    def named(self) -> dict[str, bool]:
+        """Whether the steps with names hold."""
+        return {step.name: step.holds for step in self.steps if step.name}
+
+    @property
+    def premises(self) -> list[str]:
+        """All that the steps rest on, each once."""
+        return list(dict.fromkeys(p for step in self.steps for p in step.premises))
+
+    @property
+    def quotes(self) -> list[str]:
+        """All that the steps quote, each once."""
+        return list(dict.fromkeys(q for step in self.steps for q in step.quotes))
+
+    @property
+    def proved(self) -> bool:
+        """Whether there was something to prove and every step holds."""
+        return not self.failed and self.residuals > 0
+
+
+def prove(name: str) -> Result:
+    """Run one derivation to its end; an exception counts as a failed step."""
+    module = load(name)
+    start = time.perf_counter()
+    scopes: dict[str, list[str]] = {}
+    failed, residuals, light = [], 0, []
+    try:
+        for step in module.derivation():
+            residuals += len(step.residuals)
+            light.append(replace(step, shows=None, residuals=(sp.S.Zero if step.holds else sp.S.One,)))
+            known = scopes.setdefault(step.how, [])
+            if step.scope not in known:
+                known.append(step.scope)
+            if not step.holds:
+                failed.append(step.says)
+    except Exception as error:  # a broken proof must appear in the table, not hide the others
+        failed.append(f"{type(error).__name__}: {error}")
+    return Result(name, _title(module.__doc__), scopes, failed, residuals, time.perf_counter() - start, light)
+
+
+def prove_all(names: Sequence[str], jobs: int) -> Iterator[Result]:
+    """Yield the results in order, premises judged, using up to `jobs` processes; premises of `names` must be in it."""
+    found: dict[str, Result] = {}
+    with ProcessPoolExecutor(max_workers=min(jobs, len(names))) if jobs > 1 < len(names) else nullcontext() as pool:
+        for result in pool.map(prove, names) if pool else map(prove, names):
+            own: dict[str, bool] = {}
+            for step in result.steps:
+                result.failed.extend(_premises.unmet(result.name, step, own, found, names))
+                own |= {step.name: step.holds} if step.name else {}
+            found[result.name] = result
+            yield result
+
+
+def _title(doc: str | None) -> str:
+    return (doc or "").strip().splitlines()[0].split("  ")[0].rstrip(".")
+
+
+def _wrap(text: str, first: str, width: int = WIDTH) -> list[str]:
+    return textwrap.wrap(text, width, initial_indent=first, subsequent_indent=" " * len(first), break_on_hyphens=False)
+
+
+def table_rows(result: Result) -> list[str]:
+    """Return the lines of the table for one derivation."""
+    verdict = f"{result.seconds:6.1f} s  {'proved' if result.proved else 'FAILED'}"
+    title = _wrap(result.title, f"{result.name:<{_INDENT}}", WIDTH - len(verdict) - 2)
+    lines = [f"{title[0]:<{WIDTH - len(verdict)}}{verdict}", *title[1:]]
+    for how, scopes in result.scopes.items():
+        lines += _wrap("; ".join(scopes), " " * _INDENT + f"{how:<{_HOW}}")
+    if heads := _premises.modules(result.premises):
+        lines += _wrap(", ".join(heads), " " * _INDENT + f"{'rests on':<{_HOW}}")
+    if result.quotes:
+        lines += _wrap("; ".join(result.quotes), " " * _INDENT + f"{'quotes, unchecked':<{_HOW}}")
+    for says in result.failed:
+        lines += _wrap(says, " " * _INDENT + "fails: ")
+    return lines
+
+
+def print_table(names: Sequence[str], jobs: int) -> int:
+    """Prove the named derivations, print the table and return the exit code."""
+    start = time.perf_counter()
+    print(
+        f"{'theorem':<{_INDENT}}what was proved: how, and for which K and schemes{'time':>{WIDTH - _INDENT - 59}}  "
+        f"verdict"
+    )
+    print("-" * WIDTH)
+    results = []
+    for result in prove_all(names, jobs):
+        results.append(result)
+        print("\n".join(table_rows(result)), flush=True)
+    print("-" * WIDTH)
+    proved, residuals = sum(r.proved for r in results), sum(r.residuals for r in results)
+    print(f"{proved} of {len(results)} proved, {residuals} residuals, {time.perf_counter() - start:.1f} s")
+    return 0 if proved == len(results) else 1
+
+
+def print_proof(name: str, wrong: str | None, latex: bool) -> int:
+    """Print one derivation step by step and return the exit code."""
+    module = load(name)
+    print(f"{(module.__doc__ or '').strip()}\n")
+    claim = module.WRONG[wrong] if wrong else {}
+    if wrong:
+        print(f"With a false claim: {wrong}.\n")
+    holds, used = True, []
+    for number, step in enumerate(module.derivation(**claim), start=1):
+        holds = holds and step.holds
+        print("\n".join(_wrap(step.says, f"{number:>3}. ")))
+        if step.shows is not None:
+            print(textwrap.indent(_formula(step, latex), " " * 5))
+        print("\n".join(_wrap(f"[{_verdict(step)}; {step.how}; {step.scope}]", " " * 5)))
+        for word, what in (("rests on", step.premises), ("quotes, unchecked:", step.quotes)):
+            if what:
+                print("\n".join(_wrap(f"[{word} {'; '.join(what)}]", " " * 5)))
+        used += step.premises
+        print()
+    if heads := _premises.modules(used):
+        print("\n".join(_wrap(f"It rests on {', '.join(heads)}, which the table and --graph prove with it.", "")))
+    print("Proved." if holds else "NOT proved.")
+    return 0 if holds else 1
+
+
+def print_graph(names: Sequence[str], jobs: int, dot: bool) -> int:
+    """Prove the named derivations, print what rests on what and return the exit code."""
+    results = list(prove_all(names, jobs))
+    print(_premises.graph(results, dot))
+    for result in results:
+        for says in result.failed:
+            print(f"{'// ' if dot else ''}{result.name}: {says}")
+    return 0 if all(result.proved for result in results) else 1
+
+
+def _formula(step: Step, latex: bool) -> str:
+    """Return the formula; an equation too wide for one line is broken at its equality sign."""
+    if latex:
+        return sp.latex(step.shows)
+    width = WIDTH - 5
+    whole = sp.pretty(step.shows, use_unicode=True, wrap_line=False)
+    if not isinstance(step.shows, sp.Eq) or max(map(len, whole.splitlines())) <= width:
+        return sp.pretty(step.shows, use_unicode=True, num_columns=width, wrap_line=True)
+    left, right = (sp.pretty(side, use_unicode=True, num_columns=width, wrap_line=True) for side in step.shows.args)
+    return f"{left}\n=\n{right}"
+
+
+def _verdict(step: Step) -> str:
+    bad = [r for r in step.residuals if r != 0]
+    if not bad:
+        return f"{len(step.residuals)} residual{'s' * (len(step.residuals) > 1)}, exactly 0"
+    shown = str(bad[0])
+    return (
+        f"{len(bad)} of {len(step.residuals)} residuals are NOT 0: {shown if len(shown) < 70 else shown[:66] + ' ...'}"
+    )
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command to a parser."""
+    parser.add_argument("name", nargs="?", metavar="NAME", help="derivation to print (see --list)")
+    parser.add_argument(
+        "--list", action="store_true", help="list the derivations and their false variants, prove nothing"
+    )
+    parser.add_argument("--graph", action="store_true", help="prove all, and print what rests on what")
+    parser.add_argument("--dot", action="store_true", help="the same in the language of Graphviz")
+    parser.add_argument("--latex", action="store_true", help="with NAME: print the formulas in LaTeX")
+    parser.add_argument("--wrong", metavar="VARIANT", help="with NAME: run the proof on a false variant; it must fail")
+    parser.add_argument(
+        "-j", "--jobs", type=int, default=os.cpu_count() or 1, help="processes for the table (default: all cores)"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do what parsed arguments say and return the exit code: 0 proved, 1 not proved.
+
+    Raises
+    ------
+    ValueError
+        If the arguments make no sense.
+    """
+    if args.jobs < 1:
+        raise ValueError(f"argument -j/--jobs: {args.jobs} is not a positive number of processes")
+    if args.list:
+        for name in NAMES:
+            print("\n".join(_wrap(_title(load(name).__doc__), f"{name:<{_INDENT}}")))
+            for variant in load(name).WRONG:
+                print(" " * _INDENT + f"false: {variant}")
+        return 0
+    if args.name is None:
+        if args.latex or args.wrong:
+            raise ValueError("--latex and --wrong need the NAME of a derivation")
+        return print_graph(NAMES, args.jobs, args.dot) if args.graph or args.dot else print_table(NAMES, args.jobs)
+    if args.graph or args.dot:
+        raise ValueError("--graph and --dot are of all derivations, without a NAME")
+    module = load(args.name)
+    if args.wrong and args.wrong not in module.WRONG:
+        raise ValueError(
+            f"{args.name} has no variant {args.wrong!r}; choose from {', '.join(map(repr, module.WRONG))}"
+        )
+    return print_proof(args.name, args.wrong, args.latex)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit code: 0 proved, 1 not proved, 2 wrong usage."""
+    parser = argparse.ArgumentParser(
+        prog="python -m derivations",
+        description="Prove the theorems behind ceflow by exact computer algebra. Without NAME: all, as a table; "
+        "exit code 1 if any fails. With NAME: that proof, line by line.",
+        epilog="example: python -m derivations lyapunov",
+    )
+    add_arguments(parser)
+    args = parser.parse_args(argv)
+    try:
+        return run(args)
+    except ValueError as error:
+        parser.error(str(error))

@@ -1,0 +1,83 @@
+"""What rests on what: the premises that steps name, whether they exist and hold, and the graph of them.
+
+A derivation may use only those that stand before it in `NAMES`, and a step only earlier steps of its own derivation: so
+there are no circles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ._command import Result
+    from ._proof import Step
+
+
+def unmet(
+    name: str, step: Step, own: Mapping[str, bool], results: Mapping[str, Result], order: Sequence[str]
+) -> list[str]:
+    """Return in words which premises of a step cannot be used.
+
+    Parameters
+    ----------
+    name : str
+        The derivation of the step.
+    step : Step
+        The step.
+    own : mapping of str to bool
+        Earlier named steps of the same derivation, and whether they hold.
+    results : mapping of str to Result
+        Derivations that were run before.
+    order : sequence of str
+        All derivations, in the order in which they may use each other.
+    """
+    found = []
+    for premise in step.premises:
+        module, _, part = premise.partition(".")
+        if not module:
+            holds = own.get(part)
+        elif module not in order or order.index(module) >= order.index(name):
+            found.append(f"{premise} is no derivation that stands before {name}")
+            continue
+        else:
+            result = results[module]
+            holds = result.proved if not part else result.named.get(part)
+        if holds is None:
+            found.append(f"there is no step {premise} to rest on")
+        elif not holds:
+            found.append(f"{premise} does not hold")
+    return found
+
+
+def modules(premises: Iterable[str]) -> list[str]:
+    """Return the other derivations among premises, each once, in order."""
+    return list(dict.fromkeys(p.partition(".")[0] for p in premises if not p.startswith(".")))
+
+
+def closure(names: Iterable[str], premises: Mapping[str, Sequence[str]]) -> set[str]:
+    """Return the derivations that these rest on, directly or not, and themselves."""
+    found: set[str] = set()
+    rest = list(names)
+    while rest:
+        name = rest.pop()
+        if name not in found:
+            found.add(name)
+            rest += modules(premises[name])
+    return found
+
+
+def graph(results: Sequence[Result], dot: bool = False) -> str:
+    """Return the graph of premises as plain text, one derivation a line, or in the language of Graphviz."""
+    if dot:
+        edges = [f'  "{r.name}" -> "{head}";' for r in results for head in modules(r.premises)]
+        return "\n".join(["digraph derivations {", "  rankdir=BT;", *(f'  "{r.name}";' for r in results), *edges, "}"])
+    lines = []
+    for result in results:
+        lines.append(f"{result.name}{'' if result.proved else '  (NOT proved)'}")
+        for head in modules(result.premises):
+            parts = [p.partition(".")[2] for p in result.premises if p.partition(".")[0] == head]
+            steps = ", ".join(part for part in dict.fromkeys(parts) if part)
+            lines.append(f"    rests on {head}{': ' + steps if steps else ''}")
+        lines += [f"    quotes {quote}" for quote in result.quotes]
+    return "\n".join(lines)
