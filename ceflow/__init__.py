@@ -7,6 +7,7 @@ from ._descent import descend, sharpness
 from ._events import Event, collapsed, event
 from ._integrate import integrate, resume, sequence
 from ._lowest import lowest
+from ._sweep import sweep
 from .flow import MatrixFlow, Objective, RegressionFlow, ReplayFlow, SpectralFlow, random_init
 from .flow.centres import Centres
 from .io import load
@@ -75,6 +76,7 @@ __all__ = [
     "sequence",
     "sharpness",
     "subsets",
+    "sweep",
     "symmetry",
     "symmetry_of",
     "terms",

@@ -30,6 +30,7 @@ LAYERS = [
     ("solve",),
     ("trajectory", "observables", "io"),
     ("_events", "_run", "_integrate"),
+    ("_sweep",),
     ("_descent", "_lowest"),
     ("_stability",),
     ("_compare", "basins"),

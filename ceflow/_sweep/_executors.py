@@ -1,0 +1,134 @@
+"""Where chunks are worked on: executors by name, and the loop that feeds one and replaces it when it breaks."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import functools
+import multiprocessing
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    BrokenExecutor,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+    wait,
+)
+from typing import Any
+
+WINDOW = 256  # chunks handed to an executor at a time, so that what they carry does not fill the memory
+BREAKDOWNS = 3  # of one executor after the other without a chunk done between
+
+Make = Callable[[], contextlib.AbstractContextManager[Executor]]
+
+
+class Serial(Executor):
+    """Works in the thread that asks."""
+
+    def submit(self, function: Callable, /, *arguments: Any, **options: Any) -> Future:
+        future: Future = Future()
+        try:
+            future.set_result(function(*arguments, **options))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
+def executor_of(executor: Any, workers: int | None, scheduler: str | None) -> tuple[Make, int]:
+    """What makes the executor, and how many chunks it is handed at a time; a TypeError or ValueError for none."""
+    if executor is None:
+        return Serial, 1
+    if isinstance(executor, Executor):
+        return functools.partial(contextlib.nullcontext, executor), WINDOW
+    makers: dict[str, Make] = {
+        "threads": functools.partial(ThreadPoolExecutor, workers or os.cpu_count()),
+        "processes": functools.partial(_processes, workers),
+        "dask": functools.partial(_dask, workers, scheduler),
+        "mpi": functools.partial(_mpi, workers),
+    }
+    if isinstance(executor, str) and executor in makers:
+        return makers[executor], WINDOW
+    if callable(executor):
+        return executor, WINDOW
+    raise ValueError(f"executor must be None, {', '.join(makers)}, an Executor or what makes one, got {executor!r}")
+
+
+def _processes(workers: int | None) -> Executor:
+    # not forked: threads of the parent would be missing in the children, with what they hold
+    context = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(workers, context, initializer=_end_with_parent)
+
+
+def _end_with_parent() -> None:
+    """Ends this process when its parent is gone, which cannot tell it if it was killed."""
+
+    def follow() -> None:
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
+
+
+@contextlib.contextmanager
+def _dask(workers: int | None, scheduler: str | None) -> Iterator[Executor]:
+    from distributed import Client, LocalCluster
+
+    with contextlib.ExitStack() as stack:
+        if scheduler is None:
+            cluster = LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None)
+            scheduler = stack.enter_context(cluster)
+        client = stack.enter_context(Client(scheduler))
+        yield stack.enter_context(client.get_executor())
+
+
+def _mpi(workers: int | None) -> Executor:
+    from mpi4py.futures import MPIPoolExecutor
+
+    return MPIPoolExecutor(workers)
+
+
+def carry_out(
+    function: Callable, tasks: Sequence, make: Make, window: int, report: Callable[[Any], None]
+) -> None:
+    """Calls a function of each task, on executors made one after the other as they break, and reports what is done.
+
+    Raises
+    ------
+    BrokenExecutor
+        If executors break time after time.
+    Exception
+        That of the first call that failed.
+    """
+    left, breakdowns = dict(enumerate(tasks)), 0
+    while left:
+        before = len(left)
+        try:
+            with make() as executor:
+                _feed(function, left, executor, window, report)
+        except BrokenExecutor:
+            breakdowns = 0 if len(left) < before else breakdowns + 1
+            if breakdowns == BREAKDOWNS or isinstance(make, functools.partial) and make.func is contextlib.nullcontext:
+                raise
+
+
+def _feed(
+    function: Callable, left: dict[int, Any], executor: Executor, window: int, report: Callable[[Any], None]
+) -> None:
+    """Takes from the tasks that are left those that are done."""
+    waiting, running = collections.deque(left), {}
+    try:
+        while waiting or running:
+            while waiting and len(running) < window:
+                number = waiting.popleft()
+                running[executor.submit(function, left[number])] = number
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                future.result()
+                report(left.pop(running.pop(future)))
+    except BaseException:
+        for future in running:
+            future.cancel()
+        raise
