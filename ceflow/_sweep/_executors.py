@@ -18,12 +18,18 @@ from concurrent.futures import (
     ThreadPoolExecutor,
     wait,
 )
-from typing import Any
+from typing import Any, NamedTuple
 
 WINDOW = 256  # chunks handed to an executor at a time, so that what they carry does not fill the memory
 BREAKDOWNS = 3  # of one executor after the other without a chunk done between
 
-Make = Callable[[], contextlib.AbstractContextManager[Executor]]
+
+class Place(NamedTuple):
+    """Where chunks are worked on."""
+
+    make: Callable[[], contextlib.AbstractContextManager[Executor]]
+    window: int = WINDOW
+    again: bool = True  # whether another can be made
 
 
 class Serial(Executor):
@@ -38,23 +44,22 @@ class Serial(Executor):
         return future
 
 
-def executor_of(executor: Any, workers: int | None, scheduler: str | None) -> tuple[Make, int]:
-    """What makes the executor, and how many chunks it is handed at a time; a TypeError or ValueError for none."""
+def place_of(executor: Any, workers: int | None, scheduler: str | None) -> Place:
+    """The place that is meant by an argument `executor`; a ValueError if there is none."""
     if executor is None:
-        return Serial, 1
+        return Place(Serial, window=1)
     if isinstance(executor, Executor):
-        return functools.partial(contextlib.nullcontext, executor), WINDOW
-    makers: dict[str, Make] = {
+        return Place(functools.partial(contextlib.nullcontext, executor), again=False)
+    named = {
         "threads": functools.partial(ThreadPoolExecutor, workers or os.cpu_count()),
         "processes": functools.partial(_processes, workers),
         "dask": functools.partial(_dask, workers, scheduler),
         "mpi": functools.partial(_mpi, workers),
     }
-    if isinstance(executor, str) and executor in makers:
-        return makers[executor], WINDOW
-    if callable(executor):
-        return executor, WINDOW
-    raise ValueError(f"executor must be None, {', '.join(makers)}, an Executor or what makes one, got {executor!r}")
+    make = named.get(executor) if isinstance(executor, str) else executor
+    if not callable(make):
+        raise ValueError(f"executor must be None, {', '.join(named)}, an Executor or what makes one, got {executor!r}")
+    return Place(make)
 
 
 def _processes(workers: int | None) -> Executor:
@@ -91,9 +96,7 @@ def _mpi(workers: int | None) -> Executor:
     return MPIPoolExecutor(workers)
 
 
-def carry_out(
-    function: Callable, tasks: Sequence, make: Make, window: int, report: Callable[[Any], None]
-) -> None:
+def carry_out(function: Callable, tasks: Sequence, place: Place, report: Callable[[Any], None]) -> None:
     """Calls a function of each task, on executors made one after the other as they break, and reports what is done.
 
     Raises
@@ -107,11 +110,11 @@ def carry_out(
     while left:
         before = len(left)
         try:
-            with make() as executor:
-                _feed(function, left, executor, window, report)
+            with place.make() as executor:
+                _feed(function, left, executor, place.window, report)
         except BrokenExecutor:
             breakdowns = 0 if len(left) < before else breakdowns + 1
-            if breakdowns == BREAKDOWNS or isinstance(make, functools.partial) and make.func is contextlib.nullcontext:
+            if breakdowns == BREAKDOWNS or not place.again:
                 raise
 
 
@@ -126,8 +129,11 @@ def _feed(
                 number = waiting.popleft()
                 running[executor.submit(function, left[number])] = number
             for future in wait(running, return_when=FIRST_COMPLETED).done:
+                number = running.pop(future)
+                if future.cancelled():  # not by this loop: a scheduler of dask is gone
+                    raise BrokenExecutor("the executor has cancelled chunks: its scheduler may be gone")
                 future.result()
-                report(left.pop(running.pop(future)))
+                report(left.pop(number))
     except BaseException:
         for future in running:
             future.cancel()

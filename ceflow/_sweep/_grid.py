@@ -11,8 +11,6 @@ import numpy as np
 
 Block = tuple[slice, ...]  # runs of a rectangle: indices along the axes of the grid, then members
 
-TAKEN = ("member", "row", "t", "log_t", "status", "success", "nsteps", "nfev")  # names that a store gives a meaning
-
 
 @dataclass(frozen=True)
 class Grid:
@@ -39,8 +37,6 @@ class Grid:
             raise TypeError(f"grid must be a dict from names of parameters to their values, got {parameters!r}")
         axes, fixed = {}, {}
         for name, values in parameters.items():
-            if name in TAKEN:
-                raise ValueError(f"grid must not name a parameter {name!r}: results are stored under this name")
             if not isinstance(values, (list, range, np.ndarray)):
                 fixed[name] = values
                 continue

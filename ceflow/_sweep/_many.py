@@ -14,6 +14,8 @@ class Ensemble(NamedTuple):
     data: dict[str, np.ndarray]
     success: np.ndarray
     status: np.ndarray
+    event: np.ndarray
+    log_t_end: np.ndarray
     nsteps: np.ndarray
     nfev: np.ndarray
 
@@ -29,14 +31,16 @@ def integrate_many(
         for start in starts
     ]  # fmt: skip
     final = t_eval is None and log_t_eval is None
-    end = np.inf if log_t_end is None and t_end is None else np.log(t_end) if log_t_end is None else log_t_end
-    log_t = np.array([end]) if final else np.log(t_eval) if log_t_eval is None else np.array(log_t_eval)
+    log_t_end = np.array([run.log_t_end for run in runs])
+    rows = 1 if final else np.size(t_eval if log_t_eval is None else log_t_eval)
+    log_t = log_t_end[:, None] if final else np.log(t_eval) if log_t_eval is None else np.array(log_t_eval)
     data = {}
     for name in observables:
-        rows = [np.asarray(getattr(run, name), float)[-1:] if final else getattr(run, name) for run in runs]
-        data[name] = np.full((len(runs), len(log_t), *rows[0].shape[1:]), np.nan)
-        for member, values in enumerate(rows):
+        found = [np.asarray(getattr(run, name), float)[-1:] if final else getattr(run, name) for run in runs]
+        data[name] = np.full((len(runs), rows, *found[0].shape[1:]), np.nan)
+        for member, values in enumerate(found):
             data[name][member, : len(values)] = values
     counts = {name: np.array([getattr(run, name) for run in runs]) for name in ("nsteps", "nfev")}
     status = np.array([run.outcome for run in runs], np.int8)
-    return Ensemble(log_t, data, np.array([run.success for run in runs]), status, **counts)
+    event = np.array([-1 if run.event is None else run.event for run in runs], np.int8)
+    return Ensemble(log_t, data, np.array([run.success for run in runs]), status, event, log_t_end, **counts)

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from ..flow import Flow
 
 MARK = "ceflow_sweep"  # attribute that holds the configuration
-COUNTS = {"status": "int8", "success": "bool", "nsteps": "int64", "nfev": "int64"}  # of each run
+MEMBERS = {  # of each run
+    "status": "int8", "success": "bool", "event": "int8", "log_t_end": "float64", "nsteps": "int64", "nfev": "int64"
+}  # fmt: skip
 STATUS = {"flag_values": [int(one) for one in Outcome], "flag_meanings": " ".join(one.name for one in Outcome)}
 
 
@@ -63,10 +65,16 @@ def largest(shapes: Sequence[dict[str, Array]]) -> dict[str, Array]:
     return {name: Array(dims, tuple(sizes[dim] for dim in dims)) for name, (dims, _) in shapes[0].items()}
 
 
-def create(path: Path, config: dict[str, Any], grid: Grid, chunk: int, log_t: np.ndarray, arrays: dict[str, Array]):
-    """Makes the store of a sweep of which no run is done; it is there as a whole, or not at all."""
+def create(path: Path, config: dict[str, Any], grid: Grid, chunk: int, log_t: np.ndarray | None,
+           arrays: dict[str, Array]) -> None:  # fmt: skip
+    """Makes the store of a sweep of which no run is done; it is there as a whole, or not at all. All runs have rows at
+    these log t, or one row at their end."""
     import zarr
 
+    taken = {"member", "log_t", *MEMBERS, *arrays, *(dim for array in arrays.values() for dim in array.dims)}
+    if twice := sorted(taken & grid.axes.keys()):
+        raise ValueError(f"grid must not name an axis {twice[0]!r}, as results have this name: call the parameter "
+                         "differently in a function `flow`, or leave this observable out")  # fmt: skip
     temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         attributes = {MARK: json.dumps(config), "coordinates": "log_t"}
@@ -80,9 +88,10 @@ def create(path: Path, config: dict[str, Any], grid: Grid, chunk: int, log_t: np
         for name, values in grid.axes.items():
             fill(name, name, labels(values))
         fill("member", "member", np.arange(grid.members))
-        fill("log_t", "row", log_t)
+        if log_t is not None:
+            fill("log_t", "row", log_t)
         block, dims = grid.block_shape(chunk), (*grid.axes, "member")
-        for name, dtype in COUNTS.items():
+        for name, dtype in MEMBERS.items():
             group.create_array(
                 name, shape=grid.shape, chunks=block, dtype=dtype, fill_value=0, dimension_names=dims,
                 attributes=STATUS if name == "status" else {},
@@ -137,7 +146,7 @@ def write(path: Path, block: Block, results: dict[tuple[int, ...], Any]) -> None
     ensembles = list(results.values())
     for name in names:
         put(name, [one.data[name] for one in ensembles], group[name].shape[len(shape):], np.nan)  # fmt: skip
-    for name in reversed(COUNTS):
+    for name in reversed(MEMBERS):
         put(name, [getattr(one, name) for one in ensembles], (), 0)
 
 
@@ -146,4 +155,4 @@ def open_dataset(path: Path) -> xarray.Dataset:
     import xarray
 
     dataset = xarray.open_zarr(path, consolidated=False)
-    return dataset[[*(name for name in dataset.data_vars if name not in COUNTS), *COUNTS]]
+    return dataset[[*(name for name in dataset.data_vars if name not in MEMBERS), *MEMBERS]]

@@ -22,7 +22,7 @@ from .._events import checked_events
 from ..flow import Flow
 from ..solve import Outcome
 from . import _store
-from ._executors import carry_out, executor_of
+from ._executors import carry_out, place_of
 from ._grid import Block, Grid, labels
 from ._problem import Problem, arrays_of, random_start, reduced_flow, text_of, without_floats
 
@@ -104,8 +104,9 @@ def sweep(
     -------
     xarray.Dataset
         The store, opened: every observable with the axes of the grid, "member", "row" and its own; `status` (an
-        `Outcome`), `success`, `nsteps` and `nfev` of every run; `log_t` of the rows. Values are read when they are
-        used. Rows that a run did not reach, and modes that a flow does not have, are NaN.
+        `Outcome`), `success`, `event` (that of `until`, or -1), `log_t_end`, `nsteps` and `nfev` of every run; `log_t`
+        of the rows, if times were asked for. Values are read when they are used. Rows that a run did not reach, and
+        modes that a flow does not have, are NaN.
 
     Raises
     ------
@@ -139,7 +140,7 @@ def sweep(
     }  # fmt: skip
     problem = Problem(flow, starts, seed, options)
     problem.check_names([*grid.axes, *grid.fixed])
-    make, window = executor_of(executor, workers, scheduler)
+    place = place_of(executor, workers, scheduler)
     if executor == "processes" or isinstance(executor, ProcessPoolExecutor):
         _check_travels(problem)
     path, points = Path(store), _Points(problem, grid)
@@ -153,9 +154,9 @@ def sweep(
     runs = math.prod(grid.shape)
     with tqdm(total=runs, initial=runs - sum(task.runs for task in tasks), unit="run", disable=not progress) as bar:
         try:
-            carry_out(Task.run, tasks, make, window, lambda task: bar.update(task.runs))
+            carry_out(Task.run, tasks, place, lambda task: bar.update(task.runs))
         except BaseException as error:
-            error.add_note(f"{bar.n} of {runs} runs are in {path}; the same call goes on from there")
+            error.add_note(f"what was done is in {path}; the same call goes on from there")
             raise
     return _store.open_dataset(path)
 
@@ -180,7 +181,7 @@ class Task:
         results = {
             point: self.problem.run(self.grid.parameters(point), members) for point in self.grid.points(self.block)
         }
-        if any(np.any(one.status == Outcome.INTERRUPTED) for one in results.values()):
+        if any(np.isin(one.status, (Outcome.RUNNING, Outcome.INTERRUPTED)).any() for one in results.values()):
             raise KeyboardInterrupt
         _store.write(self.path, self.block, results)
 
@@ -204,14 +205,15 @@ class _Points:
             self.kinds.setdefault(kind, point)
         self.specs, self.ends = specs.hexdigest()[:16], ends.hexdigest()[:16]
 
-    def probed(self) -> tuple[np.ndarray, dict[str, _store.Array]]:
-        """(rows,) log t, and how observables are stored, from the first step of a run of each kind."""
+    def probed(self) -> tuple[np.ndarray | None, dict[str, _store.Array]]:
+        """(rows,) log t, None if each run has a row at its own end, and how observables are stored: from the first step
+        of a run of each kind."""
         shapes = []
         for point in self.kinds.values():
             parameters = self.grid.parameters(point)
             found = self.problem.run(parameters, slice(0, 1), max_steps=1)
             shapes.append(_store.shapes_of(self.problem.flow_at(parameters), found.data))
-        return found.log_t, _store.largest(shapes)
+        return found.log_t if found.log_t.ndim == 1 else None, _store.largest(shapes)
 
 
 def _config(problem: Problem, grid: Grid, chunk: int, points: _Points) -> dict[str, Any]:
@@ -273,4 +275,4 @@ def _check_travels(problem: Problem) -> None:
         try:
             pickle.dumps(value)
         except Exception as error:
-            raise ValueError(f"{name} must be a function at the top of a module, to be sent to workers: {error}") from None
+            raise ValueError(f"{name} must be at the top of a module, to be sent to workers: {error}") from None

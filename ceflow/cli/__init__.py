@@ -1,7 +1,8 @@
 """The command ``ceflow``: solve, check and draw from a shell.
 
 ``ceflow run`` integrates the reduced flow and certifies what it found; ``ceflow compare`` measures it against the full
-flow. Both exit with 0 only if every claim has passed, with 1 if one failed, and with 2 on bad arguments.
+flow. Both exit with 0 only if every claim has passed, with 1 if one failed, and with 2 on bad arguments. ``ceflow
+sweep`` integrates many starts of each flow of a grid.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 
 import ceflow as cf
 
-from . import _compare, _run
+from . import _compare, _run, _sweep
 
 __all__ = ["main"]
 
@@ -52,10 +53,11 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="ceflow",
         description="Cross-entropy gradient flow on unconstrained features models, exactly where symmetry allows it.",
-        epilog="'ceflow run --help' and 'ceflow compare --help' give options and examples.",
+        epilog="'ceflow run --help' and those of the other commands give options and examples.",
     )
     parser.add_argument("--version", action="version", version=f"ceflow {cf.__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="{run,compare}")
+    commands = parser.add_subparsers(dest="command", metavar="{run,compare,sweep}")
     _run.add_to(commands)
     _compare.add_to(commands)
+    _sweep.add_to(commands)
     return parser
