@@ -103,7 +103,8 @@ def test_runs_that_fail_say_so_and_stop_no_other(tmp_path):
 
 
 def test_an_event_ends_runs_at_times_of_their_own(tmp_path):
-    found = sweep(tmp_path / "s", t_eval=None, until=cf.collapsed(1e-3), observables="lyapunov")
+    stop = {"until": cf.collapsed(1e-3), "log_t_end": 1e4, "observables": "lyapunov"}
+    found = cf.sweep({"scheme": "hadamard:4", "scale": 1e-2}, members=4, store=tmp_path / "s", **stop)
     assert np.all(found.event == 0)
     np.testing.assert_allclose(found.lyapunov.values, 1e-3, rtol=1e-6)
     assert len(np.unique(found.log_t_end)) == found.log_t_end.size
@@ -247,8 +248,7 @@ t_end = "1e400"
 observables = ["loss"]
 collapsed = 1e-4
 [grid]
-scheme = "hadamard:4"
-depth = [2, 3]
+scheme = ["hadamard:4", "cyclic:5"]
 scale = {log = [1e-3, 1e-1, 3]}
 """
 
@@ -258,7 +258,7 @@ def test_command(tmp_path, capsys, monkeypatch):
     Path("c.toml").write_text(CONFIG)
     assert cli.main(["sweep", "c.toml"]) == 0
     out = capsys.readouterr().out
-    assert "24 runs: 2 depth x 3 scale x 4 member" in out and "wrote c.zarr" in out
+    assert "24 runs: 2 scheme x 3 scale x 4 member" in out and "wrote c.zarr" in out
     found = xarray.open_zarr("c.zarr", consolidated=False)
     np.testing.assert_allclose(found.scale, [1e-3, 1e-2, 1e-1])
     assert np.all(found.event == 0)
