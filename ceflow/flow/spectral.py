@@ -11,7 +11,7 @@ import numpy as np
 from numba import njit
 
 from .._checks import checked_array, checked_integer, log_time_unit
-from .._field import Event
+from .._field import Event, LaneFields
 from ..kernels import KERNEL
 from ..losses import CrossEntropy, Loss
 from ..network import coordinates
@@ -20,6 +20,7 @@ from ..symmetry import Scheme, Symmetry, Transforms
 from ._flow import Flow
 from .blocks import BlockFlow
 from .matrix import MatrixFlow
+from .lanes_field import lane_fields
 from .modes_field import modes_field, plain_field, plain_layout
 from .objective import Objective
 from .ray import Ray
@@ -203,6 +204,18 @@ class SpectralFlow(Flow):
         if closes and field.event(y, active, rtol) == Event.CHANGE:  # the modes have merged
             return self.segment(Ray.kind, start, y, log_t)
         return field
+
+    def side_by_side(self, starts: np.ndarray, closed_form: bool = True) -> LaneFields | None:
+        """Fields of several starts (m, D), checked, for steps in lanes; None where there are none such."""
+        transforms = self.scheme.transforms
+        if not (self.plain and starts.ndim == 2 and starts.all() and transforms.margins.by_lanes is not None):
+            return None
+        weights, valencies, transforms, classes, log_unit = self._known
+        vanished = coordinates.vanished(np.empty((3, 0)), 0.0)
+        closes = closed_form and bool((starts > 0.0).all())
+        return lane_fields(
+            starts, weights, valencies, transforms, closes, classes=classes, log_unit=log_unit, vanished=vanished
+        )
 
     def __getstate__(self) -> dict:
         # layouts hold addresses, which are those of this process
