@@ -2,6 +2,8 @@
 
 from .collocation import NAME as IMPLICIT
 from .implicit import ImplicitStepper, first_step, stepper
+from .lanes import advance_lanes
+from .members import Found, advance_members
 from .outcome import Outcome
 from .path import Path, Steps
 from .stepping import DEFAULT, Stepper
@@ -10,6 +12,7 @@ from .tableaus import TABLEAUS, Tableau
 __all__ = [
     "DEFAULT",
     "IMPLICIT",
+    "Found",
     "TABLEAUS",
     "ImplicitStepper",
     "Outcome",
@@ -17,6 +20,8 @@ __all__ = [
     "Stepper",
     "Steps",
     "Tableau",
+    "advance_lanes",
+    "advance_members",
     "first_step",
     "stepper",
 ]
