@@ -118,7 +118,7 @@ def _starts(flow: Flow, starts):
         if len({part.shape[:1] for part in parts}) != 1 or parts[0].ndim < 2:
             raise ValueError("starts must be factors with one leading axis, or a sequence of starts")
         starts = list(zip(*parts, strict=True))
-    if isinstance(starts, np.ndarray) and starts.ndim == 0 or not hasattr(starts, "__len__"):
+    if (isinstance(starts, np.ndarray) and starts.ndim == 0) or not hasattr(starts, "__len__"):
         raise TypeError(f"starts must be an array of starts or a sequence of them, got {type(starts).__name__}")
     if not len(starts):
         raise ValueError("starts must be one or more, got none")

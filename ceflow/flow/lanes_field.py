@@ -10,7 +10,17 @@ from ..kernels import KERNEL
 from ..kernels.lanes import LANES, exp_lanes, load, smaller, splat, square_root, store
 from ..kernels.linking import call, linked, part, pointer, vector
 from ..symmetry import Transforms
-from .modes_field import FORCES, INVERSE_COUNT, MARGINS, MODES, NUMBERS, TO_FORCES, TO_MARGINS, plain_event, plain_layout
+from .modes_field import (
+    FORCES,
+    INVERSE_COUNT,
+    MARGINS,
+    MODES,
+    NUMBERS,
+    TO_FORCES,
+    TO_MARGINS,
+    plain_event,
+    plain_layout,
+)
 from .modes_field import pack_plain as pack
 
 _SPACES = 3  # of D + 1 vectors, which the rates work in

@@ -19,8 +19,8 @@ from ..network.factors import check_factors, check_whole_depth
 from ..symmetry import Scheme, Symmetry, Transforms
 from ._flow import Flow
 from .blocks import BlockFlow
-from .matrix import MatrixFlow
 from .lanes_field import lane_fields
+from .matrix import MatrixFlow
 from .modes_field import modes_field, plain_field, plain_layout
 from .objective import Objective
 from .ray import Ray

@@ -12,8 +12,8 @@ from .tableaus import TABLEAUS, Tableau
 __all__ = [
     "DEFAULT",
     "IMPLICIT",
-    "Found",
     "TABLEAUS",
+    "Found",
     "ImplicitStepper",
     "Outcome",
     "Path",
