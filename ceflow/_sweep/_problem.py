@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from .. import losses, symmetry
+from .._ensemble import Ensemble
+from .._many import integrate_many
 from ..flow import BlockFlow, Flow, SpectralFlow
-from ._many import integrate_many
 
 Start = Any
 
@@ -82,11 +83,10 @@ class Problem:
         rng = np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(member,)))
         return self.starts(flow, rng, **_given(self.starts, parameters, self.flow))
 
-    def run(self, parameters: dict[str, Any], members: slice, **options: Any):
+    def run(self, parameters: dict[str, Any], members: slice, **options: Any) -> Ensemble:
         """The ensemble of some members at a point of the grid."""
         flow = self.flow_at(parameters)
         starts = [self.start(flow, parameters, member) for member in range(members.start, members.stop)]
-        starts = np.stack(starts) if isinstance(starts[0], np.ndarray) else starts
         return integrate_many(flow, starts, **{**self.options, **options})
 
 

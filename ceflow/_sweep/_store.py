@@ -24,7 +24,7 @@ from ._grid import Block, Grid, labels
 if TYPE_CHECKING:
     import xarray
 
-    from ..flow import Flow
+    from .._ensemble import Ensemble
 
 MARK = "ceflow_sweep"  # attribute that holds the configuration
 MEMBERS = {  # of each run
@@ -40,17 +40,14 @@ class Array(NamedTuple):
     sizes: tuple[int, ...]
 
 
-def shapes_of(flow: Flow, data: dict[str, np.ndarray]) -> dict[str, Array]:
-    """How the observables of an ensemble of this flow are stored."""
-    table = trajectory_type(flow).observables
-    found = {}
-    for name, values in data.items():
-        dims = getattr(table.get(name), "dims", ())
-        dims = dims(flow) if callable(dims) else dims
-        if isinstance(dims, dict) or len(dims) != values.ndim - 1:
-            dims = ("row", *(f"{name}_{axis}" for axis in range(1, values.ndim - 1)))
-        found[name] = Array(tuple(dims), values.shape[1:])
-    return found
+def arrays_of(ensemble: Ensemble) -> dict[str, Array]:
+    """How the observables of an ensemble are stored."""
+    flow = ensemble.flow
+    dims: dict[str, tuple[str, ...]] = {}
+    for name, observable in trajectory_type(flow).observables.items():
+        of = observable.dims(flow) if callable(observable.dims) else observable.dims
+        dims |= of if isinstance(of, dict) else {name: of}
+    return {name: Array(tuple(dims[name]), values.shape[1:]) for name, values in ensemble.data.items()}
 
 
 def largest(shapes: Sequence[dict[str, Array]]) -> dict[str, Array]:
@@ -129,13 +126,12 @@ def pending(path: Path, grid: Grid, chunk: int) -> list[Block]:
     return [block for block in grid.blocks(chunk) if np.any(status[block] == Outcome.RUNNING)]
 
 
-def write(path: Path, block: Block, results: dict[tuple[int, ...], Any]) -> None:
-    """Writes the ensembles of a block, by their points in the grid; last that it is done."""
+def write(path: Path, block: Block, ensembles: Sequence[Ensemble]) -> None:
+    """Writes the ensembles of the points of a block; last that it is done."""
     import zarr
 
     group = zarr.open_group(path, mode="r+")
     shape = tuple(one.stop - one.start for one in block)
-    names = [name for name in next(iter(results.values())).data]
 
     def put(name: str, values: list[np.ndarray], sizes: tuple[int, ...], blank: float) -> None:
         whole = np.full((*shape, *sizes), blank, group[name].dtype)
@@ -143,8 +139,7 @@ def write(path: Path, block: Block, results: dict[tuple[int, ...], Any]) -> None
             whole[(*place, *map(slice, part.shape))] = part
         group[name][block] = whole
 
-    ensembles = list(results.values())
-    for name in names:
+    for name in ensembles[0].data:
         put(name, [one.data[name] for one in ensembles], group[name].shape[len(shape):], np.nan)  # fmt: skip
     for name in reversed(MEMBERS):
         put(name, [getattr(one, name) for one in ensembles], (), 0)

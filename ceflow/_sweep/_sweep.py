@@ -178,12 +178,11 @@ class Task:
     def run(self) -> None:
         """Makes the runs, and writes what they gave."""
         members = self.block[-1]
-        results = {
-            point: self.problem.run(self.grid.parameters(point), members) for point in self.grid.points(self.block)
-        }
-        if any(np.isin(one.status, (Outcome.RUNNING, Outcome.INTERRUPTED)).any() for one in results.values()):
+        points = self.grid.points(self.block)
+        ensembles = [self.problem.run(self.grid.parameters(point), members) for point in points]
+        if any(np.isin(one.status, (Outcome.RUNNING, Outcome.INTERRUPTED)).any() for one in ensembles):
             raise KeyboardInterrupt
-        _store.write(self.path, self.block, results)
+        _store.write(self.path, self.block, ensembles)
 
 
 class _Points:
@@ -208,12 +207,10 @@ class _Points:
     def probed(self) -> tuple[np.ndarray | None, dict[str, _store.Array]]:
         """(rows,) log t, None if each run has a row at its own end, and how observables are stored: from the first step
         of a run of each kind."""
-        shapes = []
-        for point in self.kinds.values():
-            parameters = self.grid.parameters(point)
-            found = self.problem.run(parameters, slice(0, 1), max_steps=1)
-            shapes.append(_store.shapes_of(self.problem.flow_at(parameters), found.data))
-        return found.log_t if found.log_t.ndim == 1 else None, _store.largest(shapes)
+        found = [
+            self.problem.run(self.grid.parameters(point), slice(0, 1), max_steps=1) for point in self.kinds.values()
+        ]
+        return found[0].grid, _store.largest([_store.arrays_of(one) for one in found])
 
 
 def _config(problem: Problem, grid: Grid, chunk: int, points: _Points) -> dict[str, Any]:
