@@ -84,7 +84,7 @@ def _dask(workers: int | None, scheduler: str | None) -> Iterator[Executor]:
 
     with contextlib.ExitStack() as stack:
         if scheduler is None:
-            cluster = LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None)
+            cluster = LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=":0")
             scheduler = stack.enter_context(cluster)
         client = stack.enter_context(Client(scheduler))
         yield stack.enter_context(client.get_executor())

@@ -1,4 +1,5 @@
-"""Figures of runs and comparisons. Times and small quantities are drawn as powers of ten, for they leave float64.
+"""Figures of runs, comparisons, ensembles and sweeps. Times and small quantities are drawn as powers of ten, for they
+leave float64.
 
 Every function draws on the Axes it is given, or on a new figure, and changes no global setting. The horizontal axis
 is log10 t: ``ax.axvline(6)`` marks t = 1e6, and the row t = 0 has no place on it. Dense output gives smooth curves.
@@ -13,11 +14,13 @@ from ._matrices import logits, softmax
 from ._modes import margins, normalized_singular_values, singular_values
 from ._portrait import ternary
 from ._scalars import DISSIPATION, collapse, conserved, loss, lyapunov
+from ._sweeps import basins, phase_diagram, quantiles
 
 __all__ = [
     "DISSIPATION",
     "ERROR",
     "animate",
+    "basins",
     "collapse",
     "comparison",
     "conserved",
@@ -27,6 +30,8 @@ __all__ = [
     "lyapunov",
     "margins",
     "normalized_singular_values",
+    "phase_diagram",
+    "quantiles",
     "singular_values",
     "softmax",
     "ternary",
