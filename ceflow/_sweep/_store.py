@@ -118,12 +118,12 @@ def check(path: Path, config: dict[str, Any]) -> None:
         raise ValueError(f"store {str(path)!r} holds another sweep: {was}. Give another store, or the old settings")
 
 
-def pending(path: Path, grid: Grid, chunk: int) -> list[Block]:
-    """Blocks of which not all runs are done."""
+def pending(path: Path, blocks: Sequence[Block]) -> list[Block]:
+    """Those blocks of which not all runs are done."""
     import zarr
 
-    status = zarr.open_group(path, mode="r")["status"][...]
-    return [block for block in grid.blocks(chunk) if np.any(status[block] == Outcome.RUNNING)]
+    status = zarr.open_group(path, mode="r")["status"]
+    return [block for block in blocks if np.any(status[block] == Outcome.RUNNING)]
 
 
 def write(path: Path, block: Block, ensembles: Sequence[Ensemble]) -> None:

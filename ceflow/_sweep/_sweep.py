@@ -150,7 +150,7 @@ def sweep(
     else:
         _store.create(path, config, grid, chunk, *points.probed())
     call = uuid.uuid4().hex
-    tasks = [Task(problem.for_members(b[-1]), grid, path, b, call) for b in _store.pending(path, grid, chunk)]
+    tasks = [Task(problem.for_members(b[-1]), grid, path, b, call) for b in _store.pending(path, grid.blocks(chunk))]
     runs = math.prod(grid.shape)
     with tqdm(total=runs, initial=runs - sum(task.runs for task in tasks), unit="run", disable=not progress) as bar:
         try:
@@ -176,7 +176,10 @@ class Task:
         return math.prod(one.stop - one.start for one in self.block)
 
     def run(self) -> None:
-        """Makes the runs, and writes what they gave."""
+        """Makes the runs, and writes what they gave, unless they are there: dask asks again for what a worker has done
+        if that worker dies before its answer is heard."""
+        if not _store.pending(self.path, [self.block]):
+            return
         members = self.block[-1]
         points = self.grid.points(self.block)
         ensembles = [self.problem.run(self.grid.parameters(point), members) for point in points]

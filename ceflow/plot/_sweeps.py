@@ -130,7 +130,7 @@ def phase_diagram(
         If an argument is not as described.
     """
     check_scale(scale)
-    if not hasattr(values, "dims") or not hasattr(values, "isel"):
+    if not isinstance(getattr(values, "dims", None), tuple):
         raise TypeError(f"values must be a DataArray, such as results.loss, got {type(values).__name__}")
     if "row" in values.dims:
         values = values.isel(row=-1)
