@@ -7,7 +7,7 @@ import re
 import signal
 import subprocess
 import sys
-from concurrent.futures import BrokenExecutor, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 import ceflow as cf
 from ceflow import cli
+from ceflow._sweep import _executors
 from ceflow._sweep._grid import Grid
 
 xarray = pytest.importorskip("xarray")
@@ -121,11 +122,11 @@ def test_flows_on_blocks_and_functions_of_several_parameters(tmp_path):
 # -- kills -------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("executor", ["processes", "dask"])
-def test_a_killed_worker_costs_what_it_had_in_hand(executor, serial, tmp_path):
+@pytest.mark.parametrize("executor, workers", [("processes", 1), ("dask", 2)])
+def test_a_killed_worker_costs_what_it_had_in_hand(executor, workers, serial, tmp_path):
     if executor == "dask":
         pytest.importorskip("distributed")
-    found = sweep(tmp_path / "s", tmp_path, executor, fatal=4, depth=[3], workers=1)
+    found = sweep(tmp_path / "s", tmp_path, executor, fatal=4, depth=[3], workers=workers)
     assert same(found, serial.sel(depth=[3]))
     # the first and the last are looked at before, the first is tried too; 4 was the second of its chunk
     assert calls(tmp_path) == dict.fromkeys(range(MEMBERS), 1) | {0: 3, MEMBERS - 1: 2, 3: 2, 4: 2}
@@ -181,6 +182,17 @@ def test_an_executor_that_breaks_time_after_time_is_given_up(tmp_path):
     assert Broken.made == 3
     with Broken() as pool, pytest.raises(BrokenExecutor, match="gone"):
         sweep(tmp_path / "s", executor=pool)
+
+
+def test_an_executor_whose_workers_do_not_come_back_is_given_up(monkeypatch):
+    class Deserted(ThreadPoolExecutor):
+        def submit(self, *task):
+            return Future()
+
+    monkeypatch.setattr(_executors, "PATIENCE", 0.01)
+    place = _executors.Place(Deserted, deserted=lambda: True)
+    with pytest.raises(BrokenExecutor, match="no worker is left"):
+        _executors.carry_out(print, [1, 2], place, print)
 
 
 # -- what is refused ---------------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from concurrent.futures import (
 from typing import Any, NamedTuple
 
 WINDOW = 256  # chunks handed to an executor at a time, so that what they carry does not fill the memory
+PATIENCE = 60.0  # seconds without a chunk done after which it is looked whether anybody works at all
 BREAKDOWNS = 3  # of one executor after the other without a chunk done between
 
 
@@ -30,6 +31,7 @@ class Place(NamedTuple):
     make: Callable[[], contextlib.AbstractContextManager[Executor]]
     window: int = WINDOW
     again: bool = True  # whether another can be made
+    deserted: Callable[[], bool] = lambda: False  # whether it waits for workers that will not come
 
 
 class Serial(Executor):
@@ -59,7 +61,8 @@ def place_of(executor: Any, workers: int | None, scheduler: str | None) -> Place
     make = named.get(executor) if isinstance(executor, str) else executor
     if not callable(make):
         raise ValueError(f"executor must be None, {', '.join(named)}, an Executor or what makes one, got {executor!r}")
-    return Place(make)
+    own_cluster = executor == "dask" and scheduler is None  # to others workers may come at any time
+    return Place(make, deserted=_without_workers) if own_cluster else Place(make)
 
 
 def _processes(workers: int | None) -> Executor:
@@ -90,6 +93,12 @@ def _dask(workers: int | None, scheduler: str | None) -> Iterator[Executor]:
         yield stack.enter_context(client.get_executor())
 
 
+def _without_workers() -> bool:
+    from distributed import default_client
+
+    return not default_client().scheduler_info()["workers"]
+
+
 def _mpi(workers: int | None) -> Executor:
     from mpi4py.futures import MPIPoolExecutor
 
@@ -111,7 +120,7 @@ def carry_out(function: Callable, tasks: Sequence, place: Place, report: Callabl
         before = len(left)
         try:
             with place.make() as executor:
-                _feed(function, left, executor, place.window, report)
+                _feed(function, left, executor, place, report)
         except BrokenExecutor:
             breakdowns = 0 if len(left) < before else breakdowns + 1
             if breakdowns == BREAKDOWNS or not place.again:
@@ -119,16 +128,19 @@ def carry_out(function: Callable, tasks: Sequence, place: Place, report: Callabl
 
 
 def _feed(
-    function: Callable, left: dict[int, Any], executor: Executor, window: int, report: Callable[[Any], None]
+    function: Callable, left: dict[int, Any], executor: Executor, place: Place, report: Callable[[Any], None]
 ) -> None:
     """Takes from the tasks that are left those that are done."""
     waiting, running = collections.deque(left), {}
     try:
         while waiting or running:
-            while waiting and len(running) < window:
+            while waiting and len(running) < place.window:
                 number = waiting.popleft()
                 running[executor.submit(function, left[number])] = number
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
+            done = wait(running, PATIENCE, FIRST_COMPLETED).done
+            if not done and place.deserted():
+                raise BrokenExecutor("no worker is left, and none has come back")
+            for future in done:
                 number = running.pop(future)
                 if future.cancelled():  # not by this loop: a scheduler of dask is gone
                     raise BrokenExecutor("the executor has cancelled chunks: its scheduler may be gone")
