@@ -4,9 +4,12 @@ from . import _methods as _methods  # certificate() of trajectories, plot() of c
 from . import basins, collapse, losses, lyapunov, symmetry, terms, theory
 from ._compare import Comparison, compare
 from ._descent import descend, sharpness
+from ._ensemble import Ensemble
 from ._events import Event, collapsed, event
 from ._integrate import integrate, resume, sequence
 from ._lowest import lowest
+from ._many import integrate_many
+from ._sweep import sweep
 from .flow import MatrixFlow, Objective, RegressionFlow, ReplayFlow, SpectralFlow, random_init
 from .flow.centres import Centres
 from .io import load
@@ -36,6 +39,7 @@ __all__ = [
     "Centres",
     "Certificate",
     "Comparison",
+    "Ensemble",
     "Event",
     "MatrixFlow",
     "Objective",
@@ -61,6 +65,7 @@ __all__ = [
     "hadamard",
     "hamming",
     "integrate",
+    "integrate_many",
     "johnson",
     "load",
     "losses",
@@ -75,6 +80,7 @@ __all__ = [
     "sequence",
     "sharpness",
     "subsets",
+    "sweep",
     "symmetry",
     "symmetry_of",
     "terms",

@@ -95,7 +95,13 @@ def collapsed(threshold: float, *, looks: int = 1) -> Event:
     threshold = checked_number("threshold", threshold, -math.inf, 1e300)
     if not threshold >= _LEAST_V:
         raise ValueError(f"threshold must be finite and at least {_LEAST_V:g}, got {threshold!r}")
-    return event(lambda run: run.lyapunov - threshold, "down", name=f"collapsed({threshold:g})", looks=looks)
+    excess = functools.partial(_excess, threshold)
+    return event(excess, "down", name=f"collapsed({threshold:g})", looks=looks)
+
+
+def _excess(threshold: float, run: Trajectory) -> np.ndarray:
+    """V above a threshold; a function of this module, for events travel to other processes."""
+    return run.lyapunov - threshold
 
 
 def checked_events(until: Callable | Sequence[Callable] | None) -> tuple[Event, ...]:

@@ -55,6 +55,22 @@ class Functions(NamedTuple):
     scratch: np.ndarray  # float64
 
 
+class LaneFields(NamedTuple):
+    """Fields of one kind, one a run, with rates that are those of LANES runs at once, number by number.
+
+    The rates write, in place of a, the numbers m, total and speed of the clock: ``dt/dtau = exp(log_unit) (exp(m) +
+    total) / speed``. Errors of all numbers of a state count alike.
+    """
+
+    rates: int  # of lanes; the address, as of those below
+    event: int  # of one field
+    data: np.ndarray  # (m, s) of each field
+    lane_layout: np.ndarray
+    layout: np.ndarray
+    log_unit: float
+    spaces: int  # numbers that rates and event work in
+
+
 @njit(**KERNEL, fastmath={"contract"})
 def combine(y, h, w, k, n, out):
     """``out = y + h * (w[:n] @ k[:n])`` (kernel)."""

@@ -25,18 +25,6 @@ FIRST_CHUNK = 32  # steps; each chunk is twice the one before
 FIRST_LOOK = 96  # steps after which it is first asked whether they are stiff, and the numbers of a compiled state up to
 FEW = 32  # which it is asked so soon: the cost of implicit steps, in explicit ones, grows like its square
 
-_TEXTS = {
-    Outcome.RUNNING: "not finished; got to log t = {end:.6g}",
-    Outcome.REACHED: "reached the end of the time span",
-    Outcome.AT_REST: "reached the end of the time span (at rest: nothing can move any more)",
-    Outcome.CLOSED_FORM: "reached the end of the time span (followed the exact collapsed solution to the end)",
-    Outcome.STOPPED: "stopped by {event!r}",
-    Outcome.UNMET: "the criterion of `until` was not met",
-    Outcome.STEPS_SPENT: "gave up after max_steps = {max_steps} attempted steps",
-    Outcome.STEP_TOO_SMALL: "the step size fell to rounding, rtol = {rtol:g} cannot be met",
-    Outcome.INTERRUPTED: "interrupted",
-}
-
 
 class Run:
     """One run of a flow.
@@ -294,13 +282,8 @@ class Run:
         return run
 
     def _message(self, outcome: Outcome, end: float) -> str:
-        text = _TEXTS[outcome]
-        if outcome.success and "{" not in text:
-            return text
         met = None if self.event is None else self.events[self.event]
-        text = text.format(end=end, event=met, max_steps=self.max_steps, rtol=self.rtol)
-        early = not outcome.success and outcome != Outcome.RUNNING
-        return text + (f"; stopped at log t = {end:.6g}" if early else "")
+        return outcome.explained(end, met, self.max_steps, self.rtol)
 
     def _show(self, bar: tqdm | None, log_t: float) -> None:
         if bar is None:
@@ -320,6 +303,11 @@ class Run:
             f"on {where}, besides what is kept; {2**30 / (item * arrays):.3g} numbers fit in each GiB. Use fewer "
             f"classes or features{advice}."
         )
+
+
+def steps_unwatched(size: int) -> int:
+    """How many steps of a compiled state are taken before it is first asked whether they are stiff."""
+    return _next_look(math.ceil(FIRST_LOOK * max(1.0, size / FEW) ** 2) - 1)
 
 
 def _next_look(nsteps: int) -> int:

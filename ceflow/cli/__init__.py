@@ -1,8 +1,8 @@
 """The command ``ceflow``: solve, check and draw from a shell.
 
 ``ceflow run`` integrates the reduced flow and certifies what it found; ``ceflow compare`` measures it against the full
-flow; ``ceflow prove`` proves the theorems. All exit with 0 only if every claim has passed, with 1 if one failed, and
-with 2 on bad arguments.
+flow; ``ceflow sweep`` integrates many starts of each flow of a grid; ``ceflow prove`` proves the theorems. All exit with
+0 only if every claim has passed, with 1 if one failed, and with 2 on bad arguments.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ import numpy as np
 
 import ceflow as cf
 
-from . import _certify, _compare, _info, _prove, _run
+from . import _certify, _compare, _info, _prove, _run, _sweep
 from ._arguments import defaults_of
 
 __all__ = ["main"]
 
-COMMANDS = (_run, _compare, _certify, _prove, _info)
+COMMANDS = (_run, _compare, _sweep, _certify, _prove, _info)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -39,8 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = _parser()
     options = parser.parse_args(argv)
     try:
-        if getattr(options, "config", None) is not None:
-            command = options.parser
+        command = getattr(options, "parser", None)  # of those that take options from a file
+        if command is not None and options.config is not None:
             command.set_defaults(**defaults_of(options.config, command))
             options = parser.parse_args(argv)
     except (ValueError, OSError) as error:

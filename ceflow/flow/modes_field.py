@@ -27,11 +27,11 @@ _NONE, _CHANGE, _REST = int(Event.NONE), int(Event.CHANGE), int(Event.REST)
 # `data` begins with numbers, at these places, and goes on with arrays of one number a mode: in the plain case singular
 # values at y = 0 times weights, twice the direction, valencies, weights; in any other active, direction, valencies,
 # weights, then the constants of `network.coordinates`, and then the parameters of the loss.
-(_CLASSES, _BASE, _INVERSE_COUNT, _DECAY, _LOG_UNIT, _COUNTERFORCE, _EQUAL_PAIRS, _VANISHED) = range(8)
-_NUMBERS = 8
+(_CLASSES, _BASE, INVERSE_COUNT, _DECAY, _LOG_UNIT, _COUNTERFORCE, _EQUAL_PAIRS, _VANISHED) = range(8)
+NUMBERS = 8
 # `layout`: sizes, flags, and addresses of functions and matrices
-(_MODES, _SIZE, _ROWS, _PARAMETERS, _UNEQUAL, _CLOSES, _EQUILIBRIA) = range(7)
-(_RESIDUAL, _MARGINS, _FORCES, _TO_MARGINS, _TO_FORCES) = range(7, 12)
+(MODES, _SIZE, _ROWS, _PARAMETERS, _UNEQUAL, _CLOSES, _EQUILIBRIA) = range(7)
+(_RESIDUAL, MARGINS, FORCES, TO_MARGINS, TO_FORCES) = range(7, 12)
 # `scratch`: five arrays of D + 1 numbers: two that transforms work in (at the start of a cache line, where D + 1 is a
 # power of two), the margins, the singular values, their gains
 _SPACES = 5
@@ -98,19 +98,19 @@ def _apart(first, last, rtol):
 
 @linked(*RATES)
 def _plain_rates(data, layout, scratch, y, dy, a):
-    modes = layout[_MODES]
-    start_weights, double_sign = part(data, _NUMBERS, modes), part(data, _NUMBERS + modes + 1, modes)
-    valencies = part(data, _NUMBERS + 2 * (modes + 1), modes)
+    modes = layout[MODES]
+    start_weights, double_sign = part(data, NUMBERS, modes), part(data, NUMBERS + modes + 1, modes)
+    valencies = part(data, NUMBERS + 2 * (modes + 1), modes)
     work, spare = vector(scratch, modes + 1), part(scratch, modes + 1, modes + 1)
     margins = part(scratch, 2 * (modes + 1), modes)
     y, dy = vector(y, modes), vector(dy, modes)
     _weighted_exponentials(start_weights, double_sign, y, work[1:])
-    call(layout[_MARGINS], (pointer(layout[_TO_MARGINS]), work, spare, margins, modes))
+    call(layout[MARGINS], (pointer(layout[TO_MARGINS]), work, spare, margins, modes))
     smallest = smallest_margin(valencies, margins)
     log_total = math.log(scaled_odds(valencies, margins, smallest, work[1:]))
     a[0] = odds = smallest - log_total  # the scale is exp(-log_total) / (1 + exp(odds))
-    call(layout[_FORCES], (pointer(layout[_TO_FORCES]), work, spare, dy, modes))  # the forces times exp(-log_scale)
-    speed = _velocity(dy, data[_INVERSE_COUNT])
+    call(layout[FORCES], (pointer(layout[TO_FORCES]), work, spare, dy, modes))  # the forces times exp(-log_scale)
+    speed = _velocity(dy, data[INVERSE_COUNT])
     if not speed > 0.0:
         return np.inf
     inverse = 1.0 / speed
@@ -122,15 +122,15 @@ def _plain_rates(data, layout, scratch, y, dy, a):
 
 @linked(*NORM)
 def _plain_norm(data, layout, scratch, error, y, dy, rtol, atol):
-    error = vector(error, layout[_MODES])
+    error = vector(error, layout[MODES])
     return _largest(error) / (STEP_SHARE * rtol) if _sum_of_squares(error, 1.0) < np.inf else np.inf
 
 
 @linked(*EVENT)
-def _plain_event(data, layout, scratch, y, dy, rtol):
-    modes = layout[_MODES]
-    start_weights, double_sign = part(data, _NUMBERS, modes), part(data, _NUMBERS + modes + 1, modes)
-    weights = part(data, _NUMBERS + 3 * (modes + 1), modes)
+def plain_event(data, layout, scratch, y, dy, rtol):
+    modes = layout[MODES]
+    start_weights, double_sign = part(data, NUMBERS, modes), part(data, NUMBERS + modes + 1, modes)
+    weights = part(data, NUMBERS + 3 * (modes + 1), modes)
     for i in range(modes):
         if -0.5 * double_sign[i] * y[i] > data[_VANISHED]:
             return _CHANGE
@@ -151,11 +151,11 @@ def _plain_event(data, layout, scratch, y, dy, rtol):
 
 @linked(*RATES)
 def _rates(data, layout, scratch, y, dy, a):
-    modes, size, rows = layout[_MODES], layout[_SIZE], layout[_ROWS]
-    active, direction = part(data, _NUMBERS, modes), part(data, _NUMBERS + modes + 1, modes)
-    valencies, weights = part(data, _NUMBERS + 2 * (modes + 1), modes), part(data, _NUMBERS + 3 * (modes + 1), modes)
-    constants = part(data, _NUMBERS + 4 * (modes + 1), rows * modes).reshape((rows, modes))
-    parameters = part(data, _NUMBERS + 4 * (modes + 1) + rows * modes, layout[_PARAMETERS])
+    modes, size, rows = layout[MODES], layout[_SIZE], layout[_ROWS]
+    active, direction = part(data, NUMBERS, modes), part(data, NUMBERS + modes + 1, modes)
+    valencies, weights = part(data, NUMBERS + 2 * (modes + 1), modes), part(data, NUMBERS + 3 * (modes + 1), modes)
+    constants = part(data, NUMBERS + 4 * (modes + 1), rows * modes).reshape((rows, modes))
+    parameters = part(data, NUMBERS + 4 * (modes + 1) + rows * modes, layout[_PARAMETERS])
     work, spare = vector(scratch, modes + 1), part(scratch, modes + 1, modes + 1)
     margins = part(scratch, 2 * (modes + 1), modes)
     s, gain = part(scratch, 3 * (modes + 1), modes), part(scratch, 4 * (modes + 1), modes)
@@ -163,11 +163,11 @@ def _rates(data, layout, scratch, y, dy, a):
     singular_values(constants, data[_EQUAL_PAIRS], layout[_UNEQUAL] > 0, y, s, gain)
     for i in range(modes):
         work[i + 1] = weights[i] * s[i]
-    call(layout[_MARGINS], (pointer(layout[_TO_MARGINS]), work, spare, margins, modes))
+    call(layout[MARGINS], (pointer(layout[TO_MARGINS]), work, spare, margins, modes))
     log_scale = call(
         layout[_RESIDUAL], (parameters, valencies, margins, work[1:], a, data[_CLASSES], data[_BASE], modes)
     )
-    call(layout[_FORCES], (pointer(layout[_TO_FORCES]), work, spare, dy, modes))  # the forces times exp(-log_scale)
+    call(layout[FORCES], (pointer(layout[TO_FORCES]), work, spare, dy, modes))  # the forces times exp(-log_scale)
     decay = 0.0
     if data[_DECAY] > 0.0:
         log_decay = math.log(data[_DECAY])
@@ -188,7 +188,7 @@ def _rates(data, layout, scratch, y, dy, a):
     if peak == 0.0:
         return np.inf
     # scaled, because squares of what is small in deep networks would underflow
-    speed = peak * math.sqrt(_sum_of_squares(rates, 1.0 / peak) * data[_INVERSE_COUNT])
+    speed = peak * math.sqrt(_sum_of_squares(rates, 1.0 / peak) * data[INVERSE_COUNT])
     inverse = 1.0 / speed
     for i in range(modes):
         dy[i] *= inverse
@@ -199,8 +199,8 @@ def _rates(data, layout, scratch, y, dy, a):
 
 @linked(*NORM)
 def _norm(data, layout, scratch, error, y, dy, rtol, atol):
-    modes, size, rows = layout[_MODES], layout[_SIZE], layout[_ROWS]
-    constants = part(data, _NUMBERS + 4 * (modes + 1), rows * modes).reshape((rows, modes))
+    modes, size, rows = layout[MODES], layout[_SIZE], layout[_ROWS]
+    constants = part(data, NUMBERS + 4 * (modes + 1), rows * modes).reshape((rows, modes))
     error, y = vector(error, size), vector(y, size)
     level = STEP_SHARE * rtol
     largest = 0.0
@@ -231,11 +231,11 @@ def _are_merged(constants, weights, classes, y, s, gain, rtol):
 
 @linked(*EVENT)
 def _event(data, layout, scratch, y, dy, rtol):
-    modes, rows = layout[_MODES], layout[_ROWS]
-    active, direction = part(data, _NUMBERS, modes), part(data, _NUMBERS + modes + 1, modes)
-    weights = part(data, _NUMBERS + 3 * (modes + 1), modes)
-    constants = part(data, _NUMBERS + 4 * (modes + 1), rows * modes).reshape((rows, modes))
-    y, velocity = vector(y, layout[_SIZE]), _velocity(vector(dy, modes), data[_INVERSE_COUNT])
+    modes, rows = layout[MODES], layout[_ROWS]
+    active, direction = part(data, NUMBERS, modes), part(data, NUMBERS + modes + 1, modes)
+    weights = part(data, NUMBERS + 3 * (modes + 1), modes)
+    constants = part(data, NUMBERS + 4 * (modes + 1), rows * modes).reshape((rows, modes))
+    y, velocity = vector(y, layout[_SIZE]), _velocity(vector(dy, modes), data[INVERSE_COUNT])
     for i in range(modes):
         if active[i] > 0.0 and -direction[i] * y[i] > data[_VANISHED]:
             return _CHANGE
@@ -262,22 +262,22 @@ def plain_field(
 ) -> CompiledField:  # fmt: skip
     """The field of two balanced layers under cross-entropy, all modes of which move."""
     modes = weights.size
-    data = empty(_NUMBERS + 4 * (modes + 1))
-    _pack_plain(constants, weights, valencies, direction, classes, log_unit, vanished, data)
-    addresses = _plain_rates.address, _plain_norm.address, _plain_event.address
+    data = empty(NUMBERS + 4 * (modes + 1))
+    pack_plain(constants, weights, valencies, direction, classes, log_unit, vanished, data)
+    addresses = _plain_rates.address, _plain_norm.address, plain_event.address
     functions = Functions(*addresses, data, layout, empty(_SPACES * (modes + 1)))
     return CompiledField(modes, functions, False, (transforms.margins.matrix, transforms.forces.matrix))
 
 
 @njit(**KERNEL)
-def _pack_plain(constants, weights, valencies, direction, classes, log_unit, vanished, data):
+def pack_plain(constants, weights, valencies, direction, classes, log_unit, vanished, data):
     modes = weights.size
-    for i in range(_NUMBERS):
+    for i in range(NUMBERS):
         data[i] = 0.0
-    data[_CLASSES], data[_BASE], data[_INVERSE_COUNT] = classes, 1.0, 1.0 / modes
+    data[_CLASSES], data[_BASE], data[INVERSE_COUNT] = classes, 1.0, 1.0 / modes
     data[_LOG_UNIT], data[_VANISHED] = log_unit, vanished
     for i in range(modes):
-        place = _NUMBERS + i
+        place = NUMBERS + i
         data[place], data[place + modes + 1] = weights[i] * constants[0, i], 2.0 * direction[i]
         data[place + 2 * (modes + 1)], data[place + 3 * (modes + 1)] = valencies[i], weights[i]
 
@@ -301,12 +301,12 @@ def modes_field(
 def _packed(numbers: tuple[float, ...], arrays: tuple[np.ndarray, ...], *others: np.ndarray) -> np.ndarray:
     """`data`: the arrays have an entry more than modes, so that they begin at the start of a cache line if K allows."""
     step = arrays[0].size + 1
-    data = empty(_NUMBERS + len(arrays) * step + sum(other.size for other in others))
-    data[:_NUMBERS] = numbers
+    data = empty(NUMBERS + len(arrays) * step + sum(other.size for other in others))
+    data[:NUMBERS] = numbers
     for i, array in enumerate(arrays):
-        data[_NUMBERS + i * step : _NUMBERS + (i + 1) * step - 1] = array
+        data[NUMBERS + i * step : NUMBERS + (i + 1) * step - 1] = array
     if others:
-        data[_NUMBERS + len(arrays) * step :] = np.concatenate(others)
+        data[NUMBERS + len(arrays) * step :] = np.concatenate(others)
     return data
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numba import njit
 
 from .._checks import checked_array, checked_integer, log_time_unit
-from .._field import Event
+from .._field import Event, LaneFields
 from ..kernels import KERNEL
 from ..losses import CrossEntropy, Loss
 from ..network import coordinates
@@ -19,6 +19,7 @@ from ..network.factors import check_factors, check_whole_depth
 from ..symmetry import Scheme, Symmetry, Transforms
 from ._flow import Flow
 from .blocks import BlockFlow
+from .lanes_field import lane_fields
 from .matrix import MatrixFlow
 from .modes_field import modes_field, plain_field, plain_layout
 from .objective import Objective
@@ -26,6 +27,7 @@ from .ray import Ray
 from .rest import Rest
 
 _BLANK: Any = object()
+MOST_BY_LANES = 255  # modes of flows whose runs go side by side: beyond, they no longer fit in the cache
 LARGEST = 1e15  # singular value at the start: the logits of others could not be told from rounding
 
 
@@ -208,6 +210,32 @@ class SpectralFlow(Flow):
         if closes and field.event(y, active, rtol) == Event.CHANGE:  # the modes have merged
             return self.segment(Ray.kind, start, y, log_t)
         return field
+
+    def side_by_side(self, starts: np.ndarray, closed_form: bool = True) -> list[tuple[np.ndarray, LaneFields]]:
+        """Of several starts, checked, those that can go in lanes, as indices and their fields. What becomes of a start
+        depends on no other."""
+        modes = self.scheme.modes
+        if not self.plain or starts.ndim != 2 or modes > MOST_BY_LANES:
+            return []
+        weights, valencies, transforms, classes, log_unit = self._known
+        common = {"classes": classes, "log_unit": log_unit, "vanished": coordinates.vanished(np.empty((3, 0)), 0.0)}
+        growing, moving = (starts > 0.0).all(axis=1), starts.all(axis=1)
+        found = []
+        for which, closes in ((growing, closed_form), (moving & ~growing, False)):
+            places = np.flatnonzero(which)
+            if len(places):
+                found.append((places, lane_fields(starts[places], weights, valencies, transforms, closes, **common)))
+        return found
+
+    def singular_values_of(self, starts: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Singular values (m, r, D) of several starts (m, D) at coordinates (m, r, D)."""
+        s, gain = np.empty_like(y), np.empty(starts.size)
+        constants, pairs = coordinates.constants(starts.ravel(), self.depth), coordinates.equal_pairs(starts[0], self.depth)
+        for row in range(y.shape[1]):  # modes do not know of each other, nor whose they are
+            found = np.empty(starts.size)
+            coordinates.singular_values(constants, pairs, False, y[:, row].ravel(), found, gain)
+            s[:, row] = found.reshape(starts.shape)
+        return s
 
     def __getstate__(self) -> dict:
         # layouts hold addresses, which are those of this process

@@ -1,4 +1,4 @@
-"""Figures of runs and comparisons.
+"""Figures of runs, comparisons, ensembles and sweeps.
 
 Every function draws on the Axes it is given, or on a new figure, and changes no global setting. The horizontal axis
 is t on a logarithmic scale: ``ax.axvline(1e6)`` marks t = 1e6, own curves go on top, and the row t = 0 has no place on
@@ -16,11 +16,13 @@ from ._matrices import logits, softmax
 from ._modes import margins, normalized_singular_values, singular_values
 from ._portrait import ternary
 from ._scalars import DISSIPATION, collapse, conserved, loss, lyapunov
+from ._sweeps import basins, phase_diagram, quantiles
 
 __all__ = [
     "DISSIPATION",
     "ERROR",
     "animate",
+    "basins",
     "collapse",
     "comparison",
     "conserved",
@@ -30,6 +32,8 @@ __all__ = [
     "lyapunov",
     "margins",
     "normalized_singular_values",
+    "phase_diagram",
+    "quantiles",
     "singular_values",
     "softmax",
     "ternary",

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from ..symmetry import Scheme
 
-_CORNERS = np.array([[0.0, 0.0], [1.0, 0.0], [0.5, math.sqrt(0.75)]])
+CORNERS = np.array([[0.0, 0.0], [1.0, 0.0], [0.5, math.sqrt(0.75)]])
 
 
 def ternary(
@@ -74,10 +74,10 @@ def ternary(
     colors = colors_of(ax)
     if contours:
         _draw_contours(ax, scheme)
-    ax.plot(*_CORNERS[[0, 1, 2, 0]].T, color=colors.ink, lw=1.2, zorder=2)
+    ax.plot(*CORNERS[[0, 1, 2, 0]].T, color=colors.ink, lw=1.2, zorder=2)
     dense = [sampled(run) for run in runs]
     times = [log10_t(run) for run in dense]
-    paths = [_shares(run.singular_values) @ _CORNERS for run in dense]
+    paths = [shares(run.singular_values) @ CORNERS for run in dense]
     norm = Normalize(*_busy(times, paths))
     for x, path in zip(times, paths, strict=True):
         if color == "time":
@@ -92,10 +92,8 @@ def ternary(
         ax.plot(*path[0], "o", ms=4.5, mfc=colors.paper, mec=first, mew=1.2, zorder=4)
         if arrows:
             _draw_arrow(ax, path, lambda i, x=x, middle=middle: middle(norm(x[i])))
-    ax.plot(*_CORNERS.mean(axis=0), "*", ms=15, mfc=colors.orange, mec=colors.paper, zorder=6, label="neural collapse")
-    for corner, (dx, dy), name in zip(_CORNERS, ((-1, -1), (1, -1), (0, 1)), ("1", "2", "3"), strict=True):
-        place = {"ha": ("center", "left", "right")[dx], "va": ("center", "bottom", "top")[dy]}
-        ax.annotate(f"only $s_{name}$", corner, (6 * dx, 6 * dy), textcoords="offset points", **place)
+    ax.plot(*CORNERS.mean(axis=0), "*", ms=15, mfc=colors.orange, mec=colors.paper, zorder=6, label="neural collapse")
+    name_corners(ax)
     ax.legend(loc="upper left", **LEGEND)
     ax.set_aspect("equal")
     ax.margins(0.08)
@@ -109,7 +107,15 @@ def ternary(
     return ax
 
 
-def _shares(values: np.ndarray) -> np.ndarray:
+def name_corners(ax: Axes) -> None:
+    """Writes at the corners which mode is alone there."""
+    for corner, (dx, dy), name in zip(CORNERS, ((-1, -1), (1, -1), (0, 1)), ("1", "2", "3"), strict=True):
+        place = {"ha": ("center", "left", "right")[dx], "va": ("center", "bottom", "top")[dy]}
+        ax.annotate(f"only $s_{name}$", corner, (6 * dx, 6 * dy), textcoords="offset points", **place)
+
+
+def shares(values: np.ndarray) -> np.ndarray:
+    """Of each mode in the sum of all; NaN where that is not positive."""
     total = values.sum(axis=-1, keepdims=True)
     return values / np.where(total > 0.0, total, np.nan)
 
@@ -132,11 +138,11 @@ def _draw_contours(ax: Axes, scheme: Scheme) -> None:
     shares = shares[shares.min(axis=-1) > 1e-9]
     colors, levels = colors_of(ax), np.array([0.01, 0.05, 0.2, 0.5, 1.0])
     V = functions.lyapunov(scheme, shares)
-    lines = ax.tricontour(*(shares @ _CORNERS).T, V, levels, colors=[colors.grey], linewidths=0.7, alpha=0.7, zorder=1)
+    lines = ax.tricontour(*(shares @ CORNERS).T, V, levels, colors=[colors.grey], linewidths=0.7, alpha=0.7, zorder=1)
     # along a line to the edge that few paths follow
     away = np.linspace(0.001, 0.999, 500)[:, None] * (np.array([0.72, 0.28, 0.0]) - 1.0 / 3.0) + 1.0 / 3.0
     at = np.interp(levels, functions.lyapunov(scheme, away), np.arange(500)).astype(int)
-    for text in ax.clabel(lines, fmt="$V=%g$", fontsize=7, manual=list(away[at] @ _CORNERS), zorder=5.5):
+    for text in ax.clabel(lines, fmt="$V=%g$", fontsize=7, manual=list(away[at] @ CORNERS), zorder=5.5):
         text.set(rotation=0, color=colors.ink, alpha=1.0)
         text.set_path_effects([withStroke(linewidth=3, foreground=colors.paper)])
 

@@ -2,6 +2,8 @@
 
 from .collocation import NAME as IMPLICIT
 from .implicit import ImplicitStepper, first_step, stepper
+from .lanes import advance_lanes
+from .members import Found, advance_members
 from .outcome import Outcome
 from .path import Path, Steps
 from .stepping import DEFAULT, Stepper
@@ -11,12 +13,15 @@ __all__ = [
     "DEFAULT",
     "IMPLICIT",
     "TABLEAUS",
+    "Found",
     "ImplicitStepper",
     "Outcome",
     "Path",
     "Stepper",
     "Steps",
     "Tableau",
+    "advance_lanes",
+    "advance_members",
     "first_step",
     "stepper",
 ]

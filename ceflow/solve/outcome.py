@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import math
 
 
 class Outcome(enum.IntEnum):
@@ -25,3 +26,22 @@ class Outcome(enum.IntEnum):
     def success(self) -> bool:
         """Whether a run that ended so did what it was asked for."""
         return self in (Outcome.REACHED, Outcome.AT_REST, Outcome.CLOSED_FORM, Outcome.STOPPED)
+
+    def explained(self, log_t_end: float, event: object = None, max_steps: int = 0, rtol: float = math.nan) -> str:
+        """The same in words, of a run that got to that time."""
+        text = _TEXTS[self].format(end=log_t_end, event=event, max_steps=max_steps, rtol=rtol)
+        early = not self.success and self != Outcome.RUNNING
+        return text + (f"; stopped at log t = {log_t_end:.6g}" if early else "")
+
+
+_TEXTS = {
+    Outcome.RUNNING: "not finished; got to log t = {end:.6g}",
+    Outcome.REACHED: "reached the end of the time span",
+    Outcome.AT_REST: "reached the end of the time span (at rest: nothing can move any more)",
+    Outcome.CLOSED_FORM: "reached the end of the time span (followed the exact collapsed solution to the end)",
+    Outcome.STOPPED: "stopped by {event!r}",
+    Outcome.UNMET: "the criterion of `until` was not met",
+    Outcome.STEPS_SPENT: "gave up after max_steps = {max_steps} attempted steps",
+    Outcome.STEP_TOO_SMALL: "the step size fell to rounding, rtol = {rtol:g} cannot be met",
+    Outcome.INTERRUPTED: "interrupted",
+}

@@ -8,6 +8,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from ..kernels.lanes import LANES, load, splat, store
 from ..kernels.linking import FLOATS, INTEGER, Linked, call, linked, vector
 from ._linear_map import multiply
 
@@ -21,10 +22,12 @@ TRANSFORM = (FLOATS, FLOATS, FLOATS, FLOATS, INTEGER)
 
 
 class Transform(NamedTuple):
-    """A linked function of the arguments `TRANSFORM`, and its matrix."""
+    """A linked function of the arguments `TRANSFORM`, and its matrix; and one that takes vectors of LANES numbers in place
+    of numbers (see `kernels.lanes`), if there is such."""
 
     function: Linked
     matrix: NDArray[np.float64]
+    by_lanes: Linked | None = None
 
     def rows(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
         """The transform of every row of x, (n, D)."""
@@ -51,13 +54,24 @@ class Transforms(NamedTuple):
         """By the matrix of gaps (D, D): of what is not negative, every result has full relative accuracy."""
         transposed = gaps if np.array_equal(gaps, gaps.T) else np.ascontiguousarray(gaps.T)
         transposed.setflags(write=False)
-        forces = Transform(_product, gaps)
-        return cls(Transform(_product, transposed), forces, forces)
+        forces = Transform(_product, gaps, _product_by_lanes)
+        return cls(Transform(_product, transposed, _product_by_lanes), forces, forces)
 
 
 @linked(*TRANSFORM)
 def _product(matrix, work, spare, out, modes):
     multiply(vector(matrix, modes * modes), vector(work, modes + 1)[1:], vector(out, modes))
+    return 0.0
+
+
+@linked(*TRANSFORM)
+def _product_by_lanes(matrix, work, spare, out, modes):
+    matrix, work, out = vector(matrix, modes * modes), vector(work, (modes + 1) * LANES), vector(out, modes * LANES)
+    for j in range(modes):
+        total = splat(0.0)
+        for i in range(modes):
+            total = total + matrix[j * modes + i] * load(work, (i + 1) * LANES)
+        store(out, j * LANES, total)
     return 0.0
 
 

@@ -1,0 +1,138 @@
+"""What many runs of one flow return: rows of the observables that were asked for, and what became of each run."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .solve import Outcome
+from .trajectory import trajectory_type
+
+if TYPE_CHECKING:
+    import xarray
+
+    from .flow import Flow
+
+
+class Ensemble:
+    """Many runs of a flow. A loop over it gives its members, each an ensemble of one.
+
+    Attributes
+    ----------
+    flow : Flow
+    starts : (m, ...) array, or list
+        Where they started, as an array if each start is one.
+    grid : (r,) array or None
+        Logarithms of the times of all rows, -inf for t = 0; None if each run has a row of its own, that of its end.
+    data : dict of arrays (m, r, ...)
+        Observables by name, each an attribute too. NaN in rows that a run did not reach.
+    status : (m,) array of int8
+        How each run ended, an `Outcome`.
+    event : (m,) array of int8
+        Which of the events of `until` stopped a run; -1 if none.
+    log_t_end : (m,) array
+        How far each run got.
+    nsteps, nrejected, nfev : (m,) arrays of int32
+        Accepted steps, rejected steps, evaluations of the right-hand side.
+    rtol, atol : float
+    max_steps : int
+    events : tuple
+        Those of `until`.
+    """
+
+    def __init__(
+        self, flow: Flow, starts: Any, grid: np.ndarray | None, data: dict[str, np.ndarray],
+        members: dict[str, np.ndarray], *, rtol: float, atol: float, max_steps: int, events: tuple = (),
+    ) -> None:  # fmt: skip
+        self.flow, self.starts, self.grid, self.data, self._members = flow, starts, grid, data, members
+        self.rtol, self.atol, self.max_steps, self.events = rtol, atol, max_steps, events
+
+    @staticmethod
+    def room(members: int) -> dict[str, np.ndarray]:
+        """What is known of so many runs before they begin."""
+        return {
+            "status": np.zeros(members, np.int8), "event": np.full(members, -1, np.int8),
+            "log_t_end": np.full(members, -np.inf), "nsteps": np.zeros(members, np.int32),
+            "nrejected": np.zeros(members, np.int32), "nfev": np.zeros(members, np.int32),
+        }  # fmt: skip
+
+    def __getattr__(self, name: str) -> np.ndarray:
+        for values in (self.__dict__.get("_members", {}), self.__dict__.get("data", {})):
+            if name in values:
+                return values[name]
+        known = ", ".join(self.__dict__.get("data", {}))
+        raise AttributeError(f"an ensemble has no {name!r}; observables asked for were {known or 'none'}")
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *self._members, *self.data]
+
+    @property
+    def success(self) -> np.ndarray:
+        """(m,) whether each run did what it was asked for."""
+        return np.isin(self.status, [outcome for outcome in Outcome if outcome.success])
+
+    @property
+    def log_t(self) -> np.ndarray:
+        """Logarithms of the times of the rows: (r,), of all runs, or (m, 1) where each has its own."""
+        return self.log_t_end[:, None] if self.grid is None else self.grid
+
+    @property
+    def t(self) -> np.ndarray:
+        """The times of the rows, in units of the flow's `reduction`; inf where they leave float64."""
+        with np.errstate(over="ignore"):
+            return np.exp(self.log_t)
+
+    def messages(self, i: int) -> str:
+        """In words, how member i ended."""
+        event = int(self.event[i])
+        met = self.events[event] if 0 <= event < len(self.events) else None
+        outcome, end = Outcome(int(self.status[i])), float(self.log_t_end[i])
+        return outcome.explained(end, met, self.max_steps, self.rtol)
+
+    def __len__(self) -> int:
+        return len(self.status)
+
+    def __getitem__(self, members) -> Ensemble:
+        """Some of the members, by an index, a slice or an array, as an ensemble; an IndexError beyond them."""
+        if isinstance(members, (int, np.integer)):
+            members = range(len(self))[members]
+            members = slice(members, members + 1)
+        starts = self.starts
+        if isinstance(starts, list):
+            starts = [starts[i] for i in np.arange(len(self))[members]]
+        else:
+            starts = starts[members]
+        return Ensemble(
+            self.flow, starts, self.grid, {name: values[members] for name, values in self.data.items()},
+            {name: values[members] for name, values in self._members.items()}, rtol=self.rtol, atol=self.atol,
+            max_steps=self.max_steps, events=self.events,
+        )  # fmt: skip
+
+    def __array__(self, *args, **kwargs):
+        raise TypeError("an ensemble is no array; take one of its quantities, such as singular_values")
+
+    def __repr__(self) -> str:
+        rows = "their ends" if self.grid is None else f"{len(self.grid)} rows to t = 1e{self.grid[-1] / math.log(10):.6g}"
+        failed = len(self) - int(self.success.sum())
+        state = "all succeeded" if not failed else f"{failed} without success"
+        return f"<Ensemble of {len(self)} runs of {self.flow!r}: {', '.join(self.data)} at {rows}, {state}>"
+
+    def to_xarray(self) -> xarray.Dataset:
+        """The rows as an xarray Dataset (needs the extra ``xarray``), with the members first."""
+        import xarray
+
+        dims, table = {}, trajectory_type(self.flow).observables
+        for observable in table.values():
+            of = observable.dims(self.flow) if callable(observable.dims) else observable.dims
+            dims |= of if isinstance(of, dict) else {observable.name: of}
+        variables = {name: (("member", *dims[name]), values) for name, values in self.data.items()}
+        variables |= {name: ("member", values) for name, values in self._members.items()}
+        variables["success"] = ("member", self.success)
+        if not isinstance(self.starts, list):
+            axes = [f"start_{i}" for i in range(self.starts.ndim - 1)]
+            variables["start"] = (("member", *axes), self.starts)
+        times = {"log_t": (("member", "row") if self.grid is None else ("row",), self.log_t)}
+        attributes = {"rtol": self.rtol, "atol": self.atol, "flow": repr(self.flow)}
+        return xarray.Dataset(variables, coords=times, attrs=attributes)

@@ -1,0 +1,152 @@
+"""Where chunks are worked on: executors by name, and the loop that feeds one and replaces it when it breaks."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import functools
+import multiprocessing
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    BrokenExecutor,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+    wait,
+)
+from typing import Any, NamedTuple
+
+WINDOW = 256  # chunks handed to an executor at a time, so that what they carry does not fill the memory
+PATIENCE = 60.0  # seconds without a chunk done after which it is looked whether anybody works at all
+BREAKDOWNS = 3  # of one executor after the other without a chunk done between
+
+
+class Place(NamedTuple):
+    """Where chunks are worked on."""
+
+    make: Callable[[], contextlib.AbstractContextManager[Executor]]
+    window: int = WINDOW
+    again: bool = True  # whether another can be made
+    deserted: Callable[[], bool] = lambda: False  # whether it waits for workers that will not come
+
+
+class Serial(Executor):
+    """Works in the thread that asks."""
+
+    def submit(self, function: Callable, /, *arguments: Any, **options: Any) -> Future:
+        future: Future = Future()
+        try:
+            future.set_result(function(*arguments, **options))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
+def place_of(executor: Any, workers: int | None, scheduler: str | None) -> Place:
+    """The place that is meant by an argument `executor`; a ValueError if there is none."""
+    if executor is None:
+        return Place(Serial, window=1)
+    if isinstance(executor, Executor):
+        return Place(functools.partial(contextlib.nullcontext, executor), again=False)
+    named = {
+        "threads": functools.partial(ThreadPoolExecutor, workers or os.cpu_count()),
+        "processes": functools.partial(_processes, workers),
+        "dask": functools.partial(_dask, workers, scheduler),
+        "mpi": functools.partial(_mpi, workers),
+    }
+    make = named.get(executor) if isinstance(executor, str) else executor
+    if not callable(make):
+        raise ValueError(f"executor must be None, {', '.join(named)}, an Executor or what makes one, got {executor!r}")
+    own_cluster = executor == "dask" and scheduler is None  # to others workers may come at any time
+    return Place(make, deserted=_without_workers) if own_cluster else Place(make)
+
+
+def _processes(workers: int | None) -> Executor:
+    # not forked: threads of the parent would be missing in the children, with what they hold
+    context = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(workers, context, initializer=_end_with_parent)
+
+
+def _end_with_parent() -> None:
+    """Ends this process when its parent is gone, which cannot tell it if it was killed."""
+
+    def follow() -> None:
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
+
+
+@contextlib.contextmanager
+def _dask(workers: int | None, scheduler: str | None) -> Iterator[Executor]:
+    from distributed import Client, LocalCluster
+
+    with contextlib.ExitStack() as stack:
+        if scheduler is None:
+            cluster = LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=":0")
+            scheduler = stack.enter_context(cluster)
+        client = stack.enter_context(Client(scheduler))
+        yield stack.enter_context(client.get_executor())
+
+
+def _without_workers() -> bool:
+    from distributed import default_client
+
+    return not default_client().scheduler_info()["workers"]
+
+
+def _mpi(workers: int | None) -> Executor:
+    from mpi4py.futures import MPIPoolExecutor
+
+    return MPIPoolExecutor(workers)
+
+
+def carry_out(function: Callable, tasks: Sequence, place: Place, report: Callable[[Any], None]) -> None:
+    """Calls a function of each task, on executors made one after the other as they break, and reports what is done.
+
+    Raises
+    ------
+    BrokenExecutor
+        If executors break time after time.
+    Exception
+        That of the first call that failed.
+    """
+    left, breakdowns = dict(enumerate(tasks)), 0
+    while left:
+        before = len(left)
+        try:
+            with place.make() as executor:
+                _feed(function, left, executor, place, report)
+        except BrokenExecutor:
+            breakdowns = 0 if len(left) < before else breakdowns + 1
+            if breakdowns == BREAKDOWNS or not place.again:
+                raise
+
+
+def _feed(
+    function: Callable, left: dict[int, Any], executor: Executor, place: Place, report: Callable[[Any], None]
+) -> None:
+    """Takes from the tasks that are left those that are done."""
+    waiting, running = collections.deque(left), {}
+    try:
+        while waiting or running:
+            while waiting and len(running) < place.window:
+                number = waiting.popleft()
+                running[executor.submit(function, left[number])] = number
+            done = wait(running, PATIENCE, FIRST_COMPLETED).done
+            if not done and place.deserted():
+                raise BrokenExecutor("no worker is left, and none has come back")
+            for future in done:
+                number = running.pop(future)
+                if future.cancelled():  # not by this loop: a scheduler of dask is gone
+                    raise BrokenExecutor("the executor has cancelled chunks: its scheduler may be gone")
+                future.result()
+                report(left.pop(number))
+    except BaseException:
+        for future in running:
+            future.cancel()
+        raise

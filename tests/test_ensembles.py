@@ -1,0 +1,223 @@
+"""Many runs at once: each is the run of `integrate`, whatever its neighbours, threads and order."""
+
+import numpy as np
+import pytest
+
+import ceflow as cf
+from ceflow import losses
+from ceflow.kernels import lanes as vectors
+from ceflow.solve import Outcome
+
+
+def starts_of(flow, count, seed=0, low=0.05, high=0.6):
+    return np.random.default_rng(seed).uniform(low, high, (count, flow.scheme.modes))
+
+
+def alone(flow, start, names=("singular_values", "loss"), **options):
+    run = cf.integrate(flow, start, dense_output=False, **options)
+    return [getattr(run, name) for name in names], run
+
+
+# -- the same as one run -----------------------------------------------------------------------------------------------
+
+LANES = {
+    "hadamard": cf.SpectralFlow(cf.hadamard(4)),
+    "sixteen": cf.SpectralFlow(cf.hadamard(16), reduction="sum"),
+    "two": cf.SpectralFlow(cf.hadamard(2)),
+    "cyclic": cf.SpectralFlow(cf.cyclic(7)),
+    "johnson": cf.SpectralFlow(cf.johnson(6, 3)),
+}
+
+
+@pytest.mark.parametrize("kind", LANES)
+@pytest.mark.parametrize("rtol", [1e-6, 1e-12])
+def test_runs_in_lanes_are_those_of_integrate_to_rounding(kind, rtol):
+    flow = LANES[kind]
+    starts, log_t = 1e-3 * starts_of(flow, 11), np.array([-np.inf, -1.0, 3.0, 5.5, 20.0, 60.0])
+    many = cf.integrate_many(flow, starts, log_t_eval=log_t, rtol=rtol, threads=1)
+    assert many.success.all() and many.singular_values.shape == (11, 6, flow.scheme.modes)
+    for i in (0, 4, 10):
+        (s, loss), run = alone(flow, starts[i], log_t_eval=log_t, rtol=rtol)
+        np.testing.assert_allclose(many.singular_values[i], s, rtol=1e-12)
+        np.testing.assert_allclose(many.loss[i], loss, rtol=1e-11)  # of which an error of s is one in the exponent
+        assert many.nsteps[i] == run.nsteps and many.nrejected[i] == run.nrejected
+
+
+@pytest.mark.parametrize("loss", sorted(losses.LOSSES))
+def test_runs_of_modes_are_those_of_integrate_to_the_bit(loss):
+    flow = cf.SpectralFlow(cf.cyclic(7), loss=loss, depth=3, weight_decay=1e-4)
+    starts, log_t = starts_of(flow, 3), [-1.0, 2.0, 4.0]
+    many = cf.integrate_many(flow, starts, log_t_eval=log_t)
+    for i, start in enumerate(starts):
+        (s, value), run = alone(flow, start, log_t_eval=log_t)
+        np.testing.assert_array_equal(many.singular_values[i], s)
+        np.testing.assert_array_equal(many.loss[i], value)
+        assert (many.nsteps[i], many.nfev[i], many.status[i]) == (run.nsteps, run.nfev, run.outcome)
+
+
+HARD = {  # most of these cannot be left to a compiled loop
+    "a dead mode": (cf.SpectralFlow(cf.cyclic(7)), [0.1, 0.0, 0.2], 40.0),
+    "a mode that vanishes": (cf.SpectralFlow(cf.cyclic(7)), [0.1, -0.3, 0.2], 1e4),
+    "merged": (cf.SpectralFlow(cf.cyclic(7)), [0.1, 0.1, 0.1], 1e4),
+    "layers": (cf.SpectralFlow(cf.cyclic(7)), [[0.1, 0.2, 0.3], [0.3, 0.2, 0.1]], 20.0),
+    "stiff": (cf.SpectralFlow(cf.cyclic(7), weight_decay=1e-3), [0.1, 0.2, 0.3], 30.0),
+    "nothing moves": (cf.SpectralFlow(cf.cyclic(7)), [0.0, 0.0, 0.0], 5.0),
+    "a real depth": (cf.SpectralFlow(cf.cyclic(7), depth=2.5), [0.1, 0.2, 0.3], 20.0),
+    "blocks": (cf.SpectralFlow(cf.direct_sum(2, 2), bias=True), None, 3.0),
+}
+
+
+@pytest.mark.parametrize("kind", HARD)
+def test_what_needs_more_than_explicit_steps_is_done_as_well(kind):
+    flow, start, end = HARD[kind]
+    if kind == "blocks":
+        start = flow.random_start(0.3)
+    many = cf.integrate_many(flow, [start, start], log_t_end=end, rtol=1e-8)
+    (s, loss), run = alone(flow, start, log_t_end=end, rtol=1e-8)
+    assert many.messages(1) == run.message
+    np.testing.assert_allclose(many.singular_values[1, 0], s[-1], rtol=1e-11)
+    np.testing.assert_allclose(many.loss[1, 0], loss[-1], rtol=1e-10)
+
+
+def test_a_full_flow_has_the_same_face():
+    flow = cf.MatrixFlow()
+    starts = cf.random_init(classes=3, width=4, scale=0.3, batch=3)
+    many = cf.integrate_many(flow, starts, 20.0, observables=["singular_values", "loss"])
+    for i in range(3):
+        (s, loss), run = alone(flow, tuple(part[i] for part in starts), t_end=20.0)
+        np.testing.assert_array_equal(many.singular_values[i, 0], s[-1])
+        assert many.loss[i, 0] == loss[-1] and many.nsteps[i] == run.nsteps
+
+
+# -- no run depends on another -----------------------------------------------------------------------------------------
+
+
+def test_the_same_bits_for_all_threads_chunks_and_orders(monkeypatch):
+    flow = LANES["hadamard"]
+    starts = np.vstack([
+        1e-3 * starts_of(flow, 21), np.full((1, 3), 0.1), [[0.1, 0.0, 0.2], [0.1, -0.2, 0.3], [1e-9, 1.0, 30.0]]
+    ])  # fmt: skip
+    options = {"log_t_eval": np.linspace(0.0, 30.0, 5), "observables": ("singular_values", "loss", "lyapunov", "margin")}
+
+    def bits(ensemble):
+        values = [*ensemble.data.values(), ensemble.nsteps, ensemble.nfev, ensemble.status]
+        return [np.ascontiguousarray(value) for value in values]
+
+    want = bits(cf.integrate_many(flow, starts, threads=1, **options))
+    order = np.random.default_rng(3).permutation(len(starts))
+    for threads, chunk in ((2, 2048), (3, 5), (1, 3)):
+        monkeypatch.setattr("ceflow._many.CHUNK", chunk)
+        found = bits(cf.integrate_many(flow, starts[order], threads=threads, **options))
+        for value, right in zip(found, want, strict=True):
+            np.testing.assert_array_equal(value, right[order])
+    single = cf.integrate_many(flow, starts[7:8], **options)
+    np.testing.assert_array_equal(single.singular_values[0], want[0][7])
+
+
+def test_a_run_that_fails_stops_no_other():
+    flow = cf.SpectralFlow(cf.hadamard(4))
+    starts = [[0.1, 0.2, 0.3], [1e-200, 1e-100, 1.0], [0.3, 0.2, 0.1]]
+    many = cf.integrate_many(flow, starts, log_t_end=40.0, max_steps=45)
+    assert many.success.tolist() == [True, False, True]
+    assert "max_steps = 45" in many.messages(1) and np.isnan(many.singular_values[1]).all()
+    assert many.status[1] == Outcome.STEPS_SPENT and many.log_t_end[1] < 40.0 == many.log_t_end[0]
+    assert "1 without success" in repr(many)
+
+
+def test_each_run_has_its_own_stop():
+    flow = cf.SpectralFlow(cf.hadamard(4))
+    starts, until = starts_of(flow, 4), cf.event(lambda run: run.margin - 5.0, "up")
+    many = cf.integrate_many(flow, starts, until=until, observables=("margin", "conserved"))
+    assert many.log_t.shape == (4, 1) and many.conserved.shape == (4, 1, 3)
+    for i, start in enumerate(starts):
+        _, run = alone(flow, start, until=until)
+        assert many.log_t[i, 0] == run.log_t_end and many.margin[i, 0] == run.margin[-1]
+    assert "stopped by" in many.messages(2) and many.event.tolist() == [0] * 4
+    log_t = np.linspace(-1.0, 5.0, 20)
+    rows = cf.integrate_many(flow, starts, log_t_eval=log_t, until=until)
+    assert np.array_equal(np.isnan(rows.loss), log_t > rows.log_t_end[:, None])
+
+
+def test_an_interrupt_returns_what_is_done(monkeypatch):
+    flow = cf.SpectralFlow(cf.hadamard(4), depth=3)
+    monkeypatch.setattr("ceflow._many.CHUNK", 1)
+    told = []
+
+    def interrupt(left, **options):
+        if told:
+            raise KeyboardInterrupt
+        told.append(1)
+        return real(left, **options)
+
+    from ceflow import _many
+
+    real = _many.wait
+    monkeypatch.setattr(_many, "wait", interrupt)
+    many = cf.integrate_many(flow, starts_of(flow, 400), 1e4, threads=1)
+    assert 0 < many.success.sum() < 400
+    assert set(np.unique(many.status)) == {Outcome.REACHED, Outcome.INTERRUPTED}
+    assert np.array_equal(np.isnan(many.loss[:, 0]), ~many.success)
+    assert many[~many.success].messages(0).startswith("interrupted")
+
+
+# -- what comes back ---------------------------------------------------------------------------------------------------
+
+
+def test_members_are_taken_by_index_and_told_in_words():
+    flow = cf.SpectralFlow(cf.hadamard(4))
+    many = cf.integrate_many(flow, starts_of(flow, 5), t_eval=[1.0, 10.0])
+    assert len(many) == 5 and len(many[1:3]) == 2 and len(many[-1]) == 1 and len(list(many)) == 5
+    np.testing.assert_array_equal(many[[4, 0]].loss, many.loss[[4, 0]])
+    np.testing.assert_allclose(many.t, [1.0, 10.0])
+    assert "5 runs" in repr(many) and "2 rows" in repr(many) and "loss" in dir(many)
+    with pytest.raises(IndexError):
+        many[5]
+    with pytest.raises(AttributeError, match="singular_values, loss"):
+        many.margin  # noqa: B018
+    with pytest.raises(TypeError, match="no array"):
+        np.asarray(many)
+    table = many.to_xarray()
+    assert table.singular_values.dims == ("member", "row", "mode") and table.sizes["member"] == 5
+    np.testing.assert_array_equal(table.start, many.starts)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"starts": []}, "one or more"),
+        ({"starts": [[0.1, 0.2, 0.3], [0.1, 0.2]]}, r"starts\[1\]: s0 must have shape"),
+        ({"starts": 3.0}, "sequence"),
+        ({"observables": "loss"}, "sequence of names"),
+        ({"observables": ("length",)}, "one of"),
+        ({"observables": ("dissipation",), "flow": cf.SpectralFlow(cf.hadamard(4), depth=3)}, "dissipation"),
+        ({"threads": 0}, "threads"),
+        ({"t_end": None}, "t_end"),
+        ({"rtol": 1.0}, "rtol"),
+        ({"flow": 1}, "flow"),
+    ],
+)
+def test_what_cannot_be_is_refused(change, words):
+    given = {"flow": cf.SpectralFlow(cf.hadamard(4)), "starts": [[0.1, 0.2, 0.3]], "t_end": 1.0} | change
+    with pytest.raises((ValueError, TypeError), match=words):
+        cf.integrate_many(**given)
+
+
+# -- vectors -----------------------------------------------------------------------------------------------------------
+
+
+def test_exponentials_and_logarithms_in_lanes():
+    from numba import njit
+
+    @njit
+    def both(x, exps, logs):
+        for i in range(0, x.size, vectors.LANES):
+            vectors.store(exps, i, vectors.exp_lanes(vectors.load(x, i)))
+            vectors.store(logs, i, vectors.log_lanes(vectors.exp_lanes(vectors.load(x, i))))
+
+    x = np.concatenate([np.linspace(-707.0, 708.0, 9973), np.linspace(-1e-3, 1e-3, 11)])
+    exps, logs = np.empty_like(x), np.empty_like(x)
+    both(x, exps, logs)
+    np.testing.assert_allclose(exps, np.exp(x), rtol=3e-16)
+    right = np.log(exps)
+    assert np.abs(logs - right).max() <= 2.0 * np.spacing(708.0)
+    assert np.all(np.abs(logs - right) <= 3.0 * np.spacing(np.abs(right)))
