@@ -19,7 +19,7 @@ from numba.extending import intrinsic, lower_builtin, models, register_model
 from . import KERNEL
 from .exponential import LOG_2, PER_LOG_2, REST, ROUND, C
 
-LANES = 16  # four instructions of AVX2 for each operation, so that none need wait for another
+LANES = 8  # two instructions of AVX2 for each operation, so that one need not wait for the other; more would not fit
 _VECTOR, _INTEGERS = ir.VectorType(ir.DoubleType(), LANES), ir.VectorType(ir.IntType(64), LANES)
 _CONTRACT = ("contract",)
 

@@ -36,6 +36,7 @@ from .lanes_clock import (
     combined,
     fit,
     log_integrals,
+    near_place,
     phi_at,
     time_errors,
     times_by_series,
@@ -260,7 +261,10 @@ def _write_rows(method, span, w, first, found):
             if target == log_t_new:
                 _of_lane(w.states[n + NEW], lane, out)
             else:
-                weights_at(place_of(target, log_t, log_t_new, w.one_series, w.of_one_clock), method, w.weights)
+                x = near_place(target, log_t, log_t_new, w.rise[lane], w.integrals[lane], w.one_series, w.of_one_clock)
+                if math.isnan(x):
+                    x = place_of(target, log_t, log_t_new, w.one_series, w.of_one_clock)
+                weights_at(x, method, w.weights)
                 for i in range(out.size):
                     place, total = i * LANES + lane, 0.0
                     for j in range(n):

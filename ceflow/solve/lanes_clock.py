@@ -7,11 +7,14 @@ speed``: so ``phi = log(1 + exp(a)) + b`` with ``a = m - log(total)`` and ``b = 
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numba import njit
 
 from .._tolerances import CLOCK_SHARE
 from ..kernels import KERNEL
+from ..kernels.exponential import exp
 from ..kernels.lanes import (
     LANES,
     absolute,
@@ -25,6 +28,7 @@ from ..kernels.lanes import (
     store,
     where_less,
 )
+from .clock import WEIGHTS, panel_values, phi_value
 
 _GAUSS_X, _GAUSS_W = np.polynomial.legendre.leggauss(10)
 _NODES, _WEIGHTS = 0.5 * (_GAUSS_X + 1.0), 0.5 * _GAUSS_W
@@ -32,6 +36,7 @@ _AIM, _RANGE = 3.5, 4.5  # of phi on a panel: what is aimed at, and what ten poi
 _NEGLIGIBLE = 1e-19  # of exp(phi) over that at the end of a step
 _HUGE, _COUNTS = 1e200, 45.0  # an error beyond all tolerances; the least a that counts, as in `clock`
 MOST_PANELS = 60
+_NEAR, _CLOSE, _MOST_NEWTON = 6.0, 1e-9, 12  # of `near_place`
 MOST_FALL = 1.0  # of phi within a step: beyond, its end is not where it is largest
 
 
@@ -176,3 +181,42 @@ def time_errors(start, end, log_t, log_t_new, series, samples, rtol, out):
     error = _series_errors(series, samples, samples, rounding) + where_less(splat(-_COUNTS), top, error, zero)
     drift = exp_lanes(larger(load(log_t_new, 0) - end, load(log_t, 0) - start))
     store(out, 0, CLOCK_SHARE * drift * error / rtol)
+
+
+@njit(**KERNEL)
+def _between(series, left, right, scratch):
+    """Integral of exp(phi) between places on one side of which it is at most exp(6) times that on the other."""
+    count = 1 + int(abs(right - left) * _NEAR / _AIM)
+    u, before, a, b = scratch[:12], scratch[12:24], scratch[24:36], scratch[36:48]
+    width, total = (right - left) / count, 0.0
+    for part in range(count):
+        panel_values(series[0], left + part * width, width, u, before, a)
+        panel_values(series[1], left + part * width, width, u, before, b)
+        for i in range(12):
+            a[i] = exp(b[i]) + exp(a[i] + b[i])
+        for i in range(12):
+            total += WEIGHTS[i] * a[i]
+    return width * total
+
+
+@njit(**KERNEL)
+def near_place(target, log_t, log_t_new, rise, log_integral, series, scratch):
+    """`clock.place_of` of one lane, from the end of the step backwards, where time and phi change little within it; not
+    a number elsewhere.
+
+    The time over that at the end is 1 less an integral from x to 1, which Newton's method goes along: few and small
+    panels, where `place_of` begins anew each time.
+    """
+    if not (abs(rise) < _NEAR and target > log_t_new - _NEAR and log_t > -np.inf):
+        return np.nan
+    share, goal = -math.expm1(log_t - log_t_new) * math.exp(-log_integral), math.exp(target - log_t_new)
+    x = time = 1.0
+    for _ in range(_MOST_NEWTON):
+        new = x + math.log(goal / time) * time / (share * math.exp(phi_value(series, x)))
+        if not 0.0 < new <= 1.0:
+            return np.nan
+        if abs(new - x) < _CLOSE:  # the next error is the square of that
+            return new
+        time -= share * _between(series, new, x, scratch)
+        x = new
+    return np.nan
