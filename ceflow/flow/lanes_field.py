@@ -29,8 +29,7 @@ _SPACES = 3  # of D + 1 vectors, which the rates work in
 
 @linked(*RATES)
 def _rates(data, layout, scratch, y, dy, clock):
-    """Velocities of unit root mean square; and of the clock, with dt/dtau the ``exp(log_unit)``-fold of ``(exp(m) + total)
-    / speed``, m, total and speed, so that no logarithm is taken here."""
+    """Velocities of unit root mean square, and the numbers of the clock that `LaneFields` names: without logarithms."""
     modes = layout[MODES]
     n = modes * LANES
     first, step = NUMBERS * LANES, n + LANES  # of arrays of one vector a mode, and where the first of them is

@@ -227,7 +227,7 @@ def time_by_samples(phi, h, log_t, method, series, scratch, rtol):
 
 @njit(**KERNEL)
 def time_by_series(start, end, h, log_t, series, scratch, rtol):
-    """log t at the end of a step of which the series are known, and phi at its start and end; and the error as above."""
+    """log t at the end of a step of which the series are known, and phi at its start and end; and its error."""
     log_t_new = log_sum(log_t, end + math.log(h) + log_integral(series, 1.0, scratch))
     # an error of phi is one of log t, and a displacement along the path by t dtau/dt times that
     drift = math.exp(max(min(max(log_t_new - end, log_t - start), 700.0), -700.0))

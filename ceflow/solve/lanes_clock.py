@@ -117,8 +117,8 @@ def _speed(series, samples, x):
 
 @njit(**KERNEL)
 def log_integrals(series, samples, end, rise, work, out):
-    """``log integral_0^end exp(phi(x)) dx`` over exp(phi) at the end of the step, of steps on which phi rises by so much.
-    Not a number where that takes too many panels.
+    """``log integral_0^end exp(phi(x)) dx``, over exp(phi) at the end of the step, of steps on which phi rises by so
+    much. Not a number where that takes too many panels.
 
     Panels go from right to left, each as wide as the range of phi allows.
     """
