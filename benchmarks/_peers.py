@@ -53,7 +53,7 @@ def _ceflow(problem: Problem) -> Run:
     return run
 
 
-def _numba_call(problem: Problem, order: str):
+def numba_call(problem: Problem, order: str):
     """The right-hand side as a C function of pointers, with its scratch space and a count of calls behind `data`."""
     import numba as nb
     from numba import types
@@ -86,7 +86,7 @@ def _numbalsoda(method: str):
     def make(problem: Problem) -> Run:
         import numbalsoda
 
-        call, solve = _numba_call(problem, "x u out"), getattr(numbalsoda, method)
+        call, solve = numba_call(problem, "x u out"), getattr(numbalsoda, method)
         times, data = np.array([0.0, problem.x_end]), np.zeros(problem.classes + 1)
 
         def run(rtol: float):
@@ -104,7 +104,7 @@ def _cyrk(method: str):
     def make(problem: Problem) -> Run:
         from CyRK import nbsolve2_ivp
 
-        call, n = _numba_call(problem, "out x u"), problem.classes - 1
+        call, n = numba_call(problem, "out x u"), problem.classes - 1
         span, data = (0.0, problem.x_end), np.zeros(problem.classes + 1)
         ends = np.array([problem.x_end])
 
@@ -195,28 +195,33 @@ def _diffrax(method: str, stages: int):
     return make
 
 
+def heyoka_system(classes: int) -> list:
+    """The equations as symbols, with a fast transform."""
+    import heyoka as hy
+
+    def transform(values: list) -> list:
+        values, h = [hy.expression(0.0), *values], 1
+        while h < classes:
+            for k in range(0, classes, 2 * h):
+                for i in range(k, k + h):
+                    a, b = values[i], values[i + h]
+                    values[i], values[i + h] = a + b, a - b
+            h *= 2
+        return values
+
+    u = [hy.expression(f"u{i}") for i in range(1, classes)]
+    z = transform([hy.exp(v) for v in u])
+    q = [hy.exp((v - z[0]) / classes) for v in z[1:]]
+    scale = 2.0 * hy.exp(hy.time) / (1.0 + hy.sum(q))
+    r = transform(q)
+    return [(v, scale * (r[0] - w)) for v, w in zip(u, r[1:], strict=True)]
+
+
 def _heyoka(compact_from: int):
     def make(problem: Problem) -> Run:
         import heyoka as hy
 
-        classes = problem.classes
-
-        def transform(values: list) -> list:
-            values, h = [hy.expression(0.0), *values], 1
-            while h < classes:
-                for k in range(0, classes, 2 * h):
-                    for i in range(k, k + h):
-                        a, b = values[i], values[i + h]
-                        values[i], values[i + h] = a + b, a - b
-                h *= 2
-            return values
-
-        u = [hy.expression(f"u{i}") for i in range(1, classes)]
-        z = transform([hy.exp(v) for v in u])
-        q = [hy.exp((v - z[0]) / classes) for v in z[1:]]
-        scale = 2.0 * hy.exp(hy.time) / (1.0 + hy.sum(q))
-        r = transform(q)
-        system = [(v, scale * (r[0] - w)) for v, w in zip(u, r[1:], strict=True)]
+        classes, system = problem.classes, heyoka_system(problem.classes)
         made: dict = {}
 
         def run(rtol: float):

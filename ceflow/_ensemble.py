@@ -114,7 +114,9 @@ class Ensemble:
         raise TypeError("an ensemble is no array; take one of its quantities, such as singular_values")
 
     def __repr__(self) -> str:
-        rows = "their ends" if self.grid is None else f"{len(self.grid)} rows to t = 1e{self.grid[-1] / math.log(10):.6g}"
+        rows = "their ends"
+        if self.grid is not None:
+            rows = f"{len(self.grid)} rows to t = 1e{self.grid[-1] / math.log(10):.6g}"
         failed = len(self) - int(self.success.sum())
         state = "all succeeded" if not failed else f"{failed} without success"
         return f"<Ensemble of {len(self)} runs of {self.flow!r}: {', '.join(self.data)} at {rows}, {state}>"

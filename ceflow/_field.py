@@ -56,17 +56,16 @@ class Functions(NamedTuple):
 
 
 class LaneFields(NamedTuple):
-    """Fields of one kind, one a run, with rates that are those of LANES runs at once, number by number.
+    """Fields of one kind, one a run, with functions of LANES runs at once, number by number (see `kernels.lanes`).
 
     The rates write, in place of a, the numbers m, total and speed of the clock: ``dt/dtau = exp(log_unit) (exp(m) +
     total) / speed``. Errors of all numbers of a state count alike.
     """
 
-    rates: int  # of lanes; the address, as of those below
-    event: int  # of one field
+    rates: int
+    event: int  # writes, in place of a velocity, what is not 0 where the field is to be looked at again
     data: np.ndarray  # (m, s) of each field
     lane_layout: np.ndarray
-    layout: np.ndarray
     log_unit: float
     spaces: int  # numbers that rates and event work in
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ._checks import checked_integer, checked_number
 from ._integrate import integrate
+from ._many import integrate_many
 from .flow import MatrixFlow, SpectralFlow
 from .symmetry import Scheme
 from .theory.landscape import CriticalPoint
@@ -112,8 +113,9 @@ class Basin(NamedTuple):
 
 
 def collapse_probability(
-    scheme: Scheme, depth: float = 2, *, starts: int = 100, size: float = 0.01, seed: int = 0
-) -> Basin:
+    scheme: Scheme, depth: float = 2, *, starts: int = 100, size: float = 0.01, seed: int = 0,
+    threads: int | None = None,
+) -> Basin:  # fmt: skip
     """Volume of the basin of collapse: the share of random starts of cross-entropy flow that end in it [ceflow].
 
     The singular values at the start are uniform on the simplex ``sum_i s_i = D size``, layers are balanced. With two
@@ -131,6 +133,8 @@ def collapse_probability(
         Mean singular value at the start, 1e-6 to 100.
     seed : int
         At least 0. The same seed gives the same starts at all depths.
+    threads : int, optional
+        As in `ceflow.integrate_many`.
 
     Returns
     -------
@@ -152,12 +156,12 @@ def collapse_probability(
     if not isinstance(scheme, Scheme):
         raise TypeError(f"scheme must be an association scheme, got {type(scheme).__name__}")
     flow = SpectralFlow(scheme, depth=depth)
-    rng, ranks = np.random.default_rng(seed), np.empty(starts, np.int64)
-    for row, start in enumerate(size * scheme.modes * rng.dirichlet(np.ones(scheme.modes), starts)):
-        run = integrate(flow, start, log_t_end=LATE, rtol=1e-6, dense_output=False)
-        share = run.singular_values[-1] / run.singular_values[-1].max()
-        decided = np.all((share < DEAD) | (share > ALIVE))
-        ranks[row] = scheme.multiplicities[1:][share > ALIVE].sum() if decided else -1
+    s0 = size * scheme.modes * np.random.default_rng(seed).dirichlet(np.ones(scheme.modes), starts)
+    runs = integrate_many(flow, s0, log_t_end=LATE, rtol=1e-6, observables=("singular_values",), threads=threads)
+    share = runs.singular_values[:, 0]
+    share = share / share.max(axis=1, keepdims=True)
+    decided = np.all((share < DEAD) | (share > ALIVE), axis=1)
+    ranks = np.where(decided, (share > ALIVE) @ scheme.multiplicities[1:], -1)
     count, known = int((ranks == scheme.classes - 1).sum()), int((ranks >= 0).sum())
     p = (count + 1.0) / (known + 2.0)
     return Basin(count / known if known else math.nan, math.sqrt(p * (1.0 - p) / max(known, 1)), ranks)

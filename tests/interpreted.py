@@ -10,7 +10,7 @@ import sys
 import numpy as np
 
 import ceflow
-from ceflow.kernels import linking, walsh
+from ceflow.kernels import lanes, linking, walsh
 
 LINKED = []  # functions, whose place is their address
 
@@ -58,13 +58,41 @@ def pointer(address):
     return address
 
 
+def load(x, i):
+    return np.array(x[i : i + lanes.LANES])
+
+
+def store(x, i, value):
+    x[i : i + lanes.LANES] = value
+
+
+def splat(value):
+    return np.full(lanes.LANES, value)
+
+
+def where_less(x, y, this, that):
+    return np.where(x < y, this, that)
+
+
+def exp_lanes(x):
+    return np.exp(np.clip(x, -708.0, 709.0))
+
+
+VECTORS = {
+    **{function.__name__: function for function in (load, store, splat, where_less, exp_lanes)},
+    "log_lanes": np.log, "square_root": np.sqrt, "absolute": np.abs,
+}  # fmt: skip
+
+
 def supply():
     """Puts all of it in place; overflow is silent, as it is in compiled code."""
     walsh._butterflies = butterflies
     linking.Linked.address = property(address)
-    for function in (call, vector, part, pointer):
-        original = getattr(linking, function.__name__)
-        for module in [module for name, module in sys.modules.items() if name.startswith(ceflow.__name__)]:
-            if getattr(module, function.__name__, None) is original:
-                setattr(module, function.__name__, function)
+    supplied = [(linking, function.__name__, function) for function in (call, vector, part, pointer)]
+    supplied += [(lanes, name, function) for name, function in VECTORS.items()]
+    for room, name, function in supplied:
+        original = getattr(room, name)
+        for module in [module for module in sys.modules if module.startswith(ceflow.__name__)]:
+            if getattr(sys.modules[module], name, None) is original:
+                setattr(sys.modules[module], name, function)
     np.seterr(all="ignore")

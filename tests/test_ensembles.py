@@ -38,8 +38,9 @@ def test_runs_in_lanes_are_those_of_integrate_to_rounding(kind, rtol):
     assert many.success.all() and many.singular_values.shape == (11, 6, flow.scheme.modes)
     for i in (0, 4, 10):
         (s, loss), run = alone(flow, starts[i], log_t_eval=log_t, rtol=rtol)
-        np.testing.assert_allclose(many.singular_values[i], s, rtol=1e-12)
-        np.testing.assert_allclose(many.loss[i], loss, rtol=1e-11)  # of which an error of s is one in the exponent
+        same = max(1e-12, 1e-4 * rtol)
+        np.testing.assert_allclose(many.singular_values[i], s, rtol=same)
+        np.testing.assert_allclose(many.loss[i], loss, rtol=100.0 * same)  # an error of s is one in the exponent
         assert many.nsteps[i] == run.nsteps and many.nrejected[i] == run.nrejected
 
 
@@ -97,7 +98,8 @@ def test_the_same_bits_for_all_threads_chunks_and_orders(monkeypatch):
     starts = np.vstack([
         1e-3 * starts_of(flow, 21), np.full((1, 3), 0.1), [[0.1, 0.0, 0.2], [0.1, -0.2, 0.3], [1e-9, 1.0, 30.0]]
     ])  # fmt: skip
-    options = {"log_t_eval": np.linspace(0.0, 30.0, 5), "observables": ("singular_values", "loss", "lyapunov", "margin")}
+    names = "singular_values", "loss", "lyapunov", "margin"
+    options = {"log_t_eval": np.linspace(0.0, 30.0, 5), "observables": names}
 
     def bits(ensemble):
         values = [*ensemble.data.values(), ensemble.nsteps, ensemble.nfev, ensemble.status]

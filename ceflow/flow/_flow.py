@@ -71,6 +71,17 @@ class Flow(abc.ABC):
     def start(self, start: Any) -> Any:
         """The start, checked."""
 
+    def starts(self, starts: Any) -> Any:
+        """Several starts, checked: as one array if each of them is one of the same shape, else as a list."""
+        found = []
+        for i, start in enumerate(starts):
+            try:
+                found.append(self.start(start))
+            except (ValueError, TypeError) as error:
+                raise type(error)(f"starts[{i}]: {error}") from None
+        same = isinstance(found[0], np.ndarray) and len({start.shape for start in found}) == 1
+        return np.array(found) if same else found
+
     @abc.abstractmethod
     def origin(self, start: Any) -> np.ndarray:
         """(N,) coordinates of the start."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from .._field import RATES, LaneFields
+from .._field import EVENT, RATES, LaneFields
 from ..kernels import KERNEL
-from ..kernels.lanes import LANES, exp_lanes, load, smaller, splat, square_root, store
+from ..kernels.lanes import LANES, absolute, exp_lanes, larger, load, smaller, splat, square_root, store, where_less
 from ..kernels.linking import call, linked, part, pointer, vector
 from ..symmetry import Transforms
 from .modes_field import (
+    CLOSES,
     FORCES,
     INVERSE_COUNT,
     MARGINS,
@@ -18,18 +19,17 @@ from .modes_field import (
     NUMBERS,
     TO_FORCES,
     TO_MARGINS,
-    plain_event,
+    VANISHED,
+    pack_plain,
     plain_layout,
 )
-from .modes_field import pack_plain as pack
 
 _SPACES = 3  # of D + 1 vectors, which the rates work in
 
 
 @linked(*RATES)
-def plain_rates_by_lanes(data, layout, scratch, y, dy, clock):
-    """Velocities of unit root mean square; and of the clock, with dt/dtau the ``exp(log_unit)``-fold of ``(exp(m) + total)
-    / speed``, m, total and speed, so that no logarithm is taken here."""
+def _rates(data, layout, scratch, y, dy, clock):
+    """Velocities of unit root mean square, and the numbers of the clock that `LaneFields` names: without logarithms."""
     modes = layout[MODES]
     n = modes * LANES
     first, step = NUMBERS * LANES, n + LANES  # of arrays of one vector a mode, and where the first of them is
@@ -61,13 +61,40 @@ def plain_rates_by_lanes(data, layout, scratch, y, dy, clock):
     return 0.0
 
 
+@linked(*EVENT)
+def _event(data, layout, scratch, y, found, rtol):
+    """As `modes_field.plain_event`."""
+    modes = layout[MODES]
+    n = modes * LANES
+    first, step, zero = NUMBERS * LANES, n + LANES, splat(0.0)
+    start_weights, double_sign = part(data, first, n), part(data, first + step, n)
+    weights, numbers, work = part(data, first + 3 * step, n), vector(data, first), vector(scratch, n)
+    y, found, fall = vector(y, n), vector(found, LANES), zero
+    for i in range(0, n, LANES):
+        fall = larger(load(double_sign, i) * load(y, i) * -0.5, fall)
+    changed = where_less(load(numbers, VANISHED * LANES), fall, splat(1.0), zero)
+    if layout[CLOSES]:
+        mean, share, spread = zero, zero, zero
+        for i in range(0, n, LANES):
+            s = load(start_weights, i) * exp_lanes(load(y, i) * 2.0)  # times its weight
+            store(work, i, s / load(weights, i))
+            mean, share = mean + s, share + load(weights, i)
+        mean = mean / share
+        for i in range(0, n, LANES):
+            spread = larger(absolute(load(work, i) / mean - 1.0), spread)
+        merged = larger(mean, splat(1.0)) * spread * spread - 0.01 * rtol  # see `modes_field`
+        changed = where_less(merged, zero, splat(1.0), changed)
+    store(found, 0, changed)
+    return 0.0
+
+
 @njit(**KERNEL)
 def _pack(starts, weights, valencies, classes, log_unit, vanished, constants, direction, data):
     for member in range(len(starts)):
         for i in range(weights.size):
             constants[0, i] = starts[member, i]
             direction[i] = 1.0 if starts[member, i] > 0.0 else -1.0
-        pack(constants, weights, valencies, direction, classes, log_unit, vanished, data[member])
+        pack_plain(constants, weights, valencies, direction, classes, log_unit, vanished, data[member])
 
 
 def lane_fields(
@@ -83,6 +110,6 @@ def lane_fields(
         margins=transforms.margins._replace(function=transforms.margins.by_lanes),
         forces=transforms.forces._replace(function=transforms.forces.by_lanes),
     )
-    layouts = plain_layout(modes, by_lanes, closes), plain_layout(modes, transforms, closes)
     spaces = _SPACES * (modes + 1) * LANES
-    return LaneFields(plain_rates_by_lanes.address, plain_event.address, data, *layouts, log_unit, spaces)
+    layout = plain_layout(modes, by_lanes, closes)
+    return LaneFields(_rates.address, _event.address, data, layout, log_unit, spaces)

@@ -27,10 +27,10 @@ _NONE, _CHANGE, _REST = int(Event.NONE), int(Event.CHANGE), int(Event.REST)
 # `data` begins with numbers, at these places, and goes on with arrays of one number a mode: in the plain case singular
 # values at y = 0 times weights, twice the direction, valencies, weights; in any other active, direction, valencies,
 # weights, then the constants of `network.coordinates`, and then the parameters of the loss.
-(_CLASSES, _BASE, INVERSE_COUNT, _DECAY, _LOG_UNIT, _COUNTERFORCE, _EQUAL_PAIRS, _VANISHED) = range(8)
+(_CLASSES, _BASE, INVERSE_COUNT, _DECAY, _LOG_UNIT, _COUNTERFORCE, _EQUAL_PAIRS, VANISHED) = range(8)
 NUMBERS = 8
 # `layout`: sizes, flags, and addresses of functions and matrices
-(MODES, _SIZE, _ROWS, _PARAMETERS, _UNEQUAL, _CLOSES, _EQUILIBRIA) = range(7)
+(MODES, _SIZE, _ROWS, _PARAMETERS, _UNEQUAL, CLOSES, _EQUILIBRIA) = range(7)
 (_RESIDUAL, MARGINS, FORCES, TO_MARGINS, TO_FORCES) = range(7, 12)
 # `scratch`: five arrays of D + 1 numbers: two that transforms work in (at the start of a cache line, where D + 1 is a
 # power of two), the margins, the singular values, their gains
@@ -127,14 +127,14 @@ def _plain_norm(data, layout, scratch, error, y, dy, rtol, atol):
 
 
 @linked(*EVENT)
-def plain_event(data, layout, scratch, y, dy, rtol):
+def _plain_event(data, layout, scratch, y, dy, rtol):
     modes = layout[MODES]
     start_weights, double_sign = part(data, NUMBERS, modes), part(data, NUMBERS + modes + 1, modes)
     weights = part(data, NUMBERS + 3 * (modes + 1), modes)
     for i in range(modes):
-        if -0.5 * double_sign[i] * y[i] > data[_VANISHED]:
+        if -0.5 * double_sign[i] * y[i] > data[VANISHED]:
             return _CHANGE
-    if not layout[_CLOSES]:
+    if not layout[CLOSES]:
         return _NONE
     last = modes - 1
     first_s = start_weights[0] / weights[0] * exp(2.0 * y[0])
@@ -237,11 +237,11 @@ def _event(data, layout, scratch, y, dy, rtol):
     constants = part(data, NUMBERS + 4 * (modes + 1), rows * modes).reshape((rows, modes))
     y, velocity = vector(y, layout[_SIZE]), _velocity(vector(dy, modes), data[INVERSE_COUNT])
     for i in range(modes):
-        if active[i] > 0.0 and -direction[i] * y[i] > data[_VANISHED]:
+        if active[i] > 0.0 and -direction[i] * y[i] > data[VANISHED]:
             return _CHANGE
     if layout[_EQUILIBRIA] and velocity <= max(REST_SPEED * rtol, REST_ROUNDING):
         return _REST
-    if layout[_CLOSES]:
+    if layout[CLOSES]:
         s, gain = part(scratch, 3 * (modes + 1), modes), part(scratch, 4 * (modes + 1), modes)
         if _are_merged(constants, weights, data[_CLASSES], y, s, gain, rtol):
             return _CHANGE
@@ -264,7 +264,7 @@ def plain_field(
     modes = weights.size
     data = empty(NUMBERS + 4 * (modes + 1))
     pack_plain(constants, weights, valencies, direction, classes, log_unit, vanished, data)
-    addresses = _plain_rates.address, _plain_norm.address, plain_event.address
+    addresses = _plain_rates.address, _plain_norm.address, _plain_event.address
     functions = Functions(*addresses, data, layout, empty(_SPACES * (modes + 1)))
     return CompiledField(modes, functions, False, (transforms.margins.matrix, transforms.forces.matrix))
 
@@ -275,7 +275,7 @@ def pack_plain(constants, weights, valencies, direction, classes, log_unit, vani
     for i in range(NUMBERS):
         data[i] = 0.0
     data[_CLASSES], data[_BASE], data[INVERSE_COUNT] = classes, 1.0, 1.0 / modes
-    data[_LOG_UNIT], data[_VANISHED] = log_unit, vanished
+    data[_LOG_UNIT], data[VANISHED] = log_unit, vanished
     for i in range(modes):
         place = NUMBERS + i
         data[place], data[place + modes + 1] = weights[i] * constants[0, i], 2.0 * direction[i]

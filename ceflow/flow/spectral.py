@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import math
@@ -158,6 +159,16 @@ class SpectralFlow(Flow):
             raise ValueError(f"singular values must be at most {LARGEST:g}: larger ones would not move within any time")
         return values
 
+    def starts(self, starts: Any) -> np.ndarray | list:
+        modes = self.scheme.modes
+        if self.kind == "spectral" and isinstance(starts, np.ndarray) and starts.shape[1:] == (modes,):
+            with contextlib.suppress(ValueError, TypeError):  # else it is looked for which one is wrong
+                values = np.ascontiguousarray(checked_array("starts", starts))
+                smallest, largest, _ = _extent(values.reshape(1, -1))
+                if smallest >= 1e-300 and largest <= LARGEST:
+                    return values
+        return super().starts(starts)
+
     def origin(self, start: np.ndarray) -> np.ndarray:
         """Coordinates of the start."""
         return np.zeros(self.scheme.modes + (self.weight_decay > 0.0 and coordinates.needs_theta(start)))
@@ -230,7 +241,8 @@ class SpectralFlow(Flow):
     def singular_values_of(self, starts: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Singular values (m, r, D) of several starts (m, D) at coordinates (m, r, D)."""
         s, gain = np.empty_like(y), np.empty(starts.size)
-        constants, pairs = coordinates.constants(starts.ravel(), self.depth), coordinates.equal_pairs(starts[0], self.depth)
+        constants = coordinates.constants(starts.ravel(), self.depth)
+        pairs = coordinates.equal_pairs(starts[0], self.depth)
         for row in range(y.shape[1]):  # modes do not know of each other, nor whose they are
             found = np.empty(starts.size)
             coordinates.singular_values(constants, pairs, False, y[:, row].ravel(), found, gain)

@@ -19,7 +19,7 @@ from numba.extending import intrinsic, lower_builtin, models, register_model
 from . import KERNEL
 from .exponential import LOG_2, PER_LOG_2, REST, ROUND, C
 
-LANES = 8  # two instructions of AVX2 for each operation, so that one need not wait for the other
+LANES = 8  # two instructions of AVX2 for each operation, so that one need not wait for the other; more would not fit
 _VECTOR, _INTEGERS = ir.VectorType(ir.DoubleType(), LANES), ir.VectorType(ir.IntType(64), LANES)
 _CONTRACT = ("contract",)
 
@@ -64,8 +64,10 @@ def _operation(symbol, name: str) -> None:
         lower_builtin(symbol, *pair)(instructions)
 
 
-for _symbol, _name in ((operator.add, "fadd"), (operator.sub, "fsub"), (operator.mul, "fmul"), (operator.truediv, "fdiv")):
-    _operation(_symbol, _name)
+_operation(operator.add, "fadd")
+_operation(operator.sub, "fsub")
+_operation(operator.mul, "fmul")
+_operation(operator.truediv, "fdiv")
 
 
 def _address(context, builder, kind, array, index):
@@ -196,6 +198,18 @@ def exp_lanes(x):
     return ((r + r2 * (low + r2 * r2 * high)) + 1.0) * _two_to(rounded)
 
 
+# 2 (1/3, 1/5, ..), rounded so that the series may end with the seventh
+L = (
+    0.6666666666666735130,
+    0.3999999999940941908,
+    0.2857142874366239149,
+    0.2222219843214978396,
+    0.1818357216161805012,
+    0.1531383769920937332,
+    0.1479819860511658591,
+)
+
+
 @njit(**KERNEL)
 def log_lanes(x):
     """``log(x)`` of positive normal numbers, to two units in the last place (the series of fdlibm).
@@ -209,7 +223,7 @@ def log_lanes(x):
     s = f / (f + 2.0)
     z = s * s
     w = z * z
-    odd = w * (w * (w * 0.1531383769920937332 + 0.2222219843214978396) + 0.3999999999940941908)
-    even = z * (w * (w * (w * 0.1479819860511658591 + 0.1818357216161805012) + 0.2857142874366239149) + 0.6666666666666735130)
+    odd = w * (w * (w * L[5] + L[3]) + L[1])
+    even = z * (w * (w * (w * L[6] + L[4]) + L[2]) + L[0])
     half = f * f * 0.5
     return n * LOG_2 + (f - (half - (s * (half + odd + even) + n * REST)))

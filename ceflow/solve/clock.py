@@ -26,7 +26,7 @@ from .controller import combined
 _GAUSS_X, _GAUSS_W = np.polynomial.legendre.leggauss(10)
 # nodes of a panel on [0, 1], with its ends, of weight 0: the largest value may sit there; 12 are 3 or 2 vectors
 _NODES = np.concatenate([[0.0], 0.5 * (_GAUSS_X + 1.0), [1.0]])
-_WEIGHTS = np.concatenate([[0.0], 0.5 * _GAUSS_W, [0.0]])
+WEIGHTS = np.concatenate([[0.0], 0.5 * _GAUSS_W, [0.0]])
 _COUNT = 12
 _PANEL_RANGE = 3.0  # over which ten Gauss points integrate an exponential to rounding
 _MOST_PANELS = 1000
@@ -58,7 +58,7 @@ def phi_value(series: np.ndarray, x: float) -> float:
 
 
 @njit(**KERNEL)
-def _panel_values(c, left, width, u, before, values):
+def panel_values(c, left, width, u, before, values):
     """The series at the nodes of a panel (Clenshaw, all nodes side by side)."""
     for i in range(_COUNT):
         u[i] = 4.0 * (left + width * _NODES[i]) - 2.0
@@ -89,8 +89,8 @@ def log_integral(series: np.ndarray, end: float, scratch: np.ndarray) -> float:
         depth -= 1
         panels += 1
         left, right = lefts[depth], rights[depth]
-        _panel_values(series[0], left, right - left, u, before, a)
-        _panel_values(series[1], left, right - left, u, before, values)
+        panel_values(series[0], left, right - left, u, before, a)
+        panel_values(series[1], left, right - left, u, before, values)
         for i in range(_COUNT):
             values[i] += max(a[i], 0.0)  # phi up to log 2; the factor that is missing comes below
         low, high = values[0], values[0]
@@ -112,7 +112,7 @@ def log_integral(series: np.ndarray, end: float, scratch: np.ndarray) -> float:
         for i in range(_COUNT):
             values[i] = exp(values[i] - top) * (1.0 + exp(-abs(a[i])))
         for i in range(_COUNT):
-            total += (right - left) * _WEIGHTS[i] * values[i]
+            total += (right - left) * WEIGHTS[i] * values[i]
     return top + math.log(total) if total > 0.0 else np.nan
 
 
@@ -227,7 +227,7 @@ def time_by_samples(phi, h, log_t, method, series, scratch, rtol):
 
 @njit(**KERNEL)
 def time_by_series(start, end, h, log_t, series, scratch, rtol):
-    """log t at the end of a step of which the series are known, and phi at its start and end; and the error as above."""
+    """log t at the end of a step of which the series are known, and phi at its start and end; and its error."""
     log_t_new = log_sum(log_t, end + math.log(h) + log_integral(series, 1.0, scratch))
     # an error of phi is one of log t, and a displacement along the path by t dtau/dt times that
     drift = math.exp(max(min(max(log_t_new - end, log_t - start), 700.0), -700.0))

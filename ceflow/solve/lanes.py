@@ -17,18 +17,28 @@ from numba import njit
 from .._field import LaneFields
 from .._tolerances import DEFECT_SHARE, STEP_SHARE
 from ..kernels import KERNEL
-from ..kernels.lanes import LANES, absolute, larger, load, splat, store, where_less
+from ..kernels.lanes import LANES, absolute, exp_lanes, larger, load, log_lanes, smaller, splat, store, where_less
 from ..kernels.linking import call
 from .clock import SCRATCH, place_of, time_by_series
-from .controller import FIRST_STEP, SMALLEST_STEP, longer, shorter
+from .controller import (
+    FIRST_STEP,
+    GROWTH,
+    INTEGRAL,
+    PROPORTIONAL,
+    SAFETY,
+    SMALLEST_ERROR,
+    SMALLEST_PREVIOUS,
+    SMALLEST_STEP,
+    shorter,
+)
 from .lanes_clock import (
     MOST_FALL,
     combined,
     fit,
     log_integrals,
+    near_place,
     phi_at,
-    places_of,
-    time_error,
+    time_errors,
     times_by_series,
     times_by_stages,
 )
@@ -66,16 +76,15 @@ class Work(NamedTuple):
     errors: np.ndarray  # of the step, in tolerances
     time_errors: np.ndarray
     defects: np.ndarray
-    flags: np.ndarray  # (4, LANES): rows below
+    flags: np.ndarray  # (5, LANES): rows below
     row: np.ndarray  # int64, the next row
-    y: np.ndarray  # (N,) of one lane, and its velocity, stages and series
-    dy: np.ndarray
-    weights: np.ndarray
+    weights: np.ndarray  # of the stages, of one lane; and its series, and what its clock works in
     one_series: np.ndarray
     of_one_clock: np.ndarray
 
 
-_ACTIVE, _GOOD, _SAMPLED, _ACCEPTED = range(4)  # goes on; a small error, before time; needs samples; is accepted
+# Flags: goes on; has a small error, but for time; needs samples; is accepted; its field is to be looked at again.
+_ACTIVE, _GOOD, _SAMPLED, _ACCEPTED, _EVENT = range(5)
 
 
 class Span(NamedTuple):
@@ -160,13 +169,6 @@ def _of_lane(vectors, lane, out):
 
 
 @njit(**KERNEL)
-def _event(f, w, member, lane, state, velocity, rtol):
-    _of_lane(state, lane, w.y)
-    _of_lane(velocity, lane, w.dy)
-    return call(f.event, (f.data[member], f.layout, w.scratch, w.y, w.dy, rtol))
-
-
-@njit(**KERNEL)
 def _begin(f, method, sums, span, w, first, lanes, found):
     """Puts runs into the lanes, at their starts, zeros; lanes in excess repeat the last. Returns how many go."""
     n, wanted, running, row = method.stages, span.wanted, 0, 0
@@ -184,12 +186,12 @@ def _begin(f, method, sums, span, w, first, lanes, found):
         w.h[lane], w.previous[lane], w.log_t[lane], w.row[lane] = FIRST_STEP, _PREVIOUS, -np.inf, row
     _evaluate(f, method, sums, w, 0, 1)
     store(w.phi, 0, phi_at(w.clock, 0, f.log_unit))
+    call(f.event, (w.lane_data, f.lane_layout, w.scratch, w.states[n + START], w.flags[_EVENT], span.rtol))
     for lane in range(LANES):
         speed, w.flags[_ACTIVE, lane] = w.clock[0, 2 * LANES + lane], 0.0
         if lane < lanes:
             found.nfev[first + lane] = 1
-            event = _event(f, w, first + lane, lane, w.states[n + START], w.states[0], span.rtol)
-            if speed > 0.0 and speed < np.inf and event == 0.0:
+            if speed > 0.0 and speed < np.inf and w.flags[_EVENT, lane] == 0.0:
                 w.flags[_ACTIVE, lane], running = 1.0, running + 1
             else:
                 found.outcome[first + lane] = _CHANGED
@@ -232,16 +234,15 @@ def _sample(f, method, sums, span, w):
         w.places[lane] = w.flags[_SAMPLED, lane] if w.rise[lane] > -MOST_FALL else 0.0
     log_integrals(w.series, samples, w.places, w.rise, w.of_clock, w.integrals)
     times_by_series(w.end, w.h, w.log_t, w.integrals, w.targets)
+    time_errors(w.phi, w.end, w.log_t, w.targets, w.series, samples, span.rtol, w.places)
     for lane in range(LANES):
         if w.flags[_SAMPLED, lane] > 0.0 and w.time_errors[lane] == np.inf:
-            _of_lane(w.series, lane, flat)
-            start, end, log_t, log_t_new = w.phi[lane], w.end[lane], w.log_t[lane], w.targets[lane]
-            if math.isnan(log_t_new):
+            log_t_new, error = w.targets[lane], w.places[lane]
+            if math.isnan(w.integrals[lane]):
+                _of_lane(w.series, lane, flat)
                 log_t_new, error = time_by_series(
-                    start, end, w.h[lane], log_t, w.one_series, w.of_one_clock, span.rtol
+                    w.phi[lane], w.end[lane], w.h[lane], w.log_t[lane], w.one_series, w.of_one_clock, span.rtol
                 )
-            else:
-                error = time_error(start, end, log_t, log_t_new, w.one_series, span.rtol)
             w.log_t_new[lane], w.errors[lane] = log_t_new, max(w.errors[lane], error, w.defects[lane])
             w.flags[_GOOD, lane] = 1.0 if error <= 1.0 and w.defects[lane] <= 1.0 else 0.0
 
@@ -249,35 +250,26 @@ def _sample(f, method, sums, span, w):
 @njit(**KERNEL)
 def _write_rows(method, span, w, first, found):
     """Writes the rows that are within the steps that were accepted."""
-    n, samples, wanted, flat = method.stages, method.samples.size, span.wanted, w.one_series.reshape(-1)
-    while True:
-        some = False
-        for lane in range(LANES):
-            w.targets[lane] = np.nan
-            if w.flags[_ACCEPTED, lane] > 0.0 and w.row[lane] < wanted.size:
-                if wanted[w.row[lane]] == w.log_t_new[lane]:
-                    _of_lane(w.states[n + NEW], lane, found.y[first + lane, w.row[lane]])
-                    w.row[lane] += 1
-                elif wanted[w.row[lane]] < w.log_t_new[lane]:
-                    w.targets[lane], some = wanted[w.row[lane]], True
-        if not some:
-            break
-        places_of(
-            w.targets, w.log_t, w.log_t_new, w.integrals, w.series, samples, w.rise, w.of_clock, w.places
-        )
-        for lane in range(LANES):
-            if math.isnan(w.targets[lane]):
-                continue
-            x, out = w.places[lane], found.y[first + lane, w.row[lane]]
-            if math.isnan(x):
-                _of_lane(w.series, lane, flat)
-                x = place_of(w.targets[lane], w.log_t[lane], w.log_t_new[lane], w.one_series, w.of_one_clock)
-            weights_at(x, method, w.weights)
-            for i in range(out.size):
-                place, total = i * LANES + lane, 0.0
-                for j in range(n):
-                    total += w.weights[j] * w.states[j, place]
-                out[i] = w.states[n + START, place] + w.h[lane] * total
+    n, flat = method.stages, w.one_series.reshape(-1)
+    for lane in range(LANES):
+        if w.flags[_ACCEPTED, lane] == 0.0 or span.wanted[w.row[lane]] > w.log_t_new[lane]:
+            continue
+        log_t, log_t_new, h = w.log_t[lane], w.log_t_new[lane], w.h[lane]
+        _of_lane(w.series, lane, flat)
+        while w.row[lane] < span.wanted.size and span.wanted[w.row[lane]] <= log_t_new:
+            target, out = span.wanted[w.row[lane]], found.y[first + lane, w.row[lane]]
+            if target == log_t_new:
+                _of_lane(w.states[n + NEW], lane, out)
+            else:
+                x = near_place(target, log_t, log_t_new, w.rise[lane], w.integrals[lane], w.one_series, w.of_one_clock)
+                if math.isnan(x):
+                    x = place_of(target, log_t, log_t_new, w.one_series, w.of_one_clock)
+                weights_at(x, method, w.weights)
+                for i in range(out.size):
+                    place, total = i * LANES + lane, 0.0
+                    for j in range(n):
+                        total += w.weights[j] * w.states[j, place]
+                    out[i] = w.states[n + START, place] + h * total
             w.row[lane] += 1
 
 
@@ -297,21 +289,32 @@ def _judge(method, w, first, found):
 
 
 @njit(**KERNEL)
+def _longer(order, w, out):
+    """`controller.longer` of vectors."""
+    error = log_lanes(larger(load(w.errors, 0), splat(SMALLEST_ERROR)))
+    previous = log_lanes(larger(load(w.previous, 0), splat(SMALLEST_PREVIOUS)))
+    factor = SAFETY * exp_lanes((-INTEGRAL / order) * error + (PROPORTIONAL / order) * previous)
+    store(out, 0, load(w.h, 0) * smaller(factor, splat(GROWTH)))
+
+
+@njit(**KERNEL)
 def _go_on(f, method, span, w, first, found):
     """Chooses the next step sizes, and says which runs end here; returns how many."""
-    n, order, ended = method.stages, method.order, 0
+    n, ended = method.stages, 0
+    _longer(method.order, w, w.targets)
+    call(f.event, (w.lane_data, f.lane_layout, w.scratch, w.states[n + NEW], w.flags[_EVENT], span.rtol))
     for lane in range(LANES):
         if w.flags[_ACTIVE, lane] == 0.0:
             continue
         member, outcome, error = first + lane, _RUNNING, w.errors[lane]
         if w.flags[_ACCEPTED, lane] > 0.0:
-            w.h[lane], w.previous[lane] = longer(w.h[lane], error, w.previous[lane], order), min(error, 1.0)
+            w.h[lane], w.previous[lane] = w.targets[lane], min(error, 1.0)
             if w.log_t_new[lane] >= span.wanted[-1]:
                 outcome = _REACHED
-            elif _event(f, w, member, lane, w.states[n + NEW], w.states[method.last], span.rtol) != 0.0:
+            elif w.flags[_EVENT, lane] > 0.0:
                 outcome = _CHANGED
         else:
-            w.h[lane], w.previous[lane] = shorter(w.h[lane], error, order), _PREVIOUS
+            w.h[lane], w.previous[lane] = shorter(w.h[lane], error, method.order), _PREVIOUS
         attempts = found.nsteps[member] + found.nrejected[member]
         spent = found.nsteps[member] >= span.steps or attempts >= span.most or w.h[lane] < SMALLEST_STEP
         if outcome != _RUNNING or spent:
@@ -346,7 +349,7 @@ def _work_for(fields: LaneFields, modes: int, used: Method) -> Work:
     return Work(
         np.zeros(fields.data.shape[1] * LANES), np.zeros(fields.spaces), np.zeros((n + ROWS, size)),
         np.zeros((places, 3 * LANES)), *np.zeros((2, 2 * samples * LANES)), np.zeros((6, LANES)),
-        *np.zeros((13, LANES)), np.zeros((4, LANES)), np.zeros(LANES, np.int64), *np.zeros((2, modes)), np.zeros(n),
+        *np.zeros((13, LANES)), np.zeros((5, LANES)), np.zeros(LANES, np.int64), np.zeros(n),
         np.zeros((2, samples)), np.zeros(SCRATCH),
     )  # fmt: skip
 

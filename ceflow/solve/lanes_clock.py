@@ -14,6 +14,7 @@ from numba import njit
 
 from .._tolerances import CLOCK_SHARE
 from ..kernels import KERNEL
+from ..kernels.exponential import exp
 from ..kernels.lanes import (
     LANES,
     absolute,
@@ -27,15 +28,16 @@ from ..kernels.lanes import (
     store,
     where_less,
 )
-from .clock import phi_error
+from .clock import WEIGHTS, panel_values, phi_value
 
 _GAUSS_X, _GAUSS_W = np.polynomial.legendre.leggauss(10)
 _NODES, _WEIGHTS = 0.5 * (_GAUSS_X + 1.0), 0.5 * _GAUSS_W
 _AIM, _RANGE = 3.5, 4.5  # of phi on a panel: what is aimed at, and what ten points still integrate to rounding
 _NEGLIGIBLE = 1e-19  # of exp(phi) over that at the end of a step
+_HUGE, _COUNTS = 1e200, 45.0  # an error beyond all tolerances; the least a that counts, as in `clock`
 MOST_PANELS = 60
+_NEAR, _CLOSE, _MOST_NEWTON = 6.0, 1e-9, 12  # of `near_place`
 MOST_FALL = 1.0  # of phi within a step: beyond, its end is not where it is largest
-MOST_NEWTON = 12
 
 
 @njit(**KERNEL)
@@ -115,8 +117,8 @@ def _speed(series, samples, x):
 
 @njit(**KERNEL)
 def log_integrals(series, samples, end, rise, work, out):
-    """``log integral_0^end exp(phi(x)) dx`` over exp(phi) at the end of the step, of steps on which phi rises by so much.
-    Not a number where that takes too many panels.
+    """``log integral_0^end exp(phi(x)) dx``, over exp(phi) at the end of the step, of steps on which phi rises by so
+    much. Not a number where that takes too many panels.
 
     Panels go from right to left, each as wide as the range of phi allows.
     """
@@ -158,35 +160,63 @@ def times_by_series(end, h, log_t, integrals, out):
 
 
 @njit(**KERNEL)
-def time_error(start, end, log_t, log_t_new, series, rtol):
-    """Of one lane, the error of that time, in units of the tolerance."""
-    drift = math.exp(max(min(max(log_t_new - end, log_t - start), 700.0), -700.0))
-    return CLOCK_SHARE * drift * phi_error(series, max(abs(start), abs(end))) / rtol
+def _series_errors(series, first, samples, rounding):
+    """`clock.interpolation_error` of the series that begins with the vector `first`; huge in place of infinite."""
+    end, zero = (first + samples) * LANES, splat(0.0)
+    last = larger(absolute(load(series, end - LANES)), 0.1 * absolute(load(series, end - 2 * LANES)))
+    decay = larger(smaller(last / (absolute(load(series, end - 3 * LANES)) + 1e-300), splat(1.0)), splat(0.03))
+    error, limit = last * decay, 1e-3 * (absolute(load(series, (first + 1) * LANES)) + 1.0)
+    return where_less(error, limit, larger(error - rounding, zero), splat(_HUGE))
 
 
 @njit(**KERNEL)
-def places_of(targets, log_t, log_t_new, integrals, series, samples, rise, work, out):
-    """`clock.place_of` by Newton's method alone. Not a number where that does not find the place soon, or where there is
-    no target, which is not a number then."""
-    x, found, new = work[3], work[4], work[5]
-    log_start, log_end, target = load(log_t, 0), load(log_t_new, 0), load(targets, 0)
-    log_step = log_end + log_lanes(1.0 - exp_lanes(log_start - log_end)) - load(integrals, 0)
-    for lane in range(LANES):
-        x[lane], out[lane] = 0.0 if math.isnan(targets[lane]) else 1.0, np.nan
-    for _ in range(MOST_NEWTON):
-        log_integrals(series, samples, x, rise, work, found)
-        here = log_sum(log_start, log_step + load(found, 0))
-        slope = exp_lanes(log_step - here) * _speed(series, samples, load(x, 0))
-        store(found, 0, here - target)
-        store(new, 0, load(x, 0) - (here - target) / slope)
-        left_over = False
-        for lane in range(LANES):
-            if not x[lane] > 0.0:  # found, given up, or not looked for
-                continue
-            if abs(found[lane]) <= 4e-16 * max(1.0, abs(targets[lane])) or abs(new[lane] - x[lane]) <= 4e-16 * x[lane]:
-                out[lane], x[lane] = min(new[lane], 1.0), 0.0
-            else:
-                x[lane] = new[lane] if 0.0 < new[lane] <= 1.0 else 0.0
-                left_over = left_over or x[lane] > 0.0
-        if not left_over:
-            break
+def time_errors(start, end, log_t, log_t_new, series, samples, rtol, out):
+    """Errors of these times, in units of the tolerance, as of `clock.time_by_series`."""
+    start, end, zero = load(start, 0), load(end, 0), splat(0.0)
+    rounding = 5e-16 * larger(larger(absolute(start), absolute(end)), splat(1.0))
+    top = load(series, 0)
+    for i in range(1, samples):
+        top = top + absolute(load(series, i * LANES))
+    error = _series_errors(series, 0, samples, rounding) * exp_lanes(smaller(top, zero))
+    error = _series_errors(series, samples, samples, rounding) + where_less(splat(-_COUNTS), top, error, zero)
+    drift = exp_lanes(larger(load(log_t_new, 0) - end, load(log_t, 0) - start))
+    store(out, 0, CLOCK_SHARE * drift * error / rtol)
+
+
+@njit(**KERNEL)
+def _between(series, left, right, scratch):
+    """Integral of exp(phi) between places on one side of which it is at most exp(6) times that on the other."""
+    count = 1 + int(abs(right - left) * _NEAR / _AIM)
+    u, before, a, b = scratch[:12], scratch[12:24], scratch[24:36], scratch[36:48]
+    width, total = (right - left) / count, 0.0
+    for part in range(count):
+        panel_values(series[0], left + part * width, width, u, before, a)
+        panel_values(series[1], left + part * width, width, u, before, b)
+        for i in range(12):
+            a[i] = exp(b[i]) + exp(a[i] + b[i])
+        for i in range(12):
+            total += WEIGHTS[i] * a[i]
+    return width * total
+
+
+@njit(**KERNEL)
+def near_place(target, log_t, log_t_new, rise, log_integral, series, scratch):
+    """`clock.place_of` of one lane, from the end of the step backwards, where time and phi change little within it; not
+    a number elsewhere.
+
+    The time over that at the end is 1 less an integral from x to 1, which Newton's method goes along: few and small
+    panels, where `place_of` begins anew each time.
+    """
+    if not (abs(rise) < _NEAR and target > log_t_new - _NEAR and log_t > -np.inf):
+        return np.nan
+    share, goal = -math.expm1(log_t - log_t_new) * math.exp(-log_integral), math.exp(target - log_t_new)
+    x = time = 1.0
+    for _ in range(_MOST_NEWTON):
+        new = x + math.log(goal / time) * time / (share * math.exp(phi_value(series, x)))
+        if not 0.0 < new <= 1.0:
+            return np.nan
+        if abs(new - x) < _CLOSE:  # the next error is the square of that
+            return new
+        time -= share * _between(series, new, x, scratch)
+        x = new
+    return np.nan

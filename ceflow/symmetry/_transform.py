@@ -22,8 +22,8 @@ TRANSFORM = (FLOATS, FLOATS, FLOATS, FLOATS, INTEGER)
 
 
 class Transform(NamedTuple):
-    """A linked function of the arguments `TRANSFORM`, and its matrix; and one that takes vectors of LANES numbers in place
-    of numbers (see `kernels.lanes`), if there is such."""
+    """A linked function of the arguments `TRANSFORM`, and its matrix; and one that takes vectors of LANES numbers in
+    place of numbers (see `kernels.lanes`), if there is such."""
 
     function: Linked
     matrix: NDArray[np.float64]

@@ -1,0 +1,200 @@
+"""Many runs to t = 1e12 with an error of 1e-9: ceflow's ensemble against batches of general solvers, and loops.
+
+All solvers get the same starts, balanced layers on hadamard(K), the equations of `_problem` in the form that suits
+them, and the loosest tolerance of a grid with which log s at the ends of all runs is right to 1e-9. Times are without
+compilation: CPU time of one thread, which other work on the machine disturbs least, and wall time of two. Where a
+solver has no threads of its own, they share its runs.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+import ceflow as cf
+
+from ._peers import TOLERANCES, describe, heyoka_system
+from ._problem import Problem
+from ._report import Table, report
+from ._timing import in_turns
+
+TARGET = 1e-9
+Run = Callable[[float, int], np.ndarray]  # of a tolerance and a number of threads: log s at the end, (m, D)
+
+
+class Starts:
+    """m starts of one problem, and what is right."""
+
+    def __init__(self, classes: int, members: int) -> None:
+        self.problem = Problem(classes)
+        self.s0 = 1e-3 * np.random.default_rng(0).uniform(0.1, 1.0, (members, classes - 1))
+        flow, t_end = self.problem.flow, self.problem.t_end
+        runs = [cf.integrate(flow, s0, t_end, rtol=1e-13, dense_output=False) for s0 in self.s0]
+        self.reference = np.log([run.singular_values[-1] for run in runs])
+
+    def error(self, u: np.ndarray) -> float:
+        """Largest error of log s; infinite when there is no finite answer."""
+        error = float(np.max(np.abs(u - self.reference)))
+        return error if math.isfinite(error) else math.inf
+
+
+def _ensemble(starts: Starts) -> Run:
+    problem = starts.problem
+
+    def run(rtol: float, threads: int) -> np.ndarray:
+        names = ("singular_values",)
+        many = cf.integrate_many(problem.flow, starts.s0, problem.t_end, rtol=rtol, observables=names, threads=threads)
+        return np.log(many.singular_values[:, 0])
+
+    return run
+
+
+def _shared(one: Callable[[np.ndarray, float], np.ndarray], starts: Starts) -> Run:
+    """A solver of some starts, as one of all on threads."""
+
+    def run(rtol: float, threads: int) -> np.ndarray:
+        if threads == 1:
+            return one(starts.s0, rtol)
+        with ThreadPoolExecutor(threads) as pool:
+            return np.concatenate(list(pool.map(lambda part: one(part, rtol), np.array_split(starts.s0, threads))))
+
+    return run
+
+
+def _loop(starts: Starts) -> Run:
+    problem = starts.problem
+
+    def one(s0: np.ndarray, rtol: float) -> np.ndarray:
+        runs = [cf.integrate(problem.flow, start, problem.t_end, rtol=rtol, dense_output=False) for start in s0]
+        return np.log([run.singular_values[-1] for run in runs])
+
+    return _shared(one, starts)
+
+
+def _heyoka(starts: Starts) -> Run:
+    import heyoka as hy
+
+    problem, width, solvers = starts.problem, 4, {}
+    system = heyoka_system(problem.classes)
+
+    def solver(rtol: float, thread: int):
+        if (rtol, thread) not in solvers:  # the tolerance decides the order, which is compiled in
+            u0, compact = np.zeros((problem.classes - 1, width)), problem.classes >= 64
+            solvers[rtol, thread] = hy.taylor_adaptive_batch(system, u0, tol=rtol, compact_mode=compact)
+        return solvers[rtol, thread]
+
+    def part(s0: np.ndarray, rtol: float, thread: int) -> np.ndarray:
+        batch, u = solver(rtol, thread), np.log(s0)
+        for first in range(0, len(u), width):
+            batch.set_time(0.0)
+            batch.state[:] = u[first : first + width].T
+            batch.propagate_until(problem.x_end)
+            u[first : first + width] = batch.state.T
+        return u
+
+    def run(rtol: float, threads: int) -> np.ndarray:
+        parts = np.split(starts.s0, threads)
+        for thread in range(threads):
+            solver(rtol, thread)
+        with ThreadPoolExecutor(threads) as pool:
+            return np.concatenate(list(pool.map(lambda i: part(parts[i], rtol, i), range(threads))))
+
+    return run
+
+
+def _diffrax(starts: Starts) -> Run:
+    import jax
+
+    jax.config.update("jax_enable_x64", True)
+    import diffrax
+    import jax.numpy as jnp
+
+    problem, classes = starts.problem, starts.problem.classes
+    gaps = 1.0 - jnp.asarray(problem.flow.scheme.eigenmatrix[1:, 1:])
+
+    def rates(x, u, args):
+        q = jnp.exp(-(gaps @ jnp.exp(u)) / classes)
+        return 2.0 * jnp.exp(x) / (1.0 + q.sum()) * (gaps @ q)
+
+    def solve(u0, rtol):
+        return diffrax.diffeqsolve(
+            diffrax.ODETerm(rates), diffrax.Dopri8(), 0.0, problem.x_end, None, u0, saveat=diffrax.SaveAt(t1=True),
+            stepsize_controller=diffrax.PIDController(rtol=rtol, atol=rtol), adjoint=diffrax.ForwardMode(),
+            max_steps=100_000, throw=False,
+        ).ys[0]  # fmt: skip
+
+    compiled = jax.jit(jax.vmap(solve, (0, None)))
+    return _shared(lambda s0, rtol: np.asarray(compiled(jnp.log(s0), rtol)), starts)
+
+
+def _numbalsoda(starts: Starts) -> Run:
+    import numbalsoda
+
+    from ._peers import numba_call
+
+    problem = starts.problem
+    call, times = numba_call(problem, "x u out"), np.array([0.0, problem.x_end])
+
+    def one(s0: np.ndarray, rtol: float) -> np.ndarray:
+        data = np.zeros(problem.classes + 1)
+        runs = (numbalsoda.dop853(call.address, np.log(start), times, data, rtol, rtol, 100_000) for start in s0)
+        return np.array([u[-1] for u, _ in runs])
+
+    run = _shared(one, starts)
+    run.keep = call  # the address dies with the function
+    return run
+
+
+OURS = "ceflow.integrate_many"
+SOLVERS: dict[str, Callable[[Starts], Run]] = {OURS: _ensemble, "loop of ceflow.integrate": _loop}
+PEERS = {"heyoka, batches of 4": _heyoka, "numbalsoda dop853": _numbalsoda, "diffrax Dopri8, vmap": _diffrax}
+
+
+def _tuned(make: Callable[[Starts], Run], starts: Starts) -> tuple[float, Run]:
+    run = make(starts)
+    for rtol in TOLERANCES:
+        if starts.error(run(rtol, 1)) <= TARGET:
+            return rtol, run
+    raise ArithmeticError(f"no tolerance reaches {TARGET:g}")
+
+
+def measure(classes: int, members: int, solvers: dict[str, Callable[[Starts], Run]], quick: bool) -> Table:
+    """Times of a run by all solvers, taken in turns."""
+    starts = Starts(classes, members)
+    columns = ["solver", "CPU us, 1 thread", "to ceflow", "us, 2 threads", "to ceflow", "rtol", "error"]
+    table = Table(f"K = {classes}, {members} runs to t = 1e12, error of log s at most {TARGET:g}", columns)
+    ready, failed = {}, {}
+    for name, make in solvers.items():
+        try:
+            ready[name] = _tuned(make, starts)
+        except Exception as error:  # whatever a competitor raises belongs into the table
+            failed[name] = describe(error)
+    times = {}
+    for threads, clock in ((1, time.process_time), (2, time.perf_counter)):
+        calls = {name: lambda run=run, rtol=rtol, n=threads: run(rtol, n) for name, (rtol, run) in ready.items()}
+        found = in_turns(calls, rounds=2 if quick else 9, seconds=0.02 if quick else 0.15, clock=clock)
+        times |= {(name, threads): seconds for name, seconds in found.items()}
+    for name in solvers:
+        if name in failed:
+            table.rows.append([name, failed[name]])
+            continue
+        rtol, run = ready[name]
+        row = [name]
+        for threads in (1, 2):
+            row += [1e6 * times[name, threads] / members, times[name, threads] / times[OURS, threads]]
+        table.rows.append([*row, f"{rtol:.0e}", starts.error(run(rtol, 1))])
+    return table
+
+
+def main(out: Path | None = None, quick: bool = False, peers: bool = True) -> list[Table]:
+    solvers = SOLVERS | (PEERS if peers else {})
+    sizes = {4: 64} if quick else {4: 1024, 16: 512, 64: 256}
+    tables = [measure(classes, members, solvers, quick) for classes, members in sizes.items()]
+    notes = ["reference is ceflow.integrate at rtol 1e-13, see the benchmark `trajectories` for its witnesses"]
+    report("ensembles", tables, out, quick=quick, notes=notes)
+    return tables
