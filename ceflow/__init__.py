@@ -9,6 +9,7 @@ from ._integrate import integrate, resume, sequence
 from ._lowest import lowest
 from .flow import MatrixFlow, Objective, RegressionFlow, ReplayFlow, SpectralFlow, random_init
 from .flow.centres import Centres
+from .flow.etf import ETFFlow, ReducedETFFlow
 from .io import load
 from .solve import Outcome
 from .symmetry import (
@@ -36,10 +37,12 @@ __all__ = [
     "Centres",
     "Certificate",
     "Comparison",
+    "ETFFlow",
     "Event",
     "MatrixFlow",
     "Objective",
     "Outcome",
+    "ReducedETFFlow",
     "RegressionFlow",
     "ReplayFlow",
     "Scheme",
