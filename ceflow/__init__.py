@@ -2,6 +2,7 @@
 
 from . import _methods as _methods  # certificate() of trajectories, plot() of comparisons
 from . import basins, collapse, losses, lyapunov, symmetry, terms, theory
+from ._classifiers import ClassifierComparison, compare_classifiers
 from ._compare import Comparison, compare
 from ._descent import descend, sharpness
 from ._events import Event, collapsed, event
@@ -36,6 +37,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Centres",
     "Certificate",
+    "ClassifierComparison",
     "Comparison",
     "ETFFlow",
     "Event",
@@ -55,6 +57,7 @@ __all__ = [
     "collapse",
     "collapsed",
     "compare",
+    "compare_classifiers",
     "complete",
     "cyclic",
     "descend",

@@ -91,11 +91,25 @@ def collapsed(threshold: float, *, looks: int = 1) -> Event:
         At least 1e-28.
     looks : int
         As for `event`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the threshold is not as described; and from the run itself, if its trajectory has no V.
     """
     threshold = checked_number("threshold", threshold, -math.inf, 1e300)
     if not threshold >= _LEAST_V:
         raise ValueError(f"threshold must be finite and at least {_LEAST_V:g}, got {threshold!r}")
-    return event(lambda run: run.lyapunov - threshold, "down", name=f"collapsed({threshold:g})", looks=looks)
+
+    def above(run: Trajectory) -> np.ndarray:
+        if "lyapunov" not in run.observables:
+            raise TypeError(
+                f"collapsed watches V, which a run of a {type(run.flow).__name__} does not have: give an event of what "
+                "it has, such as ceflow.event(lambda run: run.margin - 5)"
+            )
+        return run.lyapunov - threshold
+
+    return event(above, "down", name=f"collapsed({threshold:g})", looks=looks)
 
 
 def checked_events(until: Callable | Sequence[Callable] | None) -> tuple[Event, ...]:

@@ -32,7 +32,7 @@ LAYERS = [
     ("_events", "_run", "_integrate"),
     ("_descent", "_lowest"),
     ("_stability",),
-    ("_compare", "basins"),
+    ("_compare", "basins", "_classifiers"),
     ("certify",),
     ("plot",),
     ("_methods",),  # methods of lower objects that need higher rooms

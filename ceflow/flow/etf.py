@@ -1,4 +1,4 @@
-"""Features under a classifier that is computed: the nearest simplex ETF, beside one that is fixed and one that is free."""
+"""Features under a classifier that is computed: the nearest simplex ETF, beside a fixed and a free one."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from .terms import HOST
 
 CLASSIFIERS = ("nearest", "fixed", "free")
 LARGEST = 1e6  # of entries of a start
+_NAMED = ("flow", "classifier")  # what a repr says otherwise
 SYMMETRIC = 1e-12  # relative, of what counts as symmetric, or as an ETF
 
 
@@ -37,9 +38,11 @@ class _ComputedFlow(Flow):
         super().__init__(objective)
 
     def __repr__(self) -> str:
-        usual = {"flow", "loss", "reduction", "classifier"}
-        more = "".join(f", {name}={value}" for name, value in self.spec.items() if name not in usual and value)
-        return f"{type(self).__name__}({self.classifier!r}{more}, loss={str(self.loss)!r}, reduction={self.reduction!r})"
+        options = self.spec | {"loss": repr(str(self.loss)), "reduction": repr(self.reduction)}
+        if options.get("labels"):
+            options["labels"] = f"<{len(options['labels'])} values>"
+        text = "".join(f", {name}={value}" for name, value in options.items() if name not in _NAMED and value)
+        return f"{type(self).__name__}({self.classifier!r}{text})"
 
     @property
     def spec(self) -> dict[str, Any]:
@@ -171,8 +174,9 @@ class ETFFlow(_ComputedFlow):
 
 
 class ReducedETFFlow(_ComputedFlow):
-    """`ETFFlow` on the matrix X (K-1, K-1) of ``Z = c B X B^T``, ``c = sqrt(K/(K-1))`` and B Helmert's basis (K, K-1) of
-    what has mean 0: from any start, no symmetry is needed. [ceflow]
+    """`ETFFlow` on the matrix X (K-1, K-1) of ``Z = c B X B^T``, from any start: no symmetry is needed. [ceflow]
+
+    ``c = sqrt(K/(K-1))``, and B is Helmert's basis (K, K-1) of what has mean 0.
 
     With the nearest ETF ``B X B^T = (J H^T H J)^(1/2)`` is symmetric: width and orientation drop out. With a fixed ETF
     X is any matrix, and ``dZ/dt = c^2 J G J``: the flow of a convex loss on the logits themselves.

@@ -49,7 +49,7 @@ def _has_dissipation(flow: Flow) -> None:
 def _has_conserved(flow: Flow) -> None:
     objective = flow.objective
     if flow.kind != "matrix":
-        raise ValueError("there is a conserved difference of layers that all move freely")
+        raise ValueError("there is a conserved difference in runs of a MatrixFlow, in which all layers move freely")
     if not objective.act.linear or set(objective.frozen) - {"b"} or len(set(objective.decays)) > 1:
         raise ValueError("there is a conserved difference where all layers are linear, move, and decay alike")
     if objective.terms:

@@ -6,18 +6,21 @@ Colours are those of Okabe and Ito and of the colour map cividis, readable witho
 lines and grid follow the style in force, light or dark.
 """
 
+from ._classifiers import classifiers
 from ._comparison import ERROR, comparison
 from ._dashboard import dashboard
 from ._film import animate
 from ._matrices import logits, softmax
 from ._modes import margins, normalized_singular_values, singular_values
 from ._portrait import ternary
+from ._replay import task_margins
 from ._scalars import DISSIPATION, collapse, conserved, loss, lyapunov
 
 __all__ = [
     "DISSIPATION",
     "ERROR",
     "animate",
+    "classifiers",
     "collapse",
     "comparison",
     "conserved",
@@ -29,5 +32,6 @@ __all__ = [
     "normalized_singular_values",
     "singular_values",
     "softmax",
+    "task_margins",
     "ternary",
 ]

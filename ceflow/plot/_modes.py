@@ -37,7 +37,7 @@ def singular_values(traj: Trajectory, ax: Axes | None = None, *, scale: str = "l
         If traj is no Trajectory, has no row after t = 0, or scale is not known.
     """
     check_scale(scale)
-    dense = sampled(traj)
+    dense = sampled(traj, "singular_values")
     values, weights = modes_of(dense)
     ax = axes_or_new(ax)
     _draw_modes(ax, dense, values, max_modes)
@@ -70,7 +70,7 @@ def normalized_singular_values(
         As for `singular_values`.
     """
     check_scale(scale)
-    dense = sampled(traj)
+    dense = sampled(traj, "singular_values")
     values, weights = modes_of(dense)
     mean = values @ weights
     relative = values / np.where(mean != 0.0, mean, np.nan)[:, None]
@@ -104,7 +104,7 @@ def margins(traj: Trajectory, ax: Axes | None = None, *, max_margins: int = 64) 
     TypeError, ValueError
         If traj is no Trajectory, or has no row after t = 0.
     """
-    dense = sampled(traj)
+    dense = sampled(traj, "margins")
     ax = axes_or_new(ax)
     x, colors = log10_t(dense), colors_of(ax)
     if isinstance(dense, SpectralTrajectory):

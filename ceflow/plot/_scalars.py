@@ -83,7 +83,7 @@ def lyapunov(traj: Trajectory, ax: Axes | None = None) -> Axes:
     TypeError, ValueError
         If traj is no Trajectory, or has no row after t = 0.
     """
-    dense = sampled(traj)
+    dense = sampled(traj, "lyapunov")
     ax, x = axes_or_new(ax), log10_t(dense)
     colors = colors_of(ax)
     ax.plot(x, log10(dense.lyapunov), color=colors.blue, lw=2.0, label="$V$")
@@ -116,7 +116,7 @@ def conserved(traj: Trajectory, ax: Axes | None = None) -> Axes:
     TypeError, ValueError
         If traj is no Trajectory, or has no row after t = 0.
     """
-    dense = sampled(traj)
+    dense = sampled(traj, "conserved")
     ax = axes_or_new(ax)
     colors, drift = colors_of(ax), _drift(dense)
     shown = drift > 0.0
