@@ -102,7 +102,7 @@ def test_on_a_scheme_fixed_and_nearest_are_the_flow_with_a_frozen_classifier():
     scheme, K = cf.hadamard(8), 8
     c, b = math.sqrt(K / (K - 1.0)), np.array([0.3, 1.0, 0.1, 0.7, 0.5, 0.2, 0.9])
     modes = cf.SpectralFlow(scheme, frozen=("W",))
-    run = cf.integrate(modes, modes.layers(np.full(7, c), b), 1e4, rtol=RTOL)
+    run = cf.integrate(modes, modes.layers(np.stack([np.full(7, c), b])), 1e4, rtol=RTOL)
     Q = helmert(K).T @ scheme.basis()[:, 1:]
     order = scheme.columns[1:] - 1
     X = (Q * b[order]) @ Q.T

@@ -23,17 +23,21 @@ class _MovingField(MatrixField):
         self.size = int(self.ends[-1])
 
 
+ROUGHNESS = 30.0  # error of velocities on spheres, over rounding: small differences of forces, with neutral directions
+
+
 class ETFField(_MovingField):
     """The vector field of `ETFFlow`: of H, or of W and H. All else is as in the full flow, clock included.
 
-    On spheres the clock has the speed that the constraint takes off too: at rest that is the force on a multiplier, at
-    whose rate features settle.
+    On spheres the clock is that of the speed before it is projected. At rest what the projection takes off is a force
+    on a multiplier, at whose rate features settle.
     """
 
     def __init__(self, flow: ETFFlow, start: tuple[np.ndarray, np.ndarray]) -> None:
         W, H = start
         super().__init__(flow, (W.shape, H.shape))
-        self.has_equilibria = self.has_equilibria or flow.radius is not None
+        if flow.radius is not None:
+            self.has_equilibria, self.roughness = True, ROUGHNESS
         if flow.classifier != "free":
             self.moves(H.shape)
         self.W, self.labels = W, self.terms.labels
@@ -60,7 +64,8 @@ class ETFField(_MovingField):
         if flow.radius is None:
             return log_scale, a, 0.0
         taken = _project(H, velocities[-1], axis=0) + (_project(W, velocities[0], axis=1) if free else 0.0)
-        return log_scale, a, np.sqrt(taken / sum(map(self.square, parts)))
+        size, left = sum(map(self.square, parts)), np.sqrt(sum(map(self.square, velocities)))
+        return log_scale, a, (np.hypot(np.sqrt(taken), left) - left) / np.sqrt(size)
 
 
 class ReducedETFField(_MovingField):
