@@ -46,6 +46,7 @@ NAMES = (
     "repulsion",
     "low_rank",
     "replay",
+    "nearest_etf",
 )
 
 
