@@ -111,7 +111,7 @@ def test_on_a_scheme_fixed_and_nearest_are_the_flow_with_a_frozen_classifier():
         found = cf.integrate(cf.ReducedETFFlow(classifier, argmin_gradient=gradient), X, 1e4, rtol=RTOL)
         np.testing.assert_allclose(found.logits[-1], expected, rtol=1e-8, atol=1e-8)
     flipped = (Q * np.where(np.arange(7) == 2, -1.0, 1.0)[order] * b[order]) @ Q.T
-    W, H = cf.ReducedETFFlow("fixed").lift(flipped)
+    _, H = cf.ReducedETFFlow("fixed").lift(flipped)
     turned, _ = cf.ReducedETFFlow().project(None, H)  # the nearest ETF flips a mode of negative sign at once
     np.testing.assert_allclose(turned, X, atol=1e-12)
 
@@ -192,14 +192,14 @@ def _tangent(kind, W, rng):
     if kind == "mean":
         a = W.T @ rng.standard_normal(K)
         return a[:, None] - W.T * (W @ a)
-    O = W.T @ helmert(K) * math.sqrt(1.0 - 1.0 / K)  # orthonormal columns in the span
-    rows = []  # of features O x, x (K-1, K): orthogonal to their class, of mean 0, no rotation of all
+    span = W.T @ helmert(K) * math.sqrt(1.0 - 1.0 / K)  # orthonormal columns in the span
+    rows = []  # of features span x, x (K-1, K): orthogonal to their class, of mean 0, no rotation of all
     for i in range((K - 1) * K):
-        D = O @ np.eye((K - 1) * K)[i].reshape(K - 1, K)
+        D = span @ np.eye((K - 1) * K)[i].reshape(K - 1, K)
         M = W @ D
         rows.append(np.r_[np.diag(M), D.sum(axis=1), (M - M.T)[np.triu_indices(K, 1)]])
     x = scipy.linalg.null_space(np.array(rows).T)
-    return O @ (x @ rng.standard_normal(x.shape[1])).reshape(K - 1, K)
+    return span @ (x @ rng.standard_normal(x.shape[1])).reshape(K - 1, K)
 
 
 @pytest.mark.parametrize("kind", ["outside", "inside", "mean"])
@@ -269,7 +269,7 @@ def test_classifiers_side_by_side():
 def test_classifiers_side_by_side_on_spheres():
     rng, labels = np.random.default_rng(0), np.repeat(np.arange(4), 3)
     W, H = rng.standard_normal((4, 12)), rng.standard_normal((12, 12))
-    found = cf.compare_classifiers(W, H, 400.0, radius=3.0, labels=labels, reduction="sum", rtol=1e-6)
+    found = cf.compare_classifiers(W, H, 150.0, radius=3.0, labels=labels, reduction="sum", rtol=1e-6)
     assert found.levels[4][0] == "nc1" and found.levels[1][1] == pytest.approx(2.0 * found.optimum)
     last = found.times[:, 3]  # within a thousandth of the optimum: NC1 governs, the same for all
     assert np.ptp(last) < 0.1 * last.min()
