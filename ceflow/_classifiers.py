@@ -24,7 +24,8 @@ VARIANTS = {
 }
 LOSSES, NEAR_OPTIMUM = (1.0, 0.1, 0.01, 0.001), (2.0, 1.05, 1.001)  # the latter times the least loss on spheres
 MEASURES = {"nc1": (0.01,), "nc2": (0.1, 0.01), "nc3": (0.1, 0.01)}
-SAMPLES = 300  # of a run, evenly in log t, beside its rows
+SAMPLES = 200  # of a run, evenly in log t, beside its rows
+CLOSER = 9  # places in the interval in which a level is met
 SMALLEST = 1e-300
 
 
@@ -39,7 +40,7 @@ class ClassifierComparison:
         Columns of the table: a quantity, "loss" (of a sample), "nc1" (the quotient of traces), "nc2" or "nc3", and the
         level that it falls to.
     times : (4, len(levels)) array
-        First times at which the levels are reached; inf where they are not.
+        First times at which the levels are reached, to about 1e-6; inf where they are not.
     optimum : float
         Least loss of a sample on the spheres under a simplex ETF; 0 without spheres.
     """
@@ -57,7 +58,7 @@ class ClassifierComparison:
         for name, run in self.runs.items():
             end = math.exp(run.log_t_end)
             t = np.unique(np.concatenate([run.t, np.geomspace(1e-7 * end, end, SAMPLES)[:-1]]))
-            found[name] = t, _quantities(run.at(t))
+            found[name] = t, _quantities(run.at(t), "loss", *MEASURES)
         return found
 
     @functools.cached_property
@@ -72,10 +73,10 @@ class ClassifierComparison:
         if below[0] == 0:
             return 0.0
 
-        def over(time: float) -> float:
-            return math.log(max(float(_quantities(self.runs[name].at(time))[quantity][0]), SMALLEST) / level)
-
-        return scipy.optimize.brentq(over, *t[below[0] - 1 : below[0] + 1], rtol=1e-9)
+        fine = np.linspace(*t[below[0] - 1 : below[0] + 1], CLOSER)
+        there = _quantities(self.runs[name].at(fine), quantity)[quantity]
+        height = scipy.interpolate.CubicSpline(fine, np.log(np.maximum(there, SMALLEST) / level))
+        return scipy.optimize.brentq(height, fine[0], fine[-1], rtol=1e-12)
 
     @property
     def table(self) -> str:
@@ -156,8 +157,13 @@ def compare_classifiers(
     return ClassifierComparison(runs, chosen, optimum)
 
 
-def _quantities(rows: Trajectory) -> dict[str, NDArray[np.float64]]:
-    """(n,) loss of a sample, and collapse measures."""
-    samples = rows.flow.objective.number(rows.classes) if rows.flow.reduction == "sum" else 1.0
-    found = rows.collapse
-    return {"loss": rows.loss / samples, "nc1": found.nc1_quotient, "nc2": found.nc2, "nc3": found.nc3}
+def _quantities(rows: Trajectory, *names: str) -> dict[str, NDArray[np.float64]]:
+    """(n,) loss of a sample and collapse measures, by name."""
+    found = {}
+    if "loss" in names:
+        samples = rows.flow.objective.number(rows.classes) if rows.flow.reduction == "sum" else 1.0
+        found["loss"] = rows.loss / samples
+    if set(names) - {"loss"}:
+        measures = rows.collapse
+        found |= {"nc1": measures.nc1_quotient, "nc2": measures.nc2, "nc3": measures.nc3}
+    return found
