@@ -2,6 +2,7 @@
 
 from . import _methods as _methods  # certificate() of trajectories, plot() of comparisons
 from . import basins, collapse, losses, lyapunov, symmetry, terms, theory
+from ._classifiers import ClassifierComparison, compare_classifiers
 from ._compare import Comparison, compare
 from ._descent import descend, sharpness
 from ._ensemble import Ensemble
@@ -12,6 +13,7 @@ from ._many import integrate_many
 from ._sweep import sweep
 from .flow import MatrixFlow, Objective, RegressionFlow, ReplayFlow, SpectralFlow, random_init
 from .flow.centres import Centres
+from .flow.etf import ETFFlow, ReducedETFFlow
 from .io import load
 from .solve import Outcome
 from .symmetry import (
@@ -38,12 +40,15 @@ __version__ = "0.1.0"
 __all__ = [
     "Centres",
     "Certificate",
+    "ClassifierComparison",
     "Comparison",
+    "ETFFlow",
     "Ensemble",
     "Event",
     "MatrixFlow",
     "Objective",
     "Outcome",
+    "ReducedETFFlow",
     "RegressionFlow",
     "ReplayFlow",
     "Scheme",
@@ -56,6 +61,7 @@ __all__ = [
     "collapse",
     "collapsed",
     "compare",
+    "compare_classifiers",
     "complete",
     "cyclic",
     "descend",

@@ -10,11 +10,12 @@ import numpy as np
 
 from ._arrays import svd
 from ._stability import growth_off_symmetry
-from .flow import BlockFlow, Flow, RegressionFlow
-from .trajectory import MatrixTrajectory, ReducedTrajectory, SpectralTrajectory
+from .flow import BlockFlow, Flow, ReducedETFFlow, RegressionFlow
+from .trajectory import MatrixTrajectory, ReducedTrajectory, ReplayTrajectory, SpectralTrajectory
 
 # Two runs agree if they differ by at most so many times rtol, for errors of all steps add up in both, and by so much.
 AGREEMENT, COARSEST_AGREEMENT = 1000.0, 0.01
+_CLASSIFIER = ("classifier", "argmin_gradient", "radius")  # of flows in which it is computed
 
 
 class Comparison:
@@ -113,6 +114,8 @@ class Comparison:
 def _name_of(flow: Flow) -> str:
     if isinstance(flow, RegressionFlow):
         return "the modes of the targets"
+    if isinstance(flow, ReducedETFFlow):
+        return f"a matrix ({flow.classifier} ETF)"
     return (flow.symmetry if isinstance(flow, BlockFlow) else flow.scheme).name
 
 
@@ -133,8 +136,8 @@ def compare(reduced: ReducedTrajectory, full: MatrixTrajectory | ReducedTrajecto
 
     Parameters
     ----------
-    reduced : Trajectory of a SpectralFlow, under any symmetry, or of a RegressionFlow
-    full : Trajectory of a MatrixFlow, or of one of these
+    reduced : Trajectory of a SpectralFlow, under any symmetry, of a RegressionFlow or of a ReducedETFFlow
+    full : Trajectory of a MatrixFlow, of an ETFFlow, or of one of these
         Of gradient descent, or under another symmetry of the same problem: the run is then compared as one of full
         matrices.
 
@@ -145,6 +148,11 @@ def compare(reduced: ReducedTrajectory, full: MatrixTrajectory | ReducedTrajecto
     ValueError
         If classes or units of time differ, the reduced run has no dense output, or no time is common.
     """
+    if isinstance(reduced, ReplayTrajectory) or isinstance(full, ReplayTrajectory):
+        raise TypeError(
+            "compare takes no run of a ReplayFlow: its lifted() is a run on all samples, whose logits are to be "
+            "compared with those of another, and its certificate() checks it on all samples"
+        )
     full = full.lifted() if isinstance(full, ReducedTrajectory) else full
     if not isinstance(reduced, ReducedTrajectory) or not isinstance(full, MatrixTrajectory):
         raise TypeError(
@@ -155,6 +163,9 @@ def compare(reduced: ReducedTrajectory, full: MatrixTrajectory | ReducedTrajecto
         raise ValueError(f"the runs have {reduced.classes} and {full.classes} classes")
     mine, other = reduced.flow.objective, full.flow.objective
     if not isinstance(reduced, SpectralTrajectory):
+        flows = reduced.flow.full(), full.flow
+        if any(len({getattr(flow, name, None) for flow in flows}) > 1 for name in ("kind", *_CLASSIFIER)):
+            raise ValueError(f"the runs are not of the same flow: {flows[0]!r} and {flows[1]!r}")
         mine, other = (objective.per_class(full.classes) for objective in (reduced.flow.full().objective, other))
     for name in ("reduction", "loss", "depth", "weight_decay"):
         values = " and ".join(repr(getattr(objective, name)) for objective in (mine, other))

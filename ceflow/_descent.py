@@ -36,7 +36,7 @@ def descend(
 
     Parameters
     ----------
-    flow : SpectralFlow or MatrixFlow
+    flow : SpectralFlow, MatrixFlow, RegressionFlow or ETFFlow
         With all its options; under a symmetry the depth is an integer, and the activation is not "relu". A symmetric
         start stays symmetric: the steps are exactly those of the full matrices.
     start : array or tuple of arrays
@@ -176,6 +176,8 @@ def sharpness(run: Trajectory, *, width: int | None = None) -> np.ndarray:
         run = run.lifted(width=width)
     elif width is not None:
         raise ValueError("width is for reduced runs: full matrices have their own")
+    if run.flow.kind != "matrix":
+        raise TypeError(f"sharpness is of the layers of a SpectralFlow or a MatrixFlow, got a run of {run.flow!r}")
     if run.start[0].ndim != 2:
         raise ValueError("sharpness takes one run, not a batch")
     found, v = np.zeros(len(run)), np.random.default_rng(0).standard_normal(run.y.shape[1])

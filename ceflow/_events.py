@@ -91,6 +91,11 @@ def collapsed(threshold: float, *, looks: int = 1) -> Event:
         At least 1e-28.
     looks : int
         As for `event`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the threshold is not as described; and from the run itself, if its trajectory has no V.
     """
     threshold = checked_number("threshold", threshold, -math.inf, 1e300)
     if not threshold >= _LEAST_V:
@@ -101,6 +106,11 @@ def collapsed(threshold: float, *, looks: int = 1) -> Event:
 
 def _excess(threshold: float, run: Trajectory) -> np.ndarray:
     """V above a threshold; a function of this module, for events travel to other processes."""
+    if "lyapunov" not in run.observables:
+        raise TypeError(
+            f"collapsed watches V, which a run of a {type(run.flow).__name__} does not have: give an event of what "
+            "it has, such as ceflow.event(lambda run: run.margin - 5)"
+        )
     return run.lyapunov - threshold
 
 

@@ -24,6 +24,7 @@ import numpy as np
 from . import losses, symmetry
 from ._checks import checked_integer, checked_number
 from .flow import BlockFlow, BlockLayersFlow, LayersFlow, MatrixFlow, RegressionFlow, ReplayFlow, SpectralFlow
+from .flow.etf import ETFFlow, ReducedETFFlow
 from .flow.objective import Objective
 from .network.layers import Layers
 from .solve import DEFAULT, IMPLICIT, TABLEAUS, Outcome, Path, Steps
@@ -198,6 +199,11 @@ def _replay_flow(kind: type, spec: dict, arrays: dict[str, np.ndarray]) -> tuple
     return flow, flow.start([arrays[f"start{i}"] for i in range(3)])
 
 
+def _etf_flow(kind: type, spec: dict, arrays: dict[str, np.ndarray]) -> tuple[ETFFlow | ReducedETFFlow, object]:
+    flow = kind(**spec)
+    return flow, flow.start((arrays["start0"], arrays["start1"]) if kind is ETFFlow else arrays["start0"])
+
+
 _FLOWS = {
     kind.kind: functools.partial(make, kind)
     for make, kinds in (
@@ -206,6 +212,7 @@ _FLOWS = {
         (_matrix_flow, (MatrixFlow,)),
         (_regression_flow, (RegressionFlow,)),
         (_replay_flow, (ReplayFlow,)),
+        (_etf_flow, (ETFFlow, ReducedETFFlow)),
     )
     for kind in kinds
 }

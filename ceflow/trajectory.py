@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from ._checks import checked_array
 from .flow.terms import Terms
-from .observables import BLOCKS, COMMON, FULL, REDUCED, REGRESSION, REPLAY, Observable
+from .observables import BLOCKS, COMMON, ETF, FULL, REDUCED, REGRESSION, REPLAY, Observable
 from .solve import DEFAULT, Outcome
 
 if TYPE_CHECKING:
@@ -367,6 +367,20 @@ class MatrixTrajectory(Trajectory, kinds=("matrix",)):
         return Terms(self.flow.objective, self.classes)
 
 
+@ETF.attach
+class ETFTrajectory(MatrixTrajectory, kinds=("etf",)):
+    """A run of features under a classifier that is computed, fixed or free, on full matrices."""
+
+
+@ETF.attach
+@FULL.attach
+class ReducedETFTrajectory(ReducedTrajectory, kinds=("reduced_etf",)):
+    """The same on (K-1) x (K-1) matrices: W and H are those of width K - 1, what the classifier sees of them."""
+
+    classes = property(lambda self: len(self.start) + 1, doc="K.")
+    terms = cached_property(MatrixTrajectory.terms.func)
+
+
 def _on_full_matrices(
     run: Trajectory, flow: Flow, start: tuple, full: Callable[[np.ndarray], np.ndarray]
 ) -> MatrixTrajectory:
@@ -375,7 +389,7 @@ def _on_full_matrices(
         raise ValueError(f"the matrices of {len(run)} rows would have more than {MOST_LIFTED} entries")
     path = None if run._path is None else _Lifted(run._path, full)
     options = {"t": run._given, "path": path, "rtol": run.rtol, "atol": run.atol} | run._options()
-    return MatrixTrajectory(flow, start, run.log_t, full(run.y), **options)
+    return trajectory_type(flow)(flow, start, run.log_t, full(run.y), **options)
 
 
 def trajectory_type(flow: Flow) -> type[Trajectory]:

@@ -48,6 +48,7 @@ NAMES = (
     "low_rank",
     "replay",
     "codes",
+    "nearest_etf",
 )
 
 

@@ -34,7 +34,7 @@ LAYERS = [
     ("_sweep",),
     ("_descent", "_lowest"),
     ("_stability",),
-    ("_compare", "basins"),
+    ("_compare", "basins", "_classifiers"),
     ("certify",),
     ("plot",),
     ("_methods",),  # methods of lower objects that need higher rooms

@@ -377,3 +377,29 @@ def test_bad_starts_columns_and_stages():
         forgetting.probe_accuracy(np.eye(3), [0, 1, 1])
     short = cf.sequence([(flow, 1e3), (flow, 1e3)], 0.1, max_steps=3)
     assert len(short) == 1 and not short[0].success
+
+
+# -- what a run of few numbers does not have ---------------------------------------------------------------------------
+
+
+def test_figures_and_events_work_or_say_what_is_accepted():
+    run = cf.integrate(flows(2, (2, 3), 4, (0.2, 0.5))[1], 0.4, 30.0, rtol=1e-7)
+    assert [ax.get_title(loc="left") for ax in cf.plot.dashboard(run).axes] == ["Margins of tasks", "Loss"]
+    margins = cf.plot.task_margins(run)
+    assert len(margins.lines) == 5 and cf.plot.loss(run).lines
+    full = run.lifted()
+    for draw in (cf.plot.singular_values, cf.plot.lyapunov, cf.plot.margins, cf.plot.logits, cf.plot.conserved):
+        with pytest.raises(TypeError, match="ReplayFlow does not have"):
+            draw(run)
+    assert cf.plot.singular_values(full).lines
+    with pytest.raises(TypeError, match=r"ceflow\.event"):
+        cf.integrate(run.flow, 0.4, 30.0, until=cf.collapsed(1e-3))
+    for pair in ((run, full), (full, run)):
+        with pytest.raises(TypeError, match=r"certificate\(\)"):
+            cf.compare(*pair)
+    with pytest.raises(TypeError, match="gradient descent"):
+        cf.descend(run.flow, 0.4, step_size=0.1, steps=2)
+    with pytest.raises(TypeError, match="sharpness"):
+        cf.sharpness(run)
+    with pytest.raises(TypeError, match="ReplayFlow"):
+        cf.plot.task_margins(full)

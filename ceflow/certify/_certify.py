@@ -6,7 +6,14 @@ import math
 
 import numpy as np
 
-from ..trajectory import MatrixTrajectory, ReducedTrajectory, ReplayTrajectory, SpectralTrajectory, Trajectory
+from ..trajectory import (
+    ETFTrajectory,
+    MatrixTrajectory,
+    ReducedTrajectory,
+    ReplayTrajectory,
+    SpectralTrajectory,
+    Trajectory,
+)
 from ._certificate import Certificate, Check
 from ._examination import Examination
 from ._full import FullView
@@ -31,7 +38,7 @@ def certify(trajectory: Trajectory) -> Certificate:
     TypeError
         If it is no trajectory.
     ValueError
-        If it is a batch of runs, or gradient descent.
+        If it is a batch of runs, gradient descent, or of an `ETFFlow`.
 
     Notes
     -----
@@ -42,6 +49,11 @@ def certify(trajectory: Trajectory) -> Certificate:
         raise ValueError("certify takes a solution of a flow: gradient descent is none, see ceflow.compare")
     if isinstance(trajectory, (ReducedTrajectory, ReplayTrajectory)) and not isinstance(trajectory, SpectralTrajectory):
         trajectory = trajectory.lifted()  # the equations of full matrices, which know nothing of symmetry
+    if isinstance(trajectory, ETFTrajectory):
+        raise ValueError(
+            "certify knows no equations of a classifier that is computed: compare a run of a ReducedETFFlow with one "
+            "of its full() flow, see ceflow.compare"
+        )
     if not isinstance(trajectory, (SpectralTrajectory, MatrixTrajectory)):
         raise TypeError(f"certify takes a trajectory, got {type(trajectory).__name__}")
     if isinstance(trajectory, MatrixTrajectory) and trajectory.start[0].ndim != 2:

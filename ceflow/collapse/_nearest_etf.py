@@ -79,7 +79,7 @@ def nearest_etf(
     means, _ = scaled(means)
     if not np.ptp(means, axis=-1).any(axis=-1).all():
         raise ValueError("the class means of H must not all be the same: every ETF is as near")
-    polar = _Polar(means, previous, delta, np, svd)
+    polar = Polar(means, previous, delta, np, svd)
     classes = means.shape[-1]
     gap = polar.unit - (polar.P - polar.P.mean(axis=-1, keepdims=True)) / math.sqrt(classes - 1.0)
     return NearestETF(polar.W, polar.P, (gap**2).sum(axis=(-2, -1)), polar.smallest > RANK)
@@ -117,7 +117,7 @@ def nearest_etf_gradient(
     if slope.shape != (shape := (*means.shape[:-2], means.shape[-1], means.shape[-2])):
         raise ValueError(f"slope must have the shape of W, {shape}, got {slope.shape}")
     means, scale = scaled(means)
-    polar = _Polar(means, previous, delta, np, svd)
+    polar = Polar(means, previous, delta, np, svd)
     if not (polar.smallest > RANK).all():
         raise ValueError("the nearest ETF must be unique to have a gradient: class means are linearly dependent")
     return (polar.pull_back(slope) / scale[..., None, None])[..., labels] / np.bincount(labels)[labels]
@@ -162,7 +162,7 @@ def torch_nearest_etf(H: Any, labels: Any = None, previous: Any = None, delta: f
     labels = checked_labels(labels, classes, H.shape[1])
     delta = _checked_delta(previous, delta)
     _check_width(H.shape[0], classes, delta, None if previous is None else tuple(previous.shape))
-    weights = _mean_of_classes(labels, classes)
+    weights = mean_of_classes(labels, classes)
     means = H @ torch.as_tensor(weights, dtype=H.dtype, device=H.device)
     return _torch_function().apply(means, None if previous is None else previous.detach().to(H), delta)
 
@@ -175,7 +175,7 @@ def _torch_function() -> type:
     class Function(torch.autograd.Function):
         @staticmethod
         def forward(context: Any, means: Any, previous: Any, delta: float) -> tuple[Any, Any]:
-            polar = context.polar = _Polar(means, previous, delta, torch, torch.linalg.svd)
+            polar = context.polar = Polar(means, previous, delta, torch, torch.linalg.svd)
             context.mark_non_differentiable(polar.P)
             return polar.W, polar.P
 
@@ -215,7 +215,7 @@ def simplex_etf(
     return rows @ np.linalg.qr(np.random.default_rng(rng).standard_normal((width, classes - 1)))[0].T
 
 
-class _Polar:
+class Polar:
     """The nearest ETF to class means (..., d, K), on arrays of NumPy or PyTorch, and what its derivative takes."""
 
     def __init__(self, means: Any, previous: Any, delta: float, xp: Any, svd: Any) -> None:
@@ -251,7 +251,7 @@ def _centred(matrix: Any) -> Any:
     return matrix - matrix.mean(-1)[..., None]
 
 
-def _mean_of_classes(labels: NDArray[np.int64], classes: int) -> NDArray[np.float64]:
+def mean_of_classes(labels: NDArray[np.int64], classes: int) -> NDArray[np.float64]:
     one_hot = labels[:, None] == np.arange(classes)
     return one_hot / one_hot.sum(axis=0)
 
@@ -266,7 +266,7 @@ def _checked(H: ArrayLike, labels: ArrayLike | None, previous: ArrayLike | None,
     labels = checked_labels(labels, classes, H.shape[-1])
     previous = None if previous is None else checked_array("previous", previous, -1e6, 1e6)
     _check_width(H.shape[-2], classes, delta, None if previous is None else previous.shape[-2:])
-    return H @ _mean_of_classes(labels, classes), labels, previous, delta
+    return H @ mean_of_classes(labels, classes), labels, previous, delta
 
 
 def _checked_delta(previous: Any, delta: float) -> float:

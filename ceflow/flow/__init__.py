@@ -2,6 +2,7 @@
 
 from ._flow import Flow
 from .blocks import BlockFlow
+from .etf import ETFFlow, ReducedETFFlow
 from .layer_flows import BlockLayersFlow, LayersFlow, in_layers
 from .matrix import MatrixFlow, random_init
 from .objective import Objective
@@ -14,11 +15,13 @@ from .spectral import SpectralFlow
 __all__ = [
     "BlockFlow",
     "BlockLayersFlow",
+    "ETFFlow",
     "Flow",
     "LayersFlow",
     "MatrixFlow",
     "Objective",
     "Ray",
+    "ReducedETFFlow",
     "RegressionFlow",
     "ReplayFlow",
     "ReplayState",

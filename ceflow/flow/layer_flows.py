@@ -16,6 +16,7 @@ from ..network.factors import check_whole_depth
 from ..network.layers import Layers
 from ._flow import Flow
 from .blocks import BlockFlow
+from .etf import ETFFlow
 from .matrix import MatrixFlow
 from .regression import RegressionFlow
 from .rest import Rest
@@ -74,10 +75,19 @@ def in_layers(flow: Flow) -> Flow:
     Raises
     ------
     ValueError
-        Where that is not known: for a depth that is no integer, and for "relu" under a symmetry.
+        Where that is not known: for a depth that is no integer, "relu" under a symmetry, and features on spheres, which
+        steps leave.
+    TypeError
+        For a flow whose steps are not those of layers.
     """
-    if isinstance(flow, (MatrixFlow, RegressionFlow, LayersFlow, BlockLayersFlow)):
+    if isinstance(flow, ETFFlow) and flow.radius is not None:
+        raise ValueError("gradient descent needs features that are free: steps leave the spheres of radius=")
+    if isinstance(flow, (MatrixFlow, RegressionFlow, LayersFlow, BlockLayersFlow, ETFFlow)):
         return flow
+    if not isinstance(flow, (SpectralFlow, BlockFlow)):
+        raise TypeError(
+            f"gradient descent is of a SpectralFlow, MatrixFlow, RegressionFlow or ETFFlow, got {type(flow).__name__}"
+        )
     check_whole_depth(flow.depth)
     if isinstance(flow, BlockFlow):
         if flow.objective.act.name == "relu":

@@ -170,8 +170,14 @@ class MatrixFlow(Flow):
 
     def state(self, start: tuple[np.ndarray, ...], y: np.ndarray) -> tuple[np.ndarray, ...]:
         """The factors, and the bias, at the coordinates y."""
+        return tuple(part[0] for part in self.parts(start, y[None]))
+
+    def parts(self, start: tuple[np.ndarray, ...], y: np.ndarray) -> tuple[np.ndarray, ...]:
+        """The factors (n, ...), and the bias (n, ..., K) if there is one, at coordinates (n, N)."""
         ends = np.cumsum([part.size for part in start])
-        return tuple(part.reshape(like.shape) for part, like in zip(np.split(y, ends[:-1]), start, strict=True))
+        return tuple(
+            y[:, end - part.size : end].reshape(len(y), *part.shape) for end, part in zip(ends, start, strict=True)
+        )
 
     def segment(self, kind: str, start: tuple[np.ndarray, ...], y: np.ndarray, log_t: float):
         """The closed form of the kind "rest", which holds from the state y on."""

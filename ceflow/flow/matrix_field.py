@@ -76,14 +76,13 @@ class MatrixField:
         decay = 0.0
         if self.decay > 0.0:
             high = xp.clip(log_scale, math.log(self.decay), None)
-            dy *= xp.exp(log_scale - high)
-            decay, log_scale = self.decay * xp.exp(-high), high
-        activity = xp.sqrt(self.squares(dy) * inverse) + decay
+            lower = xp.exp(log_scale - high)
+            dy *= lower
+            rate, decay, log_scale = rate * lower, self.decay * xp.exp(-high), high
+        activity = xp.sqrt(self.squares(dy) * inverse) + decay + rate
         if self.counterforce > 0.0:
             # what the constant part of the residual would do
             activity = activity + self.counterforce * self._gain(size) * xp.exp(-log_scale)
-        if self.terms.others:
-            activity = activity + rate * xp.exp(self.log_unit - log_scale)
         if self.decay > 0.0:
             for share, part, velocity in zip(self.decays, parts, self.parts(dy), strict=True):
                 if share > 0.0:
@@ -107,7 +106,7 @@ class MatrixField:
 
     def pull_back(self, parts: list, velocities: list):
         """Writes the velocities without decay, over the exponential of what is returned first; see `Terms.residual`.
-        Returned last is how fast terms come to rest."""
+        Returned last is how fast terms, or constraints, come to rest, over the same exponential."""
         xp, factors, last = self.xp, parts[: self.depth], velocities[self.depth - 1]
         after, before, _ = inputs(factors, self.acts, xp, self.logits)
         if len(parts) > self.depth:
@@ -115,8 +114,8 @@ class MatrixField:
         log_scale, a = self.terms.residual(self.logits)
         back, rate, push = self.logits, 0.0, None  # (product of the first factors)' G
         if self.terms.others:
-            rate = self.terms.rate_of_others(factors[0], after[0])
             log_scale, push = self._push(factors[0], after[0], log_scale)
+            rate = self.terms.rate_of_others(factors[0], after[0]) * xp.exp(self.log_unit - log_scale)
         if len(parts) > self.depth:
             velocities[-1][...] = back.sum(-1)[..., None]
         for i, rest in enumerate(after):

@@ -1,14 +1,15 @@
 """What follows from a run: one table of observables, from which trajectories have their properties and datasets their
 variables. An observable is added by one entry in the room of its runs: `_common` (of all), `_reduced`,
-`_blocks`, `_regression` or `_full`.
+`_blocks`, `_regression`, `_etf` or `_full`.
 """
 
 from ._blocks import BLOCKS
 from ._common import COMMON
+from ._etf import ETF
 from ._full import FULL
 from ._reduced import REDUCED
 from ._regression import REGRESSION
 from ._replay import REPLAY
 from ._table import Observable, Table
 
-__all__ = ["BLOCKS", "COMMON", "FULL", "REDUCED", "REGRESSION", "REPLAY", "Observable", "Table"]
+__all__ = ["BLOCKS", "COMMON", "ETF", "FULL", "REDUCED", "REGRESSION", "REPLAY", "Observable", "Table"]

@@ -48,6 +48,8 @@ def _has_dissipation(flow: Flow) -> None:
 
 def _has_conserved(flow: Flow) -> None:
     objective = flow.objective
+    if flow.kind != "matrix":
+        raise ValueError("there is a conserved difference in runs of a MatrixFlow, in which all layers move freely")
     if not objective.act.linear or set(objective.frozen) - {"b"} or len(set(objective.decays)) > 1:
         raise ValueError("there is a conserved difference where all layers are linear, move, and decay alike")
     if objective.terms:
@@ -66,11 +68,7 @@ def _has_bias(flow: Flow) -> None:
 
 def _parts(run: Run) -> tuple[np.ndarray, ...]:
     """The factors (n, ...), and the bias (n, K) if there is one."""
-    ends = np.cumsum([part.size for part in run.start])
-    return tuple(
-        run.y[:, end - part.size : end].reshape(len(run), *part.shape)
-        for end, part in zip(ends, run.start, strict=True)
-    )
+    return run.flow.parts(run.start, run.y)
 
 
 def _column(flow: Flow) -> str:

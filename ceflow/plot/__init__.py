@@ -9,12 +9,14 @@ Colours are those of Okabe and Ito and of the colour map cividis, readable witho
 lines and grid follow the style in force, light or dark.
 """
 
+from ._classifiers import classifiers
 from ._comparison import ERROR, comparison
 from ._dashboard import dashboard
 from ._film import animate
 from ._matrices import logits, softmax
 from ._modes import margins, normalized_singular_values, singular_values
 from ._portrait import ternary
+from ._replay import task_margins
 from ._scalars import DISSIPATION, collapse, conserved, loss, lyapunov
 from ._sweeps import basins, phase_diagram, quantiles
 
@@ -23,6 +25,7 @@ __all__ = [
     "ERROR",
     "animate",
     "basins",
+    "classifiers",
     "collapse",
     "comparison",
     "conserved",
@@ -36,5 +39,6 @@ __all__ = [
     "quantiles",
     "singular_values",
     "softmax",
+    "task_margins",
     "ternary",
 ]

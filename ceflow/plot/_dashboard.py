@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..trajectory import ReplayTrajectory
 from ._modes import normalized_singular_values, singular_values
+from ._replay import task_margins
 from ._runs import LN10, name_of, sampled
 from ._scalars import loss, lyapunov, v_is_lyapunov
 from ._style import LEGEND, power, short
@@ -15,9 +17,18 @@ if TYPE_CHECKING:
     from ..trajectory import Trajectory
 
 
+_PANELS = (
+    (singular_values, "Singular values"),
+    (normalized_singular_values, "Singular values over their mean"),
+    (loss, "Loss"),
+    (lyapunov, "Distance from equal singular values"),
+)
+_REPLAY = ((task_margins, "Margins of tasks"), (loss, "Loss"))
+
+
 def dashboard(traj: Trajectory, figure: Figure | None = None) -> Figure:
     """A run on one page: singular values, how far they are from their mean, loss, and V, a Lyapunov function of
-    two balanced layers under cross-entropy.
+    two balanced layers under cross-entropy; of tasks with replay their margins and the loss.
 
     Parameters
     ----------
@@ -28,30 +39,27 @@ def dashboard(traj: Trajectory, figure: Figure | None = None) -> Figure:
     Returns
     -------
     Figure
-        With four Axes.
+        With four Axes, or two.
 
     Raises
     ------
     TypeError, ValueError
         If traj is no Trajectory, or has no row after t = 0.
     """
-    dense = sampled(traj)
+    replay = isinstance(traj, ReplayTrajectory)
+    dense = sampled(traj, *(() if replay else ("singular_values", "lyapunov")))
+    panels = _REPLAY if replay else _PANELS
     if figure is None:
         import matplotlib.pyplot as plt
 
-        figure = plt.figure(figsize=(11, 7.5), layout="constrained")
-    axes = figure.subplots(2, 2)
-    v = "Lyapunov function" if v_is_lyapunov(dense) else "Distance from equal singular values"
-    for draw, ax, title in zip(
-        (singular_values, normalized_singular_values, loss, lyapunov),
-        axes.flat,
-        ("Singular values", "Singular values over their mean", "Loss", v),
-        strict=True,
-    ):
+        figure = plt.figure(figsize=(11, 7.5 * len(panels) / 4), layout="constrained")
+    axes = figure.subplots(len(panels) // 2, 2).ravel()
+    for (draw, title), ax in zip(panels, axes, strict=True):
         draw(dense, ax)
+        title = "Lyapunov function" if draw is lyapunov and v_is_lyapunov(dense) else title
         ax.set_title(title, loc="left", fontsize="medium", fontweight="bold")
-    collapse = axes[0, 1]  # its modes are those of the panel on its left
-    collapse.legend(handles=collapse.lines[:1], **LEGEND)
+    if not replay:  # the modes of the second panel are those of the first
+        axes[1].legend(handles=axes[1].lines[:1], **LEGEND)
     end = power(round(float(dense.log_t[-1]) / LN10, 6))
     precision = f"rtol = {short(traj.rtol)}" if traj.step_size is None else f"step size {short(traj.step_size)}"
     figure.suptitle(f"{name_of(traj)} to $t = {end}$, {precision}")

@@ -67,7 +67,7 @@ def animate(
     if suffix not in (None, ".gif", ".html"):
         raise ValueError(f"path must end in .gif or .html, got {os.fspath(path)!r}")
 
-    dense = sampled(traj)
+    dense = sampled(traj, "singular_values")
     film = dense[np.linspace(0, len(dense) - 1, frames).round().astype(int)]
     figure = Figure(figsize=(11.0, 3.6), dpi=dpi, layout="constrained")
     FigureCanvasAgg(figure)

@@ -110,7 +110,7 @@ def _panels(
     traj: Trajectory, ax: Axes | Sequence[Axes] | None, t: object, log_t: object
 ) -> tuple[list[tuple[Axes, Trajectory]], bool]:
     """An Axes and a trajectory of one row for each time, and whether several were asked for."""
-    traj = drawn(traj)
+    traj = drawn(traj, "margins")
     classes = traj.classes
     if classes > MOST_CLASSES:
         raise ValueError(f"a matrix of at most {MOST_CLASSES} classes can be drawn, got {classes}")

@@ -47,7 +47,7 @@ def singular_values(
         If traj is no Trajectory, has no row after t = 0, or scale is not known.
     """
     check_scale(scale)
-    dense = sampled(traj)
+    dense = sampled(traj, "singular_values")
     values, weights = modes_of(dense)
     ax = axes_or_new(ax)
     look = look_of(ax, label, color)
@@ -89,7 +89,7 @@ def normalized_singular_values(
         As for `singular_values`.
     """
     check_scale(scale)
-    dense = sampled(traj)
+    dense = sampled(traj, "singular_values")
     values, weights = modes_of(dense)
     mean = values @ weights
     relative = values / np.where(mean != 0.0, mean, np.nan)[:, None]
@@ -136,7 +136,7 @@ def margins(
     TypeError, ValueError
         If traj is no Trajectory, or has no row after t = 0.
     """
-    dense = sampled(traj)
+    dense = sampled(traj, "margins")
     ax = axes_or_new(ax)
     colors, look = colors_of(ax), look_of(ax, label, color)
     (x,) = on_log_axis(ax, "x", log10_t(dense))

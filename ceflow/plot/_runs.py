@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from ..flow import MatrixFlow
-from ..trajectory import BlockTrajectory, MatrixTrajectory, RegressionTrajectory, SpectralTrajectory, Trajectory
+from ..trajectory import BlockTrajectory, MatrixTrajectory, ReducedTrajectory, SpectralTrajectory, Trajectory
 from ._style import power
 
 SAMPLES, MOST_NUMBERS = 500, 2**21  # of a curve; of all states sampled for a figure
@@ -24,15 +24,24 @@ def check_run(traj: Trajectory) -> None:
         raise ValueError(f"figures are drawn of single runs, this is a batch of {len(traj.start[0])}")
 
 
-def drawn(traj: Trajectory) -> Trajectory:
-    """The run that a figure shows: of blocks, or modes of targets, the same run on full matrices."""
+def drawn(traj: Trajectory, *needs: str) -> Trajectory:
+    """The run that a figure shows: where it is reduced to more than modes, the same run on full matrices. A TypeError
+    where it has none of the observables that are needed."""
     check_run(traj)
-    return traj.lifted() if isinstance(traj, (BlockTrajectory, RegressionTrajectory)) else traj
+    full = isinstance(traj, ReducedTrajectory) and not isinstance(traj, SpectralTrajectory)
+    traj = traj.lifted() if full else traj
+    lacking = [name for name in needs if name not in traj.observables]
+    if lacking:
+        raise TypeError(
+            f"this figure shows {' and '.join(lacking)}, which a run of a {type(traj.flow).__name__} does not have; "
+            "plot.loss draws any run, and a run on full matrices, such as its lifted(), has all of them"
+        )
+    return traj
 
 
-def sampled(traj: Trajectory) -> Trajectory:
+def sampled(traj: Trajectory, *needs: str) -> Trajectory:
     """The run at times that resolve it, t = 0 left out: spread evenly between its rows, and evenly in log t."""
-    traj = drawn(traj)
+    traj = drawn(traj, *needs)
     rows = traj.log_t[np.isfinite(traj.log_t)]
     if not len(rows):
         raise ValueError("the trajectory has no row after t = 0")
@@ -72,8 +81,12 @@ def name_of(traj: Trajectory) -> str:
         parts = [f"Reduced {what}", flow.scheme.name]
     elif isinstance(traj, BlockTrajectory):
         parts = [f"Reduced {what}", flow.symmetry.name]
+    elif "W" in traj.observables:
+        classifier = getattr(flow, "classifier", None)
+        parts = [f"Full {what}" if classifier is None else f"{classifier.capitalize()} classifier"]
+        parts += [f"K = {traj.classes}", f"d = {traj.W.shape[-1]}"]
     else:
-        parts = [f"Full {what}", f"K = {traj.classes}", f"d = {traj.W.shape[-1]}"]
+        parts = [f"Reduced {what}", f"K = {traj.classes}"]
     parts += [f"depth {flow.depth:g}"] if flow.depth != USUAL.depth else []
     parts += [str(flow.loss).replace("_", " ")] if flow.loss != USUAL.loss else []
     parts += [f"weight decay {flow.weight_decay}"] if flow.weight_decay != USUAL.weight_decay else []

@@ -100,7 +100,7 @@ def lyapunov(
     TypeError, ValueError
         If traj is no Trajectory, or has no row after t = 0.
     """
-    dense = sampled(traj)
+    dense = sampled(traj, "lyapunov")
     ax = axes_or_new(ax)
     colors, look = colors_of(ax), look_of(ax, label, color)
     (x,) = on_log_axis(ax, "x", log10_t(dense))
@@ -141,7 +141,7 @@ def conserved(
     TypeError, ValueError
         If traj is no Trajectory, or has no row after t = 0.
     """
-    dense = sampled(traj)
+    dense = sampled(traj, "conserved")
     ax = axes_or_new(ax)
     colors, look, drift = colors_of(ax), look_of(ax, label, color), _drift(dense)
     shown = drift > 0.0

@@ -42,7 +42,8 @@ class Response:
         self.field, self.y, self.log_t = field, np.array(y), log_t
         self._place = field.allocate(2, field.size)  # a state and its velocity, where the field lives
         self.precision = float(np.finfo(_dtype_name(self._place)).eps)
-        self.noise = 2.0 * math.sqrt(self.precision)  # of products, by differences, over the largest rate
+        # of products, by differences, over the largest rate; a field may say that its velocities are less precise
+        self.noise = 2.0 * math.sqrt(self.precision) * getattr(field, "roughness", 1.0)
         self.velocity, self.phi = np.empty(field.size), np.empty((2, 1))
         self.rates(self.y[None], self.velocity[None], self.phi)
 

@@ -27,6 +27,7 @@ from ._centres import (
     single_centre_time,
 )
 from ._equilibria import collapsed_force, decay_threshold, deviation_rate, equilibrium
+from ._etf import ETFSphere, etf_ray_singular_value, etf_ray_time, etf_sphere, etf_squared_distance
 from ._ray import collapse_exponent, deviation_decay, ray_log_time, ray_singular_value, ray_time
 from ._repulsion import early_singular_values, repulsion_rate
 from ._squared_error import squared_error_singular_value
@@ -59,3 +60,4 @@ __all__ += ["early_singular_values", "landscape", "repulsion_rate"]
 __all__ += ["centre_optimum", "centre_pair_errors", "centre_rates", "centre_sphere_rates", "single_centre_time"]
 __all__ += ["codes"]
 __all__ += ["replay"]
+__all__ += ["ETFSphere", "etf_ray_singular_value", "etf_ray_time", "etf_sphere", "etf_squared_distance"]

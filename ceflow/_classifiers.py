@@ -1,0 +1,169 @@
+"""Free, fixed and nearest classifiers on the same features: which is faster, and by which measure."""
+
+from __future__ import annotations
+
+import functools
+import math
+
+import numpy as np
+import scipy
+from numpy.typing import ArrayLike, NDArray
+
+from ._checks import checked_array
+from ._integrate import integrate
+from .collapse import simplex_etf
+from .flow import ETFFlow
+from .theory import etf_sphere
+from .trajectory import Trajectory
+
+VARIANTS = {
+    "free": {"classifier": "free"},
+    "fixed": {"classifier": "fixed"},
+    "nearest": {"classifier": "nearest"},
+    "nearest, argmin gradient": {"classifier": "nearest", "argmin_gradient": True},
+}
+LOSSES, NEAR_OPTIMUM = (1.0, 0.1, 0.01, 0.001), (2.0, 1.05, 1.001)  # the latter times the least loss on spheres
+MEASURES = {"nc1": (0.01,), "nc2": (0.1, 0.01), "nc3": (0.1, 0.01)}
+SAMPLES = 200  # of a run, evenly in log t, beside its rows
+CLOSER = 9  # places in the interval in which a level is met
+SMALLEST = 1e-300
+
+
+class ClassifierComparison:
+    """Runs from the same features under classifiers that are free, fixed, or the nearest ETF.
+
+    Attributes
+    ----------
+    runs : dict of str to Trajectory
+        By the name of the classifier: "free", "fixed", "nearest", "nearest, argmin gradient".
+    levels : tuple of (str, float)
+        Columns of the table: a quantity, "loss" (of a sample), "nc1" (the quotient of traces), "nc2" or "nc3", and the
+        level that it falls to.
+    times : (4, len(levels)) array
+        First times at which the levels are reached, to about 1e-6; inf where they are not.
+    optimum : float
+        Least loss of a sample on the spheres under a simplex ETF; 0 without spheres.
+    """
+
+    def __init__(self, runs: dict[str, Trajectory], losses: tuple[float, ...], optimum: float) -> None:
+        self.runs, self.optimum = runs, optimum
+        single = next(iter(runs.values())).flow.objective.labels is None  # and no variability
+        measures = {name: levels for name, levels in MEASURES.items() if not (single and name == "nc1")}
+        self.levels = tuple((name, level) for name, levels in ({"loss": losses} | measures).items() for level in levels)
+
+    @functools.cached_property
+    def curves(self) -> dict[str, tuple[NDArray[np.float64], dict[str, NDArray[np.float64]]]]:
+        """Times (n,) of each run, from 0, and the quantities at these times."""
+        found = {}
+        for name, run in self.runs.items():
+            end = math.exp(run.log_t_end)
+            t = np.unique(np.concatenate([run.t, np.geomspace(1e-7 * end, end, SAMPLES)[:-1]]))
+            found[name] = t, _quantities(run.at(t), "loss", *MEASURES)
+        return found
+
+    @functools.cached_property
+    def times(self) -> NDArray[np.float64]:
+        return np.array([[self._first(name, *column) for column in self.levels] for name in self.runs])
+
+    def _first(self, name: str, quantity: str, level: float) -> float:
+        t, values = self.curves[name][0], self.curves[name][1][quantity]
+        below = np.flatnonzero(values < level)
+        if not len(below):
+            return math.inf
+        if below[0] == 0:
+            return 0.0
+
+        fine = np.linspace(*t[below[0] - 1 : below[0] + 1], CLOSER)
+        there = _quantities(self.runs[name].at(fine), quantity)[quantity]
+        height = scipy.interpolate.CubicSpline(fine, np.log(np.maximum(there, SMALLEST) / level))
+        return scipy.optimize.brentq(height, fine[0], fine[-1], rtol=1e-12)
+
+    @property
+    def table(self) -> str:
+        """The times as text, a row for each classifier."""
+        heads = [f"{name} < {level:.3g}" for name, level in self.levels]
+        width = max(map(len, self.runs))
+        lines = ["  ".join([" " * width, *heads])]
+        for name, row in zip(self.runs, self.times, strict=True):
+            cells = ["-" if math.isinf(time) else f"{time:.3g}" for time in row]
+            lines.append("  ".join([name.ljust(width), *(c.rjust(len(h)) for c, h in zip(cells, heads, strict=True))]))
+        return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        reduction = next(iter(self.runs.values())).flow.reduction
+        return f"Times to reach levels ({reduction} reduction)\n{self.table}"
+
+
+def compare_classifiers(
+    W: ArrayLike,
+    H: ArrayLike,
+    t_end: float,
+    *,
+    fixed: ArrayLike | None = None,
+    radius: float | None = None,
+    labels: ArrayLike | None = None,
+    losses: tuple[float, ...] | None = None,
+    reduction: str = "mean",
+    rtol: float = 1e-8,
+) -> ClassifierComparison:
+    """Runs the flow of cross-entropy from the same features under a free classifier, a fixed simplex ETF, and the
+    nearest one without and with the gradient through the argmin.
+
+    Parameters
+    ----------
+    W : (K, d) array
+        Start of the free classifier.
+    H : (d, N) array
+        Features.
+    t_end : float
+        Last time.
+    fixed : (K, d) array, optional
+        The fixed classifier; left out, ``collapse.simplex_etf(K, d, rng=0)``.
+    radius, labels, reduction
+        As for `ceflow.ETFFlow`.
+    losses : tuple of floats, optional
+        Levels of the loss of a sample; left out, 1, .1, .01 and .001, or with a radius 1 and 2, 1.05 and 1.001 times
+        the least loss under a simplex ETF.
+    rtol : float
+
+    Returns
+    -------
+    ClassifierComparison
+        It prints as a table; `ceflow.plot.classifiers` draws it.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is not acceptable.
+
+    Notes
+    -----
+    In this model the nearest ETF is ahead of a free classifier at the start, and in NC2 and NC3. It is not ahead in the
+    loss of the terminal phase: without spheres the norm of a free classifier grows and shortens its time by ``c^2/(2
+    s)``, with spheres NC1 governs the loss, and decays at the same rate under all classifiers.
+    """
+    W = checked_array("W", W, -1e6, 1e6)
+    if W.ndim != 2 or len(W) < 2:
+        raise ValueError(f"W must be (K, d) with K >= 2, got shape {W.shape}")
+    etf = simplex_etf(*W.shape, rng=0) if fixed is None else fixed
+    options = {"radius": radius, "labels": labels, "reduction": reduction}
+    runs = {}
+    for name, variant in VARIANTS.items():
+        flow = ETFFlow(**variant, **options)
+        runs[name] = integrate(flow, (etf if name == "fixed" else W, H), t_end, rtol=rtol)
+    optimum = 0.0 if radius is None else etf_sphere(radius, len(W)).loss
+    usual = LOSSES if radius is None else (1.0, *(factor * optimum for factor in NEAR_OPTIMUM))
+    chosen = usual if losses is None else tuple(checked_array("losses", losses, SMALLEST, 1e6).ravel().tolist())
+    return ClassifierComparison(runs, chosen, optimum)
+
+
+def _quantities(rows: Trajectory, *names: str) -> dict[str, NDArray[np.float64]]:
+    """(n,) loss of a sample and collapse measures, by name."""
+    found = {}
+    if "loss" in names:
+        samples = rows.flow.objective.number(rows.classes) if rows.flow.reduction == "sum" else 1.0
+        found["loss"] = rows.loss / samples
+    if set(names) - {"loss"}:
+        measures = rows.collapse
+        found |= {"nc1": measures.nc1_quotient, "nc2": measures.nc2, "nc3": measures.nc3}
+    return found

@@ -1,0 +1,102 @@
+"""The vector fields of features under a classifier that is fixed, free, or the nearest simplex ETF."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..collapse._nearest_etf import Polar, mean_of_classes
+from .matrix_field import MatrixField
+
+if TYPE_CHECKING:
+    from .etf import ETFFlow, ReducedETFFlow
+
+
+class _MovingField(MatrixField):
+    """The full flow, of which not all factors are part of the state."""
+
+    def moves(self, *shapes: tuple[int, int]) -> None:
+        """Of what shapes the state is made."""
+        self.shapes = shapes
+        self.ends = np.cumsum([rows * columns for rows, columns in shapes])
+        self.size = int(self.ends[-1])
+
+
+ROUGHNESS = 30.0  # error of velocities on spheres, over rounding: small differences of forces, with neutral directions
+
+
+class ETFField(_MovingField):
+    """The vector field of `ETFFlow`: of H, or of W and H. All else is as in the full flow, clock included.
+
+    On spheres the clock is that of the speed before it is projected. At rest what the projection takes off is a force
+    on a multiplier, at whose rate features settle.
+    """
+
+    def __init__(self, flow: ETFFlow, start: tuple[np.ndarray, np.ndarray]) -> None:
+        W, H = start
+        super().__init__(flow, (W.shape, H.shape))
+        if flow.radius is not None:
+            self.has_equilibria, self.roughness = True, ROUGHNESS
+        if flow.classifier != "free":
+            self.moves(H.shape)
+        self.W, self.labels = W, self.terms.labels
+        self.counts = np.bincount(self.labels)[self.labels]
+        self.means = mean_of_classes(self.labels, self.classes)  # (N, K): H times this are the class means
+        self.weights = self.means.mean(axis=1)  # (N,) of the mean of the class means
+
+    def pull_back(self, parts: list, velocities: list):
+        flow, H = self.flow, parts[-1]
+        free, polar = flow.classifier == "free", None
+        if flow.classifier == "nearest":
+            polar = Polar(H @ self.means, None, 0.0, np, np.linalg.svd)
+        W = parts[0] if free else self.W if polar is None else polar.W
+        features = H if free else H - (H @ self.weights)[:, None]
+        np.matmul(W, features, out=self.logits)
+        log_scale, a = self.terms.residual(self.logits)
+        np.matmul(W.T, self.logits, out=velocities[-1])
+        if free:
+            np.matmul(self.logits, H.T, out=velocities[0])
+        else:  # the mean is one of features too
+            velocities[-1] -= np.outer(velocities[-1].sum(axis=1), self.weights)
+        if flow.argmin_gradient:
+            velocities[-1] += polar.pull_back(self.logits @ features.T)[:, self.labels] / self.counts
+        if flow.radius is None:
+            return log_scale, a, 0.0
+        taken = _project(H, velocities[-1], axis=0) + (_project(W, velocities[0], axis=1) if free else 0.0)
+        size, left = sum(map(self.square, parts)), np.sqrt(sum(map(self.square, velocities)))
+        return log_scale, a, (np.hypot(np.sqrt(taken), left) - left) / np.sqrt(size)
+
+
+class ReducedETFField(_MovingField):
+    """The vector field of `ReducedETFFlow`, on X (K-1, K-1), ``Z = c B X B^T``."""
+
+    def __init__(self, flow: ReducedETFFlow, X: np.ndarray) -> None:
+        self.basis = flow.basis(len(X) + 1)
+        super().__init__(flow, (self.basis.shape, self.basis.T.shape))
+        self.moves(X.shape)
+        self.scale = np.sqrt(self.classes / (self.classes - 1.0))
+
+    def pull_back(self, parts: list, velocities: list):
+        nearest = self.flow.classifier == "nearest"
+        X = 0.5 * (parts[0] + parts[0].T) if nearest else parts[0]
+        np.matmul(self.scale * self.basis @ X, self.basis.T, out=self.logits)
+        log_scale, a = self.terms.residual(self.logits)
+        G = self.scale * self.basis.T @ self.logits @ self.basis
+        if nearest:
+            s, vectors = np.linalg.eigh(X)
+            G, s, other = vectors.T @ G @ vectors, s[:, None], s[None, :]
+            if self.flow.argmin_gradient:
+                G = (G + G.T) * (s**2 + other**2) / (s + other) ** 2
+            else:
+                G = (s * G + G.T * other) / (s + other)
+            G = vectors @ G @ vectors.T
+        velocities[0][...] = G
+        return log_scale, a, 0.0
+
+
+def _project(vectors: np.ndarray, velocities: np.ndarray, axis: int) -> float:
+    """Takes off what would change the norms of the vectors, in place, and returns the sum of its squares."""
+    along = (vectors * velocities).sum(axis=axis, keepdims=True) / (vectors**2).sum(axis=axis, keepdims=True)
+    velocities -= along * vectors
+    return float(((along * vectors) ** 2).sum())

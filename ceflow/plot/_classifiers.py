@@ -1,0 +1,66 @@
+"""Free, fixed and nearest classifiers side by side."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .._classifiers import ClassifierComparison
+from ._style import LEGEND, colors_of, log10, on_log_axis, tidy
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_TITLES = {
+    "loss": "Loss of a sample",
+    "nc1": "NC1: variability within classes",
+    "nc2": "NC2: class means to the simplex ETF",
+    "nc3": "NC3: classifier to class means",
+}
+
+
+def classifiers(comparison: ClassifierComparison, figure: Figure | None = None) -> Figure:
+    """Loss, NC1, NC2 and NC3 over time under classifiers that are free, fixed, or the nearest simplex ETF.
+
+    Parameters
+    ----------
+    comparison : ClassifierComparison
+        From `ceflow.compare_classifiers`.
+    figure : Figure, optional
+        An empty figure to draw on.
+
+    Returns
+    -------
+    Figure
+        With an Axes for each quantity, NC1 only where classes have several samples. All axes are logarithmic. With features
+        on spheres the loss is that above the optimum.
+
+    Raises
+    ------
+    TypeError
+        If comparison is none.
+    """
+    if not isinstance(comparison, ClassifierComparison):
+        raise TypeError(f"comparison must be one of ceflow.compare_classifiers, got {type(comparison).__name__}")
+    shown = list(dict.fromkeys(name for name, _ in comparison.levels))
+    if figure is None:
+        import matplotlib.pyplot as plt
+
+        figure = plt.figure(figsize=(3.6 * len(shown), 3.6), layout="constrained")
+    axes = np.atleast_1d(figure.subplots(1, len(shown)))
+    for ax, quantity in zip(axes, shown, strict=True):
+        colors = colors_of(ax)
+        styles = ((colors.grey, "-"), (colors.orange, "--"), (colors.blue, "-"), (colors.ink, ":"))
+        for (name, (t, values)), (color, style) in zip(comparison.curves.items(), styles, strict=True):
+            curve = values[quantity] - (comparison.optimum if quantity == "loss" else 0.0)
+            (x,), (y,) = on_log_axis(ax, "x", log10(t)), on_log_axis(ax, "y", log10(curve))
+            ax.plot(x, y, color=color, ls=style, lw=2.0, label=name)
+        ax.set_title(_TITLES[quantity], fontsize="medium")
+        reduction = next(iter(comparison.runs.values())).flow.reduction
+        ax.set_xlabel(f"time $t$ ({reduction} reduction)")
+        tidy(ax)
+    if comparison.optimum > 0.0:
+        axes[0].set_title("Loss of a sample above the optimum", fontsize="medium")
+    axes[0].legend(**LEGEND)
+    return figure
