@@ -7,6 +7,7 @@ from ._descent import descend, sharpness
 from ._events import Event, collapsed, event
 from ._integrate import integrate, resume, sequence
 from ._lowest import lowest
+from ._training import from_torch, record
 from .flow import MatrixFlow, Objective, RegressionFlow, ReplayFlow, SpectralFlow, random_init
 from .flow.centres import Centres
 from .io import load
@@ -58,6 +59,7 @@ __all__ = [
     "direct_sum",
     "event",
     "from_relations",
+    "from_torch",
     "hadamard",
     "hamming",
     "integrate",
@@ -69,6 +71,7 @@ __all__ = [
     "orbitals",
     "plot",
     "random_init",
+    "record",
     "reference",
     "resume",
     "rigor",

@@ -30,7 +30,7 @@ LAYERS = [
     ("solve",),
     ("trajectory", "observables", "io"),
     ("_events", "_run", "_integrate"),
-    ("_descent", "_lowest"),
+    ("_descent", "_lowest", "_training"),
     ("_stability",),
     ("_compare", "basins"),
     ("certify",),

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .._arrays import svd
-from .._checks import checked_array
+from .._checks import checked_array, on_host
 
 LIMIT = 1e150  # of entries: logits do not overflow
 
@@ -18,7 +18,7 @@ def checked_labels(labels: ArrayLike | None, classes: int, samples: int) -> NDAr
                 f"labels must be given unless H has one column for each of the {classes} classes, got {samples}"
             )
         return np.arange(classes)
-    labels = np.asarray(labels)
+    labels = np.asarray(on_host(labels))
     if labels.dtype.kind not in "iu":
         raise TypeError(f"labels must be integers, got dtype {labels.dtype}")
     if labels.shape != (samples,):
