@@ -55,7 +55,7 @@ def record(flow: Flow, t: ArrayLike, *states: ArrayLike, step_size: float = 0.0)
     ...     states.append((W, H))
     >>> run = cf.record(flow, 0.1 * np.arange(101), *zip(*states), step_size=0.1)
     >>> comparison = cf.compare(cf.integrate(flow, states[0], 10.0), run)
-    >>> bool(comparison.max_error < 0.05)
+    >>> bool(comparison.max_error < 0.1)
     True
     """
     if not isinstance(flow, Flow):
@@ -97,8 +97,8 @@ def from_torch(*layers: Any, **options: Any) -> tuple[MatrixFlow, tuple[np.ndarr
         - an ``nn.Linear(K, d)`` on one-hot inputs, one for each class (its weight is H itself).
 
         Then one or more ``nn.Linear``, with ``nn.ReLU`` between layers; ``nn.Identity`` is skipped, and
-        ``nn.Sequential`` stands for its contents. So ``from_torch(nn.Sequential(nn.Embedding(N, d), nn.Linear(d, K)))``,
-        or ``from_torch(model.features, model.classifier)`` of a module of one's own, whose ``forward`` is not looked at.
+        ``nn.Sequential`` stands for its contents: ``from_torch(nn.Sequential(nn.Embedding(N, d), nn.Linear(d, K)))``,
+        or ``from_torch(model.features, model.classifier)`` of a module of one's own: its ``forward`` is not read.
     **options
         Of `MatrixFlow`: ``labels`` where samples are more than classes, ``loss``, ``reduction``, ``weight_decay``,
         ``dtype``, ``backend`` and so on, which are no part of a model. Depth, bias, activation and frozen layers are.

@@ -58,8 +58,8 @@ def scales_of_logits(scale: NDArray[np.float64], bias: NDArray[np.float64] | Non
     return (scale / top)[..., None, None], (bias / top[..., None])[..., None], top
 
 
-def inverse(matrix: NDArray[np.float64], smallest: float) -> NDArray[np.float64]:
-    """Moore-Penrose inverse; singular values up to `smallest` times the largest count as 0."""
+def inverse(matrix: NDArray[np.float64], smallest: float | NDArray[np.float64]) -> NDArray[np.float64]:
+    """Moore-Penrose inverse; singular values up to `smallest`, of shape (..., 1), times the largest count as 0."""
     left, s, right = svd(matrix, full_matrices=False)
     kept = s > smallest * s[..., :1]
     return transposed(right) @ (np.where(kept, 1.0 / np.where(kept, s, 1.0), 0.0)[..., None] * transposed(left))
