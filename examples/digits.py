@@ -150,7 +150,8 @@ def figure(run: Recorded):
     )
     fig, axes = plt.subplots(1, 4, figsize=(13, 3.4), layout="constrained")
     for ax, (title, _) in zip(axes, what, strict=True):
-        ax.set(title=title, xlabel="time: step x learning rate", xscale="log", yscale="log")
+        scale = "linear" if "NC2" in title else "log"
+        ax.set(title=title, xlabel="time: step x learning rate", xscale="log", yscale=scale)
         ax.axvline(run.t[start], color="0.8", lw=1)
     for row, style in ((0, "-"), (start, "--")):
         for (name, one), color in zip(predictions(run, row).items(), ("#0072B2", "#D55E00"), strict=True):
