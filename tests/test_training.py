@@ -1,7 +1,10 @@
 """Training runs of a user beside the flow: recorded states, networks of PyTorch, tensors at the door."""
 
+import re
 import sys
+from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
@@ -48,6 +51,7 @@ def test_the_difference_from_the_flow_is_of_first_order(symmetric):
     assert np.isnan(fine.off_diagonal).all() != symmetric and fine.loss_error.max() < 0.03
     assert f"max_error = {fine.max_error:.2e}" in repr(fine)
     fine.plot()
+    plt.close("all")
 
 
 def test_a_full_run_agrees_with_itself_and_a_recorded_one_is_kept(tmp_path):
@@ -248,3 +252,18 @@ def test_lost_precision_is_said():
         with pytest.warns(UserWarning, match="W of dtype .* is rounded to float64"):
             checked_array("W", np.longdouble(1) / 3)
         assert checked_array("W", np.longdouble(0.5)) == 0.5
+
+
+def test_code_of_the_page_runs(torch):
+    page = (Path(__file__).resolve().parents[1] / "docs" / "training-runs.md").read_text(encoding="utf-8")
+    start, record, measures = re.findall(r"^```\{code-block\} python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    names = {}
+    exec(start, names)
+    exec(record, names)
+    assert 0.0 < names["comparison"].max_error < 0.05
+    model = torch.nn.Module()
+    model.features, model.classifier = torch.nn.Linear(4, 5), torch.nn.Linear(5, 10)
+    names |= {"model": model, "loader": [(torch.randn(30, 4), torch.arange(30) % 10) for _ in range(3)]}
+    exec(measures, names)
+    assert names["found"].nc1 > 0.0 and 0.0 <= names["found"].nc4 <= 1.0
+    plt.close("all")
