@@ -141,9 +141,10 @@ def compare(
     Parameters
     ----------
     reduced : Trajectory of a SpectralFlow, under any symmetry, of a RegressionFlow, or of a MatrixFlow
-    full : Trajectory of a MatrixFlow, or of one of these; or a tuple (t, W, H) or (t, W, ..., H, b)
+    full : Trajectory of a MatrixFlow, or of one of these, or a tuple
         Of gradient descent, of a training loop (see `record`), or under another symmetry of the same problem: the run
-        is then compared as one of full matrices. A tuple is recorded for the flow of the other run.
+        is then compared as one of full matrices. A tuple ``(t, W, H)`` or ``(t, W, ..., H, b)`` is recorded for the
+        flow of the other run.
 
     Raises
     ------

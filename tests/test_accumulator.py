@@ -41,7 +41,7 @@ def test_batches_in_any_order_are_all_samples_at_once(seed, K, d, centring):
         whole._fields, seen.measures(W, bias, batches=batches, centring=centring), whole, strict=True
     ):
         np.testing.assert_allclose(one, other, rtol=1e-7 if name == "nc1" else 1e-10, atol=1e-11, err_msg=name)
-    np.testing.assert_array_equal(seen.counts, np.bincount(labels))
+    np.testing.assert_array_equal(seen.class_counts, np.bincount(labels))
     first, second = (accumulated(K, batches[i::2]) for i in (0, 1))
     first.merge(second)
     np.testing.assert_allclose(first.means, seen.means, rtol=1e-12, atol=1e-13)
@@ -169,4 +169,4 @@ def test_errors(call, error, match):
     seen = accumulated(2, [(X, LABELS)])
     with pytest.raises(error, match=match):
         call(seen)
-    assert seen.counts.tolist() == [2, 2] and seen.merge(collapse.Accumulator(2)) is None
+    assert seen.class_counts.tolist() == [2, 2] and seen.merge(collapse.Accumulator(2)) is None

@@ -38,7 +38,7 @@ class Accumulator:
     >>> seen = cf.collapse.Accumulator(3)
     >>> for features, labels in batches:  # of PyTorch: model.features(x), y
     ...     seen.add(features, labels)
-    >>> int(seen.counts.sum())
+    >>> int(seen.class_counts.sum())
     1000
     >>> W = rng.standard_normal((3, 8))
     >>> found = seen.measures(W, batches=batches)
@@ -58,7 +58,7 @@ class Accumulator:
         return f"<Accumulator of {self._counts.sum()} samples of {self.classes} classes, width {len(self._means)}>"
 
     @property
-    def counts(self) -> NDArray[np.int64]:
+    def class_counts(self) -> NDArray[np.int64]:
         """(K,) samples of each class so far."""
         return self._counts.copy()
 
