@@ -11,6 +11,7 @@ from ._integrate import integrate, resume, sequence
 from ._lowest import lowest
 from ._many import integrate_many
 from ._sweep import sweep
+from ._training import from_torch, record
 from .flow import MatrixFlow, Objective, RegressionFlow, ReplayFlow, SpectralFlow, random_init
 from .flow.centres import Centres
 from .flow.etf import ETFFlow, ReducedETFFlow
@@ -68,6 +69,7 @@ __all__ = [
     "direct_sum",
     "event",
     "from_relations",
+    "from_torch",
     "hadamard",
     "hamming",
     "integrate",
@@ -80,6 +82,7 @@ __all__ = [
     "orbitals",
     "plot",
     "random_init",
+    "record",
     "reference",
     "resume",
     "rigor",

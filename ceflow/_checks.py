@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterable
 from numbers import Integral
 
@@ -15,15 +16,20 @@ LIMIT = 1e300  # of all numbers that come in: sums of a few of them do not overf
 def checked_array(name: str, values: ArrayLike, low: float = -LIMIT, high: float = LIMIT) -> NDArray[np.float64]:
     """The values as float64, if they are real numbers from low to high; else a TypeError or a ValueError.
 
-    Tensors of PyTorch may be parameters, on any device, and of any floating type.
+    Tensors of PyTorch may be parameters, on any device, and of any floating type. Numbers that float64 does not hold,
+    of longer types and integers from 2**53 on, are rounded with a warning.
     """
     try:
-        array = values if type(values) is np.ndarray else np.asarray(_on_host(values))
+        array = values if type(values) is np.ndarray else np.asarray(on_host(values))
     except ValueError as error:
         raise ValueError(f"{name} must be an array, got a nested sequence that is none: {error}") from None
+    except (RuntimeError, TypeError) as error:  # of sparse, quantized and meta tensors, which NumPy cannot see
+        raise TypeError(f"{name} must be an array or a dense tensor: {error}") from None
     # short floats that NumPy does not know by itself, such as bfloat16 of JAX, are none of its kinds
     if array.dtype.kind not in "iuf" and not (array.dtype.kind == "V" and np.can_cast(array.dtype, np.float64)):
         raise TypeError(f"{name} must be real, got dtype {array.dtype}")
+    if array.itemsize >= 8 and array.dtype != np.float64 and _rounded(array):
+        warnings.warn(f"{name} of dtype {array.dtype} is rounded to float64", stacklevel=3)
     array = array.astype(np.float64)  # first: short floats do not reach the limits
     inside = (array >= low) & (array <= high)
     if not inside.all():
@@ -31,10 +37,16 @@ def checked_array(name: str, values: ArrayLike, low: float = -LIMIT, high: float
     return array
 
 
-def _on_host(values: ArrayLike) -> ArrayLike:
-    """Tensors, and those in a sequence, as arrays of NumPy."""
+def _rounded(array: NDArray) -> bool:
+    """Whether float64 does not hold all of these."""
+    floats = array.astype(np.float64)
+    return bool(np.any(np.abs(floats) >= 2.0**53 if array.dtype.kind in "iu" else floats != array))
+
+
+def on_host(values: ArrayLike) -> ArrayLike:
+    """Tensors, and those in a sequence, as arrays of NumPy; all else as it is."""
     if isinstance(values, (list, tuple)):
-        return [_on_host(part) for part in values] if any(hasattr(part, "detach") for part in values) else values
+        return [on_host(part) for part in values] if any(hasattr(part, "detach") for part in values) else values
     if not hasattr(values, "detach"):
         return values
     tensor = values.detach().cpu()

@@ -1,4 +1,4 @@
-"""Reduced against full: how far apart two runs of the same start are, over time."""
+"""Reduced against full, and a run against a recorded one: how far apart two runs of the same start are, over time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import numpy as np
 
 from ._arrays import svd
 from ._stability import growth_off_symmetry
-from .flow import BlockFlow, Flow, ReducedETFFlow, RegressionFlow
+from ._training import record
+from .flow import BlockFlow, Flow, MatrixFlow, ReducedETFFlow, RegressionFlow
 from .trajectory import MatrixTrajectory, ReducedTrajectory, ReplayTrajectory, SpectralTrajectory
 
 # Two runs agree if they differ by at most so many times rtol, for errors of all steps add up in both, and by so much.
@@ -31,7 +32,7 @@ class Comparison:
     error : (n,) array
         ``|Z_reduced - Z_full|_F / |Z_full|_F``.
     off_diagonal : (n,) array
-        How far the full run is from the scheme, ``flow.project(W, H)[1]``.
+        How far the full run is from the scheme, ``flow.project(W, H)[1]``; NaN where both runs are full.
     singular_value_error : (n,) array
         Largest difference of the sorted singular values of Z, relative to the largest one.
     loss_error : (n,) array
@@ -42,9 +43,10 @@ class Comparison:
         Both runs at these times.
     """
 
-    def __init__(self, reduced: ReducedTrajectory, full: MatrixTrajectory) -> None:
+    def __init__(self, reduced: ReducedTrajectory | MatrixTrajectory, full: MatrixTrajectory) -> None:
         self.reduced, self.full = reduced, full
         self.log_t = full.log_t
+        symmetric = isinstance(reduced, ReducedTrajectory)
         logits = _logits_of(reduced)
         self.error, self.off_diagonal, self.singular_value_error = np.empty((3, len(full)))
         for row, parts in enumerate(
@@ -53,8 +55,9 @@ class Comparison:
             Z, mine = full[row].logits[0], logits(row)
             size, top = np.linalg.norm(Z), full.singular_values[row, 0]
             self.error[row] = np.linalg.norm(mine - Z) / (size if size > 0.0 else 1.0)
-            self.off_diagonal[row] = reduced.flow.project(*parts)[1]
-            apart = np.abs(svd(mine, compute_uv=False) - full.singular_values[row]).max()
+            self.off_diagonal[row] = reduced.flow.project(*parts)[1] if symmetric else np.nan
+            mine = svd(mine, compute_uv=False)
+            apart = np.abs(mine - full.singular_values[row, : len(mine)]).max()
             self.singular_value_error[row] = apart / (top if top > 0.0 else 1.0)
         self.loss_error = np.abs(np.expm1(reduced.log_loss - full.log_loss))
         modes = isinstance(reduced, SpectralTrajectory)
@@ -116,10 +119,12 @@ def _name_of(flow: Flow) -> str:
         return "the modes of the targets"
     if isinstance(flow, ReducedETFFlow):
         return f"a matrix ({flow.classifier} ETF)"
+    if isinstance(flow, MatrixFlow):
+        return "a full run"
     return (flow.symmetry if isinstance(flow, BlockFlow) else flow.scheme).name
 
 
-def _logits_of(reduced: ReducedTrajectory) -> Callable[[int], np.ndarray]:
+def _logits_of(reduced: ReducedTrajectory | MatrixTrajectory) -> Callable[[int], np.ndarray]:
     """The logits (K, N) of each row."""
     if not isinstance(reduced, SpectralTrajectory):
         return lambda row: reduced[row].logits[0]
@@ -128,18 +133,21 @@ def _logits_of(reduced: ReducedTrajectory) -> Callable[[int], np.ndarray]:
     return lambda row: (basis * values[row]) @ basis.T
 
 
-def compare(reduced: ReducedTrajectory, full: MatrixTrajectory | ReducedTrajectory) -> Comparison:
-    """Compare a reduced run with a full-matrix run of the same start.
+def compare(
+    reduced: ReducedTrajectory | MatrixTrajectory, full: MatrixTrajectory | ReducedTrajectory | tuple
+) -> Comparison:
+    """Compare a reduced run with a full-matrix run of the same start, or any run with a recorded training run.
 
     The times are the rows of the full run that the reduced run reaches too; there the reduced run is sampled by its
     dense output. Times after which an unstable symmetry lets rounding grow do not count, see `Comparison`.
 
     Parameters
     ----------
-    reduced : Trajectory of a SpectralFlow, under any symmetry, of a RegressionFlow or of a ReducedETFFlow
-    full : Trajectory of a MatrixFlow, of an ETFFlow, or of one of these
-        Of gradient descent, or under another symmetry of the same problem: the run is then compared as one of full
-        matrices.
+    reduced : Trajectory of a SpectralFlow, under any symmetry, of a RegressionFlow, ReducedETFFlow or MatrixFlow
+    full : Trajectory of a MatrixFlow, of an ETFFlow, or of one of these, or a tuple
+        Of gradient descent, of a training loop (see `record`), or under another symmetry of the same problem: the run
+        is then compared as one of full matrices. A tuple ``(t, W, H)`` or ``(t, W, ..., H, b)`` is recorded for the
+        flow of the other run.
 
     Raises
     ------
@@ -154,15 +162,17 @@ def compare(reduced: ReducedTrajectory, full: MatrixTrajectory | ReducedTrajecto
             "compared with those of another, and its certificate() checks it on all samples"
         )
     full = full.lifted() if isinstance(full, ReducedTrajectory) else full
-    if not isinstance(reduced, ReducedTrajectory) or not isinstance(full, MatrixTrajectory):
+    if isinstance(full, tuple) and len(full) > 2 and isinstance(reduced, (ReducedTrajectory, MatrixTrajectory)):
+        full = record(reduced.flow, *full)
+    if not isinstance(reduced, (ReducedTrajectory, MatrixTrajectory)) or not isinstance(full, MatrixTrajectory):
         raise TypeError(
-            "compare takes a trajectory of a SpectralFlow and one of a MatrixFlow, got "
-            f"{type(reduced).__name__} and {type(full).__name__}"
+            "compare takes a trajectory of a SpectralFlow and one of a MatrixFlow, or the (t, W, H) of a training run, "
+            f"got {type(reduced).__name__} and {type(full).__name__}"
         )
     if reduced.classes != full.classes:
         raise ValueError(f"the runs have {reduced.classes} and {full.classes} classes")
     mine, other = reduced.flow.objective, full.flow.objective
-    if not isinstance(reduced, SpectralTrajectory):
+    if isinstance(reduced, ReducedTrajectory) and not isinstance(reduced, SpectralTrajectory):
         flows = reduced.flow.full(), full.flow
         if any(len({getattr(flow, name, None) for flow in flows}) > 1 for name in ("kind", *_CLASSIFIER)):
             raise ValueError(f"the runs are not of the same flow: {flows[0]!r} and {flows[1]!r}")
@@ -173,7 +183,7 @@ def compare(reduced: ReducedTrajectory, full: MatrixTrajectory | ReducedTrajecto
             raise ValueError(f"the runs have {name} {values}: they are not of the same flow")
     if mine != other:
         raise ValueError(f"the runs are not of the same flow: they descend {mine!r} and {other!r}")
-    if full.start[0].ndim != 2:
+    if any(isinstance(run, MatrixTrajectory) and run.start[0].ndim != 2 for run in (reduced, full)):
         raise ValueError("compare takes one full run, not a batch")
     common = full[np.flatnonzero(full.log_t <= reduced.log_t_end)]
     if not len(common):

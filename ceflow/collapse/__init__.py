@@ -1,6 +1,7 @@
 """Neural-collapse measures of a state, and KKT points of the margin problem, on plain arrays."""
 
 from . import forgetting
+from ._accumulator import Accumulator
 from ._accuracy import GaussianAccuracy, gaussian_accuracy
 from ._alignment import Alignment, alignment, project, slerp
 from ._complexity import cdnv, class_distances, geometric_complexity
@@ -21,3 +22,4 @@ __all__ += ["LayerRanks", "layer_ranks"]
 __all__ += ["SoftmaxCode", "softmax_code"]
 __all__ += ["forgetting"]
 __all__ += ["NearestETF", "nearest_etf", "nearest_etf_gradient", "simplex_etf", "torch_nearest_etf"]
+__all__ += ["Accumulator"]

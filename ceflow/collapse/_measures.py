@@ -114,47 +114,64 @@ def measures(
     Notes
     -----
     Class means have equal weight in S_B, samples in S_W, whatever the sizes of the classes. Where logits or distances
-    tie, the lowest class counts for `nc4`.
+    tie, the lowest class counts for `nc4`. Samples that come in batches are for `Accumulator`.
     """
     W, H, labels = checked_state(W, H, labels)
-    classes = W.shape[-2]
     bias = None if bias is None else checked_bias(bias, W.shape[:-1])
     checked_choice("centring", centring, ("class-means", "samples"))
     W, scale_W = scaled(W)
     H, scale_H = scaled(H)
-    weight, shift, scale = scales_of_logits(scale_W * scale_H, bias)
-    one_hot = labels[:, None] == np.arange(classes)
+    logits = scales_of_logits(scale_W * scale_H, bias)
     means, spread = means_and_spread(H, labels)
     centre = (means if centring == "class-means" else H).mean(axis=-1, keepdims=True)
-    M = means - centre
+    disagree, margins = decisions(W, H, labels, logits, means, centre)
+    noise, nc4 = H - means[..., labels], disagree.mean(axis=-1)
+    return from_means(W, means, spread, centre, noise, len(labels), logits, nc4, margins.min(axis=-1))
+
+
+def decisions(
+    W: NDArray, H: NDArray, labels: NDArray[np.int64], logits: tuple, means: NDArray, centre: NDArray
+) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """(..., n) whether classifier and nearest class mean decide differently, and margins over the scale of logits."""
+    weight, shift, _ = logits
+    Z, M = weight * (W @ H) + shift, means - centre
+    one_hot = (labels[:, None] == np.arange(W.shape[-2])).T
+    right = np.where(one_hot, Z, 0.0).sum(axis=-2)
+    wrong = np.where(one_hot, -np.inf, Z).max(axis=-2)
+    nearest = (transposed(M) @ (H - centre) - (M**2).sum(axis=-2)[..., None] / 2).argmax(axis=-2)
+    return Z.argmax(axis=-2) != nearest, right - wrong
+
+
+def from_means(
+    W: NDArray, means: NDArray, spread: NDArray, centre: NDArray, noise: NDArray, samples: int, logits: tuple,
+    nc4: ArrayLike, margin: ArrayLike,
+) -> Measures:  # fmt: skip
+    """Measures of class means (..., d, K) whose samples lie about them with the scatter ``noise noise^T``."""
+    weight, shift, scale = logits
+    classes, M = W.shape[-2], means - centre
     norms = np.linalg.norm(M, axis=-2)
     gram = transposed(M) @ M
-    between = inverse(M, 8 * max(M.shape[-2:]) * np.finfo(float).eps)
-    noise = H - means[..., labels]
+    mean, largest = (np.abs(matrix).max(axis=(-2, -1)) for matrix in (means, M))
+    offset = np.maximum(1.0, mean / np.where(largest > 0.0, largest, 1.0))[..., None]  # M has the rounding of means
+    between = inverse(M, 8 * max(M.shape[-2:]) * np.finfo(float).eps * offset)
     within = (between @ noise) ** 2  # S_B = M M^T / K, so that S_B^+ = K between^T between
-    squares = (noise**2).sum(axis=-2)
-    logits = weight * (W @ H) + shift
-    right = np.where(one_hot.T, logits, 0.0).sum(axis=-2)
-    wrong = np.where(one_hot.T, -np.inf, logits).max(axis=-2)
-    nearest = (transposed(M) @ (H - centre) - norms[..., None] ** 2 / 2).argmax(axis=-2)
     logits_of_means = weight * (W @ means) + shift
     singular_values = svd(logits_of_means, compute_uv=False)
-    margin = (right - wrong).min(axis=-1)
     etf = (np.eye(classes) - 1.0 / classes) / math.sqrt(classes - 1.0)
 
     with np.errstate(invalid="ignore", divide="ignore"):  # 0/0 of zero matrices, class means that agree
         cosines = (gram / (norms[..., :, None] * norms[..., None, :]))[..., ~np.eye(classes, dtype=bool)]
         shares = singular_values / singular_values.sum(axis=-1, keepdims=True)
         return Measures(
-            nc1=np.where(norms.any(axis=-1), within.sum(axis=-2).mean(axis=-1), np.nan)[()],
-            nc1_quotient=squares.mean(axis=-1) / (norms**2).mean(axis=-1),
+            nc1=np.where(norms.any(axis=-1), within.sum(axis=(-2, -1)) / samples, np.nan)[()],
+            nc1_quotient=(noise**2).sum(axis=(-2, -1)) / samples / (norms**2).mean(axis=-1),
             cdnv=normalized_variance(means, spread),
             nc2=norm(unit(gram) - etf),
             equinorm=norms.std(axis=-1) / norms.mean(axis=-1),
             equiangularity=cosines.std(axis=-1),
             maximal_angle=np.abs(cosines + 1.0 / (classes - 1.0)).mean(axis=-1),
             nc3=norm(transposed(unit(W)) - unit(M)),
-            nc4=(logits.argmax(axis=-2) != nearest).mean(axis=-1),
+            nc4=nc4,
             alignment=(transposed(unit(W)) * unit(means)).sum(axis=(-2, -1)),
             effective_rank=np.exp(scipy.special.entr(shares).sum(axis=-1)),
             etf_distance=norm(unit(logits_of_means - logits_of_means.mean(axis=-2, keepdims=True)) - etf),

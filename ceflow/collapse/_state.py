@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .._arrays import svd
-from .._checks import checked_array
+from .._checks import checked_array, on_host
 
 LIMIT = 1e150  # of entries: logits do not overflow
 
@@ -18,7 +18,7 @@ def checked_labels(labels: ArrayLike | None, classes: int, samples: int) -> NDAr
                 f"labels must be given unless H has one column for each of the {classes} classes, got {samples}"
             )
         return np.arange(classes)
-    labels = np.asarray(labels)
+    labels = np.asarray(on_host(labels))
     if labels.dtype.kind not in "iu":
         raise TypeError(f"labels must be integers, got dtype {labels.dtype}")
     if labels.shape != (samples,):
@@ -58,8 +58,8 @@ def scales_of_logits(scale: NDArray[np.float64], bias: NDArray[np.float64] | Non
     return (scale / top)[..., None, None], (bias / top[..., None])[..., None], top
 
 
-def inverse(matrix: NDArray[np.float64], smallest: float) -> NDArray[np.float64]:
-    """Moore-Penrose inverse; singular values up to `smallest` times the largest count as 0."""
+def inverse(matrix: NDArray[np.float64], smallest: float | NDArray[np.float64]) -> NDArray[np.float64]:
+    """Moore-Penrose inverse; singular values up to `smallest`, of shape (..., 1), times the largest count as 0."""
     left, s, right = svd(matrix, full_matrices=False)
     kept = s > smallest * s[..., :1]
     return transposed(right) @ (np.where(kept, 1.0 / np.where(kept, s, 1.0), 0.0)[..., None] * transposed(left))

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .._arrays import svd
-from .._checks import checked_array, checked_integer, checked_number
+from .._checks import checked_array, checked_integer, checked_number, on_host
 from ._state import LIMIT, checked_labels, class_means, inverse
 
 __all__ = [
@@ -54,7 +54,7 @@ def classifier_accuracy(
     labels, K = _labels(labels, H.shape[1], len(W)), len(W)
     Z = W @ H
     if heads is not None:
-        heads = np.asarray(heads)
+        heads = np.asarray(on_host(heads))
         if heads.shape != (K,):
             raise ValueError(f"heads must be ({K},), the task of each class, got shape {heads.shape}")
         Z = np.where(heads[:, None] == heads[labels], Z, -np.inf)
@@ -275,7 +275,7 @@ def _features(name: str, H: ArrayLike) -> NDArray[np.float64]:
 
 
 def _labels(labels: ArrayLike, samples: int, classes: int) -> NDArray[np.int64]:
-    labels = np.asarray(labels)
+    labels = np.asarray(on_host(labels))
     if labels.dtype.kind not in "iu" or labels.shape != (samples,):
         raise ValueError(f"labels must be {samples} integers, got {labels.dtype} of shape {labels.shape}")
     if labels.min() < 0 or labels.max() >= classes:
@@ -285,7 +285,7 @@ def _labels(labels: ArrayLike, samples: int, classes: int) -> NDArray[np.int64]:
 
 def _population(name: str, H: ArrayLike, labels: ArrayLike) -> tuple[NDArray, NDArray, int]:
     """Features and labels of K classes, all of which occur."""
-    H, labels = _features(name, H), np.asarray(labels)
+    H, labels = _features(name, H), np.asarray(on_host(labels))
     if labels.dtype.kind not in "iu" or not labels.size:
         raise TypeError(f"labels must be integers, got dtype {labels.dtype}")
     K = checked_integer("the number of classes", int(labels.max()) + 1, 2)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .._checks import LIMIT, checked_array, checked_choice, checked_integer, checked_number
+from .._checks import LIMIT, checked_array, checked_choice, checked_integer, checked_number, on_host
 from ..losses import CrossEntropy, Loss, SquaredError, as_loss, from_spec
 from ..network.activation import Activation, parse
 from ..terms import Term, as_term
@@ -320,6 +320,7 @@ def _short(value: Any) -> str:
 
 def _numbers(name: str, value: Any, low: float, high: float) -> float | tuple[float, ...]:
     """A number, or several of them; several equal ones stay several."""
+    value = on_host(value)
     if _is_one(value):
         return checked_number(name, value.item() if isinstance(value, np.ndarray) else value, low, high)
     array = checked_array(name, value, low, high)
@@ -331,6 +332,7 @@ def _numbers(name: str, value: Any, low: float, high: float) -> float | tuple[fl
 def _integers(name: str, value: Any, low: int, high: int) -> int | tuple[int, ...] | None:
     if value is None:
         return None
+    value = on_host(value)
     if _is_one(value):
         return checked_integer(name, value.item() if isinstance(value, np.ndarray) else value, low, high)
     values = value.tolist() if isinstance(value, np.ndarray) else list(value)

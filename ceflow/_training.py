@@ -1,0 +1,192 @@
+"""A user's own training run beside the flow: recorded states as a run, layers of PyTorch as a flow and its start."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ._checks import checked_array, checked_number
+from .flow import Flow, MatrixFlow
+from .trajectory import MatrixTrajectory, Times
+
+OF_THE_MODEL = ("activation", "bias", "depth", "frozen")  # options that `from_torch` reads off the layers
+
+
+def record(flow: Flow, t: ArrayLike, *states: ArrayLike, step_size: float = 0.0) -> MatrixTrajectory:
+    """States that a training loop has recorded, as a run of full matrices: it has all observables, figures and files of
+    one, and `ceflow.compare` takes it.
+
+    Parameters
+    ----------
+    flow : MatrixFlow, or a reduced flow
+        What the loop was meant to follow: loss, reduction, labels, decay and so on decide what the observables are. Of
+        a reduced flow it is ``flow.full()``.
+    t : (n,) array
+        Times, from 0 on and increasing, in units of the flow's `reduction`: learning rate times step, or the sum of the
+        learning rates of all steps before. (Momentum mu of a heavy ball makes that learning rate / (1 - mu).)
+    *states : (n, ...) arrays, or sequences of n arrays
+        W (n, K, d), ..., H (n, d, N), and the bias (n, K) after them if the flow has one, as in a start of the flow: a
+        sample is a column of H. Arrays or tensors of PyTorch, of any floating type.
+    step_size : float
+        The learning rate, as a number to keep with the run; 0 where there is none to tell.
+
+    Returns
+    -------
+    MatrixTrajectory
+        With these rows, and nothing between them.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not acceptable; the message names it, and the row.
+
+    Examples
+    --------
+    >>> import numpy as np, ceflow as cf
+    >>> flow = cf.MatrixFlow()
+    >>> W, H = cf.random_init(classes=3, width=4, scale=0.1)
+    >>> states = [(W.copy(), H.copy())]
+    >>> for step in range(100):  # a training loop of one's own
+    ...     G = (np.eye(3) - np.exp(W @ H) / np.exp(W @ H).sum(axis=0)) / 3
+    ...     W, H = W + 0.1 * G @ H.T, H + 0.1 * W.T @ G
+    ...     states.append((W, H))
+    >>> run = cf.record(flow, 0.1 * np.arange(101), *zip(*states), step_size=0.1)
+    >>> comparison = cf.compare(cf.integrate(flow, states[0], 10.0), run)
+    >>> bool(comparison.max_error < 0.1)
+    True
+    """
+    if not isinstance(flow, Flow):
+        raise TypeError(f"flow must be a SpectralFlow or a MatrixFlow, got {type(flow).__name__}")
+    flow = flow if isinstance(flow, MatrixFlow) else flow.full()
+    checked_number("step_size", step_size, 0.0, 1e100)
+    t = checked_array("t", t, 0.0)
+    if t.ndim != 1 or not t.size or np.any(np.diff(t) <= 0.0):
+        raise ValueError(f"t must be one-dimensional and strictly increasing, got {t.size} values of shape {t.shape}")
+    parts = [checked_array(f"state {i}", part) for i, part in enumerate(states)]
+    if any(part.ndim < 2 or len(part) != len(t) for part in parts):
+        raise ValueError(f"each state must have {len(t)} rows, one for each t, got {[part.shape for part in parts]}")
+    rows = []
+    for row, state in enumerate(zip(*parts, strict=True) if parts else [()]):
+        try:
+            rows.append(flow.start(state))
+        except ValueError as error:
+            raise ValueError(f"row {row} is no state of the flow: {error}") from None
+    if rows[0][0].ndim != 2:
+        raise ValueError(f"record takes one run, not a batch: W must be (n, K, d), got {parts[0].shape}")
+    y = np.array([flow.origin(state) for state in rows])
+    message = f"recorded at {len(t)} times"
+    return MatrixTrajectory(flow, rows[0], Times.of(t).log_t, y, t=t, step_size=float(step_size), message=message)
+
+
+def from_torch(*layers: Any, **options: Any) -> tuple[MatrixFlow, tuple[np.ndarray, ...]]:
+    """The flow of a linear network of PyTorch, or of a classifier on free features, and the start at its weights.
+
+    Gradient descent without momentum and of learning rate eta is at step n where the flow is at ``t = n * eta``, up to
+    an error proportional to eta.
+
+    Parameters
+    ----------
+    *layers : torch.nn.Module or torch.Tensor
+        In the order of the forward pass. The first one has the features H of the flow:
+
+        - a tensor or parameter (N, d) of free features, a row for each sample, as PyTorch has them;
+        - an ``nn.Embedding(N, d)``, which is the same;
+        - an ``nn.Linear(K, d)`` on one-hot inputs, one for each class (its weight is H itself).
+
+        Then one or more ``nn.Linear``, with ``nn.ReLU`` between layers; ``nn.Identity`` is skipped, and
+        ``nn.Sequential`` stands for its contents: ``from_torch(nn.Sequential(nn.Embedding(N, d), nn.Linear(d, K)))``,
+        or ``from_torch(model.features, model.classifier)`` of a module of one's own: its ``forward`` is not read.
+    **options
+        Of `MatrixFlow`: ``labels`` where samples are more than classes, ``loss``, ``reduction``, ``weight_decay``,
+        ``dtype``, ``backend`` and so on, which are no part of a model. Depth, bias, activation and frozen layers are.
+
+    Returns
+    -------
+    flow : MatrixFlow
+        With a bias if the last layer has one. Parameters with ``requires_grad=False`` are frozen; a tensor that is no
+        parameter moves.
+    start : tuple of arrays
+        W (K, d), ..., H (d, N), and the bias (K,) if there is one: float64 copies, so no digit of a weight is lost.
+
+    Raises
+    ------
+    ImportError
+        If PyTorch is not installed.
+    TypeError, ValueError
+        If there is a layer of another kind, a bias before the last layer, or one weight in two layers; or if an
+        option is not acceptable.
+
+    Notes
+    -----
+    ``CrossEntropyLoss()`` is ``reduction="mean"``, and ``SGD(weight_decay=l)`` is ``weight_decay=l``, of all parameters
+    alike: with a bias also ``bias_decay=l``.
+    """
+    try:
+        import torch
+    except ImportError:
+        raise ImportError("from_torch needs PyTorch: pip install torch") from None
+    if given := [name for name in OF_THE_MODEL if name in options]:
+        raise TypeError(f"{' and '.join(given)} of the flow must be left out: the model has its own")
+    weights, bias, activations, by_rows = _read(torch, layers)
+    if len({id(weight) for weight in weights}) < len(weights):
+        raise ValueError("each layer must have a weight of its own: one weight is in two layers")
+    depth = len(weights)
+    parts = [*weights[::-1], bias]
+    frozen = tuple("b" if place == depth else place for place, part in enumerate(parts) if _is_frozen(torch, part))
+    flow = MatrixFlow(depth=depth, bias=bias is not None, activation=activations[::-1], frozen=frozen, **options)
+    H, K = weights[0].T if by_rows else weights[0], len(weights[-1])
+    if flow.objective.labels is None and flow.objective.columns(K) != H.shape[1]:
+        raise ValueError(f"labels must be given, the classes of {H.shape[1]} samples: there are {K} classes")
+    return flow, flow.start((*weights[:0:-1], H, *([] if bias is None else [bias])))
+
+
+def _is_frozen(torch: Any, part: Any) -> bool:
+    return isinstance(part, torch.nn.Parameter) and not part.requires_grad
+
+
+def _flattened(torch: Any, layers: Iterable[Any]) -> Iterator[Any]:
+    for layer in layers:
+        if type(layer) is torch.nn.Sequential:
+            yield from _flattened(torch, layer)
+        elif type(layer) is not torch.nn.Identity:
+            yield layer
+
+
+def _read(torch: Any, layers: Iterable[Any]) -> tuple[list, Any, tuple[str, ...], bool]:
+    """Weights from the features on, the bias of the last layer, activations between, and whether samples are rows."""
+    nn = torch.nn
+    weights, biases, activations, by_rows = [], [], [], False
+    for layer in _flattened(torch, layers):
+        if isinstance(layer, torch.Tensor) or type(layer) is nn.Embedding:
+            if weights:
+                raise ValueError("free features must come first, before all layers")
+            if isinstance(layer, nn.Embedding) and not (layer.max_norm is layer.padding_idx is None):
+                raise ValueError("an Embedding must have neither max_norm nor padding_idx: its rows would not be free")
+            weights.append(layer if isinstance(layer, torch.Tensor) else layer.weight)
+            biases.append(None)
+            by_rows = True
+        elif type(layer) is nn.Linear and isinstance(layer.weight, nn.Parameter):
+            weights.append(layer.weight)
+            biases.append(layer.bias)
+        elif type(layer) is nn.ReLU and weights:
+            activations[-1] = "relu"
+            continue
+        else:
+            raise TypeError(
+                "layers must be a tensor (N, d) or Embedding of free features, then Linear, with ReLU between, got "
+                f"{type(layer).__name__}: give the layers of a module of your own in the order of its forward pass"
+            )
+        activations.append("linear")
+    if len(weights) < 2 or any(weight.ndim != 2 for weight in weights):
+        raise ValueError(
+            "there must be free features (N, d) and a classifier, or two or more linear layers, got weights of shapes "
+            f"{[tuple(weight.shape) for weight in weights]}"
+        )
+    if activations.pop() != "linear":
+        raise ValueError("the last layer must be linear: logits have no activation")
+    if any(bias is not None for bias in biases[:-1]):
+        raise ValueError("only the last layer may have a bias: make the others with bias=False")
+    return weights, biases[-1], tuple(activations), by_rows
