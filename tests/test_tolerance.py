@@ -12,6 +12,7 @@ from scipy.special import softmax
 from test_solve import Circle
 
 import ceflow as cf
+from ceflow.losses import NO_ODDS
 from ceflow.solve import ImplicitStepper
 from ceflow.solve.collocation import collocation, halves
 
@@ -271,3 +272,38 @@ def test_large_random_layers():
     imbalance = run.W[-1].T @ run.W[-1] - run.H[-1] @ run.H[-1].T
     assert np.abs(imbalance - (W.T @ W - H @ H.T)).max() < 1e-5 * (run.W[-1] ** 2).sum()
     assert run.loss[-1] < 1e-2 * run.loss[0]
+
+
+class Logarithm(Circle):
+    """y' = exp(-y) from 0, that is y = log(1 + tau), in a clock with log(dt/dtau) = 40 y."""
+
+    size = 1
+
+    def rates(self, y, dy):
+        dy[0] = np.exp(-y[0])
+        return 40.0 * y[0], NO_ODDS
+
+
+@pytest.mark.parametrize("h", [1e-3, 1e-2])
+def test_the_clock_of_implicit_steps_is_that_of_their_last_states(h):
+    """Newton's method may end with a change that is large, if that leaves little: the clock has to know of it."""
+    solver = ImplicitStepper(Logarithm())
+    solver.begin(np.zeros(1))
+    batch = solver.advance(np.array([-np.inf, 0.0, NO_ODDS, h, 1.0]), 1, 1e-13, 0.0, 100.0, 10)
+    exact = np.log(np.expm1(41.0 * np.log1p(h)) / 41.0)
+    assert batch.rejected == 0 and abs(batch.log_t[1] - exact) < 1e-14 * abs(exact)
+
+
+def test_a_run_that_turns_stiff_begins_anew_with_growth():
+    """The size of the last explicit error, here far below the tolerance, is not one by which implicit steps grow."""
+    flow = cf.SpectralFlow(cf.hadamard(8), loss="label_smoothing", depth=5)
+    run = cf.integrate(flow, [1.07, 0.924, 1.34, 2.47, 0.569, 1.58, 1.52], log_t_end=6.0, rtol=1e-12)
+    assert run.success and run._path.segments[1].method == "radau" and run.nsteps < 200
+
+
+def test_unbalanced_layers_at_the_tightest_tolerance():
+    """51 tolerances off when implicit steps kept the time of states before the last change."""
+    start = [[-0.0091, -0.0307], [0.0248, -0.0116]]
+    flow = cf.SpectralFlow(cf.hamming(2, 3), loss="focal", depth=2)
+    run = cf.integrate(flow, start, log_t_end=400.0, rtol=1e-13)
+    assert run.certificate().passed
