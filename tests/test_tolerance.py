@@ -15,6 +15,7 @@ import ceflow as cf
 from ceflow.losses import NO_ODDS
 from ceflow.solve import ImplicitStepper
 from ceflow.solve.collocation import collocation, halves
+from ceflow.solve.stability import Response
 
 
 def between(run, n: int = 5) -> np.ndarray:
@@ -307,3 +308,13 @@ def test_unbalanced_layers_at_the_tightest_tolerance():
     flow = cf.SpectralFlow(cf.hamming(2, 3), loss="focal", depth=2)
     run = cf.integrate(flow, start, log_t_end=400.0, rtol=1e-13)
     assert run.certificate().passed
+
+
+def test_a_large_state_is_seldom_asked_whether_it_is_at_rest(monkeypatch):
+    """It takes a hundred evaluations, and its velocity, which is known, has to fall by the ratio of all rates first."""
+    asked, distance = [], Response.distance
+    monkeypatch.setattr(Response, "distance", lambda *args: asked.append(1) or distance(*args))
+    start = cf.random_init(classes=18, width=18, scale=0.1)
+    run = cf.integrate(cf.MatrixFlow(weight_decay=1e-3), start, 1e6, rtol=1e-6)
+    assert run.outcome == cf.Outcome.AT_REST and len(asked) < 8
+    np.testing.assert_allclose(run.singular_values[-1, :17], np.log(1e3 - 17.0), rtol=5e-6)
