@@ -49,12 +49,13 @@ def test_many_nearly_equal_starts_at_loose_tolerances(rtol):
             assert worst(run, best.at(log_t=log_t).singular_values, log_t) < 3.0
 
 
-@pytest.fixture(scope="module")
-def two_merged_modes():
-    """Depth 4: two modes merge and a third lags behind, see `reference.balanced_flow`."""
+@pytest.fixture(scope="module", params=[4, 5])
+def two_merged_modes(request):
+    """Depth 4 and 5: two modes merge and a third lags behind, see `reference.balanced_flow`."""
     scheme, start = cf.hadamard(4), np.array([0.411, 2.178, 1.105])
     gaps = 1.0 - scheme.eigenmatrix[1:, 1:]
-    return cf.SpectralFlow(scheme, depth=4, reduction="sum"), start, balanced_flow(gaps, start, 4, 100.0)
+    flow = cf.SpectralFlow(scheme, depth=request.param, reduction="sum")
+    return flow, start, balanced_flow(gaps, start, request.param, 100.0)
 
 
 @pytest.mark.parametrize("rtol", [1e-6, 1e-8, 1e-10, 1e-12])
@@ -88,7 +89,7 @@ def test_decay_at_its_threshold():
         assert abs(t / mpmath.exp(log_t) - 1) < 1e-5
 
 
-@pytest.mark.parametrize("scheme", [cf.cyclic(100), cf.cyclic(1000)])
+@pytest.mark.parametrize("scheme", [cf.cyclic(100), cf.cyclic(1000), cf.hadamard(512)])
 def test_many_modes_come_to_rest_where_they_should(scheme):
     """Small states know their Jacobian, large ones products with it."""
     classes, decay, rtol = scheme.classes, 1e-4, 1e-4
