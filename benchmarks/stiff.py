@@ -1,7 +1,7 @@
 """Steps of stiff runs, with implicit steps and with explicit ones alone, at rtol 1e-6, 1e-9 and 1e-12.
 
-Evaluations are those of the right-hand side, with those that Jacobians take. "-" is a run that is given up after so many
-attempted steps as `MOST` says. Times would say more of the size of a problem than of the method.
+Evaluations are those of the right-hand side, with those that Jacobians take. "-" is a run that is given up after as
+many attempted steps as `MOST` says. Times would say more of the size of a problem than of the method.
 """
 
 from __future__ import annotations
