@@ -303,7 +303,7 @@ class Solution:
         known = self.system.decay == 0 or self.system.decay > 1e-7 * largest
         if np.abs(f).max() > 1e-9 * largest or not (known or np.abs(f * t).max() < 1e-15):
             return False
-        slack = 1e-9 if self.system.kind == "layers" else -1e-13  # layers may be displaced along what is conserved
+        slack = -1e-13 if self.system.kind == "balanced" else 1e-9  # layers may be displaced along what is conserved
         if np.linalg.eigvals(own).real.max() > slack * largest:
             return False
         row = np.abs(own).max(axis=1, keepdims=True)
