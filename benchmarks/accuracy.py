@@ -7,7 +7,8 @@ exact solution (`_exact`) at knots and between them. One problem in sixteen is o
 most: these runs end at log t = 5.
 
 The error of a mode at a time is ``|s - s*| / (size + |ds*/dlog t|)``: relative to the singular value, or to how far it
-moves while time changes by its own size. So it says that s is right to the tolerance, or is so at a time that is. For
+moves while time changes by its own size; or e, if the exact mode passes s at a time that differs by no more than a part
+of e. So it says that s is right to the tolerance, or is so at a time that is. For
 two layers a, b of opposite sign, which may cross 0, `size` is ``(a^2 + b^2) / 2`` (times the layers beyond the two
 smallest): that of balanced layers, whose size is |s|. A mode that has faded to 1e-200 of its size counts as 0. Of
 matrices the same is taken of all layers together, in the Frobenius norm.

@@ -106,7 +106,7 @@ class Run:
                 self._follow(self.flow.segment("rest", self.start, y, float(state[0])))
             if outcome == Outcome.STIFF:
                 method = IMPLICIT
-                state[3] = first_step(motion, y, state)
+                state[3:] = first_step(motion, y, state), 1.0  # the last error tells them nothing
             elif outcome != Outcome.CHANGED or state[0] >= self.log_end:
                 return
 

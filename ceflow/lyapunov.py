@@ -252,8 +252,8 @@ def _terms(scheme: Scheme, singular_values: ArrayLike, imbalance: float) -> _Ter
     growth = log_growth(s, mean, deviations, half)
     above = np.abs(s) + np.hypot(s, half)
     below = half * (half / above)
-    rho = np.expm1(growth)
-    curvatures = (np.where(s >= 0, below, above) * rho) * (rho / (4.0 * mean))
+    root = np.expm1(growth) / (2.0 * np.sqrt(mean))  # rho over the mean itself may overflow
+    curvatures = (np.where(s >= 0, below, above) * root) * root
     return _Terms(defined, mean, deviations, growth, curvatures)
 
 

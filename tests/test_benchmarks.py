@@ -7,7 +7,7 @@ import pytest
 
 import ceflow as cf
 from benchmarks import __main__ as command
-from benchmarks import _exact, _exact_matrices, _grid, _peers, _report, imbalance, trajectories
+from benchmarks import _exact, _exact_matrices, _grid, _peers, _report, imbalance, stiff, trajectories
 from benchmarks._problem import Problem
 from ceflow import reference
 
@@ -81,6 +81,12 @@ def test_imbalance_is_the_same_path_in_fewer_numbers(capsys):
     assert "full matrices" in capsys.readouterr().out
     groups, matrices = imbalance.measure(20, quick=True).rows
     assert groups[1] < matrices[1] and matrices[-1] < 1e-7
+
+
+def test_stiff_runs_take_steps_that_explicit_ones_could_not(capsys):
+    first, second = stiff.main(quick=True)[0].rows
+    assert first[2] is None and first[4] < 200 and second[2] == second[4] < 50
+    assert "K = 4, a dead mode" in capsys.readouterr().out
 
 
 # -- the grid of true errors -------------------------------------------------------------------------------------------

@@ -487,6 +487,13 @@ def test_an_imbalance_goes_on_fading_at_rest(loss):
     assert cf.integrate(cf.SpectralFlow(HADAMARD, loss=loss, weight_decay=0.01), start, 1e3).certificate().passed
 
 
+def test_the_end_of_a_plateau():
+    """All within 1e-9 of the time, and nothing moves in the interval that begins there: an error is of the time."""
+    flow = cf.SpectralFlow(HADAMARD, loss="squared_error", depth=6)
+    certificate = cf.integrate(flow, [1.5e-4, 2e-14, 3.3e-6], log_t_end=40.0, rtol=1e-4).certificate()
+    assert certificate.passed and certificate.error_estimate < 1e-3, str(certificate)
+
+
 @pytest.mark.parametrize("decay", [0.0, 0.01])
 @pytest.mark.parametrize("depth", [2, 3])
 @pytest.mark.parametrize("loss", cf.losses.LOSSES)

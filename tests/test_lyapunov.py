@@ -96,7 +96,8 @@ def test_lyapunov_is_the_log_of_arithmetic_over_geometric_mean(scheme, spread):
 
 def test_lyapunov_over_the_whole_range():
     scheme = hadamard(4)
-    for s in ([1e-300, 1e300, 1.0], [1e-300, 1e-300, 1e-299], [5e-324, 1.0, 2.0], [5e-324] * 3, [1e300] * 3):
+    tiny = [[1e-300, 1e-300, 1e-299], [5e-324, 1.0, 2.0], [5e-324] * 3, [1e-311, 3e-311, 2e-310]]
+    for s in (*tiny, [1e-300, 1e300, 1.0], [1e300] * 3):
         with mpmath.workdps(60):
             expected = mpmath.log(mpmath.fsum(exact(s)) / 3) - mpmath.fsum(map(mpmath.log, exact(s))) / 3
         assert lyapunov(scheme, s) == pytest.approx(float(expected), rel=1e-14, abs=1e-50)

@@ -12,8 +12,10 @@ from scipy.special import softmax
 from test_solve import Circle
 
 import ceflow as cf
+from ceflow.losses import NO_ODDS
 from ceflow.solve import ImplicitStepper
 from ceflow.solve.collocation import collocation, halves
+from ceflow.solve.stability import Response
 
 
 def between(run, n: int = 5) -> np.ndarray:
@@ -47,12 +49,13 @@ def test_many_nearly_equal_starts_at_loose_tolerances(rtol):
             assert worst(run, best.at(log_t=log_t).singular_values, log_t) < 3.0
 
 
-@pytest.fixture(scope="module")
-def two_merged_modes():
-    """Depth 4: two modes merge and a third lags behind, see `reference.balanced_flow`."""
+@pytest.fixture(scope="module", params=[4, 5])
+def two_merged_modes(request):
+    """Depth 4 and 5: two modes merge and a third lags behind, see `reference.balanced_flow`."""
     scheme, start = cf.hadamard(4), np.array([0.411, 2.178, 1.105])
     gaps = 1.0 - scheme.eigenmatrix[1:, 1:]
-    return cf.SpectralFlow(scheme, depth=4, reduction="sum"), start, balanced_flow(gaps, start, 4, 100.0)
+    flow = cf.SpectralFlow(scheme, depth=request.param, reduction="sum")
+    return flow, start, balanced_flow(gaps, start, request.param, 100.0)
 
 
 @pytest.mark.parametrize("rtol", [1e-6, 1e-8, 1e-10, 1e-12])
@@ -86,7 +89,7 @@ def test_decay_at_its_threshold():
         assert abs(t / mpmath.exp(log_t) - 1) < 1e-5
 
 
-@pytest.mark.parametrize("scheme", [cf.cyclic(100), cf.cyclic(1000)])
+@pytest.mark.parametrize("scheme", [cf.cyclic(100), cf.cyclic(1000), cf.hadamard(512)])
 def test_many_modes_come_to_rest_where_they_should(scheme):
     """Small states know their Jacobian, large ones products with it."""
     classes, decay, rtol = scheme.classes, 1e-4, 1e-4
@@ -271,3 +274,48 @@ def test_large_random_layers():
     imbalance = run.W[-1].T @ run.W[-1] - run.H[-1] @ run.H[-1].T
     assert np.abs(imbalance - (W.T @ W - H @ H.T)).max() < 1e-5 * (run.W[-1] ** 2).sum()
     assert run.loss[-1] < 1e-2 * run.loss[0]
+
+
+class Logarithm(Circle):
+    """y' = exp(-y) from 0, that is y = log(1 + tau), in a clock with log(dt/dtau) = 40 y."""
+
+    size = 1
+
+    def rates(self, y, dy):
+        dy[0] = np.exp(-y[0])
+        return 40.0 * y[0], NO_ODDS
+
+
+@pytest.mark.parametrize("h", [1e-3, 1e-2])
+def test_the_clock_of_implicit_steps_is_that_of_their_last_states(h):
+    """Newton's method may end with a change that is large, if that leaves little: the clock has to know of it."""
+    solver = ImplicitStepper(Logarithm())
+    solver.begin(np.zeros(1))
+    batch = solver.advance(np.array([-np.inf, 0.0, NO_ODDS, h, 1.0]), 1, 1e-13, 0.0, 100.0, 10)
+    exact = np.log(np.expm1(41.0 * np.log1p(h)) / 41.0)
+    assert batch.rejected == 0 and abs(batch.log_t[1] - exact) < 1e-14 * abs(exact)
+
+
+def test_a_run_that_turns_stiff_begins_anew_with_growth():
+    """The size of the last explicit error, here far below the tolerance, is not one by which implicit steps grow."""
+    flow = cf.SpectralFlow(cf.hadamard(8), loss="label_smoothing", depth=5)
+    run = cf.integrate(flow, [1.07, 0.924, 1.34, 2.47, 0.569, 1.58, 1.52], log_t_end=6.0, rtol=1e-12)
+    assert run.success and run._path.segments[1].method == "radau" and run.nsteps < 200
+
+
+def test_unbalanced_layers_at_the_tightest_tolerance():
+    """51 tolerances off when implicit steps kept the time of states before the last change."""
+    start = [[-0.0091, -0.0307], [0.0248, -0.0116]]
+    flow = cf.SpectralFlow(cf.hamming(2, 3), loss="focal", depth=2)
+    run = cf.integrate(flow, start, log_t_end=400.0, rtol=1e-13)
+    assert run.certificate().passed
+
+
+def test_a_large_state_is_seldom_asked_whether_it_is_at_rest(monkeypatch):
+    """It takes a hundred evaluations, and its velocity, which is known, has to fall by the ratio of all rates first."""
+    asked, distance = [], Response.distance
+    monkeypatch.setattr(Response, "distance", lambda *args: asked.append(1) or distance(*args))
+    start = cf.random_init(classes=18, width=18, scale=0.1)
+    run = cf.integrate(cf.MatrixFlow(weight_decay=1e-3), start, 1e6, rtol=1e-6)
+    assert run.outcome == cf.Outcome.AT_REST and len(asked) < 8
+    np.testing.assert_allclose(run.singular_values[-1, :17], np.log(1e3 - 17.0), rtol=5e-6)

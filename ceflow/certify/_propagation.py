@@ -93,6 +93,7 @@ def carried(propagators: list[Propagator], joint: bool) -> Errors:
     for one in propagators:
         errors = one.carry(error)
         sizes = relative(one, errors, joint)
+        sizes[0] = 0.0  # judged as the last of the interval before, which resolves how it got there
         worst = int(np.argmax(np.where(np.isnan(sizes), np.inf, sizes)))
         if not sizes[worst] <= found.largest:
             found = Errors(float(sizes[worst]), float(one.log_t[worst]))

@@ -87,6 +87,8 @@ class ImplicitStepper:
             left = new * min(1.0, rate / max(1.0 - rate, 1e-3))  # as the changes fall
             if left <= enough or (enough == 0.0 and (stuck or rounds == _ROUNDS)):
                 self._velocities[:] = inverse @ rise / h
+                if not self.in_log_time:  # time is made of phi, which is to be that of the states as they are now
+                    here.rates(self.y + rise, velocities, phi)
                 self._phi[:, :1], self._phi[:, 1:] = here.phi, phi
                 return rounds
             if stuck:
@@ -128,7 +130,7 @@ class ImplicitStepper:
             rounding = here.size(4.0 * here.precision * np.abs(self.y[None]), rtol, atol)
             change = lambda change, here=here: here.size(change, rtol, atol)  # noqa: E731
             rounds = self._solve(here, jacobian, h, change, max(_CONVERGED, rounding))
-            evaluations += method.stages * (rounds or _ROUNDS)
+            evaluations += method.stages * ((rounds or _ROUNDS) + (not self.in_log_time))
             error, log_t_new = math.inf, log_t
             if rounds:
                 end = self.y + h * (method.coefficients[-1] @ self._velocities)

@@ -78,6 +78,7 @@ class Stepper:
         self.work = work_for(field, self.method)
         self.compiled = isinstance(field, CompiledField)
         self.wary = False  # whether a velocity that is small does not mean rest
+        self._slow = math.inf, math.inf  # velocities between which there is no need to look at that again
         self._known = 0  # places of the last step that are still in the workspace
 
     @property
@@ -111,14 +112,21 @@ class Stepper:
     def judged(self, outcome: Outcome, state: np.ndarray, rtol: float, atol: float) -> Outcome:
         """What the outcome of a batch of steps means for the run: where the state moves slowly, whether it is at rest.
 
-        A small state that is not is left to implicit steps; a large one is looked at again after every batch.
+        A small state that is not is left to implicit steps; a large one, which takes a hundred evaluations, is looked
+        at again when its velocity has fallen as far as it has to, or has risen.
         """
         if outcome != Outcome.AT_REST and not (outcome == Outcome.RUNNING and self.wary):
             return outcome
         here = Response(self.field, host(self.y))
-        if not np.any(here.velocity) or here.phi[0, 0] == np.inf or here.distance(rtol, atol) <= SETTLED:
+        if not np.any(here.velocity) or here.phi[0, 0] == np.inf:
             return Outcome.AT_REST
-        self.wary = True
+        velocity = here.size(here.velocity[None], 1.0, 0.0)
+        if self._slow[0] < velocity < self._slow[1]:
+            return Outcome.RUNNING
+        distance = here.distance(rtol, atol)
+        if distance <= SETTLED:
+            return Outcome.AT_REST
+        self.wary, self._slow = True, (velocity * min(max(SETTLED / distance, 0.1), 0.7), 2.0 * velocity)
         return Outcome.STIFF if self.field.size <= LARGEST and state[0] > -math.inf else Outcome.RUNNING
 
     def sample(self, y: np.ndarray, h: float, log_t: float, log_t_new: float, targets: np.ndarray) -> np.ndarray:
