@@ -7,7 +7,7 @@ import pytest
 
 import ceflow as cf
 from benchmarks import __main__ as command
-from benchmarks import _exact, _exact_matrices, _grid, _peers, _report, imbalance, trajectories
+from benchmarks import _exact, _exact_matrices, _grid, _peers, _report, ensembles, imbalance, trajectories
 from benchmarks._problem import Problem
 from ceflow import reference
 
@@ -81,6 +81,15 @@ def test_imbalance_is_the_same_path_in_fewer_numbers(capsys):
     assert "full matrices" in capsys.readouterr().out
     groups, matrices = imbalance.measure(20, quick=True).rows
     assert groups[1] < matrices[1] and matrices[-1] < 1e-7
+
+
+def test_ensembles_are_right_beside_loops_and_what_is_missing():
+    def missing(starts):
+        import no_such_package_at_all  # noqa: F401
+
+    rows = ensembles.measure(4, 8, ensembles.SOLVERS | {"missing": missing}, quick=True).rows
+    assert [row[0] for row in rows[:2]] == list(ensembles.SOLVERS)
+    assert all(row[-1] <= ensembles.TARGET for row in rows[:2]) and rows[2][1].startswith("not installed")
 
 
 # -- the grid of true errors -------------------------------------------------------------------------------------------
