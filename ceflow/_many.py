@@ -21,7 +21,7 @@ from .kernels.lanes import LANES
 from .solve import DEFAULT, TABLEAUS, Found, Outcome, advance_lanes, advance_members
 from .trajectory import Times, Trajectory, trajectory_type
 
-CHUNK = 2048  # runs that a thread takes at a time, at most
+CHUNK, LEAST = 2048, 128  # runs that a thread takes at a time, at most, and at least if there are so many
 KNOT_NUMBERS = 2**20  # of the steps of one run, that a compiled loop keeps
 # Observables of modes that follow from singular values alone: those of many runs are made at once.
 _OF_SINGULAR_VALUES = {
@@ -174,7 +174,7 @@ class _Runs:
     def go(self, threads: int, progress: bool) -> None:
         """Makes all runs, or as many as there are before an interrupt."""
         members = len(self.starts)
-        size = min(CHUNK, LANES * math.ceil(members / (4 * threads * LANES)))
+        size = CHUNK if threads == 1 else min(CHUNK, max(LEAST, LANES * math.ceil(members / (4 * threads * LANES))))
         with _bar(members) if progress else contextlib.nullcontext() as bar, ThreadPoolExecutor(threads) as pool:
             left = {pool.submit(self._chunk, first, min(first + size, members)) for first in range(0, members, size)}
             try:

@@ -5,11 +5,14 @@ supplied here.
 """
 
 import ctypes
+import functools
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 import ceflow
+from ceflow import _many
 from ceflow.kernels import lanes, linking, walsh
 
 LINKED = []  # functions, whose place is their address
@@ -96,3 +99,5 @@ def supply():
             if getattr(sys.modules[module], name, None) is original:
                 setattr(sys.modules[module], name, function)
     np.seterr(all="ignore")
+    # which other threads know nothing of
+    _many.ThreadPoolExecutor = functools.partial(ThreadPoolExecutor, initializer=np.seterr, initargs=("ignore",))

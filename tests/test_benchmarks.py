@@ -7,7 +7,7 @@ import pytest
 
 import ceflow as cf
 from benchmarks import __main__ as command
-from benchmarks import _exact, _exact_matrices, _grid, _peers, _report, imbalance, stiff, trajectories
+from benchmarks import _exact, _exact_matrices, _grid, _peers, _report, ensembles, imbalance, stiff, trajectories
 from benchmarks._problem import Problem
 from ceflow import reference
 
@@ -87,6 +87,15 @@ def test_stiff_runs_take_steps_that_explicit_ones_could_not(capsys):
     first, second = stiff.main(quick=True)[0].rows
     assert first[2] is None and first[4] < 200 and second[2] == second[4] < 50
     assert "K = 4, a dead mode" in capsys.readouterr().out
+
+
+def test_ensembles_are_right_beside_loops_and_what_is_missing():
+    def missing(starts):
+        import no_such_package_at_all  # noqa: F401
+
+    rows = ensembles.measure(4, 8, ensembles.SOLVERS | {"missing": missing}, quick=True).rows
+    assert [row[0] for row in rows[:2]] == list(ensembles.SOLVERS)
+    assert all(row[-1] <= ensembles.TARGET for row in rows[:2]) and rows[2][1].startswith("not installed")
 
 
 # -- the grid of true errors -------------------------------------------------------------------------------------------
