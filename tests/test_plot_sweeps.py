@@ -43,7 +43,7 @@ def test_quantiles_are_those_of_the_members_that_succeeded():
     assert [line.get_label() for line in ax.lines] == ["depth = 2", "depth = 3"]
     kept = np.delete(data.loss.values[1], 4, axis=0)
     np.testing.assert_allclose(ax.lines[1].get_ydata(), np.median(kept, axis=0)[1:])
-    np.testing.assert_allclose(ax.lines[1].get_xdata(), LOG_T[1:] / np.log(10.0))
+    np.testing.assert_allclose(ax.lines[1].get_xdata(), np.exp(LOG_T[1:]), rtol=1e-12)
     heights = ax.collections[0].get_paths()[0].vertices[:, 1]
     low, high = np.quantile(np.delete(data.loss.values[0], 4, axis=0), [0.05, 0.95], axis=0)
     assert heights.min() == pytest.approx(low[1:].min()) and heights.max() == pytest.approx(high[1:].max())

@@ -33,8 +33,8 @@ def classifiers(comparison: ClassifierComparison, figure: Figure | None = None) 
     Returns
     -------
     Figure
-        With an Axes for each quantity, NC1 only where classes have several samples. All axes are logarithmic. With features
-        on spheres the loss is that above the optimum.
+        With an Axes for each quantity, NC1 only where classes have several samples. All axes are logarithmic. With
+        features on spheres the loss is that above the optimum.
 
     Raises
     ------
