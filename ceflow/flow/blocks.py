@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from .._checks import checked_array, checked_integer
+from ..kernels import in_one_life
 from ..losses import SquaredError
 from ..network import coordinates
 from ..network.chain import Level
@@ -269,6 +270,7 @@ class BlockFlow(BlockSizes, Flow):
             raise ValueError(f"a flow under a symmetry has no closed form {kind!r}")
         return Rest(y, log_t)
 
+    @in_one_life
     def motion(self, start: Layers, y, log_t: float, rtol: float, atol: float = 0.0, closed_form: bool = True):
         """What carries the state on from y: a vector field, or Rest where nothing can move."""
         return block_motion.motion(self, start, y, log_t, rtol)

@@ -8,10 +8,9 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
-from numba import njit
 
 from .._checks import checked_number
-from ..kernels import KERNEL
+from ..kernels import KERNEL, njit
 from ..kernels.linking import FLOAT, FLOATS, INTEGER, Linked, call
 
 # Arguments of the linked function: parameters, valencies, margins, out, a, classes, base, number of relations

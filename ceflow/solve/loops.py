@@ -12,12 +12,11 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
 from .._arrays import host
 from .._field import Event, Functions, combine
 from .._tolerances import CROSSING_SHARE, DEFECT_SHARE
-from ..kernels import KERNEL
+from ..kernels import KERNEL, njit
 from ..kernels.linking import call
 from .clock import time_by_samples, time_by_stages
 from .controller import SMALLEST_STEP, combined, ended, longer, narrowed, shorter

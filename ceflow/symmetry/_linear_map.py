@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-from ..kernels import KERNEL
+from ..kernels import KERNEL, njit
 from ..kernels.linking import FLOATS, INTEGER, Linked, call, linked, vector
 
 # Arguments of the functions:
@@ -51,6 +50,11 @@ def multiply(matrix, x, out):
         for j in range(x.size):
             total += matrix[i * x.size + j] * x[j]
         out[i] = total
+
+
+@multiply.vectorized
+def _multiplied(matrix, x, out):
+    np.dot(matrix.reshape(out.size, x.size), x, out=out)
 
 
 @linked(*LINEAR_MAP)

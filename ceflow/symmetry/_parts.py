@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-from ..kernels import KERNEL
+from ..kernels import KERNEL, njit
 from ..kernels.linking import call, linked, part, pointer, vector
 from ._linear_map import LINEAR_MAP, LinearMap
 from ._transform import Transform

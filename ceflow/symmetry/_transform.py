@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from ..kernels import njit
 from ..kernels.linking import FLOATS, INTEGER, Linked, call, linked, vector
 from ._linear_map import multiply
 
