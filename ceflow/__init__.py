@@ -10,6 +10,7 @@ from ._lowest import lowest
 from .flow import MatrixFlow, Objective, RegressionFlow, ReplayFlow, SpectralFlow, random_init
 from .flow.centres import Centres
 from .io import load
+from .kernels import settings
 from .solve import Outcome
 from .symmetry import (
     SCHEMES,
@@ -73,6 +74,7 @@ __all__ = [
     "resume",
     "rigor",
     "sequence",
+    "settings",
     "sharpness",
     "subsets",
     "symmetry",

@@ -11,9 +11,9 @@ import contextlib
 import functools
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
-from typing import ParamSpec, TypeVar
+from typing import Any, Generic, ParamSpec, TypeVar
 
-SOON, LATE = 1.0, 8.0  # CPU seconds
+SOON, LATE = 1.0, 10.0  # CPU seconds
 P, T = ParamSpec("P"), TypeVar("T")
 
 
@@ -35,7 +35,7 @@ class Settings:
 
     @compiled.setter
     def compiled(self, value: bool | None) -> None:
-        self._compiled = checked_choice(value)
+        self._compiled = checked(value)
 
 
 class _Process:
@@ -49,7 +49,7 @@ settings, process = Settings(), _Process()
 _choice: ContextVar[bool | None] = ContextVar("compiled", default=None)
 
 
-def checked_choice(value: bool | None) -> bool | None:
+def checked(value: bool | None) -> bool | None:
     """True, False or None; anything else is a TypeError."""
     if value is not None and not isinstance(value, bool):
         raise TypeError(f"compiled must be True, False or None, got {value!r}")
@@ -94,3 +94,21 @@ def in_one_life(make: Callable[P, T]) -> Callable[P, T]:
             return make(*arguments, **options)
 
     return made
+
+
+class cached_in_each_life(Generic[T]):
+    """As `functools.cached_property`, for what holds addresses: one for compiled code, and one for interpreted code. An
+    instance keeps them in its attribute `_in_each_life`."""
+
+    def __init__(self, function: Callable[[Any], T]) -> None:
+        self.function, self.__doc__ = function, function.__doc__
+
+    def __get__(self, instance: Any, owner: type) -> T:
+        if instance is None:
+            return self  # type: ignore[return-value]
+        life = compiled()
+        with compiling(life):
+            kept, key = instance.__dict__.setdefault("_in_each_life", {}), (self.function.__name__, life)
+            if key not in kept:
+                kept[key] = self.function(instance)
+            return kept[key]

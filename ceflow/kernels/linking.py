@@ -9,6 +9,7 @@ to itself.
 
 from __future__ import annotations
 
+import ctypes
 import functools
 from collections.abc import Callable
 from functools import cached_property, update_wrapper
@@ -69,25 +70,22 @@ def call(address, arguments):
 @Intrinsic
 def pointer(address):
     """The pointer to float64 numbers at an address that came as an integer."""
-    return int(address)
+    return _numbers_from(int(address))
 
 
 @functools.lru_cache(maxsize=256)
-def _numbers_at(address: int, size: int) -> np.ndarray:
-    return np.ctypeslib.as_array((np.ctypeslib.ctypes.c_double * max(size, 1)).from_address(address))[:size]
+def _numbers_from(address: int) -> np.ndarray:
+    """All that may lie there."""
+    return np.ctypeslib.as_array((ctypes.c_double * 2**40).from_address(address))
 
 
 @Intrinsic
 def vector(data, size):
     """``vector(pointer, n)``: the array of n numbers at the pointer."""
-    if isinstance(data, np.ndarray):
-        return data[:size] if data.ndim == 1 else data.reshape(-1)[:size]
-    return _numbers_at(data, int(size))
+    return data[:size] if data.ndim == 1 else data.reshape(-1)[:size]
 
 
 @Intrinsic
 def part(data, first, size):
     """``part(pointer, first, n)``: the array of n numbers from the first-th on at the pointer."""
-    if not isinstance(data, np.ndarray):
-        data = _numbers_at(data, int(first + size))
     return data[first : first + size]

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import math
 
-
 from ..kernels import KERNEL, njit
 from .chain import (
     BELOW,

@@ -95,7 +95,8 @@ class Stepper:
         rest = 0.0 if self.wary else rtol
         arguments = self.method, self.work, state, y[1:], h, log_t[1:], rtol, atol, rest, log_t_end, most
         if self.compiled:
-            found = advance_compiled.of(self.field.compiled)(self.field.functions, *arguments, self.field.has_equilibria)
+            loop = advance_compiled.of(self.field.compiled)
+            found = loop(self.field.functions, *arguments, self.field.has_equilibria)
         else:
             found = advance(self.field, *arguments)
         done, outcome, evaluations, rejected, known = found

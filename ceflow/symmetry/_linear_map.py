@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..kernels import KERNEL, njit
+from ..kernels import KERNEL, compiled, compiling, njit
 from ..kernels.linking import FLOATS, INTEGER, Linked, call, linked, vector
 
 # Arguments of the functions:
@@ -32,7 +32,8 @@ class LinearMap(NamedTuple):
         rows = np.ascontiguousarray(x, float).reshape(-1, self.inputs)
         out = np.empty((len(rows), self.outputs))
         work = np.empty(self.inputs + 1)
-        _rows(self.function.address, self.matrix, rows, out, work, np.empty(self.inputs + self.outputs + 1))
+        with compiling(getattr(self.matrix, "compiled", compiled())):
+            _rows(self.function.address, self.matrix, rows, out, work, np.empty(self.inputs + self.outputs + 1))
         return out.reshape(*np.shape(x)[:-1], self.outputs)
 
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..kernels import njit
+from ..kernels import in_one_life, njit
 from ..kernels.linking import FLOATS, INTEGER, Linked, call, linked, vector
 from ._linear_map import multiply
 
@@ -26,6 +26,7 @@ class Transform(NamedTuple):
     function: Linked
     matrix: NDArray[np.float64]
 
+    @in_one_life
     def rows(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
         """The transform of every row of x, (n, D)."""
         return _rows(self.function.address, self.matrix, x)
