@@ -1,7 +1,8 @@
 """The command ``ceflow``: solve, check and draw from a shell.
 
 ``ceflow run`` integrates the reduced flow and certifies what it found; ``ceflow compare`` measures it against the full
-flow. Both exit with 0 only if every claim has passed, with 1 if one failed, and with 2 on bad arguments.
+flow; ``ceflow compile`` compiles every kind of flow once. They exit with 0 only if every claim has passed, with 1 if one
+failed, and with 2 on bad arguments.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 
 import ceflow as cf
 
-from . import _compare, _run
+from . import _compare, _compile, _run
 
 __all__ = ["main"]
 
@@ -55,7 +56,8 @@ def _parser() -> argparse.ArgumentParser:
         epilog="'ceflow run --help' and 'ceflow compare --help' give options and examples.",
     )
     parser.add_argument("--version", action="version", version=f"ceflow {cf.__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="{run,compare}")
+    commands = parser.add_subparsers(dest="command", metavar="{run,compare,compile}")
     _run.add_to(commands)
     _compare.add_to(commands)
+    _compile.add_to(commands)
     return parser
