@@ -31,9 +31,8 @@ def python(code: str, cache: str, *options: str, life: str = "rule") -> tuple[fl
     """(CPU seconds of the whole process, its output, its standard error)."""
     before = _children()
     environment = os.environ | {"NUMBA_CACHE_DIR": cache}
-    process = subprocess.run(
-        [sys.executable, *options, "-c", code, life], capture_output=True, text=True, cwd=ROOT, env=environment, check=True
-    )
+    command = [sys.executable, *options, "-c", code, life]
+    process = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, check=True)
     return _children() - before, process.stdout, process.stderr
 
 

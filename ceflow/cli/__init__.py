@@ -1,8 +1,8 @@
 """The command ``ceflow``: solve, check and draw from a shell.
 
 ``ceflow run`` integrates the reduced flow and certifies what it found; ``ceflow compare`` measures it against the full
-flow; ``ceflow compile`` compiles every kind of flow once. They exit with 0 only if every claim has passed, with 1 if one
-failed, and with 2 on bad arguments.
+flow; ``ceflow compile`` compiles every kind of flow once. They exit with 0 only if every claim has passed, with 1 if
+one failed, and with 2 on bad arguments.
 """
 
 from __future__ import annotations

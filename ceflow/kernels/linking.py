@@ -88,4 +88,6 @@ def vector(data, size):
 @Intrinsic
 def part(data, first, size):
     """``part(pointer, first, n)``: the array of n numbers from the first-th on at the pointer."""
+    if first < 0:  # in front of what is seen of an array
+        return _numbers_from(data.ctypes.data + first * data.itemsize)[:size]
     return data[first : first + size]

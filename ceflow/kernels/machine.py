@@ -130,5 +130,3 @@ def _butterflies(typing_context, x, start, stride, count, inside):
         return context.get_dummy_value()
 
     return types.void(x, types.intp, types.intp, count, inside), instructions
-
-
