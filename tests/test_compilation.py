@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import ceflow as cf
-from ceflow.kernels import compilation
+from ceflow.kernels import compilation, kernel
 
 PAIR = cf.direct_sum(3, 2)
 
@@ -46,7 +46,7 @@ CASES = {
     },
     "groups": (cf.SpectralFlow(PAIR, samples=(10, 1), bias=True), blocks, 1e4),
     "groups, deep": (cf.SpectralFlow(PAIR, depth=3, weights=(1.0, 2.0), logit_scale=(1.0, 0.5)), blocks, 1e3),
-    "groups, decay": (cf.SpectralFlow(PAIR, weight_decay=(1e-2, 2e-2), logit_adjustment=(0.5, 0.0)), blocks, 1e2),
+    "groups, decay": (cf.SpectralFlow(PAIR, weight_decay=(1e-2, 2e-2), logit_adjustment=(0.5, 0.0)), blocks, 3.0),
     "groups, frozen": (cf.SpectralFlow(PAIR, frozen=("W",)), blocks, 1e3),
     "groups, targets": (cf.SpectralFlow(PAIR, loss="squared_error", targets="one-hot"), blocks, 10.0),
     "groups, softplus": (cf.SpectralFlow(PAIR, depth=3, activation="softplus:2"), blocks, 1e2),
@@ -108,17 +108,20 @@ def test_a_process_compiles_when_that_pays(monkeypatch):
 
 
 def test_a_run_changes_over_in_its_midst(monkeypatch):
-    flow, s0 = cf.SpectralFlow(cf.hadamard(4)), np.array([1e-3, 2e-3, 5e-4])
-    whole = cf.integrate(flow, s0, log_t_end=3000.0, closed_form=False)
-    answers = iter([False] * 6)
-    monkeypatch.setattr(cf.settings, "compiled", None)
-    monkeypatch.setattr(compilation, "_pays", lambda: next(answers, True))
+    flow, s0 = cf.SpectralFlow(cf.hadamard(16)), 1e-3 * np.arange(1.0, 16.0)
+    whole = cf.integrate(flow, s0, log_t_end=300.0)
     process = compilation._Process()
-    process.enough = 0.0
-    monkeypatch.setattr(compilation, "process", process)
-    changed = cf.integrate(flow, s0, log_t_end=3000.0, closed_form=False)
-    assert changed.compiled and changed.nsteps == whole.nsteps
-    np.testing.assert_allclose(changed.singular_values, whole.singular_values, rtol=1e-12)
+    process.on_disk, process.enough = lambda: True, 1e-9
+    monkeypatch.setattr(cf.settings, "compiled", None)
+    monkeypatch.setattr(flow, "start", lambda start: np.asarray(start))  # which is a kernel
+    for module in (compilation, kernel):
+        monkeypatch.setattr(module, "process", process)
+    changed = cf.integrate(flow, s0, log_t_end=300.0)
+    assert changed.compiled and process.spent > 1e-3  # interpreted first
+    assert (changed.nsteps, changed.nfev) == (whole.nsteps, whole.nfev + 1)
+    log_t = np.linspace(-5.0, 300.0, 30)
+    s, expected = (run.at(log_t=log_t).singular_values for run in (changed, whole))
+    np.testing.assert_allclose(s, expected, rtol=1e-11)
 
 
 @pytest.mark.parametrize("value", [1, "yes", 0.0])
