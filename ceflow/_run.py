@@ -303,8 +303,9 @@ class Run:
         tail = self.at.tail
         if tail is not None and not isinstance(tail[0], np.ndarray):
             tail = (host(tail[0]), *tail[1:])
-        names = ("rtol", "atol", "closed_form", "dense_output", "method", "compiled")
-        options = {name: getattr(self, name) for name in names}
+        options = {name: getattr(self, name) for name in ("rtol", "atol", "closed_form", "dense_output", "method")}
+        if self.compiled is not None:
+            options["compiled"] = self.compiled
         run._resume = Resume(self.at.state, host(self.at.y), tail, options, self.at.method, self.at.taken)
         return run
 

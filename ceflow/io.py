@@ -155,8 +155,7 @@ def load(path: str | os.PathLike) -> Trajectory:
                 "closed_form": bool(resume["closed_form"]),
                 "dense_output": bool(resume["dense_output"]),
                 "method": DEFAULT if old else _method(resume["method"], TABLEAUS),
-                "compiled": kernels.checked(resume.get("compiled")),
-            }
+            } | {name: kernels.checked(resume[name]) for name in ("compiled",) if name in resume}
             found._resume = Resume(arrays["resume_state"], arrays["resume_y"], tail, resume, steps, taken)
         return found
     except Exception as error:  # NumPy, zipfile and json raise many kinds where a file is not what it should be
