@@ -96,7 +96,9 @@ class Run:
     def go(self, progress: bool = False) -> None:
         """Goes to the end, or as far as it can."""
         large = self.at.y.size > LARGEST_INTERPRETED and isinstance(self.at.y, np.ndarray)
-        chosen = True if self.compiled is None and settings.compiled is None and large else self.compiled
+        chosen = self.compiled
+        if chosen is None and (compiled() or (settings.compiled is None and large)):
+            chosen = True  # and so it stays
         with _bar() if progress else contextlib.nullcontext() as bar, compiling(chosen):
             try:
                 self._go(bar)

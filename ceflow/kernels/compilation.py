@@ -7,9 +7,8 @@ compiling cost: whatever is yet to come, waiting takes at most twice the time of
 
 from __future__ import annotations
 
-import contextlib
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any, Generic, ParamSpec, TypeVar
 
@@ -72,17 +71,18 @@ def _pays() -> bool:
     return process.compiles
 
 
-@contextlib.contextmanager
-def compiling(choice: bool | None) -> Iterator[None]:
-    """Within it kernels are compiled, or interpreted, or with None as it was before."""
-    if choice is None:
-        yield
-        return
-    token = _choice.set(choice)
-    try:
-        yield
-    finally:
-        _choice.reset(token)
+class compiling:
+    """Context in which kernels are compiled, or interpreted, or with None as it was before."""
+
+    def __init__(self, choice: bool | None) -> None:
+        self._chosen = choice
+
+    def __enter__(self) -> None:
+        self._token = None if self._chosen is None else _choice.set(self._chosen)
+
+    def __exit__(self, *error: object) -> None:
+        if self._token is not None:
+            _choice.reset(self._token)
 
 
 def in_one_life(make: Callable[P, T]) -> Callable[P, T]:
@@ -90,6 +90,8 @@ def in_one_life(make: Callable[P, T]) -> Callable[P, T]:
 
     @functools.wraps(make)
     def made(*arguments: P.args, **options: P.kwargs) -> T:
+        if _choice.get() is not None:
+            return make(*arguments, **options)
         with compiling(compiled()):
             return make(*arguments, **options)
 
