@@ -229,7 +229,7 @@ def test_compare_refuses_what_does_not_belong_together():
     reduced = cf.integrate(flow, np.ones(3), 1.0)
     full = cf.integrate(cf.MatrixFlow(), flow.lift(np.ones(3)), 1.0)
     with pytest.raises(TypeError, match="SpectralFlow"):
-        cf.compare(full, reduced)
+        cf.compare(reduced, "a run")
     with pytest.raises(ValueError, match="classes"):
         cf.compare(cf.integrate(cf.SpectralFlow(cf.hadamard(8)), np.ones(7), 1.0), full)
     with pytest.raises(ValueError, match="no time in common"):

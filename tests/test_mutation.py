@@ -193,7 +193,7 @@ FAULTS = [
           (FOLLOWS,)),
     Fault("interpolation of the clock", f"{STEPPING}:method", part_of_method("to_chebyshev", (1, 3)), "late",
           (FOLLOWS, ROWS)),
-    Fault("quadrature of the clock", f"{CLOCK}:_WEIGHTS", entry(5, slightly), "late", (FOLLOWS, TOGETHER, ROWS)),
+    Fault("quadrature of the clock", f"{CLOCK}:WEIGHTS", entry(5, slightly), "late", (FOLLOWS, TOGETHER, ROWS)),
     Fault("time of plain steps", f"{CLOCK}:stage_quadrature", returns(lambda out: (1.001 * out[0], out[1])), "hadamard",
           (FOLLOWS, TOGETHER)),
     Fault("rate of time", f"{FIELD}:_plain_rates.function", returns(lambda phi: phi + 1e-3), "hadamard",

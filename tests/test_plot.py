@@ -37,6 +37,7 @@ def full():
 @pytest.fixture(autouse=True)
 def figures():
     """No function may leave a figure behind that it was not asked for, or change a setting."""
+    plt.close("all")  # those of other tests
     before = dict(matplotlib.rcParams)
     yield
     plt.close("all")
