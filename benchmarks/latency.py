@@ -2,7 +2,7 @@
 
 Cold: an empty cache directory, so that everything is compiled. Warm: the same directory again. Packages are counted by
 `python -X importtime`: the time of a module without that of the modules it imports, summed over each package. CPU
-seconds are what to compare on a machine that has other things to do.
+seconds are what to compare on a machine that has other things to do. By the rule a first call is interpreted.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from ._report import Table, report
 
 ROOT = Path(__file__).resolve().parents[1]
 SOLVE = (
-    "import time; clock = time.process_time; t0 = clock(); import ceflow as cf; import numpy as np; t1 = clock();"
+    "import sys, time; clock = time.process_time; t0 = clock(); import ceflow as cf; import numpy as np; t1 = clock();"
+    "cf.settings.compiled = {'rule': None, 'compiled': True, 'interpreted': False}[sys.argv[1]];"
     "flow = cf.SpectralFlow(cf.hadamard(16)); s0 = np.full(15, 1e-3) * np.arange(1, 16);"
     "t2 = clock(); cf.integrate(flow, s0, 1e12); t3 = clock();"
     "cf.integrate(flow, s0, 1e12); t4 = clock(); print(t1 - t0, t3 - t2, t4 - t3)"
 )
 
 
-def python(code: str, cache: str, *options: str) -> tuple[float, str, str]:
+def python(code: str, cache: str, *options: str, life: str = "rule") -> tuple[float, str, str]:
     """(CPU seconds of the whole process, its output, its standard error)."""
     before = _children()
     environment = os.environ | {"NUMBA_CACHE_DIR": cache}
-    process = subprocess.run(
-        [sys.executable, *options, "-c", code], capture_output=True, text=True, cwd=ROOT, env=environment, check=True
-    )
+    command = [sys.executable, *options, "-c", code, life]
+    process = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, check=True)
     return _children() - before, process.stdout, process.stderr
 
 
@@ -57,15 +57,16 @@ def by_package(cache: str, code: str = "import ceflow") -> Counter:
 
 
 def main(out: Path | None = None, quick: bool = False, peers: bool = True) -> list[Table]:
-    columns = ["cache", "whole process", "import ceflow", "first call", "second call"]
+    columns = ["cache", "life", "whole process", "import ceflow", "first call", "second call"]
     table = Table("CPU seconds in a fresh process", columns)
     with tempfile.TemporaryDirectory() as cache:
         for name, repeats in (("cold", 1), ("warm", 2 if quick else 7)):
-            runs = []
-            for _ in range(repeats):
-                whole, output, _ = python(SOLVE, cache)
-                runs.append([whole, *map(float, output.split())])
-            table.rows.append([name, *fastest(runs)])
+            for life in ("rule", "compiled") if name == "cold" else ("rule", "interpreted", "compiled"):
+                runs = []
+                for _ in range(repeats):
+                    whole, output, _ = python(SOLVE, cache, life=life)
+                    runs.append([whole, *map(float, output.split())])
+                table.rows.append([name, life, *fastest(runs)])
         alone = {
             module: min(python(f"import {module}", cache)[0] for _ in range(1 if quick else 5))
             for module in ("sys", "numpy", "scipy.special", "scipy.integrate", "numba", "matplotlib.figure", "ceflow")

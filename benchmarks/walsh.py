@@ -12,7 +12,9 @@ import numpy as np
 from numba import njit
 from scipy.linalg import hadamard
 
-from ceflow.kernels.walsh import LANES, empty, transform, transform_in_threads
+from ceflow.kernels.machine import LANES
+from ceflow.kernels.threads import transform_in_threads
+from ceflow.kernels.walsh import empty, transform
 
 LARGEST_MATRIX = 2**12  # 128 MiB
 SECONDS = 0.1  # spent on each implementation and size, at least, in each round

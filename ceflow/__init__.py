@@ -16,6 +16,7 @@ from .flow import MatrixFlow, Objective, RegressionFlow, ReplayFlow, SpectralFlo
 from .flow.centres import Centres
 from .flow.etf import ETFFlow, ReducedETFFlow
 from .io import load
+from .kernels import settings
 from .solve import Outcome
 from .symmetry import (
     SCHEMES,
@@ -87,6 +88,7 @@ __all__ = [
     "resume",
     "rigor",
     "sequence",
+    "settings",
     "sharpness",
     "subsets",
     "sweep",

@@ -7,7 +7,6 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.sparse.linalg import LinearOperator, eigsh
 
 from ._arrays import as_like, host
 from ._checks import checked_integer, checked_number
@@ -187,6 +186,8 @@ def sharpness(run: Trajectory, *, width: int | None = None) -> np.ndarray:
         hessian = _Hessian(run, y)
         if not np.any(hessian(v)):
             continue
+        from scipy.sparse.linalg import LinearOperator, eigsh  # which take long to import
+
         operator = LinearOperator((y.size, y.size), matvec=hessian, dtype=float)
         value, vector = eigsh(operator, k=1, which="LA", v0=hessian.moving * v, tol=1e-11)
         found[row], v = value[0], vector[:, 0] + 1e-3 * v / np.linalg.norm(v)

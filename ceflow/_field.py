@@ -23,9 +23,8 @@ import enum
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
-from .kernels import KERNEL
+from .kernels import KERNEL, compiled, njit
 from .kernels.linking import FLOAT, FLOATS, INTEGERS, call
 
 # Arguments of the linked functions of a compiled field: its data, its layout and its scratch space first.
@@ -45,7 +44,8 @@ class Event(enum.IntEnum):
 
 
 class Functions(NamedTuple):
-    """A compiled field as compiled loops see it: addresses of its functions, and what they work on."""
+    """A compiled field as compiled loops see it: addresses of its functions, and what they work on. Where these are
+    interpreted, there are functions of Python in place of the addresses."""
 
     rates: int
     norm: int
@@ -93,6 +93,13 @@ def combine(y, h, w, k, n, out):
                     block[i] += weight * stage[i]
 
 
+@combine.vectorized
+def _combine(y, h, w, k, n, out):
+    np.dot(w[:n], k[:n], out=out)
+    out *= h
+    out += y
+
+
 @njit(**KERNEL)
 def _rates(f, y, dy, a):
     return call(f.rates, (f.data, f.layout, f.scratch, y, dy, a))
@@ -115,7 +122,8 @@ def _event(f, y, dy, rtol):
 
 
 class CompiledField:
-    """A field of linked functions. The methods call them one by one; a compiled loop takes `functions`.
+    """A field of linked functions. The methods call them one by one; a compiled loop takes `functions`. They are
+    compiled ones, or interpreted ones, as `ceflow.kernels.compiled` says where the field is made.
 
     Parameters
     ----------
@@ -134,24 +142,25 @@ class CompiledField:
     ) -> None:  # fmt: skip
         self.size, self.functions, self.has_equilibria, self._matrices = size, functions, has_equilibria, matrices
         self.settling = size if settling is None else settling
+        self.compiled = compiled()
         self._a = np.empty(1)
 
     def allocate(self, *shape: int) -> np.ndarray:
         return np.empty(shape)
 
     def rates(self, y, dy) -> tuple[float, float]:
-        phi = _rates(self.functions, y, dy, self._a)
+        phi = _rates.of(self.compiled)(self.functions, y, dy, self._a)
         return phi, float(self._a[0])
 
     def rates_of_rows(self, y, dy, phi, a) -> None:
         """Rates at the rows of y, into those of dy, and into the entries of phi and a."""
-        _rates_of_rows(self.functions, y, dy, phi, a)
+        _rates_of_rows.of(self.compiled)(self.functions, y, dy, phi, a)
 
     def combine(self, y, h, w, k, n, out) -> None:
-        combine(y, h, w, k, n, out)
+        combine.of(self.compiled)(y, h, w, k, n, out)
 
     def norm(self, error, y, dy, rtol: float, atol: float) -> float:
-        return _norm(self.functions, error, y, dy, rtol, atol)
+        return _norm.of(self.compiled)(self.functions, error, y, dy, rtol, atol)
 
     def event(self, y, dy, rtol: float) -> Event:
-        return Event(int(_event(self.functions, y, dy, rtol)))
+        return Event(int(_event.of(self.compiled)(self.functions, y, dy, rtol)))

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from . import kernels
 from ._checks import checked_array, checked_choice, checked_integer, checked_number
 from ._events import checked_events
 from ._run import Run
@@ -35,6 +36,7 @@ def integrate(
     dense_output: bool = True,
     closed_form: bool = True,
     method: str = DEFAULT,
+    compiled: bool | None = None,
     progress: bool = False,
     checkpoint: str | os.PathLike | None = None,
     checkpoint_every: float = 60.0,
@@ -75,6 +77,9 @@ def integrate(
         tolerance, but the merged modes are stiff.
     method : {"dop853", "dopri5"}
         Runge-Kutta pair: of order 8, or of order 5, which pays at loose tolerances only.
+    compiled : bool, optional
+        Whether the run is compiled, or interpreted; when left out, as ``ceflow.settings.compiled`` says, and if that is
+        None, when it pays: see `docs/numerics.md`. The steps are the same.
     progress : bool
         Show a progress bar.
     checkpoint : path, optional
@@ -103,6 +108,7 @@ def integrate(
         "closed_form": bool(closed_form),
         "dense_output": bool(dense_output),
         "method": checked_choice("method", method, TABLEAUS),
+        "compiled": kernels.checked(compiled),
     }
     span = _span(t_end, log_t_end, t_eval, log_t_eval, until, max_steps)
     return _gone(Run(flow, start, **options, **span), progress, checkpoint, checkpoint_every)

@@ -17,6 +17,7 @@ from ._field import CompiledField
 from ._integrate import Until, _span
 from ._run import Run, steps_unwatched
 from .flow import Flow
+from .kernels import compiling, settings
 from .kernels.lanes import LANES
 from .solve import DEFAULT, TABLEAUS, Found, Outcome, advance_lanes, advance_members
 from .trajectory import Times, Trajectory, trajectory_type
@@ -87,7 +88,9 @@ def integrate_many(
     -----
     Each run is that of `integrate` with ``dense_output=False``, to the bit, but for cross-entropy on two balanced
     layers without decay and absolute tolerance. There eight runs go side by side, in the lanes of vectors, with the
-    same steps and other rounding: singular values agree to a relative 1e-12, or 1e-4 rtol where that is more.
+    same steps and other rounding: singular values agree to a relative 1e-12, or 1e-4 rtol where that is more. All runs
+    are compiled, unless ``ceflow.settings.compiled`` is False: to the bit they are those of ``integrate(...,
+    compiled=True)``.
     """
     if not isinstance(flow, Flow):
         raise TypeError(f"flow must be a SpectralFlow or a MatrixFlow, got {type(flow).__name__}")
@@ -100,9 +103,15 @@ def integrate_many(
     }
     span = _span(t_end, log_t_end, t_eval, log_t_eval, until, max_steps)
     threads = len(_cores()) if threads is None else checked_integer("threads", threads, 1, 1024)
-    runs = _Runs(flow, starts, options, span, _observables(flow, observables))
-    runs.go(threads, progress)
+    with _compiling():
+        runs = _Runs(flow, starts, options, span, _observables(flow, observables))
+        runs.go(threads, progress)
     return runs.ensemble
+
+
+def _compiling() -> compiling:
+    """Many runs are what compiling pays for, but for those who want none of it."""
+    return compiling(settings.compiled is not False)
 
 
 def _cores() -> set[int]:
@@ -195,12 +204,13 @@ class _Runs:
     def _chunk(self, first: int, end: int) -> int:
         """Makes the runs first..end-1, and returns how many that are."""
         left = np.arange(first, end)
-        if self.compiled:
-            left = self._compiled(self._in_lanes(left))
-        for i in left:
-            if self.stopped.is_set():
-                break
-            self._alone(int(i))
+        with _compiling():  # which a thread does not know from that which made it
+            if self.compiled:
+                left = self._compiled(self._in_lanes(left))
+            for i in left:
+                if self.stopped.is_set():
+                    break
+                self._alone(int(i))
         return end - first
 
     # -- three ways to make runs ---------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ import numpy as np
 from ._arrays import host
 from ._events import Watches
 from ._field import CompiledField
+from .kernels import compiled, compiling, settings
 from .solve import IMPLICIT, Outcome, Path, Stepper, Steps, first_step, stepper
 from .solve.controller import FIRST_STEP
 from .trajectory import Resume, Trajectory, trajectory_type
@@ -24,6 +25,8 @@ CHUNK_BYTES, CHUNK_STEPS = 2**25, 256  # of states that are collected before Pyt
 FIRST_CHUNK = 32  # steps; each chunk is twice the one before
 FIRST_LOOK = 96  # steps after which it is first asked whether they are stiff, and the numbers of a compiled state up to
 FEW = 32  # which it is asked so soon: the cost of implicit steps, in explicit ones, grows like its square
+
+LARGEST_INTERPRETED = 4096  # numbers of a state: runs of more are long, and compiled at once where they can be
 
 
 class Run:
@@ -44,12 +47,16 @@ class Run:
         The rows wanted; left out, those of the solver's own steps.
     before : Trajectory, optional
         The run to go on with.
+    compiled : bool, optional
+        As for `ceflow.integrate`.
     """
 
     def __init__(
-        self, flow, start, rtol, atol, closed_form, dense_output, method, end, events, max_steps, rows=None, before=None
-    ) -> None:
+        self, flow, start, rtol, atol, closed_form, dense_output, method, end, events, max_steps, rows=None,
+        before=None, compiled=None,
+    ) -> None:  # fmt: skip
         self.flow, self.start, self.rtol, self.atol, self.method = flow, start, rtol, atol, method
+        self.compiled, self.was_compiled = compiled, False
         self.max_steps, self.closed_form, self.dense_output = max_steps, closed_form, dense_output
         self.log_end, self.asked = float(end.log_t[0]), end if rows is None else rows
         self.wanted = None if rows is None else rows.log_t
@@ -76,7 +83,11 @@ class Run:
 
     def go(self, progress: bool = False) -> None:
         """Goes to the end, or as far as it can."""
-        with _bar() if progress else contextlib.nullcontext() as bar:
+        large = self.at.y.size > LARGEST_INTERPRETED and isinstance(self.at.y, np.ndarray)
+        chosen = self.compiled
+        if chosen is None and (compiled() or (settings.compiled is None and large)):
+            chosen = True  # and so it stays
+        with _bar() if progress else contextlib.nullcontext() as bar, compiling(chosen):
             try:
                 self._go(bar)
             except self.flow.memory_errors as error:
@@ -84,6 +95,7 @@ class Run:
             except KeyboardInterrupt:
                 self._fail(Outcome.INTERRUPTED, self.at.state[0])
                 self.found = [(log_t[log_t <= self.log_end], y[log_t <= self.log_end]) for log_t, y in self.found]
+            self.was_compiled = compiled()
 
     def _go(self, bar: tqdm | None) -> None:
         y, state = self.at.y, self.at.state.copy()
@@ -122,6 +134,7 @@ class Run:
         solver.begin(y)
         # of a flow that takes its time, no more than a step is lost by an interrupt
         most = max(1, min(CHUNK_STEPS, CHUNK_BYTES // (8 * y.size))) if solver.compiled else 1
+        interpreted = isinstance(field, CompiledField) and not field.compiled
         self.again = functools.partial(self._motion, y, float(state[0]))
         first_look = FIRST_LOOK * (max(1.0, y.size / FEW) ** 2 if isinstance(field, CompiledField) else 1.0)
         last = y  # the last knot, where the flow lives
@@ -156,6 +169,8 @@ class Run:
             outcome = batch.outcome
             if not stopped:
                 outcome = solver.judged(outcome, state, self.rtol, self.atol)
+            if outcome == Outcome.RUNNING and interpreted and compiled():
+                outcome = Outcome.CHANGED
             if stopped or outcome != Outcome.RUNNING:
                 break
         self.segments += Steps.joined(self.growing, self.again)
@@ -273,11 +288,14 @@ class Run:
             nsteps=self.nsteps,
             nrejected=self.nrejected,
             event=self.event,
+            compiled=self.was_compiled,
         )
         tail = self.at.tail
         if tail is not None and not isinstance(tail[0], np.ndarray):
             tail = (host(tail[0]), *tail[1:])
         options = {name: getattr(self, name) for name in ("rtol", "atol", "closed_form", "dense_output", "method")}
+        if self.compiled is not None:
+            options["compiled"] = self.compiled
         run._resume = Resume(self.at.state, host(self.at.y), tail, options, self.at.method, self.at.taken)
         return run
 

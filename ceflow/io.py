@@ -21,7 +21,7 @@ import zipfile
 
 import numpy as np
 
-from . import losses, symmetry
+from . import kernels, losses, symmetry
 from ._checks import checked_integer, checked_number
 from .flow import BlockFlow, BlockLayersFlow, LayersFlow, MatrixFlow, RegressionFlow, ReplayFlow, SpectralFlow
 from .flow.etf import ETFFlow, ReducedETFFlow
@@ -125,6 +125,7 @@ def load(path: str | os.PathLike) -> Trajectory:
             checked_integer("its event", options["event"], 0)
         if "step_size" in options:
             checked_number("its step_size", options["step_size"], 0.0, 1e300)
+        kernels.checked(options.get("compiled"))
         atol = checked_number("its atol", meta.get("atol", 0.0), 0.0, 1e300)
         kinds = meta["stretches" if old else "segments"]
         methods = meta.get("methods", [DEFAULT if old else meta.get("method")] * len(kinds))
@@ -155,7 +156,7 @@ def load(path: str | os.PathLike) -> Trajectory:
                 "closed_form": bool(resume["closed_form"]),
                 "dense_output": bool(resume["dense_output"]),
                 "method": DEFAULT if old else _method(resume["method"], TABLEAUS),
-            }
+            } | {name: kernels.checked(resume[name]) for name in ("compiled",) if name in resume}
             found._resume = Resume(arrays["resume_state"], arrays["resume_y"], tail, resume, steps, taken)
         return found
     except Exception as error:  # NumPy, zipfile and json raise many kinds where a file is not what it should be

@@ -116,6 +116,8 @@ class Trajectory:
         Evaluations of the right-hand side, accepted steps, rejected steps.
     step_size : float or None
         Of gradient descent (see `ceflow.descend`); None where the flow was integrated.
+    compiled : bool or None
+        Whether the run was compiled when it ended, or interpreted; None where that is not known, as of a file.
     observables : mapping
         All that follows from the above, by name: what it is, its axes and its units (see `ceflow.observables`). Each
         is a property too.
@@ -146,6 +148,7 @@ class Trajectory:
         nrejected: int = 0,
         event: int | None = None,
         step_size: float | None = None,
+        compiled: bool | None = None,
     ) -> None:
         self.flow, self.start, self.log_t, self.y = flow, start, log_t, y
         self._given = t  # of the rows, or of those that were asked for
@@ -153,7 +156,7 @@ class Trajectory:
         self.log_t_end = log_t_end if log_t_end is not None else float(log_t[-1])
         self.outcome, self.message, self.event = outcome, message, event
         self.nfev, self.nsteps, self.nrejected = int(nfev), int(nsteps), int(nrejected)
-        self.step_size = step_size
+        self.step_size, self.compiled = step_size, compiled
         self._resume: Resume | None = None
 
     @property
@@ -237,7 +240,7 @@ class Trajectory:
         return type(self)(self.flow, self.start, log_t, y, t=t, **options)
 
     def _options(self) -> dict:
-        names = ("log_t_end", "outcome", "message", "nfev", "nsteps", "nrejected", "event", "step_size")
+        names = ("log_t_end", "outcome", "message", "nfev", "nsteps", "nrejected", "event", "step_size", "compiled")
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
     def to_xarray(self) -> xarray.Dataset:

@@ -18,6 +18,10 @@ def _sources() -> str:
 os.environ.setdefault("NUMBA_CACHE_DIR", str(ROOT / ".numba_cache" / _sources()))
 os.environ["MPLBACKEND"] = "Agg"
 
+import ceflow  # noqa: E402
+
+ceflow.settings.compiled = True  # so that runs can be compared to the bit, whatever went before
+
 if os.environ.get("NUMBA_DISABLE_JIT", "0") != "0":
     import interpreted
 

@@ -252,6 +252,7 @@ def test_an_alarm_in_the_first_compilation_breaks_nothing(tmp_path):
     code = """
         import os, signal
         import ceflow as cf
+        cf.settings.compiled = True
         from numba.core.registry import cpu_target
 
         def alarm(*_):
@@ -266,7 +267,7 @@ def test_an_alarm_in_the_first_compilation_breaks_nothing(tmp_path):
         signal.signal(signal.SIGALRM, alarm)
         cpu_target.typing_context.install_registry = install
         try:
-            cf.SpectralFlow(cf.hadamard(4))
+            cf.integrate(cf.SpectralFlow(cf.hadamard(4)), [1e-3, 2e-3, 5e-4], 10.0)
         except RuntimeError as error:
             print(error)
         assert cf.integrate(cf.SpectralFlow(cf.hadamard(4)), [1e-3, 2e-3, 5e-4], 10.0).success

@@ -75,6 +75,7 @@ def test_interrupts_return_what_was_computed(flow, tmp_path):
     code = f"""
         import os, signal, threading
         import ceflow as cf
+        cf.settings.compiled = True
         flow, start = {flow}, {start}
         cf.integrate(flow, start, 1.0)
         signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background

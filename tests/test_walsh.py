@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numba import njit
 from numba.core.errors import TypingError
 from scipy.linalg import hadamard
 
-from ceflow.kernels import walsh
-from ceflow.kernels.walsh import LEAF, add_by_sign, empty, transform, transform_in_threads, walsh_hadamard
+from ceflow.kernels import Kernel, machine
+from ceflow.kernels.threads import transform_in_threads
+from ceflow.kernels.walsh import LEAF, add_by_sign, empty, transform, walsh_hadamard
 
 vectors = st.tuples(st.integers(0, 14), st.integers(0, 2**32 - 1), st.floats(-200, 200)).map(
     lambda case: 10 ** case[2] * np.random.default_rng(case[1]).standard_normal(2 ** case[0])
@@ -24,14 +24,17 @@ vectors = st.tuples(st.integers(0, 14), st.integers(0, 2**32 - 1), st.floats(-20
 FRESH_PROCESS = """
 import sys
 import numpy as np
+import ceflow
 from ceflow.kernels import walsh
+ceflow.settings.compiled = True
 with np.load(sys.argv[1]) as case:
     for size in case:
         if size[0] == "x":
             x = case[size].copy()
             walsh.transform(x)
             np.testing.assert_array_equal(x, case["H" + size])
-print(sum(walsh.transform.stats.cache_hits.values()), walsh.LANES)
+from ceflow.kernels import machine
+print(sum(walsh.transform.dispatcher.stats.cache_hits.values()), machine.LANES)
 """
 deterministic = settings(deadline=None, derandomize=True, max_examples=60)
 
@@ -71,8 +74,8 @@ def test_the_result_is_that_of_the_plain_loop_to_the_last_bit(log_n):
 
 @pytest.mark.parametrize("lanes", [2, 8])
 def test_vectors_of_any_length_give_the_same_bits(monkeypatch, lanes):
-    monkeypatch.setattr(walsh, "LANES", lanes)
-    kernel = njit(transform.py_func)
+    monkeypatch.setattr(machine, "LANES", lanes)
+    kernel = Kernel(transform.function, {}).dispatcher
     for log_n in range(15):
         x = numbers(2**log_n)
         expected = level_by_level(x)
@@ -92,7 +95,7 @@ def test_other_processes_and_processors_get_the_same_bits_from_the_same_cache(tm
     transform(np.zeros(1))  # so that it is in the cache
     # a processor without fused operations and wide vectors: compiled anew, unless this test did so before
     assert run(NUMBA_CPU_NAME="generic", NUMBA_CPU_FEATURES="")[1] == "4"
-    assert run() == ["1", str(walsh.LANES)]
+    assert run() == ["1", str(machine.LANES)]
 
 
 @pytest.mark.parametrize(

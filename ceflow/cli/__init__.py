@@ -1,8 +1,9 @@
 """The command ``ceflow``: solve, check and draw from a shell.
 
 ``ceflow run`` integrates the reduced flow and certifies what it found; ``ceflow compare`` measures it against the full
-flow; ``ceflow sweep`` integrates many starts of each flow of a grid; ``ceflow prove`` proves the theorems. All exit
-with 0 only if every claim has passed, with 1 if one failed, and with 2 on bad arguments.
+flow; ``ceflow sweep`` integrates many starts of each flow of a grid; ``ceflow prove`` proves the theorems; ``ceflow
+compile`` compiles every kind of flow once. All exit with 0 only if every claim has passed, with 1 if one failed, and
+with 2 on bad arguments.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ import numpy as np
 
 import ceflow as cf
 
-from . import _certify, _compare, _info, _prove, _run, _sweep
+from . import _certify, _compare, _compile, _info, _prove, _run, _sweep
 from ._arguments import defaults_of
 
 __all__ = ["main"]
 
-COMMANDS = (_run, _compare, _sweep, _certify, _prove, _info)
+COMMANDS = (_run, _compare, _sweep, _certify, _prove, _compile, _info)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -74,7 +74,6 @@ def compare(options: argparse.Namespace) -> int:
     options.out.mkdir(parents=True, exist_ok=True)
     page = Page(options.quiet, options.json)
     page.problem(describe(flow, start, options, width=full_start[0].shape[1]))
-    page.timed(lambda: cf.integrate(flow, start, t_end=1e-3).at(1e-3))
     reduced, reduced_seconds = page.timed(
         lambda: cf.integrate(flow, start, log_t_end=options.t_end, rtol=options.rtol, progress=page.progress)
     )

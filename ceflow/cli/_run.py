@@ -53,7 +53,6 @@ def run(options: argparse.Namespace) -> int:
     options.out.mkdir(parents=True, exist_ok=True)
     page = Page(options.quiet, options.json)
     page.problem(describe(flow, start, options))
-    compiling = page.timed(lambda: cf.integrate(flow, start, t_end=1e-3).at(1e-3))[1]
     traj, seconds = page.timed(
         lambda: cf.integrate(flow, start, log_t_end=options.t_end, rtol=options.rtol, progress=page.progress)
     )
@@ -66,7 +65,7 @@ def run(options: argparse.Namespace) -> int:
     if rests is not None:
         page.say(f"At rest from t = {time_text(rests)} on: nothing moves any more.")
     page.say(f"{traj.nsteps} steps ({traj.nrejected} rejected), {traj.nfev} evaluations in {seconds:.3g} s")
-    page.say(f"{compiling:.2g} s before that to compile, or to load what was compiled\n")
+    page.say("compiled\n" if traj.compiled else "interpreted: it takes less time than to compile it\n")
 
     traj.save(options.out / "run.npz")  # before it is judged: whatever happens then, the run is kept
     page.written(options.out / "run.npz")

@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .._html import card
-from ..kernels.loading import load_compiler
 from ..losses import Loss
 from .objective import Objective
 
@@ -26,7 +25,6 @@ class Flow(abc.ABC):
     memory_errors: tuple[type[Exception], ...] = (MemoryError,)  # what is raised where memory does not suffice
 
     def __init__(self, objective: Objective) -> None:
-        load_compiler()
         self.objective = objective
 
     @property

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from .._checks import checked_array, checked_integer
+from ..kernels import cached_in_each_life, in_one_life
 from ..losses import SquaredError
 from ..network import coordinates
 from ..network.chain import Level
@@ -269,6 +270,7 @@ class BlockFlow(BlockSizes, Flow):
             raise ValueError(f"a flow under a symmetry has no closed form {kind!r}")
         return Rest(y, log_t)
 
+    @in_one_life
     def motion(self, start: Layers, y, log_t: float, rtol: float, atol: float = 0.0, closed_form: bool = True):
         """What carries the state on from y: a vector field, or Rest where nothing can move."""
         return block_motion.motion(self, start, y, log_t, rtol)
@@ -331,14 +333,14 @@ class BlockFlow(BlockSizes, Flow):
             found += bias[:, maps.row_fibre] if maps.targets.size else maps.between(bias)
         return found
 
-    @functools.cached_property
+    @cached_in_each_life
     def maps(self) -> Maps:
         """Between blocks of logits and what the loss sees."""
         if isinstance(self.loss, SquaredError):
             return entry_maps(self.symmetry, self.class_fibres, self._targets)
         return self.margin_maps
 
-    @functools.cached_property
+    @cached_in_each_life
     def margin_maps(self) -> Maps:
         """Between blocks of logits and margins."""
         return margin_maps(self.symmetry, self.class_fibres, single=self.depth > 2)
@@ -364,7 +366,7 @@ class BlockFlow(BlockSizes, Flow):
 
     def __getstate__(self) -> dict:
         # maps hold addresses, which are those of this process
-        return {name: value for name, value in self.__dict__.items() if name not in ("maps", "margin_maps", "level")}
+        return {name: value for name, value in self.__dict__.items() if name not in ("_in_each_life", "level")}
 
     @functools.cached_property
     def level(self) -> Level:

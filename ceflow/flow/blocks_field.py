@@ -12,11 +12,10 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from .._field import EVENT, NORM, RATES, CompiledField, Event, Functions
 from .._tolerances import REST_ROUNDING, REST_SPEED, STEP_SHARE
-from ..kernels import KERNEL
+from ..kernels import KERNEL, njit
 from ..kernels.linking import call, linked, part, pointer, vector
 from ..kernels.walsh import empty
 from ..losses import Loss
@@ -360,10 +359,9 @@ def blocks_field(
     integers, floats = parts[:_INTEGERS], parts[_INTEGERS:]
     first = np.cumsum([_HEADER, *(part.size for part in integers)])[:-1]
     second = np.cumsum([_NUMBERS, *(part.size for part in floats)])[:-1]
-    own = _rates.address
-    layout = np.concatenate([sizes, addresses, matrices, [own, *gates], first, second, starts, *integers])
+    layout = np.concatenate([sizes, addresses, matrices, [_rates.address, *gates], first, second, starts, *integers])
     numbers = classes, decay, bias_decay, log_unit, loss.counterforce, vanished, beta, 1.0 / count, near
     layout = layout.astype(np.int64)
     data = np.concatenate([numbers, *(part.ravel() for part in floats)])
-    functions = Functions(own, _norm.address, _event.address, data, layout, empty(int(starts[-1])))
+    functions = Functions(_rates.entry, _norm.entry, _event.entry, data, layout, empty(int(starts[-1])))
     return CompiledField(size, functions, equilibria, (margins.matrix, forces.matrix))

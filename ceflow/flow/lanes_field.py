@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from .._field import EVENT, RATES, LaneFields
-from ..kernels import KERNEL
+from ..kernels import KERNEL, njit
 from ..kernels.lanes import LANES, absolute, exp_lanes, larger, load, smaller, splat, square_root, store, where_less
 from ..kernels.linking import call, linked, part, pointer, vector
 from ..symmetry import Transforms
@@ -112,4 +111,4 @@ def lane_fields(
     )
     spaces = _SPACES * (modes + 1) * LANES
     layout = plain_layout(modes, by_lanes, closes)
-    return LaneFields(_rates.address, _event.address, data, layout, log_unit, spaces)
+    return LaneFields(_rates.entry, _event.entry, data, layout, log_unit, spaces)

@@ -9,11 +9,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
 from .._field import EVENT, NORM, RATES, CompiledField, Event, Functions
 from .._tolerances import REST_ROUNDING, REST_SPEED, STEP_SHARE
-from ..kernels import KERNEL
+from ..kernels import KERNEL, njit
 from ..kernels.exponential import exp
 from ..kernels.linking import call, linked, part, pointer, vector
 from ..kernels.walsh import empty
@@ -46,6 +45,11 @@ def _largest(x):
     return largest
 
 
+@_largest.vectorized
+def _largest_of_all(x):
+    return np.abs(x).max(initial=0.0)
+
+
 @njit(**KERNEL, fastmath={"reassoc", "contract"})
 def _sum_of_squares(x, scale):
     total = 0.0
@@ -54,11 +58,33 @@ def _sum_of_squares(x, scale):
     return total
 
 
+@_sum_of_squares.vectorized
+def _square(x, scale):
+    x = x * scale
+    return x @ x
+
+
 @njit(**KERNEL)
 def _weighted_exponentials(weights, double_sign, y, out):
     """``out_i = weights_i exp(±2 y_i)``: one loop, so that it is all vector instructions."""
     for i in range(out.size):
         out[i] = weights[i] * exp(double_sign[i] * y[i])
+
+
+@_weighted_exponentials.vectorized
+def _all_weighted_exponentials(weights, double_sign, y, out):
+    np.multiply(weights, np.exp(double_sign * y), out=out)
+
+
+@njit(**KERNEL)
+def _scale(x, factor):
+    for i in range(x.size):
+        x[i] *= factor
+
+
+@_scale.vectorized
+def _scale_all(x, factor):
+    x *= factor
 
 
 @njit(**KERNEL)
@@ -113,9 +139,7 @@ def _plain_rates(data, layout, scratch, y, dy, a):
     speed = _velocity(dy, data[INVERSE_COUNT])
     if not speed > 0.0:
         return np.inf
-    inverse = 1.0 / speed
-    for i in range(modes):
-        dy[i] *= inverse
+    _scale(dy, 1.0 / speed)
     rest = odds - math.log(speed) if odds > 40.0 else math.log((1.0 + exp(odds)) / speed)  # one logarithm for both
     return data[_LOG_UNIT] + log_total + rest
 
@@ -264,7 +288,7 @@ def plain_field(
     modes = weights.size
     data = empty(NUMBERS + 4 * (modes + 1))
     pack_plain(constants, weights, valencies, direction, classes, log_unit, vanished, data)
-    addresses = _plain_rates.address, _plain_norm.address, _plain_event.address
+    addresses = _plain_rates.entry, _plain_norm.entry, _plain_event.entry
     functions = Functions(*addresses, data, layout, empty(_SPACES * (modes + 1)))
     return CompiledField(modes, functions, False, (transforms.margins.matrix, transforms.forces.matrix))
 
@@ -293,7 +317,7 @@ def modes_field(
     data = _packed(numbers, (active, direction, valencies, weights), constants.ravel(), loss.packed)
     sizes = modes, size, len(constants), loss.packed.size, unequal, closes, equilibria
     layout = _layout(sizes, loss.residual.address, margins, forces)
-    addresses = _rates.address, _norm.address, _event.address
+    addresses = _rates.entry, _norm.entry, _event.entry
     functions = Functions(*addresses, data, layout, empty(_SPACES * (modes + 1)))
     return CompiledField(size, functions, equilibria, (margins.matrix, forces.matrix), modes)
 

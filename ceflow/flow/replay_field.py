@@ -6,11 +6,10 @@ import math
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numba import njit
 
 from .._field import Event
 from .._tolerances import REST_ROUNDING, REST_SPEED, STEP_SHARE
-from ..kernels import KERNEL
+from ..kernels import KERNEL, njit
 
 if TYPE_CHECKING:
     from .replay import ReplayFlow

@@ -9,11 +9,10 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from .._checks import checked_array, checked_integer, log_time_unit
 from .._field import Event, LaneFields
-from ..kernels import KERNEL
+from ..kernels import KERNEL, compiled, in_one_life, njit
 from ..losses import CrossEntropy, Loss
 from ..network import coordinates
 from ..network.factors import check_factors, check_whole_depth
@@ -187,6 +186,7 @@ class SpectralFlow(Flow):
             return Rest(y, log_t, self.weight_decay if y.size > self.scheme.modes else 0.0)
         raise ValueError(f"a reduced flow has no closed form {kind!r}")
 
+    @in_one_life
     def motion(
         self, start: np.ndarray, y: np.ndarray, log_t: float, rtol: float, atol: float = 0.0, closed_form: bool = True
     ):
@@ -203,7 +203,10 @@ class SpectralFlow(Flow):
         closes = bool(closed_form and self.plain and growing == modes)
         unequal = coordinates.unbalanced(constants)
         if self.plain and count == modes and not unequal and atol == 0.0:
-            layout = self._plain_layouts[closes]
+            known = compiled(), closes
+            if known not in self._plain_layouts:
+                self._plain_layouts[known] = plain_layout(modes, transforms, closes)
+            layout = self._plain_layouts[known]
             field = plain_field(constants, weights, valencies, direction, transforms, layout, **common)
         else:
             base = 1.0
@@ -254,9 +257,9 @@ class SpectralFlow(Flow):
         return {name: value for name, value in self.__dict__.items() if name not in ("_plain_layouts", "_known")}
 
     @functools.cached_property
-    def _plain_layouts(self) -> tuple[np.ndarray, np.ndarray]:
-        """Where no closed form may take over, and where one may."""
-        return tuple(plain_layout(self.scheme.modes, self.scheme.transforms, closes) for closes in (False, True))
+    def _plain_layouts(self) -> dict[tuple[bool, bool], np.ndarray]:
+        """Compiled or not, where a closed form may take over or not."""
+        return {}
 
     @functools.cached_property
     def _known(self) -> tuple[np.ndarray, np.ndarray, Transforms, float, float]:

@@ -1,6 +1,21 @@
-"""How compiled functions that allocate nothing are compiled: ``@njit(**KERNEL)``."""
+"""Kernels: functions that are compiled when that pays, and interpreted until then.
 
-# Without reference counts, of which they have no need, such functions compile in half the time. Division by zero gives
-# infinity, as in NumPy, instead of an exception, whose code would be compiled too. They release
-# the lock of the interpreter.
-KERNEL = {"cache": True, "_nrt": False, "error_model": "numpy", "nogil": True}
+``@njit(**KERNEL)`` makes one. A compiled kernel allocates nothing.
+"""
+
+from .compilation import cached_in_each_life, checked, compiled, compiling, in_one_life, settings
+from .kernel import KERNEL, Intrinsic, Kernel, interpreted, njit
+
+__all__ = [
+    "KERNEL",
+    "Intrinsic",
+    "Kernel",
+    "cached_in_each_life",
+    "checked",
+    "compiled",
+    "compiling",
+    "in_one_life",
+    "interpreted",
+    "njit",
+    "settings",
+]

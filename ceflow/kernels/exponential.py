@@ -9,9 +9,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
-from . import KERNEL
+from . import KERNEL, njit
 
 LOWEST, HIGHEST = -750.0, 710.0  # exp is 0 below the one, and infinite above the other
 PER_LOG_2 = 1.4426950408889634
@@ -60,6 +59,9 @@ def exp(x):
     power = np.uint64((half + BIAS) << PLACE).view(np.float64)
     other_power = np.uint64((digits - half + BIAS) << PLACE).view(np.float64)
     return (1.0 + (r + r2 * (low + r2 * r2 * high))) * power * other_power
+
+
+exp.vectorized(np.exp)
 
 
 @njit(**KERNEL)

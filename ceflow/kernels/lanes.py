@@ -1,176 +1,72 @@
-"""Vectors of `LANES` float64 numbers as values of compiled code, for what is done to several runs side by side.
+"""Vectors of `LANES` float64 numbers as values of kernels, for what is done to several runs side by side.
 
 Compilers turn plain loops over so few numbers into vector instructions only now and then. Here `+ - * /` of vectors,
 and of vectors and floats, are these instructions; a product and a sum may be rounded once. What is in one lane
-never depends on the others.
+never depends on the others. Interpreted, a vector is an array of NumPy.
 """
 
 from __future__ import annotations
 
-import operator
+import numpy as np
 
-from llvmlite import ir
-from numba import njit, types
-from numba.core.cgutils import get_or_insert_function
-from numba.core.typing.templates import ConcreteTemplate, signature
-from numba.core.typing.templates import infer_global as typed
-from numba.extending import intrinsic, lower_builtin, models, register_model
-
-from . import KERNEL
+from . import KERNEL, Intrinsic, njit
 from .exponential import LOG_2, PER_LOG_2, REST, ROUND, C
 
 LANES = 8  # two instructions of AVX2 for each operation, so that one need not wait for the other; more would not fit
-_VECTOR, _INTEGERS = ir.VectorType(ir.DoubleType(), LANES), ir.VectorType(ir.IntType(64), LANES)
-_CONTRACT = ("contract",)
 
 
-class Lanes(types.Type):
-    """The type of a vector."""
-
-    def __init__(self) -> None:
-        super().__init__(name="ceflow.Lanes")
-
-
-lanes = Lanes()
-
-
-@register_model(Lanes)
-class _LanesModel(models.PrimitiveModel):
-    def __init__(self, manager, kind) -> None:
-        super().__init__(manager, kind, _VECTOR)
-
-
-def _splat(builder, value):
-    if value.type == _VECTOR:
-        return value
-    zero = ir.Constant(ir.IntType(32), 0)
-    first = builder.insert_element(ir.Constant(_VECTOR, ir.Undefined), value, zero)
-    return builder.shuffle_vector(first, first, ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES))
-
-
-def _operation(symbol, name: str) -> None:
-    """Gives vectors an arithmetic operation, the one of this name in LLVM."""
-    pairs = [(lanes, lanes), (lanes, types.float64), (types.float64, lanes)]
-
-    class Cases(ConcreteTemplate):
-        cases = [signature(lanes, *pair) for pair in pairs]  # noqa: RUF012
-
-    typed(symbol)(Cases)
-
-    def instructions(context, builder, signature, arguments):
-        return getattr(builder, name)(*(_splat(builder, value) for value in arguments), flags=_CONTRACT)
-
-    for pair in pairs:
-        lower_builtin(symbol, *pair)(instructions)
-
-
-_operation(operator.add, "fadd")
-_operation(operator.sub, "fsub")
-_operation(operator.mul, "fmul")
-_operation(operator.truediv, "fdiv")
-
-
-def _address(context, builder, kind, array, index):
-    data = context.make_array(kind)(context, builder, array).data
-    return builder.bitcast(builder.gep(data, [index]), _VECTOR.as_pointer())
-
-
-@intrinsic
-def load(typing_context, x, i):
+@Intrinsic
+def load(x, i):
     """The numbers ``x[i : i + LANES]`` of a contiguous one-dimensional array."""
-
-    def instructions(context, builder, signature, arguments):
-        return builder.load(_address(context, builder, x, *arguments), align=8)
-
-    return lanes(x, types.intp), instructions
+    return x[i : i + LANES].copy()
 
 
-@intrinsic
-def store(typing_context, x, i, value):
+@Intrinsic
+def store(x, i, value):
     """``x[i : i + LANES] = value``."""
-
-    def instructions(context, builder, signature, arguments):
-        builder.store(arguments[2], _address(context, builder, x, *arguments[:2]), align=8)
-        return context.get_dummy_value()
-
-    return types.void(x, types.intp, lanes), instructions
+    x[i : i + LANES] = value
 
 
-@intrinsic
-def splat(typing_context, value):
+@Intrinsic
+def splat(value):
     """The number in every lane."""
-
-    def instructions(context, builder, signature, arguments):
-        return _splat(builder, arguments[0])
-
-    return lanes(types.float64), instructions
+    return np.full(LANES, value)
 
 
-@intrinsic
-def where_less(typing_context, x, y, this, that):
+@Intrinsic
+def where_less(x, y, this, that):
     """In each lane `this` where x < y, and `that` elsewhere, also where one of them is NaN."""
-
-    def instructions(context, builder, signature, arguments):
-        return builder.select(builder.fcmp_ordered("<", *arguments[:2]), *arguments[2:])
-
-    return lanes(lanes, lanes, lanes, lanes), instructions
+    return np.where(x < y, this, that)
 
 
-def _unary(name: str, doc: str):
-    @intrinsic
-    def function(typing_context, x):
-        def instructions(context, builder, signature, arguments):
-            kind = ir.FunctionType(_VECTOR, [_VECTOR])
-            callee = get_or_insert_function(builder.module, kind, f"{name}.v{LANES}f64")
-            return builder.call(callee, arguments)
-
-        return lanes(lanes), instructions
-
-    function.__doc__ = doc
-    return function
+@Intrinsic
+def square_root(x):
+    """The square root."""
+    return np.sqrt(x)
 
 
-square_root = _unary("llvm.sqrt", "The square root.")
-absolute = _unary("llvm.fabs", "The size.")
+@Intrinsic
+def absolute(x):
+    """The size."""
+    return np.abs(x)
 
 
-@intrinsic
-def _two_to(typing_context, rounded):
+@Intrinsic
+def _two_to(rounded):
     """2**n of integers n that come as the sum n + ROUND."""
-
-    def instructions(context, builder, signature, arguments):
-        digits = builder.bitcast(arguments[0], _INTEGERS)
-        biased = builder.add(digits, ir.Constant(_INTEGERS, [1023] * LANES))
-        return builder.bitcast(builder.shl(biased, ir.Constant(_INTEGERS, [52] * LANES)), _VECTOR)
-
-    return lanes(lanes), instructions
+    return ((rounded.view(np.int64) + 1023) << 52).view(np.float64)
 
 
-def _digits(change, doc: str):
-    @intrinsic
-    def function(typing_context, x):
-        def instructions(context, builder, signature, arguments):
-            digits = builder.bitcast(arguments[0], _INTEGERS)
-            return builder.bitcast(change(builder, digits), _VECTOR)
-
-        return lanes(lanes), instructions
-
-    function.__doc__ = doc
-    return function
+@Intrinsic
+def _exponent(x):
+    """2**52 + the exponent of a positive number, biased: it is put into the last digits of 2**52."""
+    return (x.view(np.int64) >> 52 | 0x4330000000000000).view(np.float64)
 
 
-def _constant(digits: int):
-    return ir.Constant(_INTEGERS, [digits] * LANES)
-
-
-# the exponent of a positive number, as the last digits of 2**52; and the number over that power of two, in [1, 2)
-_exponent = _digits(
-    lambda builder, x: builder.or_(builder.lshr(x, _constant(52)), _constant(0x4330000000000000)), "2**52 + exponent."
-)
-_mantissa = _digits(
-    lambda builder, x: builder.or_(builder.and_(x, _constant(0x000FFFFFFFFFFFFF)), _constant(0x3FF0000000000000)),
-    "The digits alone.",
-)
+@Intrinsic
+def _mantissa(x):
+    """A positive number over the power of two of its exponent, in [1, 2)."""
+    return (x.view(np.int64) & 0x000FFFFFFFFFFFFF | 0x3FF0000000000000).view(np.float64)
 
 
 @njit(**KERNEL)

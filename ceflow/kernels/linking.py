@@ -1,109 +1,93 @@
-"""Compiled functions that are linked when they run, by their address.
+"""Functions that are linked when they run, by their address.
 
 A loop that calls its right-hand side by address is compiled once, whatever the right-hand side; so is a right-hand
 side that calls its loss and its symmetry so. Nothing is compiled that is not called, all of it is cached on disk, and
 a new loss needs no other function to be compiled again. A linked function is a C function of doubles, integers and
-arrays, which arrive as pointers.
+arrays, which arrive as pointers. Where it is interpreted, its address is its place in a list, and an array is a pointer
+to itself.
 """
 
 from __future__ import annotations
 
+import ctypes
+import functools
 from collections.abc import Callable
 from functools import cached_property, update_wrapper
+from typing import Any
 
-from llvmlite import ir
-from numba import cfunc, types
-from numba.core.errors import TypingError
-from numba.extending import intrinsic
-from numba.np.arrayobj import populate_array
+import numpy as np
 
-FLOATS, INTEGERS = types.CPointer(types.float64), types.CPointer(types.int64)
-FLOAT, INTEGER = types.float64, types.int64
+from .compilation import compiled
+from .kernel import Intrinsic, interpreted
+from .loading import load_compiler
+
+FLOATS, INTEGERS, FLOAT, INTEGER = "floats", "integers", "float", "integer"
+_ALL: list[Linked] = []
 
 
 class Linked:
-    """A function that compiled code calls by its `address`; it is compiled, or loaded, when that is first asked for."""
+    """A function that other code calls by its `address`; it is compiled, or loaded, when that is first asked for."""
 
-    def __init__(self, function: Callable, signature) -> None:
-        self.function, self.signature = function, signature
+    def __init__(self, function: Callable, signature: tuple[str, ...]) -> None:
+        self.function, self.signature, self._place = function, signature, len(_ALL)
+        _ALL.append(self)
         update_wrapper(self, function)
 
     @cached_property
-    def _compiled(self):
-        return cfunc(self.signature, cache=True, nopython=True, error_model="numpy", _nrt=False)(self.function)
+    def _compiled(self) -> Any:
+        load_compiler()
+        from . import machine
+
+        return machine.compiled_function(self.function, self.signature)
 
     @cached_property
+    def interpreted(self) -> Callable:
+        return interpreted(self.function)
+
+    @property
     def address(self) -> int:
-        return self._compiled.address
+        """Of the compiled function, or, if none is to be compiled now, what `call` knows the interpreted one by."""
+        return self._compiled.address if compiled() else self._place
+
+    @property
+    def entry(self) -> Any:
+        """The same for what is called from Python: its address, or the interpreted function itself, so that none is
+        taken for the other."""
+        return self._compiled.address if compiled() else self.interpreted
 
 
-def linked(*arguments) -> Callable[[Callable], Linked]:
+def linked(*arguments: str) -> Callable[[Callable], Linked]:
     """Decorator: a function of these arguments (`FLOATS`, `INTEGERS`, `FLOAT`, `INTEGER`) that returns a float."""
-    return lambda function: Linked(function, FLOAT(*arguments))
+    return lambda function: Linked(function, arguments)
 
 
-@intrinsic
-def call(typing_context, address, arguments):
+@Intrinsic
+def call(address, arguments):
     """``call(address, (x, y, ..))`` calls the linked function at the address; arrays are passed by their data."""
-
-    def passed(kind):
-        if isinstance(kind, types.Array) and kind.layout == "C":
-            return types.CPointer(kind.dtype)
-        if kind in (types.float64, types.int64) or isinstance(kind, types.CPointer):
-            return kind
-        if isinstance(kind, types.Integer):
-            return types.int64
-        raise TypingError(f"a linked function takes contiguous arrays, float64 and int64, not {kind}")
-
-    kinds = [passed(kind) for kind in arguments.types]
-
-    def instructions(context, builder, signature, values):
-        given = []
-        for i, (kind, target) in enumerate(zip(arguments.types, kinds, strict=True)):
-            value = builder.extract_value(values[1], i)
-            if isinstance(kind, types.Array):
-                value = context.make_array(kind)(context, builder, value).data
-            given.append(value if isinstance(kind, types.Array) else context.cast(builder, value, kind, target))
-        function = ir.FunctionType(ir.DoubleType(), [value.type for value in given])
-        return builder.call(builder.inttoptr(values[0], function.as_pointer()), given)
-
-    return types.float64(types.int64, arguments), instructions
+    return (address if callable(address) else _ALL[address].interpreted)(*arguments)
 
 
-@intrinsic
-def pointer(typing_context, address):
+@Intrinsic
+def pointer(address):
     """The pointer to float64 numbers at an address that came as an integer."""
-
-    def instructions(context, builder, signature, values):
-        return builder.inttoptr(values[0], ir.DoubleType().as_pointer())
-
-    return FLOATS(types.int64), instructions
+    return _numbers_from(int(address))
 
 
-def _array(context, builder, kind, data, size):
-    made, itemsize = context.make_array(kind)(context, builder), context.get_abi_sizeof(data.type.pointee)
-    itemsize = context.get_constant(types.intp, itemsize)
-    populate_array(made, data, [size], [itemsize], itemsize, None)
-    return made._getvalue()
+@functools.lru_cache(maxsize=256)
+def _numbers_from(address: int) -> np.ndarray:
+    """All that may lie there."""
+    return np.ctypeslib.as_array((ctypes.c_double * 2**40).from_address(address))
 
 
-@intrinsic
-def vector(typing_context, data, size):
-    """``vector(pointer, n)``: the array of n numbers at the pointer. (`numba.carray` needs reference counts.)"""
-    kind = types.Array(data.dtype, 1, "C")
-
-    def instructions(context, builder, signature, values):
-        return _array(context, builder, kind, *values)
-
-    return kind(data, types.intp), instructions
+@Intrinsic
+def vector(data, size):
+    """``vector(pointer, n)``: the array of n numbers at the pointer."""
+    return data[:size] if data.ndim == 1 else data.reshape(-1)[:size]
 
 
-@intrinsic
-def part(typing_context, data, first, size):
+@Intrinsic
+def part(data, first, size):
     """``part(pointer, first, n)``: the array of n numbers from the first-th on at the pointer."""
-    kind = types.Array(data.dtype, 1, "C")
-
-    def instructions(context, builder, signature, values):
-        return _array(context, builder, kind, builder.gep(values[0], [values[1]]), values[2])
-
-    return kind(data, types.intp, types.intp), instructions
+    if first < 0:  # in front of what is seen of an array
+        return _numbers_from(data.ctypes.data + first * data.itemsize)[:size]
+    return data[first : first + size]

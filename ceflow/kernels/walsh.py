@@ -13,53 +13,29 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from llvmlite import ir
-from numba import njit, prange, types
-from numba.core.errors import TypingError
-from numba.core.registry import cpu_target
-from numba.extending import intrinsic
 from numpy.typing import ArrayLike, NDArray
 
 from .._checks import checked_integer
+from . import Intrinsic, njit
+from .loading import load_compiler
 
-# Compiled code is cached per processor, with the features that Numba compiles for as the key; they are in this tuple.
-LANES = 8 if "+avx512f" in cpu_target.target_context.codegen().magic_tuple()[2] else 4  # numbers in one vector
 LEAF = 2**10  # entries, at least, that are transformed level by level; up to 8 times as many, and still in the L1 cache
 
 
-@intrinsic(prefer_literal=True)
-def _butterflies(typing_context, x, start, stride, count, inside):
-    """The three levels h = stride, 2 stride, 4 stride of 8 vectors of LANES entries, the k-th at ``start + k stride``.
+@Intrinsic
+def lanes():
+    """Numbers in one vector of the processor."""
+    raise NotImplementedError("there are vectors in compiled code only")
+
+
+@Intrinsic
+def _butterflies(x, start, stride, count, inside):
+    """The three levels h = stride, 2 stride, 4 stride of 8 vectors, the k-th at ``start + k stride``.
 
     With a literal count of 4 or 2 instead of 8, the first two levels or one. If the literal `inside` is True, then the
     levels inside the vectors come first. These instructions are spelled out as compilers find none such in plain loops.
     """
-    if not (x.layout == "C" and x.dtype == types.float64 and x.mutable):
-        raise TypingError(f"the transform needs a contiguous, writable array of float64, got {x}")
-    n = count.literal_value
-
-    def instructions(context, builder, signature, arguments):
-        vector, indices = ir.VectorType(ir.DoubleType(), LANES), ir.VectorType(ir.IntType(32), LANES)
-        data = context.make_array(x)(context, builder, arguments[0]).data
-        starts = [builder.add(arguments[1], builder.mul(arguments[2], arguments[2].type(k))) for k in range(n)]
-        pointers = [builder.bitcast(builder.gep(data, [i]), vector.as_pointer()) for i in starts]
-        v = [builder.load(pointer, align=8) for pointer in pointers]  # aligned as a float64, not as a vector
-        for h in (1, 2, 4):
-            if inside.literal_value and h < LANES:  # fused into one rounding, and a product with ±1 is exact anyway
-                swap = ir.Constant(indices, [k ^ h for k in range(LANES)])
-                signs = ir.Constant(vector, [-1.0 if k & h else 1.0 for k in range(LANES)])
-                for k in range(n):
-                    signed = builder.fmul(v[k], signs, flags=("contract",))
-                    v[k] = builder.fadd(builder.shuffle_vector(v[k], v[k], swap), signed, flags=("contract",))
-        for h in (1, 2, 4):
-            for k in range(n):
-                if h < n and not k & h:
-                    v[k], v[k + h] = builder.fadd(v[k], v[k + h]), builder.fsub(v[k], v[k + h])
-        for k in range(n):
-            builder.store(v[k], pointers[k], align=8)
-        return context.get_dummy_value()
-
-    return types.void(x, types.intp, types.intp, count, inside), instructions
+    raise NotImplementedError("there are vectors in compiled code only")
 
 
 @njit(cache=True, nogil=True)
@@ -73,7 +49,7 @@ def transform(x):
     ----------
     x : (n,) contiguous float64 array, n a power of two
     """
-    n = x.size
+    n, LANES = x.size, lanes()
     base = n
     while base > 8 * LANES:
         base //= 8
@@ -105,6 +81,17 @@ def transform(x):
                 for i in range(k, k + h, LANES):
                     _butterflies(x, i, h, 8, False)
             h *= 8
+
+
+@transform.vectorized
+def _transform_all(x):
+    h, n = 1, x.shape[-1]
+    while h < n:
+        pairs = x.reshape(-1, 2, h)
+        np.subtract(pairs[:, 0], pairs[:, 1], out=(both := pairs.copy())[:, 1])
+        np.add(pairs[:, 0], pairs[:, 1], out=both[:, 0])
+        pairs[...] = both
+        h *= 2
 
 
 @njit(cache=True, nogil=True, _nrt=False)
@@ -141,6 +128,16 @@ def add_by_sign(plus, minus):
         h *= 2
 
 
+@add_by_sign.vectorized
+def _add_all(plus, minus):
+    h = 1
+    minus[:] = 0.0
+    while h < plus.size:
+        (p, q), (m, n) = (np.moveaxis(x.reshape(-1, 2, h), 1, 0) for x in (plus, minus))
+        p[:], q[:], m[:], n[:] = p + q, p + n, m + n, m + q
+        h *= 2
+
+
 @njit(cache=True, nogil=True, _nrt=False)
 def _add_block(plus, next_plus, minus, next_minus):
     for i in range(plus.size):
@@ -154,40 +151,9 @@ def _transform_rows(x, n):
         transform(x[i : i + n])
 
 
-@njit(cache=True, nogil=True)
-def _part_of_columns(x, h, first, end):
-    for k in range(0, x.size, 8 * h):
-        for i in range(k + first, k + end, LANES):
-            _butterflies(x, i, h, 8, False)
-
-
-@njit(cache=True, parallel=True)
-def transform_in_threads(x, n, threads):
-    """`transform` of every row of n entries of x, the work shared by threads; for rows that are many, or long.
-
-    A kernel like `transform`, with the same result; it takes some 3 s to compile where it has never been used. Do not
-    call it from several threads at once: not all of Numba's threading layers allow that.
-
-    Parameters
-    ----------
-    x : (n * rows,) contiguous float64 array
-    n : int
-        Length of a row, a power of two.
-    threads : int
-        Number of parts; at most ``numba.config.NUMBA_NUM_THREADS`` of them run at the same time.
-    """
-    h = n
-    while x.size // h < threads and h >= 2**12:
-        h //= 8
-    pieces = x.size // h
-    for t in prange(threads):
-        for i in range(t * pieces // threads, (t + 1) * pieces // threads):
-            transform(x[i * h : (i + 1) * h])
-    while h < n:
-        vectors = h // LANES
-        for t in prange(threads):
-            _part_of_columns(x, h, t * vectors // threads * LANES, (t + 1) * vectors // threads * LANES)
-        h *= 8
+@_transform_rows.vectorized
+def _transform_all_rows(x, n):
+    _transform_all(x.reshape(-1, n))
 
 
 def empty(*shape: int) -> NDArray[np.float64]:
@@ -238,6 +204,9 @@ def walsh_hadamard(x: ArrayLike, threads: int = 1) -> NDArray[np.float64]:
     result = empty(*array.shape)
     result[...] = array
     if threads > 1:
+        load_compiler()
+        from .threads import transform_in_threads
+
         transform_in_threads(result.reshape(-1), n, threads)
     else:
         _transform_rows(result.reshape(-1), n)

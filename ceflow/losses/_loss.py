@@ -8,10 +8,9 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
-from numba import njit
 
 from .._checks import checked_number
-from ..kernels import KERNEL
+from ..kernels import KERNEL, in_one_life, njit
 from ..kernels.linking import FLOAT, FLOATS, INTEGER, Linked, call
 
 # Arguments of the linked function: parameters, valencies, margins, out, a, classes, base, number of relations
@@ -215,6 +214,7 @@ def _renamed(spec: Mapping[str, Any]) -> dict[str, Any]:
     return {"name": {("smoothing",): "label_smoothing", ("focusing",): "focal"}.get(tuple(given))} | given
 
 
+@in_one_life
 def residual(
     loss: Loss, classes: float, base: float, valencies: np.ndarray, margins: np.ndarray, out: np.ndarray
 ) -> tuple[float, float]:

@@ -10,9 +10,8 @@ import math
 
 import numpy as np
 import scipy
-from numba import njit
 
-from ..kernels import KERNEL
+from ..kernels import KERNEL, njit
 from ..kernels.exponential import exp, softplus
 
 NO_ODDS = -1e3  # whose exponential is 0
@@ -65,6 +64,12 @@ def smallest_margin(valencies, margins):
     return smallest if smallest < np.inf else 0.0
 
 
+@smallest_margin.vectorized
+def _smallest(valencies, margins):
+    smallest = np.where(valencies[: margins.size] > 0.0, margins, np.inf).min(initial=np.inf)
+    return smallest if smallest < np.inf else 0.0
+
+
 @njit(**KERNEL, fastmath={"reassoc"})
 def scaled_odds(valencies, margins, smallest, out):
     """``out_j = k_j exp(smallest - margins_j)``, and their sum."""
@@ -74,6 +79,14 @@ def scaled_odds(valencies, margins, smallest, out):
         out[j] = weight
         total += weight
     return total
+
+
+@scaled_odds.vectorized
+def _odds(valencies, margins, smallest, out):
+    out = out[: margins.size]
+    np.exp(np.minimum(smallest - margins, 0.0), out=out)
+    out *= valencies[: margins.size]
+    return out.sum()
 
 
 @njit(**KERNEL)

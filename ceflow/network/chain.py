@@ -12,9 +12,8 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
-from ..kernels import KERNEL
+from ..kernels import KERNEL, njit
 
 # layout of a chain, after these numbers: for each block the sizes of its sides (depth + 1), the places of its layers
 # (depth), and the places in scratch of the products of its last layers (depth); for each level between layers, from the
@@ -67,6 +66,11 @@ def apply(matrix, x, out):
         for j in range(columns):
             total += matrix[i * columns + j] * x[j]
         out[i] = total
+
+
+@apply.vectorized
+def _applied(matrix, x, out):
+    np.dot(matrix[: out.size * x.size].reshape(out.size, x.size), x, out=out)
 
 
 @njit(**KERNEL)

@@ -24,10 +24,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
 from .._tolerances import VANISHED
-from ..kernels import KERNEL
+from ..kernels import KERNEL, interpreted, njit
 from ..kernels.exponential import exp
 
 
@@ -170,6 +169,19 @@ def singular_values(
             product, square = pair(constants, y[i], theta, i)
             gain[i] = remaining_product(constants, equal_pairs, square, shift, i)
             s[i] = product * gain[i]
+
+
+_mode_by_mode = interpreted(singular_values.function)
+
+
+@singular_values.vectorized
+def _all_singular_values(constants, equal_pairs, unbalanced, y, s, gain):
+    if unbalanced or len(constants) > 3:
+        _mode_by_mode(constants, equal_pairs, unbalanced, y, s, gain)
+        return
+    np.multiply(constants[0], np.exp(np.where(constants[2] == 0.0, 2.0, -2.0) * y[: s.size]), out=s)
+    gain[:] = np.abs(s) ** equal_pairs
+    s *= gain
 
 
 @njit(**KERNEL)

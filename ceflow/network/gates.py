@@ -13,9 +13,7 @@ from __future__ import annotations
 
 import math
 
-from numba import njit
-
-from ..kernels import KERNEL
+from ..kernels import KERNEL, njit
 from .chain import (
     BELOW,
     BLOCKS,

@@ -16,10 +16,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
 from .._tolerances import CLOCK_SHARE
-from ..kernels import KERNEL
+from ..kernels import KERNEL, njit
 from ..kernels.exponential import exp, softplus
 from .controller import combined
 
@@ -68,6 +67,11 @@ def panel_values(c, left, width, u, before, values):
             values[i], before[i] = c[k] + u[i] * values[i] - before[i], values[i]
     for i in range(_COUNT):
         values[i] = c[0] + 0.5 * u[i] * values[i] - before[i]
+
+
+@panel_values.vectorized
+def _values_at_nodes(c, left, width, u, before, values):
+    values[:] = np.polynomial.chebyshev.chebval(2.0 * (left + width * _NODES) - 1.0, c)
 
 
 @njit(**KERNEL)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import math
 
-from numba import njit
-
-from ..kernels import KERNEL
+from ..kernels import KERNEL, njit
 from .outcome import Outcome
 
 FIRST_STEP = 0.4  # the clock moves the state at unit speed: 0.4 is a relative change of singular values by 2

@@ -12,11 +12,10 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from .._field import LaneFields
 from .._tolerances import DEFECT_SHARE, STEP_SHARE
-from ..kernels import KERNEL
+from ..kernels import KERNEL, njit
 from ..kernels.lanes import LANES, absolute, exp_lanes, larger, load, log_lanes, smaller, splat, store, where_less
 from ..kernels.linking import call
 from .clock import SCRATCH, place_of, time_by_series

@@ -10,10 +10,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
 from .._tolerances import CLOCK_SHARE
-from ..kernels import KERNEL
+from ..kernels import KERNEL, njit
 from ..kernels.exponential import exp
 from ..kernels.lanes import (
     LANES,

@@ -12,12 +12,12 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
 from .._arrays import host
 from .._field import Event, Functions, combine
 from .._tolerances import CROSSING_SHARE, DEFECT_SHARE
-from ..kernels import KERNEL
+from ..kernels import KERNEL, njit
+from ..kernels.compilation import process
 from ..kernels.linking import call
 from .clock import time_by_samples, time_by_stages
 from .controller import SMALLEST_STEP, combined, ended, longer, narrowed, shorter
@@ -96,7 +96,7 @@ def advance_compiled(
     # the longest step that crosses no change of the field, the shortest that does, and how near they are to come
     clear, crossed, bracket, usual = 0.0, np.inf, max(CROSSING_SHARE * rtol, 2.0 * SMALLEST_STEP), h
     if math.isnan(state[1]):
-        evaluate_compiled(f, method, work, h, 0, 1)
+        evaluate_compiled(f, method, work, h, np.int64(0), np.int64(1))  # literals would be compiled apart
         evaluations = 1
         if phi[0, 0] == np.inf or _outcome_compiled(f, states[n + START], states[0], rest) == _AT_REST:
             outcome = _AT_REST
@@ -106,7 +106,7 @@ def advance_compiled(
         outcome = ended(log_t, log_t_end, done + rejected, most, h)
         if outcome != _RUNNING:
             break
-        evaluate_compiled(f, method, work, h, 1, last + 1)
+        evaluate_compiled(f, method, work, h, np.int64(1), last + 1)
         evaluations, known = evaluations + last, last + 1
         error = _error_compiled(f, method, work, h, rtol, atol)
         log_t_new, bracketed = log_t, crossed < np.inf  # then a longer step was right
@@ -143,6 +143,9 @@ def advance_compiled(
     place = last if outcome == _REACHED and done > 0 else 0
     state[0], state[1], state[2], state[3], state[4] = log_t, phi[0, place], phi[1, place], h, previous
     return done, outcome, evaluations, rejected, known
+
+
+process.on_disk = lambda: advance_compiled.on_disk
 
 
 def evaluate(field, method: Method, work: Work, h: float, first: int, end: int) -> None:

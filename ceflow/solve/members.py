@@ -9,10 +9,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from .._field import CompiledField, Functions
-from ..kernels import KERNEL
+from ..kernels import KERNEL, njit
 from .controller import FIRST_STEP
 from .loops import advance_compiled
 from .method import DEFAULT, START, Method, Work, method, work_for
@@ -107,7 +106,7 @@ def advance_members(
     log_t = np.empty(steps + 1)
     log_t[0] = -np.inf
     _advance(
-        np.array(first.functions[:3], np.int64), data, layouts, first.functions.scratch, first.has_equilibria, used,
+        first.functions[:3], data, layouts, first.functions.scratch, first.has_equilibria, used,
         work_for(first, used), np.ascontiguousarray(origins), wanted, rtol, atol, most, np.empty((steps + 1, size)),
         np.empty(steps), log_t, np.empty(5), found,
     )  # fmt: skip

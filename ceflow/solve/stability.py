@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy.sparse.linalg import LinearOperator, gmres
 
 from .._arrays import as_like, host
 from .._field import CompiledField
@@ -138,6 +137,8 @@ class Response:
         return later[:, :n].T if n < self.y.size else np.empty((n, 0))
 
     def _distance_by_products(self, rtol: float, atol: float) -> float:
+        from scipy.sparse.linalg import LinearOperator, gmres  # which take long to import
+
         n = getattr(self.field, "settling", self.y.size)
 
         def product(v):

@@ -6,11 +6,10 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from .._arrays import as_like, host
 from .._field import CompiledField, combine
-from ..kernels import KERNEL
+from ..kernels import KERNEL, njit
 from .clock import fit, place_of
 from .loops import advance, advance_compiled, evaluate, evaluate_compiled
 from .method import DEFAULT, ROWS, START, method, work_for
@@ -97,7 +96,8 @@ class Stepper:
         rest = 0.0 if self.wary else rtol
         arguments = self.method, self.work, state, y[1:], h, log_t[1:], rtol, atol, rest, log_t_end, most
         if self.compiled:
-            found = advance_compiled(self.field.functions, *arguments, self.field.has_equilibria)
+            loop = advance_compiled.of(self.field.compiled)
+            found = loop(self.field.functions, *arguments, self.field.has_equilibria)
         else:
             found = advance(self.field, *arguments)
         done, outcome, evaluations, rejected, known = found
@@ -143,7 +143,7 @@ class Stepper:
         # not as a float64 of NumPy, which would not let short floats be multiplied as such
         arguments = self.method, self.work, float(h), log_t, log_t_new, targets, known, out
         if self.compiled:
-            _sample_compiled(self.field.functions, *arguments)
+            _sample_compiled.of(self.field.compiled)(self.field.functions, *arguments)
         else:
             _sample(self.field, *arguments)
         return host(out)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._checks import checked_integer
+from ..kernels import cached_in_each_life
 from ._coherent import Coherent
 from ._hamming import complete
 from ._parts import maps_of_parts
@@ -93,7 +94,7 @@ class DirectSum(Symmetry):
             row += part_.modes
         return np.concatenate([constants.reshape(groups**2, -1), modes])
 
-    @functools.cached_property
+    @cached_in_each_life
     def logit_maps(self) -> LogitMaps:
         """How margins and forces are computed: by the transforms of the schemes, and sums for what is between them."""
         return LogitMaps(**maps_of_parts(self.parts, self.row_fibre, self.column_fibre))

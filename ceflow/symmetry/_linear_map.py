@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-from ..kernels import KERNEL
+from ..kernels import KERNEL, compiled, compiling, njit
 from ..kernels.linking import FLOATS, INTEGER, Linked, call, linked, vector
 
 # Arguments of the functions:
@@ -33,7 +32,8 @@ class LinearMap(NamedTuple):
         rows = np.ascontiguousarray(x, float).reshape(-1, self.inputs)
         out = np.empty((len(rows), self.outputs))
         work = np.empty(self.inputs + 1)
-        _rows(self.function.address, self.matrix, rows, out, work, np.empty(self.inputs + self.outputs + 1))
+        with compiling(getattr(self.matrix, "compiled", compiled())):
+            _rows(self.function.address, self.matrix, rows, out, work, np.empty(self.inputs + self.outputs + 1))
         return out.reshape(*np.shape(x)[:-1], self.outputs)
 
 
@@ -51,6 +51,11 @@ def multiply(matrix, x, out):
         for j in range(x.size):
             total += matrix[i * x.size + j] * x[j]
         out[i] = total
+
+
+@multiply.vectorized
+def _multiplied(matrix, x, out):
+    np.dot(matrix.reshape(out.size, x.size), x, out=out)
 
 
 @linked(*LINEAR_MAP)

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-from ..kernels import KERNEL
+from ..kernels import KERNEL, compiled, njit
 from ..kernels.linking import call, linked, part, pointer, vector
 from ._linear_map import LINEAR_MAP, LinearMap
 from ._transform import Transform
@@ -24,6 +23,7 @@ class Table(np.ndarray):
     """An array that keeps alive what its numbers point to."""
 
     kept: Any = None
+    compiled: bool | None = None  # whether its addresses are those of compiled functions
 
 
 def _table(parts: Sequence[Scheme], name: str) -> NDArray[np.float64]:
@@ -35,7 +35,7 @@ def _table(parts: Sequence[Scheme], name: str) -> NDArray[np.float64]:
         for scheme, transform in zip(parts, transforms, strict=True)
     ]
     table = np.concatenate([[float(len(rows))], np.array(rows, float).ravel()]).view(Table)
-    table.kept = transforms
+    table.kept, table.compiled = transforms, compiled()
     return table
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .._html import few
+from ..kernels import cached_in_each_life
 from ._parts import maps_of_parts
 from ._symmetry import LogitMaps, Symmetry, frozen, require_room
 from ._transform import Transform, Transforms
@@ -87,7 +88,7 @@ class Scheme(Symmetry):
     def _images(self) -> NDArray[np.float64]:
         return self.eigenmatrix
 
-    @cached_property
+    @cached_in_each_life
     def logit_maps(self) -> LogitMaps:
         """How margins and forces are computed, the block of the constants included."""
         return LogitMaps(**maps_of_parts((self,), self.row_fibre, self.column_fibre))

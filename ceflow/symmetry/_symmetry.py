@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from .._html import card, few
+from ..kernels import cached_in_each_life
 from ._linear_map import LinearMap, dense_map
 from ._registry import SCHEMES
 
@@ -201,7 +202,7 @@ class Symmetry(ABC):
         """Blocks (..., B) of the matrices with the given values (..., R) on the relations."""
         return np.asarray(entries, float) @ self.images.T
 
-    @functools.cached_property
+    @cached_in_each_life
     def logit_maps(self) -> LogitMaps:
         """How margins and forces are computed, where all points are classes."""
         return self.logit_maps_of(range(len(self.fibres)))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from ..kernels import in_one_life, njit
 from ..kernels.lanes import LANES, load, splat, store
 from ..kernels.linking import FLOATS, INTEGER, Linked, call, linked, vector
 from ._linear_map import multiply
@@ -29,6 +29,7 @@ class Transform(NamedTuple):
     matrix: NDArray[np.float64]
     by_lanes: Linked | None = None
 
+    @in_one_life
     def rows(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
         """The transform of every row of x, (n, D)."""
         return _rows(self.function.address, self.matrix, x)

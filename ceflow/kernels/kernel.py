@@ -1,0 +1,128 @@
+"""Kernels, and how their two lives come about.
+
+Compiled, a kernel is a function of Numba, which is imported for that only. Interpreted, it is the same code with other
+globals: in the place of every kernel that it calls stands the interpreted one, and for `math` there is NumPy, whose
+functions return infinity and NaN, as compiled code does, where those of `math` raise an exception. A loop that would
+take long may have a function of NumPy to stand for it, given by `Kernel.vectorized`.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+import types
+from collections.abc import Callable
+from functools import cached_property, update_wrapper
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .compilation import compiled, process
+from .loading import load_compiler
+
+# How functions that allocate nothing are compiled. Without reference counts, of which they have no need, they compile
+# in half the time. Division by zero gives infinity, as in NumPy, instead of an exception, whose code would be compiled
+# too. They release the lock of the interpreter.
+KERNEL = {"cache": True, "_nrt": False, "error_model": "numpy", "nogil": True}
+_INNER = {"cache": False, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+
+
+class Kernel:
+    """A function with two lives. Called from Python it is compiled, or not, as `compilation.compiled` says; within
+    compiled code it is compiled.
+
+    Attributes
+    ----------
+    function : callable
+        As it was written.
+    """
+
+    def __init__(self, function: Callable, options: dict[str, Any]) -> None:
+        self.function, self._options, self._twin = function, options, None
+        update_wrapper(self, function)
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self.dispatcher(*arguments) if compiled() else self.timed(*arguments)
+
+    def of(self, compiled: bool) -> Callable:
+        """The kernel in one of its lives."""
+        return self.dispatcher if compiled else self.timed
+
+    def timed(self, *arguments: Any) -> Any:
+        """Interpreted, silent as compiled code is, its time counted."""
+        begin = time.thread_time()
+        with np.errstate(all="ignore"):
+            found = self.interpreted(*arguments)
+        process.spent += time.thread_time() - begin
+        return found
+
+    def vectorized(self, twin: Callable) -> Callable:
+        """Decorator: a function of NumPy that does what the kernel does, to rounding, where it is interpreted."""
+        self._twin = twin
+        return twin
+
+    @cached_property
+    def interpreted(self) -> Callable:
+        return self._twin or interpreted(self.function)
+
+    @cached_property
+    def dispatcher(self) -> Any:
+        """What Numba makes of it, to be called from Python."""
+        load_compiler()
+        from .machine import numba
+
+        return numba.njit(**self._options)(self.function)
+
+    @property
+    def on_disk(self) -> bool:
+        """Whether compiled code of it is in the cache."""
+        name = f"*.{self.function.__qualname__}-{self.function.__code__.co_firstlineno}.*.nbi"
+        return any(Path(self.dispatcher.stats.cache_path).glob(name))
+
+    @cached_property
+    def _inner(self) -> Any:
+        """The same for compiled code alone. It becomes part of what calls it, and is in the cache with that."""
+        from .machine import numba
+
+        return numba.njit(**self._options | _INNER)(self.function)
+
+    @property
+    def _numba_type_(self) -> Any:
+        from .machine import numba
+
+        return numba.types.Dispatcher(self._inner)
+
+
+class Intrinsic:
+    """A function that is made of instructions where it is compiled, by the function of its name in
+    `machine`, or in `lanes_machine`."""
+
+    def __init__(self, function: Callable) -> None:
+        self.interpreted = function
+        update_wrapper(self, function)
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self.interpreted(*arguments)
+
+    @property
+    def _numba_type_(self) -> Any:
+        from . import machine
+
+        return machine.type_of(self.__module__, self.__name__)
+
+
+def njit(function: Callable | None = None, **options: Any) -> Any:
+    """Decorator: makes a `Kernel`, with the options of ``numba.njit``."""
+    return Kernel(function, options) if function is not None else lambda function: Kernel(function, options)
+
+
+def interpreted(function: Callable) -> Callable:
+    """The same code, calling interpreted kernels, and NumPy instead of `math`."""
+    own = dict(function.__globals__)
+    for name in function.__code__.co_names:
+        value = own.get(name)
+        own[name] = np if value is math else getattr(value, "interpreted", value)
+        if name not in function.__globals__:
+            del own[name]
+    return types.FunctionType(function.__code__, own, function.__name__, function.__defaults__, function.__closure__)
