@@ -244,8 +244,7 @@ class Trajectory:
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
     def to_xarray(self) -> xarray.Dataset:
-        """The rows as an xarray Dataset (needs the extra ``xarray``), to be selected by ``t`` or ``log_t``, as in
-        ``dataset.sel(t=1000.0)``."""
+        """The rows as an xarray Dataset (needs the extra ``xarray``), as for ``dataset.sel(t=1000.0)`` or ``log_t``."""
         import xarray
 
         units = {"log_t": "log(time)", "t": self.observables["t"].units}
@@ -256,6 +255,7 @@ class Trajectory:
                 variables |= observable.variables(self)
         attributes = self._options() | {"outcome": self.outcome.name, "success": int(self.success)}
         attributes |= {"rtol": self.rtol, "atol": self.atol, "flow": repr(self.flow)}
+        attributes |= {} if self.compiled is None else {"compiled": int(self.compiled)}  # files hold no booleans
         return xarray.Dataset(variables, coords=times, attrs=attributes).set_xindex("t").set_xindex("log_t")
 
 

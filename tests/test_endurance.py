@@ -28,7 +28,7 @@ def growth(work, times):
         tracemalloc.stop()
 
 
-def test_a_thousand_runs_leave_nothing_behind(tmp_path):
+def test_many_runs_leave_nothing_behind(tmp_path):
     def work():
         run = cf.integrate(FLOW, S0, 1e6, rtol=1e-6)
         run.at(1.0).singular_values.sum()
@@ -37,9 +37,9 @@ def test_a_thousand_runs_leave_nothing_behind(tmp_path):
         cf.integrate(FLOW, S0, 10.0, rtol=1e-3).save(tmp_path / "run.npz")
         cf.load(tmp_path / "run.npz")
 
-    assert growth(work, 1000) < 200_000
-    assert growth(store, 100) < 200_000
-    assert growth(lambda: certify(cf.integrate(FLOW, S0, 10.0, rtol=1e-3)), 50) < 200_000
+    assert growth(work, 400) < 200_000
+    assert growth(store, 50) < 200_000
+    assert growth(lambda: certify(cf.integrate(FLOW, S0, 10.0, rtol=1e-3)), 25) < 200_000
 
 
 def test_failures_leave_nothing_behind():

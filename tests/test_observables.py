@@ -93,7 +93,7 @@ def test_a_dataset_is_read_from_the_table(name):
         np.testing.assert_array_equal(data[key].values, getattr(run, key))
         assert data[key].attrs["units"] == run.observables[key].units
     assert data["t"].attrs == {"units": "time"} and data["log_t"].attrs == {"units": "log(time)"}
-    statistics = ("log_t_end", "message", "nfev", "nsteps", "nrejected", "rtol", "atol")
+    statistics = ("log_t_end", "message", "nfev", "nsteps", "nrejected", "rtol", "atol", "compiled")
     described = {"flow": repr(run.flow), "success": 1, "outcome": run.outcome.name}
     assert data.attrs == {name: getattr(run, name) for name in statistics} | described
 

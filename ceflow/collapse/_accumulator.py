@@ -128,7 +128,7 @@ class Accumulator:
         W : (K, d) array
             Classifier, the weight of the last layer.
         bias : (K,) array, optional
-        batches : iterable of (features, labels), optional
+        batches : iterable of pairs, optional
             The same batches once more, in any order. `nc4`, `margin` and `normalized_margin` hold each sample against
             the final class means, so they take a second pass; without it they are NaN.
         centring : {"class-means", "samples"}
