@@ -11,13 +11,14 @@ import numpy as np
 
 import ceflow
 from ceflow import _many
-from ceflow.kernels import Kernel, linking, walsh
+from ceflow.kernels import Kernel, linking
+from ceflow.kernels import butterflies as kernels_of_walsh
 
 LANES = 8
 
 
 def butterflies(x, start, stride, count, inside):
-    """What the vector instructions of `walsh._butterflies` do, level by level."""
+    """What the vector instructions of `kernels.butterflies` do, level by level."""
     places = start + stride * np.arange(count)[:, None] + np.arange(LANES)
     v = x[places]
     h = 1
@@ -35,7 +36,7 @@ def butterflies(x, start, stride, count, inside):
 
 def supply():
     """Puts all of it in place; overflow is silent, as it is in compiled code."""
-    walsh._butterflies.interpreted, walsh.lanes.interpreted = butterflies, lambda: LANES
+    kernels_of_walsh._butterflies.interpreted, kernels_of_walsh.lanes.interpreted = butterflies, lambda: LANES
     Kernel.__call__ = lambda self, *arguments: self.function(*arguments)
     Kernel.of = lambda self, compiled: self.function
     linking.Linked.interpreted = property(lambda self: self.function)

@@ -16,8 +16,8 @@ import numpy as np
 from .._field import EVENT, NORM, RATES, CompiledField, Event, Functions
 from .._tolerances import REST_ROUNDING, REST_SPEED, STEP_SHARE
 from ..kernels import KERNEL, njit
+from ..kernels.butterflies import empty
 from ..kernels.linking import call, linked, part, pointer, vector
-from ..kernels.walsh import empty
 from ..losses import Loss
 from ..network.chain import ACTIVATION, LINEAR, RELU, backward, forward
 from ..network.coordinates import singular_values

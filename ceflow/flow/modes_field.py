@@ -13,9 +13,9 @@ import numpy as np
 from .._field import EVENT, NORM, RATES, CompiledField, Event, Functions
 from .._tolerances import REST_ROUNDING, REST_SPEED, STEP_SHARE
 from ..kernels import KERNEL, njit
+from ..kernels.butterflies import empty
 from ..kernels.exponential import exp
 from ..kernels.linking import call, linked, part, pointer, vector
-from ..kernels.walsh import empty
 from ..losses import Loss
 from ..losses._margins import scaled_odds, smallest_margin
 from ..network.coordinates import pair, singular_value_slope, singular_values

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from numba import njit, prange
 
-from .walsh import _butterflies, lanes, transform
+from .butterflies import _butterflies, lanes, transform
 
 
 @njit(cache=True, nogil=True)

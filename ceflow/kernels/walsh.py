@@ -1,169 +1,15 @@
-"""The fast Walsh-Hadamard transform.
-
-The transform of x is ``H @ x``, where ``H[i, j] = (-1)**popcount(i & j)`` is the Sylvester-Hadamard matrix ("natural"
-order). It is unnormalized, its own inverse up to the factor n, and takes ``n log2(n)`` additions.
-
-Level by level (h = 1, 2, 4, ..) the entries i and i + h of every block of 2h are replaced by their sum and difference.
-Everything here does just that, in other orders: the result does not depend on the processor, on threads, or on how the
-array lies in memory, not even in the last bit.
-"""
+"""The fast Walsh-Hadamard transform of arrays, with one thread or several; its kernels are in `butterflies`."""
 
 from __future__ import annotations
-
-import math
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .._checks import checked_integer
-from . import Intrinsic, njit
+from .butterflies import LEAF, add_by_sign, empty, transform, transform_rows
 from .loading import load_compiler
 
-LEAF = 2**10  # entries, at least, that are transformed level by level; up to 8 times as many, and still in the L1 cache
-
-
-@Intrinsic
-def lanes():
-    """Numbers in one vector of the processor."""
-    raise NotImplementedError("there are vectors in compiled code only")
-
-
-@Intrinsic
-def _butterflies(x, start, stride, count, inside):
-    """The three levels h = stride, 2 stride, 4 stride of 8 vectors, the k-th at ``start + k stride``.
-
-    With a literal count of 4 or 2 instead of 8, the first two levels or one. If the literal `inside` is True, then the
-    levels inside the vectors come first. These instructions are spelled out as compilers find none such in plain loops.
-    """
-    raise NotImplementedError("there are vectors in compiled code only")
-
-
-@njit(cache=True, nogil=True)
-def transform(x):
-    """Walsh-Hadamard transform in place: ``x <- H @ x``, in natural (Sylvester) order, unnormalized.
-
-    A kernel, to be called from compiled code: it allocates nothing and checks nothing. It is faster by a tenth to a
-    third if x begins on a cache line (see `empty`).
-
-    Parameters
-    ----------
-    x : (n,) contiguous float64 array, n a power of two
-    """
-    n, LANES = x.size, lanes()
-    base = n
-    while base > 8 * LANES:
-        base //= 8
-    if base < 2 * LANES:
-        h = 1
-        while h < n:
-            for i in range(n):
-                if i & h == 0:
-                    x[i], x[i + h] = x[i] + x[i + h], x[i] - x[i + h]
-            h *= 2
-        return
-    leaf = base
-    while leaf < min(n, LEAF):
-        leaf *= 8
-    for start in range(0, n, leaf):
-        end = start + leaf
-        if base == 2 * LANES:
-            for i in range(start, end, 2 * LANES):
-                _butterflies(x, i, LANES, 2, True)
-        elif base == 4 * LANES:
-            for i in range(start, end, 4 * LANES):
-                _butterflies(x, i, LANES, 4, True)
-        else:
-            for i in range(start, end, 8 * LANES):
-                _butterflies(x, i, LANES, 8, True)
-        h = base
-        while h < n and end & (8 * h - 1) == 0:  # the block is complete and, whatever the size of a cache, still in it
-            for k in range(min(start, end - 8 * h), end, 8 * h):
-                for i in range(k, k + h, LANES):
-                    _butterflies(x, i, h, 8, False)
-            h *= 8
-
-
-@transform.vectorized
-def _transform_all(x):
-    h, n = 1, x.shape[-1]
-    while h < n:
-        pairs = x.reshape(-1, 2, h)
-        np.subtract(pairs[:, 0], pairs[:, 1], out=(both := pairs.copy())[:, 1])
-        np.add(pairs[:, 0], pairs[:, 1], out=both[:, 0])
-        pairs[...] = both
-        h *= 2
-
-
-@njit(cache=True, nogil=True, _nrt=False)
-def add_by_sign(plus, minus):
-    """Sums over the entries x_j with ``H[i, j] = 1``, into `plus`, and with -1, into `minus`, for all i.
-
-    ``H @ x`` is their difference; they themselves are had by additions alone, so that none of them loses accuracy,
-    however different the entries are. It takes twice the time of `transform`.
-
-    A kernel like that. [ceflow]
-
-    Parameters
-    ----------
-    plus : (n,) contiguous float64 array, n a power of two
-        x at first.
-    minus : (n,) contiguous float64 array
-        Overwritten; must not overlap plus.
-    """
-    n = plus.size
-    if n < 4:
-        for i in range(n):
-            minus[i] = 0.0
-        if n == 2:
-            plus[0], plus[1], minus[1] = plus[0] + plus[1], plus[0], plus[1]
-        return
-    for i in range(0, n, 4):  # two levels at once
-        a, b, c, d = plus[i], plus[i + 1], plus[i + 2], plus[i + 3]
-        plus[i], plus[i + 1], plus[i + 2], plus[i + 3] = (a + b) + (c + d), a + c, a + b, a + d
-        minus[i], minus[i + 1], minus[i + 2], minus[i + 3] = 0.0, b + d, c + d, b + c
-    h = 4
-    while h < n:
-        for k in range(0, n, 2 * h):
-            _add_block(plus[k : k + h], plus[k + h : k + 2 * h], minus[k : k + h], minus[k + h : k + 2 * h])
-        h *= 2
-
-
-@add_by_sign.vectorized
-def _add_all(plus, minus):
-    h = 1
-    minus[:] = 0.0
-    while h < plus.size:
-        (p, q), (m, n) = (np.moveaxis(x.reshape(-1, 2, h), 1, 0) for x in (plus, minus))
-        p[:], q[:], m[:], n[:] = p + q, p + n, m + n, m + q
-        h *= 2
-
-
-@njit(cache=True, nogil=True, _nrt=False)
-def _add_block(plus, next_plus, minus, next_minus):
-    for i in range(plus.size):
-        p, q, m, n = plus[i], next_plus[i], minus[i], next_minus[i]
-        plus[i], next_plus[i], minus[i], next_minus[i] = p + q, p + n, m + n, m + q
-
-
-@njit(cache=True, nogil=True)
-def _transform_rows(x, n):
-    for i in range(0, x.size, n):
-        transform(x[i : i + n])
-
-
-@_transform_rows.vectorized
-def _transform_all_rows(x, n):
-    _transform_all(x.reshape(-1, n))
-
-
-def empty(*shape: int) -> NDArray[np.float64]:
-    """An uninitialized float64 array for `transform`: if it is long, it begins on a cache line (64 bytes)."""
-    size = math.prod(shape)
-    if size < 2**6:  # would cost more than it gains
-        return np.empty(shape)
-    array = np.empty(size + 7)
-    first = -array.ctypes.data % 64 // array.itemsize
-    return array[first : first + size].reshape(shape)
+__all__ = ["LEAF", "add_by_sign", "empty", "transform", "walsh_hadamard"]
 
 
 def walsh_hadamard(x: ArrayLike, threads: int = 1) -> NDArray[np.float64]:
@@ -209,5 +55,5 @@ def walsh_hadamard(x: ArrayLike, threads: int = 1) -> NDArray[np.float64]:
 
         transform_in_threads(result.reshape(-1), n, threads)
     else:
-        _transform_rows(result.reshape(-1), n)
+        transform_rows(result.reshape(-1), n)
     return result

@@ -11,9 +11,9 @@ import scipy
 from numpy.typing import NDArray
 
 from .._checks import checked_integer
+from ..kernels.butterflies import add_by_sign, transform
 from ..kernels.lanes import LANES, load, splat, store
 from ..kernels.linking import linked, vector
-from ..kernels.walsh import add_by_sign, transform
 from ._registry import register
 from ._scheme import Scheme, frozen
 from ._symmetry import MAX_ENTRIES
