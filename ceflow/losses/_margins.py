@@ -47,7 +47,7 @@ def log_cross_entropy(log_odds: np.ndarray) -> np.ndarray:
 
 
 def accuracy_gap(log_odds: np.ndarray) -> np.ndarray:
-    """``1 - p_0``, the probability given to the wrong classes, accurate however small."""
+    """Error probability ``1 - p_0``, the softmax probability of all wrong classes, accurate however small."""
     return scipy.special.expit(log_odds)
 
 
