@@ -6,14 +6,17 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))
+sys.path[:0] = [str(HERE.parent), str(HERE)]
 
 import ceflow  # noqa: E402  (the clone, not an installed version)
+import proof_graph  # noqa: E402
 
 # Sphinx reads only what lies below this folder; the notebooks stay at the top, where people look for them
 shutil.copytree(HERE.parent / "notebooks", HERE / "gallery", dirs_exist_ok=True, ignore=lambda _, names: [
     name for name in names if not name.endswith(".ipynb")
 ])  # fmt: skip
+
+proof_graph.write(HERE / "_generated" / "proofs.md")
 
 project = "ceflow"
 author = copyright = "the ceflow authors"
@@ -21,7 +24,7 @@ version = release = ceflow.__version__
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax", "sphinx-mathjax-offline",
               "sphinx.ext.viewcode"]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "_generated"]
 default_role = "py:obj"  # in docstrings a name in single backticks is a link where there is something to link to
 
 myst_enable_extensions = ["dollarmath", "amsmath", "deflist"]
