@@ -114,7 +114,7 @@ def _section(result: _command.Result) -> str:
             about.append("Uses " + ", ".join(_premise(premise, number) for premise in step.premises) + ".")
         if step.quotes:
             about.append("Quotes, unchecked: " + "; ".join(map(_text, step.quotes)) + ".")
-        lines.append("   " + " ".join(about) + "\n")
+        lines.append(" " * len(f"{i}. ") + " ".join(about) + "\n")
     return "\n".join(lines)
 
 
