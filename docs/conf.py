@@ -8,8 +8,9 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent), str(HERE)]
 
-import ceflow  # noqa: E402  (the clone, not an installed version)
 import proof_graph  # noqa: E402
+
+import ceflow  # noqa: E402  (the clone, not an installed version)
 
 # Sphinx reads only what lies below this folder; the notebooks stay at the top, where people look for them
 shutil.copytree(HERE.parent / "notebooks", HERE / "gallery", dirs_exist_ok=True, ignore=lambda _, names: [

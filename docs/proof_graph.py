@@ -15,7 +15,7 @@ from pathlib import Path
 import derivations
 from derivations import _command, _premises
 
-COLUMN, ROW, HEIGHT = 178, 27, 20  # of the drawing, in pixels
+COLUMN, ROW, HEIGHT = 158, 27, 20  # of the drawing, in pixels
 THEOREM = "convergence"
 
 
@@ -46,32 +46,34 @@ def page(results: Sequence[_command.Result]) -> str:
         drawing(drawn, {name: f"#{_anchor(name)}" for name in drawn}, "derivations and what they use"),
         f"Used by no other derivation, and using none: {', '.join(alone)}.\n" if alone else "",
         "## Steps of the convergence theorem\n",
-        f"Steps of [{THEOREM}](#{_anchor(THEOREM)}) by their names. Boxes with a dashed border are other derivations, or "
-        "steps of them.\n",
+        f"Steps of [{THEOREM}](#{_anchor(THEOREM)}) by their names. Boxes with a dashed border are other derivations, "
+        "or steps of them.\n",
         drawing(*_steps(theorem), "steps of the convergence theorem and their premises"),
     ]
-    return "\n".join(lines + [_section(result) for result in results])
+    return "\n".join([*lines, "## All proofs, step by step\n", *map(_section, results)])
 
 
 def drawing(premises: Mapping[str, Sequence[str]], links: Mapping[str, str], title: str) -> str:
-    """Return a layered graph as SVG: every node right of its premises. Nodes without an own entry are dashed."""
-    nodes = list(dict.fromkeys([*(p for heads in premises.values() for p in heads), *premises]))
+    """Return a layered graph as SVG: every node right of its premises, which come before it. Dashed: only premises."""
+    others = {p: () for heads in premises.values() for p in heads if p not in premises}
+    nodes = others | dict(premises)
     level: dict[str, int] = {}
-
-    def depth(node: str) -> int:
-        level[node] = level.get(node) or max((depth(p) + 1 for p in premises.get(node, ())), default=0)
-        return level[node]
-
-    columns = [[n for n in nodes if depth(n) == k] for k in range(max(map(depth, nodes)) + 1)]
+    for node, heads in nodes.items():
+        level[node] = max((level[p] + 1 for p in heads), default=0)
+    for node, heads in nodes.items():  # what has no premises stands next to what uses it
+        users = [level[m] for m in premises if node in premises[m]]
+        if users and not heads:
+            level[node] = min(users) - 1
+    columns = [[n for n in nodes if level[n] == k] for k in range(max(level.values()) + 1)]
     row = {node: float(i) for column in columns for i, node in enumerate(column)}
-    joined = {n: [*premises.get(n, ()), *(m for m in premises if n in premises[m])] for n in nodes}
+    joined = {n: [*heads, *(m for m in premises if n in premises[m])] for n, heads in nodes.items()}
+    tall = max(map(len, columns))
     for column in columns * 8:  # nodes move towards the middle of their neighbours
         column.sort(key=lambda n: sum(row[m] for m in joined[n]) / max(len(joined[n]), 1))
-        tall = max(map(len, columns))
         row |= {node: i + (tall - len(column)) / 2 for i, node in enumerate(column)}
+    width = COLUMN - 36
     place = {n: (level[n] * COLUMN + 1, row[n] * ROW + 4) for n in nodes}
     curves, boxes = [], []
-    width = COLUMN - 44
     for node, heads in premises.items():
         x, y = place[node]
         for head in heads:
@@ -83,11 +85,10 @@ def drawing(premises: Mapping[str, Sequence[str]], links: Mapping[str, str], tit
         box = f'<rect x="{x}" y="{y:.0f}" width="{width}" height="{HEIGHT}" rx="4"{style}/>'
         text = f'<text x="{x + width / 2}" y="{y + 14:.0f}">{html.escape(node)}</text>'
         boxes.append(f'<a href="{links[node]}">{box}{text}</a>' if node in links else box + text)
-    size = f"{len(columns) * COLUMN - 40} {max(map(len, columns)) * ROW + 8}"
+    wide, high = (len(columns) - 1) * COLUMN + width + 2, tall * ROW + 8
     arrow = '<marker id="arrow" viewBox="0 0 6 6" refX="5" refY="3" markerWidth="6" markerHeight="6" orient="auto">'
     head = f'{arrow}<path d="M0,0 L6,3 L0,6 z"/></marker>'
-    wide = size.split()[0]
-    svg = f'<svg viewBox="0 0 {size}" width="{wide}" role="img" aria-label="{title}"><defs>{head}</defs>'
+    svg = f'<svg viewBox="0 0 {wide} {high}" width="{wide}" role="img" aria-label="{title}"><defs>{head}</defs>'
     return f'```{{raw}} html\n<div class="graph">{svg}{"".join(curves)}{"".join(boxes)}</svg></div>\n```\n'
 
 
@@ -106,7 +107,7 @@ def _section(result: _command.Result) -> str:
     """A derivation with its steps as a list."""
     number = {step.name: i for i, step in enumerate(result.steps, start=1) if step.name}
     users = f"Prove and print it: `python -m derivations {result.name}`."
-    lines = [f"({_anchor(result.name)})=\n", f"## {result.name}\n", f"{_text(result.title)}. {users}\n"]
+    lines = [f"({_anchor(result.name)})=\n", f"### {result.name}\n", f"{_text(result.title)}. {users}\n"]
     for i, step in enumerate(result.steps, start=1):
         lines.append(f"{i}. {'**' + _text(step.name) + '.** ' if step.name else ''}{_text(step.says)}")
         about = [f"*{step.how}; {_text(step.scope)}.*"]

@@ -83,7 +83,7 @@ class Page:
         passed = found.max_error <= found.tolerance
         self.check(claim, passed, f"{found.max_error:8.1e} <= {found.tolerance:.0e}")
         if not found.trusted.all():
-            self.say(f"        compared until t = {time_text(found.trusted_until)}: the symmetric solution is unstable,")
+            self.say(f"        compared until t = {time_text(found.trusted_until)}: the symmetric run is unstable,")
             self.say(f"        and rounding errors have grown to {found.error.max():.1e}")
         return passed
 
