@@ -56,7 +56,8 @@ def add_options(command: argparse.ArgumentParser, t_end: str, rtol: float) -> No
     out = Path(f"ceflow-{command.prog.split()[-1]}")
     add("--out", type=Path, default=out, metavar="DIR", help="output folder (default: %(default)s)")
     add("--plot", action=argparse.BooleanOptionalAction, default=True, help="write a figure (default: yes)")
-    add("--config", type=Path, metavar="FILE", help="TOML file of options by their long names; overridden by the command line")
+    names = "TOML file of options by their long names; the command line takes precedence"
+    add("--config", type=Path, metavar="FILE", help=names)
     add("--json", action="store_true", help="print one JSON object and nothing else")
     add("--quiet", action="store_true", help="no progress bars, which only a terminal shows")
 
