@@ -60,6 +60,12 @@ class Centres:
     -----
     Our model [ceflow] of *Neural Collapse To Multiple Centers For Imbalanced Data* (NeurIPS 2024), of which only the
     abstract was available to us. There angle = 0.2 and f = 20.
+
+    Examples
+    --------
+    >>> centres = cf.Centres((1, 4), angle=0.5)  # four centres for the rare class
+    >>> centres.W.shape, centres.owners
+    ((5, 7), array([0, 1, 1, 1, 1]))
     """
 
     def __init__(

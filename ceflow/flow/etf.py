@@ -89,6 +89,13 @@ class ETFFlow(_ComputedFlow):
     column a class, `ReducedETFFlow` is the same on (K-1) x (K-1) matrices.
 
     Where the class means become linearly dependent the nearest ETF jumps, and a run gives up.
+
+    Examples
+    --------
+    >>> W, H = cf.random_init(classes=3, width=3, scale=0.1, rng=0)
+    >>> run = cf.integrate(cf.ETFFlow("nearest"), H, 20.0, rtol=1e-6)
+    >>> [f"{nc2:.3f}" for nc2 in run.collapse.nc2[[0, -1]]]
+    ['0.541', '0.004']
     """
 
     kind = "etf"
@@ -202,6 +209,12 @@ class ReducedETFFlow(_ComputedFlow):
     matrices of it. A run has the logits of the full one, and with the nearest ETF all that does not depend on how
     features are turned, NC2 and NC3 for instance. A fixed ETF does not see features outside of its span, which stay
     where they are: they are not part of X. Proved in the derivation `nearest_etf`.
+
+    Examples
+    --------
+    >>> run = cf.integrate(cf.ReducedETFFlow(), 0.1 * np.diag([1.0, 2.0]), 10.0, rtol=1e-6)
+    >>> run.singular_values[-1].round(4)
+    array([2.4763, 2.4359, 0.    ])
     """
 
     kind = "reduced_etf"

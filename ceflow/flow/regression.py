@@ -63,6 +63,14 @@ class RegressionFlow(Flow):
 
     That modes decouple is classical (Saxe, McClelland & Ganguli, arXiv:1312.6120); with two decays and at both rates
     [ceflow].
+
+    Examples
+    --------
+    >>> flow = cf.RegressionFlow([[1.0, -1.0, 2.0, -2.0], [0.5, 0.5, -0.5, -0.5]], weight_decay=0.1)
+    >>> flow.spectrum.round(4)
+    array([1.5811, 0.5   ])
+    >>> cf.integrate(flow, [0.01, 0.01], 1e3).singular_values[-1].round(4)
+    array([1.4811, 0.4   ])
     """
 
     kind = "regression"

@@ -86,6 +86,12 @@ class SpectralFlow(Flow):
     -----
     Garrod, Keating & Thrampoulidis, arXiv:2512.04006, for Hadamard schemes and two layers; arXiv:2605.23087 for depth.
     All other schemes and symmetries, unbalanced layers, the other losses and the options are [ceflow].
+
+    Examples
+    --------
+    >>> run = cf.integrate(cf.SpectralFlow(cf.hadamard(4), depth=3), [0.01, 0.02, 0.03], 1e3, rtol=1e-6)
+    >>> run.singular_values[-1].round(3)  # the smallest is left behind
+    array([ 0.955, 19.994, 20.002])
     """
 
     kind = "spectral"

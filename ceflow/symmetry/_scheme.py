@@ -42,6 +42,14 @@ class Scheme(Symmetry):
         Number D of eigenspaces other than that of the constant vector, and of relations other than the diagonal.
     valencies, multiplicities : (D + 1,) arrays
         ``k_j`` and ``m_i``; both start with 1, for the diagonal and for the constant vector.
+
+    Examples
+    --------
+    >>> scheme = cf.hamming(2, 3)
+    >>> scheme.classes, scheme.modes, scheme.multiplicities
+    (9, 2, array([1., 4., 4.]))
+    >>> scheme == cf.hamming(2, 3), scheme
+    (True, hamming(2, 3))
     """
 
     kind: str
