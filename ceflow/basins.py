@@ -105,6 +105,12 @@ class Basin(NamedTuple):
         ``sqrt(p (1 - p) / n)`` with p = (k + 1)/(n + 2), so that it is not 0 for k = 0 or n.
     ranks : (starts,) array of ints
         Rank of the logits in the end; -1 for runs that are not decided.
+
+    Examples
+    --------
+    >>> basin = cf.basins.collapse_probability(cf.cyclic(4), depth=2, starts=3)
+    >>> basin.ranks, basin.probability
+    (array([3., 3., 3.]), 1.0)
     """
 
     probability: float
@@ -150,6 +156,12 @@ def collapse_probability(
     A run is followed to log t = 1e4, where a mode below 0.05 of the largest counts as dead and one above 0.3 as alive.
     A run with a mode between is not decided, and left out. Starts close to the border of a basin stay undecided for
     long, and ratios converge like powers of log t only.
+
+    Examples
+    --------
+    >>> basin = cf.basins.collapse_probability(cf.cyclic(4), depth=3, starts=3)
+    >>> f"{basin.probability:.2f} +- {basin.standard_error:.2f}"
+    '0.67 +- 0.28'
     """
     starts, seed = checked_integer("starts", starts, 1, 100_000), checked_integer("seed", seed, 0)
     size = checked_number("size", size, 1e-6, 100.0)

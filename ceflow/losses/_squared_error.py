@@ -30,6 +30,12 @@ class SquaredError(Loss):
 
     The target y is one-hot less its mean 1/K, which an output bias would provide; cross-entropy does not see that mean
     either.
+
+    Examples
+    --------
+    >>> run = cf.integrate(cf.SpectralFlow(cf.complete(10), loss=cf.losses.SquaredError()), [0.1], 100.0)
+    >>> f"{run.singular_values[-1, 0]:.6f}"
+    '1.000000'
     """
 
     name = "squared_error"

@@ -45,6 +45,12 @@ def dashboard(traj: Trajectory, figure: Figure | None = None) -> Figure:
     ------
     TypeError, ValueError
         If traj is no Trajectory, or has no row after t = 0.
+
+    Examples
+    --------
+    >>> figure = cf.plot.dashboard(cf.integrate(cf.SpectralFlow(cf.complete(4)), [1e-3], 1e6))
+    >>> len(figure.axes)  # figure.savefig("run.png") writes it
+    4
     """
     replay = isinstance(traj, ReplayTrajectory)
     dense = sampled(traj, *(() if replay else ("singular_values", "lyapunov")))
