@@ -45,7 +45,6 @@ def record(flow: Flow, t: ArrayLike, *states: ArrayLike, step_size: float = 0.0)
 
     Examples
     --------
-    >>> import numpy as np, ceflow as cf
     >>> flow = cf.MatrixFlow()
     >>> W, H = cf.random_init(classes=3, width=4, scale=0.1)
     >>> states = [(W.copy(), H.copy())]

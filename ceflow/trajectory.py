@@ -80,6 +80,14 @@ class Trajectory:
     observables : mapping
         All that follows from the above, by name: what it is, its axes and its units (see `ceflow.observables`). Each
         is a property too.
+
+    Examples
+    --------
+    >>> run = cf.integrate(cf.SpectralFlow(cf.hadamard(4)), [1e-3, 2e-3, 3e-3], 1e6)
+    >>> run.success, run.singular_values.shape == (len(run), 3)
+    (True, True)
+    >>> f"{run.loss[-1]:.2e}, {run.at(1e3).loss[0]:.2e}"  # at the end, and at any time before
+    '9.23e-08, 1.77e-04'
     """
 
     observables: ClassVar[Mapping[str, Observable]]
@@ -156,6 +164,13 @@ class Trajectory:
         ValueError
             If a time is outside the run; or no row, where there is nothing between these: the run was made with
             ``dense_output=False``, or by gradient descent.
+
+        Examples
+        --------
+        >>> run = cf.integrate(cf.SpectralFlow(cf.complete(3)), [0.1], 1e6)
+        >>> run.at([1.0, 10.0]).singular_values.round(4)
+        array([[0.1887],
+               [3.2094]])
         """
         if (t is None) == (log_t is None):
             raise ValueError("give either t or log_t")
@@ -203,7 +218,14 @@ class Trajectory:
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
     def to_xarray(self) -> xarray.Dataset:
-        """The rows as an xarray Dataset (needs the extra ``xarray``), as for ``dataset.sel(t=1000.0)`` or ``log_t``."""
+        """The rows as an xarray Dataset (needs the extra ``xarray``), as for ``dataset.sel(t=1000.0)`` or ``log_t``.
+
+        Examples
+        --------
+        >>> run = cf.integrate(cf.SpectralFlow(cf.complete(3)), [0.1], t_eval=[1.0, 10.0, 100.0])
+        >>> f"{float(run.to_xarray().loss.sel(t=10.0)):.4f}"
+        '0.0777'
+        """
         import xarray
 
         units = {"log_t": "log(time)", "t": self.observables["t"].units}
@@ -228,6 +250,15 @@ class ReducedTrajectory(Trajectory):
         ----------
         width, rng
             As for the flow's `lift`, which makes the matrices.
+
+        Examples
+        --------
+        >>> run = cf.integrate(cf.SpectralFlow(cf.hadamard(4)), [1e-3, 2e-3, 3e-3], t_eval=[1e1, 1e3])
+        >>> full = run.lifted(width=8)
+        >>> full.factors[0].shape, np.allclose(full.loss, run.loss)
+        ((2, 4, 8), True)
+        >>> full.collapse.nc2.round(3)
+        array([0.366, 0.053])
         """
         flow, start = self.flow, self.flow.lift(self.start, width=width, rng=rng)
 

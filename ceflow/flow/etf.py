@@ -300,6 +300,13 @@ class ReducedETFFlow(_ComputedFlow):
             Makes O.
         rows : (n, K-1, K-1) array, optional
             In place of the start, all with the same O; the matrices then have a leading axis.
+
+        Examples
+        --------
+        >>> flow = cf.ReducedETFFlow()
+        >>> W, H, *_ = flow.lift(0.1 * np.diag([1.0, 2.0]))
+        >>> W.shape, H.shape
+        ((3, 3), (3, 3))
         """
         X = self.start(start)
         classes = len(X) + 1

@@ -81,6 +81,11 @@ class Objective:
     ------
     ValueError, TypeError
         If an option is not acceptable, or cannot be combined with another.
+
+    Examples
+    --------
+    >>> cf.Objective(loss="focal", weight_decay=(1e-3, 5e-4)).decays  # of a flow: flow.objective
+    (0.001, 0.0005)
     """
 
     loss: Loss = dataclasses.field(default_factory=CrossEntropy)

@@ -200,6 +200,13 @@ class RegressionFlow(Flow):
             F where the rate is canonical.
         b : (n,) array
             Where `full` has a bias.
+
+        Examples
+        --------
+        >>> flow = cf.RegressionFlow([[1.0, -1.0, 2.0, -2.0], [0.5, 0.5, -0.5, -0.5]])
+        >>> W, F = flow.lift([0.3, 0.1], width=3)
+        >>> np.linalg.svd(W @ F)[1].round(4)
+        array([0.3, 0.1])
         """
         a, b = np.moveaxis(self.start(start) if rows is None else rows, -2, 0)
         width = checked_integer("width", self.outputs if width is None else width, self.spectrum.size)

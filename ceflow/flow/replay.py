@@ -127,7 +127,14 @@ class ReplayFlow(Flow):
     def curriculum(
         cls, classes: ArrayLike, samples: float, kernel: ArrayLike, *, buffer: float = 0, **options: Any
     ) -> tuple[ReplayFlow, ...]:
-        """One flow for each task in turn: it has `samples` of each of its classes, and `buffer` of those before."""
+        """One flow for each task in turn: it has `samples` of each of its classes, and `buffer` of those before.
+
+        Examples
+        --------
+        >>> flows = cf.ReplayFlow.curriculum((2, 2), 100, (0.0, 0.5), buffer=5)
+        >>> [flow.samples.tolist() for flow in flows]
+        [[100.0, 0.0], [5.0, 100.0]]
+        """
         count = len(_checked_classes(classes))
         samples = checked_number("samples", samples, 1e-6, 1e15)
         buffer = checked_number("buffer", buffer, 0.0, samples)

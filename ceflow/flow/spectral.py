@@ -325,6 +325,12 @@ class SpectralFlow(Flow):
         (d, d) arrays
             depth - 2 of them.
         H : (d, K) array
+
+        Examples
+        --------
+        >>> W, H = cf.SpectralFlow(cf.hadamard(4)).lift([0.1, 0.2, 0.3], width=6)
+        >>> np.linalg.svd(W @ H)[1].round(4)
+        array([0.3, 0.2, 0.1, 0. ])
         """
         classes = self.scheme.classes
         width = checked_integer("width", classes if width is None else width)

@@ -23,6 +23,14 @@ the cancellation in that formula.
 
 A module of this package that marks its factory with `register` is all that a scheme needs: its name is then here, in
 `ceflow`, in `from_spec`, in `parse` and on the command line.
+
+Examples
+--------
+>>> scheme = cf.hamming(2, 3)
+>>> scheme.modes, scheme.eigenmatrix.tolist()
+(2, [[1.0, 4.0, 4.0], [1.0, 1.0, -2.0], [1.0, -2.0, 1.0]])
+>>> cf.symmetry.parse("hamming:2,3") == scheme
+True
 """
 
 import importlib

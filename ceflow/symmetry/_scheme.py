@@ -125,7 +125,16 @@ class Scheme(Symmetry):
         return np.repeat(np.arange(self.modes + 1), self.multiplicities.astype(np.int64))
 
     def relations(self) -> NDArray[np.int64]:
-        """(K, K) array, the relation (0..D) that each pair of points is in."""
+        """(K, K) array, the relation (0..D) that each pair of points is in.
+
+        Examples
+        --------
+        >>> cf.cyclic(4).relations()
+        array([[0, 1, 2, 1],
+               [1, 0, 1, 2],
+               [2, 1, 0, 1],
+               [1, 2, 1, 0]])
+        """
         return self._labels
 
     def basis(self) -> NDArray[np.float64]:
@@ -137,6 +146,14 @@ class Scheme(Symmetry):
             Column 0 is constant, the others are grouped by eigenspace in the order of the modes (see `columns`). Where
             a factory names no basis, the vectors inside an eigenspace are as LAPACK finds them: the same on every call,
             but not on every machine.
+
+        Examples
+        --------
+        >>> 2 * cf.hadamard(4).basis()
+        array([[ 1.,  1.,  1.,  1.],
+               [ 1., -1.,  1., -1.],
+               [ 1.,  1., -1., -1.],
+               [ 1., -1., -1.,  1.]])
         """
         return self._basis
 
@@ -157,6 +174,11 @@ class Scheme(Symmetry):
         ------
         TypeError, ValueError
             If s is not an array of finite real numbers of that shape.
+
+        Examples
+        --------
+        >>> cf.hadamard(4).margins([1.0, 2.0, 3.0])
+        array([2. , 2.5, 1.5])
         """
         shares = self.multiplicities[1:] / float(self.classes)
         return self._transform(self.transforms.margins, shares * self._checked("s", s))
@@ -179,6 +201,11 @@ class Scheme(Symmetry):
         ------
         TypeError, ValueError
             If r is not an array of finite real numbers of that shape.
+
+        Examples
+        --------
+        >>> cf.hadamard(4).forces([0.1, 0.2, 0.1]).round(4)
+        array([0.4, 0.6, 0.6])
         """
         return self._transform(self.transforms.forces, self._checked("r", r))
 

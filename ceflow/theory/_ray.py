@@ -164,7 +164,7 @@ def collapse_exponent(classes: int) -> float:
 
     Examples
     --------
-    >>> [cf.theory.collapse_exponent(K) for K in (2, 10, 100)]  # 100 classes: deviations fall by 10 while t grows by 1e100
+    >>> [cf.theory.collapse_exponent(K) for K in (2, 10, 100)]  # 100 classes: a tenth of r takes 1e100 times as long
     [-0.5, -0.1, -0.01]
     """
     return -1.0 / checked_classes(classes)
