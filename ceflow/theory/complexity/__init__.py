@@ -15,6 +15,13 @@ squared distance; neural collapse makes that quotient as small as possible (see 
 
 Two things are *not* true. The CDNV need not fall along the flow, and complexity by itself says nothing of transfer: it
 is the quotient that counts, and scaling features leaves it as it is.
+
+Examples
+--------
+>>> run = cf.integrate(cf.SpectralFlow(cf.complete(4)), [0.1], 1e4)
+>>> found = cf.theory.complexity.along(run, tau=0.1)
+>>> f"complexity {found.total[-1]:.4f}, CDNV {found.cdnv[-1]:.4f} >= {found.floor:.4f}"
+'complexity 36.9567, CDNV 0.0150 >= 0.0150'
 """
 
 from ._features import (

@@ -25,6 +25,12 @@ class Seli(NamedTuple):
     layers : GroupLayers
         With all margins 1; at margins m both layers are sqrt(m) times that.
     geometry : Geometry
+
+    Examples
+    --------
+    >>> found = cf.theory.imbalance.seli((2, 2), (10, 1))
+    >>> found.singular_values.round(4), found.multiplicities
+    (array([3.1623, 2.3452, 1.    ]), array([1, 1, 1]))
     """
 
     singular_values: Array
@@ -60,6 +66,12 @@ def seli(classes: Sequence[int], samples: ArrayLike) -> Seli:
     Notes
     -----
     Thrampoulidis, Kini, Vakilian & Behnia, arXiv:2208.05512, name the geometry and give step imbalance.
+
+    Examples
+    --------
+    >>> geometry = cf.theory.imbalance.seli((2, 2), (10, 1)).geometry
+    >>> np.degrees(geometry.angles).round(2)  # between classifier and features, of majority and minority
+    array([ 8.05, 22.49])
     """
     groups = checked_groups(classes, samples)
     roots, U = _modes(groups)
@@ -132,6 +144,13 @@ class Approach(NamedTuple):
         Margins less rho, of a class of the row's group over one of the column's.
     geometry : Geometry
         With a leading axis n.
+
+    Examples
+    --------
+    >>> found = cf.theory.imbalance.approach((2, 2), (10, 1), [1e3])
+    >>> found.log_scale.round(2), (found.log_scale[0] + found.offsets).round(2)  # all margins
+    (array([1007.61]), array([[1007.48, 1006.76],
+           [1006.76, 1005.45]]))
     """
 
     log_scale: Array
@@ -177,6 +196,13 @@ def approach(
     -----
     Derived here, and compared with runs in ``tests/test_imbalance.py``; not proved as a theorem with constants. Layers
     that do not start balanced add another O(1/rho).
+
+    Examples
+    --------
+    >>> found = cf.theory.imbalance.approach((2, 2), (10, 1), [10.0, 1e3])
+    >>> found.log_scale.round(2), np.degrees(found.geometry.angles).round(2)
+    (array([  13.2 , 1007.61]), array([[ 7.44, 19.36],
+           [ 8.04, 22.46]]))
     """
     groups = checked_groups(classes, samples, weights, logit_adjustment, reduction)
     log_t = np.atleast_1d(checked_array("log_t", log_t, 10.0, 1e15))

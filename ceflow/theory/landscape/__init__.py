@@ -12,6 +12,20 @@ lengths. Proofs: ``python -m derivations landscape``.
 
 Source: the problem, "strict saddles only" and global optimality are those of arXiv:2105.02375, of which only the
 abstract was read; the formulas are [ceflow]. Times are those of ``MatrixFlow(reduction="mean")``.
+
+Examples
+--------
+>>> landscape = cf.theory.landscape.Landscape(4, 4, 0.05)
+>>> for point in landscape.mode_points(cf.hadamard(4)):
+...     print(f"objective {point.objective:.4f}, rank {point.rank}, index {point.index}")
+objective 0.5875, rank 3, index 0
+objective 0.6502, rank 2, index 2
+objective 0.6502, rank 2, index 2
+objective 0.6502, rank 2, index 2
+objective 1.0182, rank 1, index 8
+objective 1.0182, rank 1, index 8
+objective 1.0182, rank 1, index 8
+objective 1.3863, rank 0, index 12
 """
 
 from ._census import are_copies, copies, morse_sums
