@@ -115,8 +115,9 @@ def compare_classifiers(
     reduction: str = "mean",
     rtol: float = 1e-8,
 ) -> ClassifierComparison:
-    """Runs the flow of cross-entropy from the same features under a free classifier, a fixed simplex ETF, and the
-    nearest one without and with the gradient through the argmin.
+    """Runs the flow from the same features under a free classifier, a fixed simplex ETF, and the nearest one.
+
+    Under cross-entropy; with the nearest one without and with the gradient through the argmin.
 
     Parameters
     ----------

@@ -16,8 +16,9 @@ OF_THE_MODEL = ("activation", "bias", "depth", "frozen")  # options that `from_t
 
 
 def record(flow: Flow, t: ArrayLike, *states: ArrayLike, step_size: float = 0.0) -> MatrixTrajectory:
-    """States that a training loop has recorded, as a run of full matrices: it has all observables, figures and files of
-    one, and `ceflow.compare` takes it.
+    """States that a training loop has recorded, as a run of full matrices.
+
+    It has all observables, figures and files of one, and `ceflow.compare` takes it.
 
     Parameters
     ----------

@@ -57,8 +57,9 @@ class _ComputedFlow(Flow):
 
 
 class ETFFlow(_ComputedFlow):
-    """Gradient flow of features H (d, N) under a classifier that is the simplex ETF nearest to them at every moment, or
-    fixed, or free, with or without features on spheres.
+    """Gradient flow of features H (d, N) under the simplex ETF that is nearest to them at every moment.
+
+    Or under a classifier that is fixed, or free; with or without features on spheres.
 
     Parameters
     ----------

@@ -25,8 +25,10 @@ SMALLEST = {"float64": 1e-151, "float32": 1e-18}  # largest entry of a start: it
 
 
 class MatrixFlow(Flow):
-    """Gradient flow on all of W (K, d) and H (d, N), a column of H for each class or each sample: dW/dt = G H^T,
-    dH/dt = W^T G, with G = I - softmax(W H) for cross-entropy and one column a class.
+    """Gradient flow on full matrices W (K, d) and H (d, N), a column of H for each class or each sample.
+
+    ``dW/dt = G H^T`` and ``dH/dt = W^T G``; with cross-entropy, one column a class and the reduction "sum" the residual
+    is ``G = I - softmax(W H)``.
 
     Parameters
     ----------

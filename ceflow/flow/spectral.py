@@ -48,8 +48,7 @@ def _extent(layers):
 
 
 class SpectralFlow(Flow):
-    """Gradient flow reduced by a symmetry: to the singular values of the logits, one for each mode of a scheme, or to
-    blocks of layers.
+    """Gradient flow reduced by a symmetry, to the singular values of the logits or to blocks of layers.
 
     Under an association scheme and without further options the state is one number for each mode. Any other symmetry,
     and any option from `samples` on, makes a `BlockFlow`, whose state is blocks.

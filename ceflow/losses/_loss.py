@@ -57,8 +57,8 @@ class Loss(abc.ABC):
     Examples
     --------
     >>> loss = cf.losses.as_loss("cross_entropy")
-    >>> loss.words, loss.residual_formula
-    ('cross-entropy', 'I - P,  P = softmax(Z)')
+    >>> loss.words, loss.formula
+    ('cross-entropy', 'log1p(S)')
     >>> f"{loss.log_value(np.array([800.0])):.1f}"  # of a loss of 1e-347
     '-800.0'
     """
@@ -279,15 +279,15 @@ def _call_residual(address, parameters, valencies, margins, out, a, classes, bas
 def full_residual(
     loss: Loss, Z: Any, labels: Any, xp: Any = np, columns: Any = None, log_weights: Any = None
 ) -> tuple[Any, Any]:
-    """Scaled residual G of a loss on full logit matrices, a column for each sample; for cross-entropy G = I - P.
+    """Scaled residual G of a loss on full logit matrices, a column for each sample; I - p for cross-entropy.
 
     Written for any array library xp with NumPy's names, in place, without a look at the values.
 
     Parameters
     ----------
     Z : (..., K, N) array
-        Logits; becomes G divided by ``exp(log_scale)``. For cross-entropy G is -P_jk for the wrong classes and for the
-        right one the sum of those P_jk, never 1 - P_kk.
+        Logits; becomes G divided by ``exp(log_scale)``. For cross-entropy G is -p_jk for the wrong classes and for the
+        right one the sum of those p_jk, never 1 - p_kk.
     labels : (N,) array of integers
         Classes of the columns, where Z lives.
     columns : (N,) array of integers, optional

@@ -27,8 +27,10 @@ _REPLAY = ((task_margins, "Margins of tasks"), (loss, "Loss"))
 
 
 def dashboard(traj: Trajectory, figure: Figure | None = None) -> Figure:
-    """A run on one page: singular values, how far they are from their mean, loss, and V, a Lyapunov function of
-    two balanced layers under cross-entropy; of tasks with replay their margins and the loss.
+    """A run on one page: singular values, how far they are from their mean, the loss, and V.
+
+    V is a Lyapunov function of two balanced layers under cross-entropy. Of tasks with replay the page has their margins
+    and the loss.
 
     Parameters
     ----------

@@ -78,14 +78,14 @@ def softmax(
     log_t: float | Sequence[float] | None = None,
     scale: str = "linear",
 ) -> Axes | Figure:
-    """The softmax P of the logits as an image, at one time or several; the columns sum to 1.
+    """The softmax p of the logits as an image, at one time or several; the columns sum to 1.
 
     Parameters
     ----------
     traj, ax, t, log_t
         As for `logits`.
     scale : {"linear", "log"}
-        With "log" the colours are log10 of P, and show what at late times is far too small to see: the probabilities of
+        With "log" the colours are log10 of p, and show what at late times is far too small to see: the probabilities of
         the wrong classes, about 1/t.
 
     Returns

@@ -1,5 +1,4 @@
-"""Symmetries: association schemes, under which the softmax stays diagonal, and coherent configurations, under which it
-stays in blocks.
+"""Symmetries: association schemes, which keep the softmax diagonal, and coherent configurations, which keep blocks.
 
 A scheme on K points sorts all pairs of points into relations j = 0..D (0 is the diagonal) such that the 0/1 matrices of
 the relations span an algebra, the Bose-Mesner algebra. Matrices that are constant on every relation are therefore

@@ -104,7 +104,9 @@ class _Cosine(CentreTerm):
 
 @dataclass(frozen=True)
 class CentreSquaredError(_Weighted):
-    """``1/2 sum_own (w.h - 1)^2 + beta/2 sum_others (w.h)^2``; with beta = 1 the squared error of one-hot targets.
+    """Squared error on several own rows, ``1/2 sum_own (w.h - 1)^2 + beta/2 sum_others (w.h)^2``.
+
+    With beta = 1 it is that of one-hot targets.
 
     Parameters
     ----------
@@ -147,7 +149,7 @@ class CentreSquaredError(_Weighted):
 
 @dataclass(frozen=True)
 class CentreCosine(_Cosine):
-    """``sum_own (1 - cos)``.
+    """Cosine loss on several own rows, ``sum_own (1 - cos)``.
 
     Parameters
     ----------
@@ -182,7 +184,7 @@ class CentreCosine(_Cosine):
 
 @dataclass(frozen=True)
 class CentreSquaredCosine(_Cosine, _Weighted):
-    """``1/2 sum_own (1 - cos)^2 + beta/2 sum_others cos^2``.
+    """Squared cosine loss on several own rows, ``1/2 sum_own (1 - cos)^2 + beta/2 sum_others cos^2``.
 
     A class of one centre comes to rest like 1/sqrt(t) only.
 

@@ -275,8 +275,9 @@ def single_centre_time(gap: ArrayLike, gap0: ArrayLike) -> NDArray[np.float64]:
 
 
 def angular_margins(counts: ArrayLike, angle: float) -> NDArray[np.float64]:
-    """(K, K) angle from the features of class i to its boundary with class k, if decisions are by the largest sum over
-    centres: ``tan(phi_ik) = sqrt(f_i g_i / (f_k g_k))``; NaN for k = i.
+    """Angles (K, K) from the features of class i to its boundary with class k; NaN for k = i.
+
+    Decisions are by the largest sum over centres: ``tan(phi_ik) = sqrt(f_i g_i / (f_k g_k))``.
 
     The features are along the mean of the centres. The two angles of a pair add up to 90 degrees. In radians.
 
@@ -300,8 +301,9 @@ def angular_margins(counts: ArrayLike, angle: float) -> NDArray[np.float64]:
 
 
 def centre_pair_errors(counts: ArrayLike, angle: float, deviations: ArrayLike) -> NDArray[np.float64]:
-    """(K, K) probability that class i is taken for k, if there were no others: unit features on the class means, noise
-    of deviation sigma_i in every direction, decisions by the largest sum over centres; 0 for k = i.
+    """Probabilities (K, K) that class i is taken for k, if there were no others; 0 for k = i.
+
+    Unit features on the class means, noise of deviation sigma_i in every direction, decisions by the largest sum.
 
     ``Q(sqrt(f_i g_i) / (sigma_i sqrt(f_i g_i + f_k g_k)))``, Q the tail of the normal distribution: the rule is that of
     a single centre of norm sqrt(f g) for each class. More centres move the boundary and do nothing else.

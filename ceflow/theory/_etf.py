@@ -20,8 +20,9 @@ _LATE = 700.0  # log t from which e^s is all of the time, to rounding
 
 
 def etf_ray_time(s: ArrayLike, s0: ArrayLike, classes: int, *, reduction: str = "mean") -> NDArray[np.float64]:
-    """Time that collapsed features take under a simplex ETF, fixed or nearest, from one singular value of the logits to
-    another: ``t = (e^s - e^s0 + (K-1) (s - s0)) / (c^2 K)`` with "sum".
+    """Time that collapsed features take under a simplex ETF from one singular value of the logits to another.
+
+    ``t = (e^s - e^s0 + (K-1) (s - s0)) / (c^2 K)`` with "sum", ``c^2 = K/(K-1)``, whether it is fixed or the nearest.
 
     Parameters
     ----------

@@ -43,8 +43,8 @@ class Mode(NamedTuple):
 def mode(t: ArrayLike, *, sigma: ArrayLike, a: ArrayLike, b: ArrayLike, weight_decay: float = 0.0) -> Mode:
     """Exact solution of one mode, ``da/dt = (sigma - a b) b - l a``, ``db/dt = (sigma - a b) a - l b``.
 
-    Without imbalance it is the logistic curve of Saxe et al.; with imbalance ``D = a^2 - b^2 = D_0 exp(-2 l t)`` and P
-    = (a + b)^2 obeys a Riccati equation, elementary for l = 0 and solved by modified Bessel functions of order (sigma -
+    Without imbalance it is the logistic curve of Saxe et al.; with imbalance ``c = a^2 - b^2 = c_0 exp(-2 l t)``,
+    and ``(a + b)^2`` obeys a Riccati equation, elementary for l = 0 and solved by modified Bessel functions of order (sigma -
     l)/(2 l) for l > 0.
 
     Parameters

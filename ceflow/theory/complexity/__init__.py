@@ -3,7 +3,7 @@
 The paper is *The Impact of Geometric Complexity on Neural Collapse in Transfer Learning* (arXiv:2405.15706), of which
 only the abstract was read. What follows is our model of its claim [ceflow], in which all is exact:
 
-- Inputs of class c are ``x_c + tau xi``, the x_c orthonormal and xi standard normal in D >= K dimensions.
+- Inputs of class c are ``x_c + tau xi``, the x_c orthonormal and xi standard normal in m >= K dimensions.
 - Features are linear, ``phi(x) = A x``, and logits ``W phi(x)``. On the inputs x_c, of which training makes use, A is
   the matrix H of the unconstrained features model; on all other directions it is A_n, which training does not see:
   it is frozen, or fades under weight decay (see `noise_complexity`).

@@ -105,10 +105,10 @@ def noise_complexity(
 
 
 def balanced_square(s: ArrayLike, imbalance: ArrayLike) -> NDArray[np.float64]:
-    """b^2 of two layers with a b = s and ``a^2 - b^2`` the imbalance D: ``(sqrt(4 s^2 + D^2) - D) / 2``.
+    """b^2 of two layers with a b = s and ``a^2 - b^2`` the imbalance c: ``(sqrt(4 s^2 + c^2) - c) / 2``.
 
-    The flow conserves D, a step of gradient descent multiplies it by ``1 - (step_size lambda)^2``: at the same s larger
-    steps leave less complexity where the features are the larger layer, D < 0, and more where the classifier is.
+    The flow conserves c, a step of gradient descent multiplies it by ``1 - (step_size lambda)^2``: at the same s larger
+    steps leave less complexity where the features are the larger layer, c < 0, and more where the classifier is.
 
     Parameters
     ----------

@@ -14,16 +14,16 @@ from ._features import LARGEST, checked_features
 
 
 def pair_errors(means: ArrayLike, noise: ArrayLike) -> NDArray[np.float64]:
-    """Probability that a sample of class i is nearer to the mean of class j, ``Q(|D|^2 / (2 |L^T D|))`` [ceflow].
+    """Probability that a sample of class i is nearer to the mean of class j, ``Q(|x|^2 / (2 |L^T x|))`` [ceflow].
 
-    With D the difference of the means, Q the upper tail of the normal distribution, and features ``mean + L xi``; means
+    With x the difference of the means, Q the upper tail of the normal distribution, and features ``mean + L xi``; means
     are known. Never less than Bayes' error; equal to it, ``Q(1 / (sqrt(2) tau))``, at neural collapse without A_n.
 
     Parameters
     ----------
     means : (d, k) array
         Features of the classes, in columns: ``A @ inputs``.
-    noise : (d, D) array
+    noise : (d, m) array
         L, ``tau * A``; any square root of the covariance, ``L L^T``.
 
     Returns
@@ -50,7 +50,7 @@ def pair_errors(means: ArrayLike, noise: ArrayLike) -> NDArray[np.float64]:
 def pair_error_on_modes(scheme: Scheme, features: ArrayLike, *, tau: float = 1.0) -> NDArray[np.float64]:
     """`pair_errors` of the classes in each relation, of features on a scheme without A_n [ceflow].
 
-    ``Q(d_j^2 / (2 tau |H^T D|))`` with ``|H^T D|^2 = (2/K) sum_i m_i b_i^4 (1 - P_ij / k_j)``: no matrices are made.
+    ``Q(d_j^2 / (2 tau |H^T x|))`` with ``|H^T x|^2 = (2/K) sum_i m_i b_i^4 (1 - P_ij / k_j)``: no matrices are made.
 
     Parameters
     ----------
@@ -120,8 +120,8 @@ def few_shot(means: ArrayLike, noise: ArrayLike, shots: int) -> FewShot:
     """Error of nearest-mean classification with means that are estimated from n samples a class [ceflow].
 
     A sample h of class i is misjudged where its margin ``|h - m_j|^2 - |h - m_i|^2`` is negative. Of Gaussian classes
-    of covariance C it has exactly the mean ``|D|^2`` and the variance
-    ``v = 4 (1 + 1/n) D^T C D + (8/n + 4/n^2) tr C^2``.
+    of covariance C it has exactly the mean ``|x|^2`` and the variance
+    ``v = 4 (1 + 1/n) x^T C x + (8/n + 4/n^2) tr C^2``.
 
     Parameters
     ----------
@@ -171,5 +171,5 @@ def _differences(means: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArr
 def _checked_gaussians(means: ArrayLike, noise: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     means, noise = (checked_array(name, x, -LARGEST, LARGEST) for name, x in (("means", means), ("noise", noise)))
     if means.ndim != 2 or noise.ndim != 2 or means.shape[0] != noise.shape[0] or means.shape[1] < 2:
-        raise ValueError(f"means must be (d, k), k >= 2, and noise (d, D), got {means.shape} and {noise.shape}")
+        raise ValueError(f"means must be (d, k), k >= 2, and noise (d, m), got {means.shape} and {noise.shape}")
     return means, noise

@@ -169,7 +169,7 @@ def approach(
 ) -> Approach:
     """How cross-entropy without decay approaches SELI: slowly, by one law from all balanced starts [ceflow].
 
-    Late residuals are proportional to the Gram matrix of the features at SELI, ``P_hc = e^-rho (-h_h . h_c) / o_c`` for
+    Late residuals are proportional to the Gram matrix of the features at SELI, ``p_hc = e^-rho (-h_h . h_c) / o_c`` for
     the wrong class h in a sample of class c: that is the condition of Karush, Kuhn and Tucker of the smallest norm.
     So margins are ``rho + log(o_c) - log(-h_h . h_c) + delta_h - delta_c + O(1/rho)``, and as ``d rho/dt = 2 rho
     e^-rho``, ``t = Ei(rho) / 2``. Cosines and angles differ from those of SELI by O(1/rho) = O(1/log t), and from what

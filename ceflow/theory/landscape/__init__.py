@@ -4,11 +4,11 @@ With n samples of each of K classes, N = K n, a classifier W (K, d), features H 
 
     f = (1/N) sum_i CE(W h_i + b) + (lW/2) |W|^2 + (lH/2) |H|^2 + (lb/2) |b|^2.
 
-Let g = (P - Y)/N be the gradient in the logits. At every critical point ``lW W = -g H^T`` and ``lH H = -W^T g``. It is
-a global minimum if and only if ``|g|_2 <= sqrt(lW lH)``. Otherwise, in a width above the rank of W, the smallest
-eigenvalue of the Hessian is that of `least_curvature`: all saddles are strict. Samples of a class agree at every
-critical point, so the features are stored as ``H = X (x) 1_n^T / sqrt(n)`` with X (d, K), in coordinates that keep
-lengths. Proofs: ``python -m derivations landscape``.
+Let g = (p - Y)/N, p the softmax, be the gradient in the logits. At every critical point ``lW W = -g H^T`` and
+``lH H = -W^T g``. It is a global minimum if and only if ``|g|_2 <= sqrt(lW lH)``. Otherwise, in a width above the rank
+of W, the smallest eigenvalue of the Hessian is that of `least_curvature`: all saddles are strict. Samples of a class
+agree at every critical point, so the features are stored as ``H = X (x) 1_n^T / sqrt(n)`` with X (d, K), in coordinates
+that keep lengths. Proofs: ``python -m derivations landscape``.
 
 Source: the problem, "strict saddles only" and global optimality are those of arXiv:2105.02375, of which only the
 abstract was read; the formulas are [ceflow]. Times are those of ``MatrixFlow(reduction="mean")``.
