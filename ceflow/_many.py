@@ -91,6 +91,16 @@ def integrate_many(
     same steps and other rounding: singular values agree to a relative 1e-12, or 1e-4 rtol where that is more. All runs
     are compiled, unless ``ceflow.settings.compiled`` is False: to the bit they are those of ``integrate(...,
     compiled=True)``.
+
+    Examples
+    --------
+    >>> starts = np.random.default_rng(0).uniform(1e-3, 1e-2, (3, 3))
+    >>> flow, times = cf.SpectralFlow(cf.hadamard(4)), [1e2, 1e3, 1e4]
+    >>> runs = cf.integrate_many(flow, starts, t_eval=times, observables=("lyapunov",), rtol=1e-6)
+    >>> runs.lyapunov.round(4)  # a row for each start
+    array([[0.0116, 0.0038, 0.0013],
+           [0.0519, 0.0243, 0.0119],
+           [0.0002, 0.    , 0.    ]])
     """
     if not isinstance(flow, Flow):
         raise TypeError(f"flow must be a SpectralFlow or a MatrixFlow, got {type(flow).__name__}")

@@ -23,7 +23,7 @@ project = "ceflow"
 author = copyright = "the ceflow authors"
 version = release = ceflow.__version__
 
-extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax", "sphinx-mathjax-offline",
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.napoleon", "sphinx.ext.mathjax", "sphinx-mathjax-offline",
               "sphinx.ext.viewcode"]
 exclude_patterns = ["_build", "_generated"]
 default_role = "py:obj"  # in docstrings a name in single backticks is a link where there is something to link to

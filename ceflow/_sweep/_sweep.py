@@ -122,6 +122,15 @@ def sweep(
     Notes
     -----
     [ceflow] Of a chunk that was cut off nothing counts: its runs are made again, to the same bits.
+
+    Examples
+    --------
+    >>> grid = {"scheme": "complete:4", "depth": [2, 3]}
+    >>> results = cf.sweep(grid, t_end=1e3, members=2, store="sweep.zarr")
+    >>> dict(results.sizes)
+    {'depth': 2, 'member': 2, 'row': 1, 'mode': 1}
+    >>> results.loss.mean("member").values.round(4).ravel()
+    array([0.0002, 0.    ])
     """
     for module in ("zarr", "xarray"):
         if importlib.util.find_spec(module) is None:

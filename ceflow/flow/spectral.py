@@ -48,8 +48,7 @@ def _extent(layers):
 
 
 class SpectralFlow(Flow):
-    """Gradient flow reduced by a symmetry: to the singular values of the logits, one for each mode of a scheme, or to
-    blocks of layers.
+    """Gradient flow reduced by a symmetry, to the singular values of the logits or to blocks of layers.
 
     Under an association scheme and without further options the state is one number for each mode. Any other symmetry,
     and any option from `samples` on, makes a `BlockFlow`, whose state is blocks.
@@ -86,6 +85,12 @@ class SpectralFlow(Flow):
     -----
     Garrod, Keating & Thrampoulidis, arXiv:2512.04006, for Hadamard schemes and two layers; arXiv:2605.23087 for depth.
     All other schemes and symmetries, unbalanced layers, the other losses and the options are [ceflow].
+
+    Examples
+    --------
+    >>> run = cf.integrate(cf.SpectralFlow(cf.hadamard(4), depth=3), [0.01, 0.02, 0.03], 1e3, rtol=1e-6)
+    >>> run.singular_values[-1].round(3)  # the smallest is left behind
+    array([ 0.955, 19.994, 20.002])
     """
 
     kind = "spectral"
@@ -319,6 +324,12 @@ class SpectralFlow(Flow):
         (d, d) arrays
             depth - 2 of them.
         H : (d, K) array
+
+        Examples
+        --------
+        >>> W, H = cf.SpectralFlow(cf.hadamard(4)).lift([0.1, 0.2, 0.3], width=6)
+        >>> np.linalg.svd(W @ H)[1].round(4)
+        array([0.3, 0.2, 0.1, 0. ])
         """
         classes = self.scheme.classes
         width = checked_integer("width", classes if width is None else width)

@@ -23,6 +23,12 @@ class Settings:
     ----------
     compiled : bool or None
         Whether kernels are compiled: True, always; False, never; None (at first), when that pays.
+
+    Examples
+    --------
+    >>> cf.settings.compiled = False  # of the process; integrate(..., compiled=False) is of one run
+    >>> cf.integrate(cf.SpectralFlow(cf.hadamard(4)), [1e-3, 2e-3, 3e-3], 1.0).compiled
+    False
     """
 
     def __init__(self) -> None:

@@ -45,6 +45,12 @@ def loss(
     ------
     TypeError, ValueError
         If traj is no Trajectory, or has no row after t = 0.
+
+    Examples
+    --------
+    >>> ax = cf.plot.loss(cf.integrate(cf.SpectralFlow(cf.complete(4)), [1e-3], 1e6))
+    >>> [line.get_label() for line in ax.get_lines()]
+    ['upper bound of the loss', 'least loss at this nuclear norm', 'loss', 'accuracy gap $1 - p_0$']
     """
     dense = sampled(traj)
     ax, x = axes_or_new(ax), log10_t(dense)
@@ -99,6 +105,12 @@ def lyapunov(
     ------
     TypeError, ValueError
         If traj is no Trajectory, or has no row after t = 0.
+
+    Examples
+    --------
+    >>> run = cf.descend(cf.SpectralFlow(cf.hadamard(4)), [0.1, 0.2, 0.3], step_size=0.1, steps=100)
+    >>> [line.get_label() for line in cf.plot.lyapunov(run).get_lines()]
+    ['$V$']
     """
     dense = sampled(traj, "lyapunov")
     ax = axes_or_new(ax)
@@ -140,6 +152,13 @@ def conserved(
     ------
     TypeError, ValueError
         If traj is no Trajectory, or has no row after t = 0.
+
+    Examples
+    --------
+    >>> run = cf.descend(cf.SpectralFlow(cf.complete(3)), [[0.5], [0.1]], step_size=0.1, steps=100)
+    >>> ax = cf.plot.conserved(run)
+    >>> f"{ax.get_lines()[0].get_ydata()[-1]:.4f}"  # which steps do not conserve
+    '0.0016'
     """
     dense = sampled(traj, "conserved")
     ax = axes_or_new(ax)
@@ -173,6 +192,13 @@ def collapse(traj: MatrixTrajectory, ax: Axes | None = None) -> Axes:
     ------
     TypeError, ValueError
         If traj is no run of a MatrixFlow, or has no row after t = 0.
+
+    Examples
+    --------
+    >>> start = cf.random_init(classes=3, width=3, scale=0.1, rng=0)
+    >>> ax = cf.plot.collapse(cf.descend(cf.MatrixFlow(), start, step_size=0.1, steps=100))
+    >>> [line.get_label() for line in ax.get_lines()][:2]
+    ['NC2: features to the simplex ETF', 'NC3: classifier to features']
     """
     traj = drawn(traj) if isinstance(traj, Trajectory) else traj
     if not isinstance(traj, MatrixTrajectory):
