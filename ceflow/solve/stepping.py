@@ -112,6 +112,7 @@ class Stepper:
         if self.compiled:
             loop = advance_compiled.of(self.field.compiled)
             found = loop(self.field.functions, *arguments, self.field.has_equilibria)
+            self.field.count(found[2])
         else:
             found = advance(self.field, *arguments)
         done, outcome, evaluations, rejected, known = found
@@ -159,6 +160,7 @@ class Stepper:
         arguments = self.method, self.work, float(h), log_t, log_t_new, targets, known, weights, out
         if self.compiled:
             _sample_compiled.of(self.field.compiled)(self.field.functions, *arguments)
+            self.field.count(len(self.method.weights) - known + len(targets))
         else:
             _sample(self.field, *arguments)
         return host(out)
