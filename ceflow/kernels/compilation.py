@@ -3,8 +3,8 @@
 A process interprets kernels until it has done `SOON` of work in them. Then it takes compiled code where there is some
 on disk. If there is none it goes on, until it has done `LATE`, and compiles. These are what loading and compiling cost:
 whatever is yet to come, waiting takes about twice the time of the better choice at most. Work is the CPU time that
-evaluations of a field are reckoned at (`CompiledField.work`), not what they took: the same calls change over at the same
-place.
+evaluations of a field are reckoned at (`CompiledField.work`), not what they took, so that the same calls change over at
+the same place.
 """
 
 from __future__ import annotations

@@ -79,9 +79,9 @@ class Kernel:
     @cached_property
     def _inner(self) -> Any:
         """The same for compiled code alone. It becomes part of what calls it, and is in the cache with that."""
-        from .machine import numba
+        from .machine import Ingredients, numba
 
-        return numba.njit(**self._options | _INNER)(self.function)
+        return numba.njit(**self._options | _INNER, pipeline_class=Ingredients)(self.function)
 
     @property
     def _numba_type_(self) -> Any:
