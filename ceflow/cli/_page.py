@@ -113,11 +113,13 @@ def decades(log_t: np.ndarray, log_t_end: float, most: int = 12) -> np.ndarray:
 
 def save_figure(path: Path, draw: Callable, size: tuple[float, float]) -> None:
     """Writes what `draw` puts into a figure of that size."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure  # without pyplot: no window, no display
 
-    figure = Figure(figsize=size, layout="constrained")
+    figure = Figure(figsize=size, dpi=150, layout="tight")
     draw(figure)
-    figure.savefig(path, dpi=150)
+    # `Figure.savefig` draws all of it once more, to know the layout, and a constrained one lays it out twice
+    FigureCanvasAgg(figure).print_png(path)
 
 
 def summary(traj: Trajectory) -> dict[str, Any]:
