@@ -177,8 +177,8 @@ class _Runs:
         self.at_once = flow.kind == "spectral" and isinstance(starts, np.ndarray) and starts.ndim == 2
         self.at_once = self.at_once and set(names) <= _OF_SINGULAR_VALUES and set(names) <= set(table)
         common = {name: options[name] for name in ("rtol", "atol")} | {
-            name: span[name] for name in ("max_steps", "events")
-        }
+            "max_steps": span["max_steps"], "events": tuple(map(str, span["events"]))
+        }  # fmt: skip
         self.ensemble = Ensemble(flow, starts, self.wanted, data, members, **common)
 
     # -- on threads ----------------------------------------------------------------------------------------------------

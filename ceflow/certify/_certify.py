@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from ..solve import Outcome
 from ..trajectory import (
     ETFTrajectory,
     MatrixTrajectory,
@@ -38,13 +39,19 @@ def certify(trajectory: Trajectory) -> Certificate:
     TypeError
         If it is no trajectory.
     ValueError
-        If it is a batch of runs, gradient descent, or of an `ETFFlow`.
+        If it is a batch of runs, gradient descent, recorded states, or of an `ETFFlow`.
 
     Notes
     -----
     Cost is bounded: where states are large fewer are looked at, evenly over the run.
     """
     title = repr(trajectory)
+    if getattr(trajectory, "outcome", None) == Outcome.RECORDED:
+        raise ValueError(
+            "certify takes a solution of a flow: recorded states have no equations that they must solve. Integrate the "
+            "flow from the first of them, certify that run, and hold the states against it: "
+            "ceflow.compare(ceflow.integrate(run.flow, run.start, run.t[-1]), run)"
+        )
     if getattr(trajectory, "step_size", None) is not None:
         raise ValueError("certify takes a solution of a flow: gradient descent is none, see ceflow.compare")
     if isinstance(trajectory, (ReducedTrajectory, ReplayTrajectory)) and not isinstance(trajectory, SpectralTrajectory):

@@ -46,7 +46,7 @@ class StackedField(MatrixField):
 
     def combine(self, y, h: np.ndarray, w: np.ndarray, k, n: int, out) -> None:
         weights = self.arrays.constant(w[:n])
-        self.xp.matmul(weights, k[:n].reshape(n, len(y) * self.size), out=out.reshape(-1))
+        self.xp.matmul(k[:n].reshape(n, len(y) * self.size).T, weights, out=out.reshape(-1))
         out *= self.arrays.constant(h)[:, None]
         out += y
 

@@ -7,7 +7,6 @@ to its end, or needs more than explicit steps, leaves the stack: the others go o
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -21,7 +20,7 @@ from .clock import SCRATCH, fit, place_of, time_by_samples, time_by_stages
 from .controller import FIRST_STEP, SMALLEST_STEP, combined, longer, shorter
 from .loops import evaluate
 from .members import Found
-from .method import DEFAULT, ERROR, NEW, PROBE, ROWS, START, ZERO, Method, Work, method
+from .method import DEFAULT, ERROR, NEW, PROBE, ROWS, START, ZERO, Work, method
 from .outcome import Outcome
 from .stepping import weights_at
 
@@ -150,7 +149,7 @@ class Stack:
     def step(self) -> np.ndarray:
         """Attempts a step of every run; returns which of the attempts were accepted."""
         field, used, work, members = self.field, self.method, self.work, self.size
-        n, last, places = used.stages, used.last, len(used.weights)
+        last, places = used.last, len(used.weights)
         evaluate(field, used, work, self.h, 1, last + 1)
         self.found.nfev[self.runs] += last
         errors, log_t_new, by_stages, wants = np.empty(members), np.empty(members), *np.empty((2, members), bool)
@@ -206,9 +205,7 @@ class Stack:
         if end <= first:
             return
         n, weights = self.method.stages, np.empty((end - first, self.method.stages))
-        _weights_of_rows(
-            self.wanted[first:end], log_t, log_t_new, series, self.method, self.work.scratch, weights
-        )  # fmt: skip
+        _weights_of_rows(self.wanted[first:end], log_t, log_t_new, series, self.method, self.work.scratch, weights)
         stages = host(states[: n + START + 1])
         self.found.y[self.runs[i], first:end] = stages[n + START] + h * (weights @ stages[:n])
         self.row[i] = end
