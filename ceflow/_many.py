@@ -55,8 +55,8 @@ def integrate_many(
     """Integrate a flow from many starts, each by itself: its own clock, its own steps, its own end [ceflow].
 
     Of every run only rows of some observables are kept, so that a million of runs fit in memory. A run that fails stops
-    no other. What comes back depends on no other run, on no number of threads and on no order, to the last bit. An
-    interrupt (Ctrl-C) returns what is done; the other runs have the status ``Outcome.INTERRUPTED``.
+    no other. What comes back depends on no other run, on no number of threads and on no order, to the last bit; or, for
+    a MatrixFlow, to rounding. An interrupt (Ctrl-C) returns what is done; the other runs have the status ``Outcome.INTERRUPTED``.
 
     Parameters
     ----------
@@ -91,8 +91,9 @@ def integrate_many(
     -----
     Each run is that of `integrate` with ``dense_output=False``, to the bit, but for cross-entropy on two balanced
     layers without decay and absolute tolerance. There eight runs go side by side, in the lanes of vectors, with the
-    same steps and other rounding: singular values agree to a relative 1e-12, or 1e-4 rtol where that is more. All runs
-    are compiled, unless ``ceflow.settings.compiled`` is False: to the bit they are those of ``integrate(...,
+    same steps and other rounding: singular values agree to a relative 1e-12, or 1e-4 rtol where that is more. Runs of a
+    MatrixFlow whose starts have the same shapes go together on arrays, with the same steps to rounding. All runs are
+    compiled, unless ``ceflow.settings.compiled`` is False: to the bit they are those of ``integrate(...,
     compiled=True)``.
     """
     if not isinstance(flow, Flow):
