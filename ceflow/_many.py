@@ -56,7 +56,8 @@ def integrate_many(
 
     Of every run only rows of some observables are kept, so that a million of runs fit in memory. A run that fails stops
     no other. What comes back depends on no other run, on no number of threads and on no order, to the last bit; or, for
-    a MatrixFlow, to rounding. An interrupt (Ctrl-C) returns what is done; the other runs have the status ``Outcome.INTERRUPTED``.
+    a MatrixFlow, to rounding. An interrupt (Ctrl-C) returns what is done; the other runs have the status
+    ``Outcome.INTERRUPTED``.
 
     Parameters
     ----------
@@ -317,7 +318,10 @@ class _Runs:
         run = Run(self.flow, self.starts[i], **self.options, dense_output=False, **span)
         if taken_on:
             run.take_on(**taken_on)
-        run.go()
+        try:
+            run.go()
+        except RuntimeError:  # where a flow cannot tell how to go on
+            run._fail(Outcome.FAILED, run.at.state[0])
         trajectory, members = run.trajectory(), self.ensemble._members
         members["event"][i] = -1 if trajectory.event is None else trajectory.event
         for name in ("log_t_end", "nsteps", "nrejected", "nfev"):

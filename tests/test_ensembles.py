@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import ceflow as cf
-from ceflow import losses
+from ceflow import _many, losses
 from ceflow.kernels import lanes as vectors
 from ceflow.solve import Outcome
 
@@ -129,6 +129,20 @@ def test_a_run_that_fails_stops_no_other():
     assert "1 without success" in repr(many)
 
 
+def test_an_error_of_one_run_stops_no_other(monkeypatch):
+    flow, real = cf.SpectralFlow(cf.cyclic(7), depth=2.5), _many.Run.go
+
+    def go(self):
+        if self.start[0] == 0.5:
+            raise RuntimeError("gates cannot be told")
+        real(self)
+
+    monkeypatch.setattr(_many.Run, "go", go)
+    until = cf.event(lambda run: run.margin - 1.0, "up")
+    many = cf.integrate_many(flow, [[0.1, 0.2, 0.3], [0.5, 0.2, 0.3]], until=until, rtol=1e-3)
+    assert many.status.tolist() == [Outcome.STOPPED, Outcome.FAILED] and "cannot tell" in many.messages(1)
+
+
 def test_each_run_has_its_own_stop():
     flow = cf.SpectralFlow(cf.hadamard(4))
     starts, until = starts_of(flow, 4), cf.event(lambda run: run.margin - 5.0, "up")
@@ -153,8 +167,6 @@ def test_an_interrupt_returns_what_is_done(monkeypatch):
             raise KeyboardInterrupt
         told.append(1)
         return real(left, **options)
-
-    from ceflow import _many
 
     real = _many.wait
     monkeypatch.setattr(_many, "wait", interrupt)

@@ -22,6 +22,7 @@ class Outcome(enum.IntEnum):
     STIFF = 10  # of explicit steps: implicit ones are to take over
     DIVERGED = 11  # of gradient descent: its step is too large
     RECORDED = 12  # states that others made: no run of a flow
+    FAILED = 13  # of a member of an ensemble: `integrate` would raise an error
 
     @property
     def success(self) -> bool:
@@ -45,4 +46,5 @@ _TEXTS = {
     Outcome.STEPS_SPENT: "gave up after max_steps = {max_steps} attempted steps",
     Outcome.STEP_TOO_SMALL: "the step size fell to rounding, rtol = {rtol:g} cannot be met",
     Outcome.INTERRUPTED: "interrupted",
+    Outcome.FAILED: "the flow cannot tell how to go on: integrate this start by itself for the reason",
 }
