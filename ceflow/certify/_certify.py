@@ -16,6 +16,7 @@ from ..trajectory import (
     Trajectory,
 )
 from ._certificate import Certificate, Check
+from ._classifier import ClassifierView
 from ._examination import Examination
 from ._full import FullView
 from ._reduced import ReducedView
@@ -39,7 +40,7 @@ def certify(trajectory: Trajectory) -> Certificate:
     TypeError
         If it is no trajectory.
     ValueError
-        If it is a batch of runs, gradient descent, recorded states, or of an `ETFFlow`.
+        If it is a batch of runs, gradient descent, or recorded states.
 
     Notes
     -----
@@ -56,17 +57,13 @@ def certify(trajectory: Trajectory) -> Certificate:
         raise ValueError("certify takes a solution of a flow: gradient descent is none, see ceflow.compare")
     if isinstance(trajectory, (ReducedTrajectory, ReplayTrajectory)) and not isinstance(trajectory, SpectralTrajectory):
         trajectory = trajectory.lifted()  # the equations of full matrices, which know nothing of symmetry
-    if isinstance(trajectory, ETFTrajectory):
-        raise ValueError(
-            "certify knows no equations of a classifier that is computed: compare a run of a ReducedETFFlow with one "
-            "of its full() flow, see ceflow.compare"
-        )
     if not isinstance(trajectory, (SpectralTrajectory, MatrixTrajectory)):
         raise TypeError(f"certify takes a trajectory, got {type(trajectory).__name__}")
     if isinstance(trajectory, MatrixTrajectory) and trajectory.start[0].ndim != 2:
         shape = trajectory.start[0].shape
         raise ValueError(f"certify takes one run, not a batch; got a start of shape {shape}: certify each by itself")
-    view = FullView if isinstance(trajectory, MatrixTrajectory) else ReducedView
+    full = ClassifierView if isinstance(trajectory, ETFTrajectory) else FullView
+    view = full if isinstance(trajectory, MatrixTrajectory) else ReducedView
     with np.errstate(all="ignore"):  # a corrupt run may hold anything; what comes of it is judged, not raised
         exam, checks, sound = Examination(trajectory, view(trajectory)), [], True
         for group in GROUPS:

@@ -4,12 +4,14 @@ Of ceflow nothing is imported but checks of arguments. Of a scheme its matrix of
 integers, of a loss its formula.
 """
 
+from ._classifier import ClassifierDefinition
 from ._network import NetworkDefinition
 from ._relations import exact_gaps
 from ._solution import Solution, solve
 from .definitions import LossDefinition, relation_gaps, scheme_definition
 
 __all__ = [
+    "ClassifierDefinition",
     "LossDefinition",
     "NetworkDefinition",
     "Solution",
