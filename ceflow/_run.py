@@ -79,6 +79,14 @@ class Run:
             if rows is None:
                 self.found = [(before.log_t, before.y)]
 
+    def take_on(self, at: Resume, known: tuple[np.ndarray, np.ndarray], counts: dict[str, int]) -> None:
+        """Begins where a run was left by others, who know rows of it, and what it has cost."""
+        self.at, self.known_to = at, float(at.state[0])
+        later = known[0] > -math.inf
+        self.found.append((known[0][later], known[1][later]))
+        for name, count in counts.items():
+            setattr(self, name, count)
+
     # -- the way -------------------------------------------------------------------------------------------------------
 
     def go(self, progress: bool = False) -> None:
@@ -321,6 +329,12 @@ class Run:
             f"on {where}, besides what is kept; {2**30 / (item * arrays):.3g} numbers fit in each GiB. Use fewer "
             f"classes or features{advice}."
         )
+
+
+@functools.cache
+def is_looked_at(taken: int) -> bool:
+    """Whether a run on arrays is asked if it is stiff after so many steps."""
+    return taken >= FIRST_LOOK and _next_look(taken - 1) == taken
 
 
 def steps_unwatched(size: int) -> int:
