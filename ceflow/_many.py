@@ -16,7 +16,7 @@ from ._checks import checked_choice, checked_integer, checked_number
 from ._ensemble import Ensemble
 from ._field import CompiledField
 from ._integrate import Until, _span
-from ._run import Run, is_looked_at, steps_unwatched
+from ._run import Run, is_looked_at, progress_bar, steps_unwatched
 from .flow import Flow
 from .kernels import compiling, settings
 from .kernels.lanes import LANES
@@ -199,7 +199,7 @@ class _Runs:
         """Makes all runs, or as many as there are before an interrupt."""
         members = len(self.starts)
         size = CHUNK if threads == 1 else min(CHUNK, max(LEAST, LANES * math.ceil(members / (4 * threads * LANES))))
-        with _bar(members) if progress else contextlib.nullcontext() as bar, ThreadPoolExecutor(threads) as pool:
+        with progress_bar(progress, members, "run") as bar, ThreadPoolExecutor(threads) as pool:
             left = {pool.submit(self._chunk, first, min(first + size, members)) for first in range(0, members, size)}
             try:
                 while left:
@@ -395,9 +395,3 @@ class _Runs:
             dims = observable.dims(self.flow) if callable(observable.dims) else observable.dims
             found += zip(dims, value, strict=True) if isinstance(dims, dict) else [(name, value)]
         return found
-
-
-def _bar(members: int):
-    from tqdm.auto import tqdm  # which is slow to import
-
-    return tqdm(total=members, unit="run")

@@ -95,7 +95,8 @@ class Run:
         chosen = self.compiled
         if chosen is None and (compiled() or (settings.compiled is None and large)):
             chosen = True  # and so it stays
-        with _bar() if progress else contextlib.nullcontext() as bar, compiling(chosen):
+        style = "{l_bar}{bar}| {postfix} [{elapsed}]"
+        with progress_bar(progress, 100, "%", bar_format=style) as bar, compiling(chosen):
             try:
                 self._go(bar)
             except self.flow.memory_errors as error:
@@ -351,7 +352,10 @@ def _next_look(nsteps: int) -> int:
     return look
 
 
-def _bar() -> tqdm:
+def progress_bar(shown: bool, total: int, unit: str, **options):
+    """A bar of tqdm as a context, or None as one."""
+    if not shown:
+        return contextlib.nullcontext()
     from tqdm.auto import tqdm  # which is slow to import
 
-    return tqdm(total=100, unit="%", bar_format="{l_bar}{bar}| {postfix} [{elapsed}]")
+    return tqdm(total=total, unit=unit, **options)

@@ -12,7 +12,7 @@ import numpy as np
 
 from .._checks import checked_array, checked_integer, log_time_unit
 from .._field import CompiledField, Event, LaneFields
-from ..kernels import KERNEL, compiled, in_one_life, njit
+from ..kernels import compiled, in_one_life
 from ..losses import CrossEntropy, Loss
 from ..network import coordinates
 from ..network.factors import check_factors, check_whole_depth
@@ -29,22 +29,6 @@ from .rest import Rest
 _BLANK: Any = object()
 MOST_BY_LANES = 255  # modes of flows whose runs go side by side: beyond, they no longer fit in the cache
 LARGEST = 1e15  # singular value at the start: the logits of others could not be told from rounding
-
-
-@njit(**KERNEL)
-def _extent(layers):
-    """The smallest size of numbers that are not 0, the largest, and the largest product of a column."""
-    smallest, largest, top = np.inf, 0.0, 0.0
-    for i in range(layers.shape[1]):
-        product = 1.0
-        for row in range(layers.shape[0]):
-            size = abs(layers[row, i])
-            product *= size
-            largest = max(largest, size)
-            if size > 0.0:
-                smallest = min(smallest, size)
-        top = max(top, product)
-    return smallest, largest, top
 
 
 class SpectralFlow(Flow):
@@ -156,7 +140,7 @@ class SpectralFlow(Flow):
                 f"{values.shape}{several}"
             )
         limit = 300 if values.ndim == 1 else 300 // depth
-        smallest, largest, product = _extent(values.reshape(-1, modes))
+        smallest, largest, product = coordinates.extent(values.reshape(-1, modes))
         if smallest < 10.0**-limit or largest > 10.0**limit:
             raise ValueError(f"s0 must be 0 or between 1e-{limit} and 1e{limit} in size")
         if product > LARGEST:
@@ -168,7 +152,7 @@ class SpectralFlow(Flow):
         if self.kind == "spectral" and isinstance(starts, np.ndarray) and starts.shape[1:] == (modes,):
             with contextlib.suppress(ValueError, TypeError):  # else it is looked for which one is wrong
                 values = np.ascontiguousarray(checked_array("starts", starts))
-                smallest, largest, _ = _extent(values.reshape(1, -1))
+                smallest, largest, _ = coordinates.extent(values.reshape(1, -1))
                 if smallest >= 1e-300 and largest <= LARGEST:
                     return values
         return super().starts(starts)
