@@ -1,4 +1,11 @@
-"""ceflow: cross-entropy gradient flow on unconstrained features models, exactly where symmetry allows it."""
+"""ceflow: cross-entropy gradient flow on unconstrained features models, exactly where symmetry allows it.
+
+Examples
+--------
+>>> run = cf.integrate(cf.SpectralFlow(cf.hadamard(4)), [1e-3, 2e-3, 3e-3], t_end=1e30)
+>>> print(run.singular_values[-1].round(2), f"{run.loss[-1]:.1e}")
+[74.06 74.06 74.06] 2.1e-32
+"""
 
 from . import _methods as _methods  # certificate() of trajectories, plot() of comparisons
 from . import basins, collapse, losses, lyapunov, symmetry, terms, theory

@@ -42,6 +42,14 @@ class Comparison:
         Difference of the Lyapunov functions V; NaN where one is not defined.
     reduced, full : Trajectory
         Both runs at these times.
+
+    Examples
+    --------
+    >>> flow, s0 = cf.SpectralFlow(cf.hadamard(4)), [0.1, 0.2, 0.3]
+    >>> descent = cf.descend(cf.MatrixFlow(), flow.lift(s0), step_size=0.1, steps=20)
+    >>> comparison = cf.compare(cf.integrate(flow, s0, 2.0), descent)
+    >>> f"logits differ by {comparison.error[-1]:.4f} of their norm, losses by {comparison.loss_error[-1]:.4f}"
+    'logits differ by 0.0071 of their norm, losses by 0.0022'
     """
 
     def __init__(self, reduced: ReducedTrajectory | MatrixTrajectory, full: MatrixTrajectory) -> None:
@@ -157,6 +165,14 @@ def compare(
         If a trajectory is of the wrong kind.
     ValueError
         If classes or units of time differ, the reduced run has no dense output, or no time is common.
+
+    Examples
+    --------
+    >>> flow, s0 = cf.SpectralFlow(cf.hadamard(4)), [0.1, 0.2, 0.3]
+    >>> reduced = cf.integrate(flow, s0, 1e3)
+    >>> full = cf.integrate(cf.MatrixFlow(), flow.lift(s0), 1e3)
+    >>> cf.compare(reduced, full).max_error < 1e-8
+    True
     """
     if isinstance(reduced, ReplayTrajectory) or isinstance(full, ReplayTrajectory):
         raise TypeError(

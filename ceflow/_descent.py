@@ -64,6 +64,17 @@ def descend(
     -----
     What the flow conserves, a step does not: without decay ``a^2 - b^2`` of two layers is multiplied by exactly
     ``1 - (step_size lambda)^2``, lambda the force on the mode, in every symmetry and under every loss [ceflow].
+
+    Examples
+    --------
+    >>> flow = cf.SpectralFlow(cf.complete(10))
+    >>> for step_size in (1.0, 0.1):
+    ...     run = cf.descend(flow, [0.1], step_size=step_size, steps=round(20 / step_size))
+    ...     print(f"{run.singular_values[-1, 0]:.4f}")
+    2.6763
+    2.7592
+    >>> f"{cf.integrate(flow, [0.1], 20.0).singular_values[-1, 0]:.4f}"
+    '2.7677'
     """
     if not isinstance(flow, Flow):
         raise TypeError(f"flow must be a SpectralFlow or a MatrixFlow, got {type(flow).__name__}")
@@ -168,6 +179,12 @@ def sharpness(run: Trajectory, *, width: int | None = None) -> np.ndarray:
     -----
     Parameters are those of all samples, also where a column of H stands for several of them or a kernel couples them;
     frozen layers are none.
+
+    Examples
+    --------
+    >>> run = cf.descend(cf.SpectralFlow(cf.complete(3)), [0.5], step_size=0.5, steps=100)
+    >>> cf.sharpness(run[[0, 10, 100]]).round(4)  # stable where it is below 2 / 0.5
+    array([0.3654, 0.2291, 0.0238])
     """
     if not isinstance(run, Trajectory):
         raise TypeError(f"sharpness takes a Trajectory, got {type(run).__name__}")

@@ -42,6 +42,15 @@ class Ensemble:
     max_steps : int
     events : tuple of str
         Names of those of `until`.
+
+    Examples
+    --------
+    >>> runs = cf.integrate_many(cf.SpectralFlow(cf.complete(3)), [[0.1], [0.2]], t_eval=[10.0, 100.0])
+    >>> runs.loss.round(4)
+    array([[0.0777, 0.0018],
+           [0.0614, 0.0018]])
+    >>> runs[1].singular_values.shape, bool(runs.success.all())
+    ((1, 2, 1), True)
     """
 
     def __init__(
@@ -87,7 +96,14 @@ class Ensemble:
             return np.exp(self.log_t)
 
     def messages(self, i: int) -> str:
-        """In words, how member i ended."""
+        """In words, how member i ended.
+
+        Examples
+        --------
+        >>> sure = cf.event(lambda run: run.loss - 0.1, "down", name="sure")
+        >>> cf.integrate_many(cf.SpectralFlow(cf.complete(3)), [[0.1], [0.2]], until=sure).messages(1)
+        'stopped by sure'
+        """
         event = int(self.event[i])
         met = self.events[event] if 0 <= event < len(self.events) else None
         outcome, end = Outcome(int(self.status[i])), float(self.log_t_end[i])
@@ -154,7 +170,14 @@ class Ensemble:
         return f"<Ensemble of {len(self)} runs of {self.flow!r}: {', '.join(self.data)} at {rows}, {state}>"
 
     def to_xarray(self) -> xarray.Dataset:
-        """The rows as an xarray Dataset (needs the extra ``xarray``), with the members first."""
+        """The rows as an xarray Dataset (needs the extra ``xarray``), with the members first.
+
+        Examples
+        --------
+        >>> runs = cf.integrate_many(cf.SpectralFlow(cf.complete(3)), [[0.1], [0.2]], t_eval=[1.0, 10.0, 100.0])
+        >>> dict(runs.to_xarray().sizes)
+        {'member': 2, 'row': 3, 'mode': 1, 'start_0': 1}
+        """
         import xarray
 
         dims = axes_of(trajectory_type(self.flow).observables, self.flow)

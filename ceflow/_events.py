@@ -29,6 +29,13 @@ class Event:
     direction : {"down", "up", "either"}
     name : str
     looks : int
+
+    Examples
+    --------
+    >>> late, low = cf.event(lambda run: run.log_t - 20, "up"), cf.event(lambda run: run.loss - 0.25, "down")
+    >>> run = cf.integrate(cf.SpectralFlow(cf.complete(3)), [0.1], until=[late, low])
+    >>> run.event  # the loss was first
+    1
     """
 
     def __init__(self, function: Callable[[Trajectory], np.ndarray], direction: str, name: str, looks: int) -> None:
@@ -72,6 +79,13 @@ def event(
     ------
     TypeError, ValueError
         If an argument is not as described.
+
+    Examples
+    --------
+    >>> sure = cf.event(lambda run: run.accuracy_gap - 0.01, "down", name="99% sure")
+    >>> run = cf.integrate(cf.SpectralFlow(cf.complete(4)), [0.1], until=sure)
+    >>> f"{run.message} at t = {run.t[-1]:.4f}"
+    'stopped by 99% sure at t = 40.7779'
     """
     if not callable(function):
         raise TypeError(f"function must be callable, such as lambda run: run.margin - 5, got {type(function).__name__}")
@@ -96,6 +110,12 @@ def collapsed(threshold: float, *, looks: int = 1) -> Event:
     ------
     TypeError, ValueError
         If the threshold is not as described; and from the run itself, if its trajectory has no V.
+
+    Examples
+    --------
+    >>> run = cf.integrate(cf.SpectralFlow(cf.hadamard(4)), [1e-3, 2e-3, 3e-3], until=cf.collapsed(1e-3))
+    >>> f"V = {run.lyapunov[-1]:.6f} at t = {run.t[-1]:.2f}"
+    'V = 0.001000 at t = 2026.26'
     """
     threshold = checked_number("threshold", threshold, -math.inf, 1e300)
     if not threshold >= _LEAST_V:

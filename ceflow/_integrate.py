@@ -98,6 +98,18 @@ def integrate(
         If an argument is not acceptable; the message names it.
     MemoryError
         If the machine, or the device, cannot hold the work; the message says what fits.
+
+    Examples
+    --------
+    >>> flow = cf.SpectralFlow(cf.hadamard(4))
+    >>> run = cf.integrate(flow, [1e-3, 2e-3, 3e-3], t_eval=[1e2, 1e4, 1e6])
+    >>> run.singular_values.round(3)
+    array([[ 5.96 ,  7.218,  7.505],
+           [11.823, 12.549, 12.643],
+           [17.075, 17.396, 17.429]])
+    >>> run = cf.integrate(flow, [1e-3, 2e-3, 3e-3], until=lambda run: run.loss - 0.01)
+    >>> f"loss {run.loss[-1]:.4f} at t = {run.t[-1]:.4f}"
+    'loss 0.0100 at t = 49.4514'
     """
     if not isinstance(flow, Flow):
         raise TypeError(f"flow must be a SpectralFlow or a MatrixFlow, got {type(flow).__name__}")
@@ -151,6 +163,15 @@ def resume(
     ------
     ValueError, TypeError
         If an argument is not acceptable, or the trajectory was made from another, by `at` or an index.
+
+    Examples
+    --------
+    >>> half = cf.integrate(cf.SpectralFlow(cf.complete(10)), [1e-3], 1e3)
+    >>> f"{cf.resume(half, 1e6).singular_values[-1, 0]:.6f}"
+    '17.295060'
+    >>> decay = cf.SpectralFlow(cf.complete(10), weight_decay=1e-2)  # from now on
+    >>> f"{cf.resume(half, 1e6, flow=decay).singular_values[-1, 0]:.6f}"
+    '4.510860'
     """
     if not isinstance(trajectory, Trajectory):
         raise TypeError(f"resume takes a Trajectory, got {type(trajectory).__name__}")
@@ -199,6 +220,14 @@ def sequence(
     ------
     ValueError, TypeError
         If an argument is not acceptable.
+
+    Examples
+    --------
+    >>> first, then = cf.MatrixFlow(weights=(1, 1, 0, 0)), cf.MatrixFlow(weights=(0, 0, 1, 1))
+    >>> start = cf.random_init(classes=4, width=4, scale=0.1, rng=0)
+    >>> runs = cf.sequence([(first, 30.0), (then, 30.0)], start, rtol=1e-6)
+    >>> [run.logits[-1].argmax(axis=0).tolist() for run in runs]  # decisions on the four classes after each task
+    [[0, 1, 0, 2], [0, 1, 2, 3]]
     """
     stages = [tuple(stage) if isinstance(stage, (tuple, list)) else () for stage in stages]
     if not stages or any(len(stage) != 2 for stage in stages):

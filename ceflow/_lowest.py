@@ -37,6 +37,14 @@ def lowest(flow: Flow, starts: Iterable, *, t_end: float = 1e5, rtol: float = 1e
         If an argument is not acceptable.
     RuntimeError
         If every run fails, or there is no start.
+
+    Examples
+    --------
+    >>> flow = cf.SpectralFlow(cf.complete(4), depth=3, weight_decay=0.05)
+    >>> for run in cf.lowest(flow, [[0.001], [1.0]]):
+    ...     print(f"objective {run.objective[-1]:.4f}, s = {run.singular_values[-1, 0]:.4f}")
+    objective 0.6037, s = 3.2859
+    objective 1.3863, s = 0.0000
     """
     runs, last = [], "there is no start"
     for start in starts:

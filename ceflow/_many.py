@@ -96,6 +96,16 @@ def integrate_many(
     MatrixFlow whose starts have the same shapes go together on arrays, with the same steps to rounding. All runs are
     compiled, unless ``ceflow.settings.compiled`` is False: to the bit they are those of ``integrate(...,
     compiled=True)``.
+
+    Examples
+    --------
+    >>> starts = np.random.default_rng(0).uniform(1e-3, 1e-2, (3, 3))
+    >>> flow, times = cf.SpectralFlow(cf.hadamard(4)), [1e2, 1e3, 1e4]
+    >>> runs = cf.integrate_many(flow, starts, t_eval=times, observables=("lyapunov",), rtol=1e-6)
+    >>> runs.lyapunov.round(4)  # a row for each start
+    array([[0.0116, 0.0038, 0.0013],
+           [0.0519, 0.0243, 0.0119],
+           [0.0002, 0.    , 0.    ]])
     """
     if not isinstance(flow, Flow):
         raise TypeError(f"flow must be a SpectralFlow or a MatrixFlow, got {type(flow).__name__}")
@@ -276,8 +286,8 @@ class _Runs:
             kinds.setdefault(tuple(part.shape for part in self.starts[i]), []).append(i)
         left = []
         for shapes, runs in kinds.items():
-            numbers = sum(map(math.prod, shapes)) * (Stepper.arrays(self.options["method"]) + len(self.wanted))
-            most = max(1, STACK_NUMBERS // numbers)
+            arrays = Stepper.arrays(self.options["method"]) + len(self.wanted)
+            most = max(1, STACK_NUMBERS // (arrays * sum(map(math.prod, shapes))))
             for first in range(0, len(runs), most):
                 chosen = np.array(runs[first : first + most])
                 if len(chosen) == 1 or len(shapes[0]) > 2:  # a start that is a batch
@@ -292,10 +302,8 @@ class _Runs:
         origins = np.array([flow.origin(start) for start in starts])
 
         def leaves(member: int, taken: int, y, log_t: float, h: float) -> bool:
-            if not is_looked_at(int(taken)) or origins.shape[1] > LARGEST or log_t == -math.inf:
-                return False
-            y = host(y)
-            return Response(flow.motion(starts[member], y, log_t, o["rtol"], o["atol"]), y).is_stiff(h)
+            y, asked = host(y), is_looked_at(int(taken)) and len(y) <= LARGEST and log_t > -math.inf
+            return asked and Response(flow.motion(starts[member], y, log_t, o["rtol"], o["atol"]), y).is_stiff(h)
 
         flow.motion(starts[0], origins[0], -math.inf, o["rtol"], o["atol"])  # which refuses what cannot be
         found, where = advance_stacked(
@@ -307,10 +315,9 @@ class _Runs:
             if self.stopped.is_set():
                 break
             rows = ~np.isnan(found.y[place, :, 0])
-            known = self.wanted[rows], found.y[place, rows]
             at = Resume(where.state[place], where.y[place], None, {}, o["method"], int(found.nsteps[place]))
             counts = {name: int(getattr(found, name)[place]) for name in ("nsteps", "nrejected", "nfev")}
-            self._alone(int(members[place]), at=at, known=known, counts=counts)
+            self._alone(int(members[place]), at=at, known=(self.wanted[rows], found.y[place, rows]), counts=counts)
 
     def _alone(self, i: int, **taken_on) -> None:
         """Makes one run, in every detail as `integrate` does; or takes it on from where it was left."""

@@ -56,6 +56,12 @@ def certificate(self: Trajectory) -> Certificate:
     ------
     ValueError
         If it is a batch of runs.
+
+    Examples
+    --------
+    >>> run = cf.integrate(cf.SpectralFlow(cf.complete(3)), [0.1], 1e3)
+    >>> run.certificate().passed
+    True
     """
     from .certify import certify
 
@@ -65,7 +71,14 @@ def certificate(self: Trajectory) -> Certificate:
 @_method_of(Trajectory)
 def to_pandas(self: Trajectory) -> pandas.DataFrame:
     """What is one number at each time, and each singular value, as a pandas DataFrame with the index ``t`` (needs the
-    extra ``xarray``, which brings pandas). The other observables are in `to_xarray`."""
+    extra ``xarray``, which brings pandas). The other observables are in `to_xarray`.
+
+    Examples
+    --------
+    >>> run = cf.integrate(cf.SpectralFlow(cf.complete(3)), [0.1], t_eval=[1.0, 10.0])
+    >>> run.to_pandas()["loss"].round(4).tolist()
+    [0.9769, 0.0777]
+    """
     import pandas
 
     table = {"log_t": self.log_t}
@@ -181,7 +194,16 @@ Comparison._repr_html_ = _comparison_html
 
 @_method_of(Comparison)
 def plot(self: Comparison, ax: Axes | None = None) -> Axes:
-    """The errors over time; see `ceflow.plot.comparison`."""
+    """The errors over time; see `ceflow.plot.comparison`.
+
+    Examples
+    --------
+    >>> flow, s0 = cf.SpectralFlow(cf.hadamard(4)), [0.1, 0.2, 0.3]
+    >>> full = cf.integrate(cf.MatrixFlow(), flow.lift(s0), 1e3, rtol=1e-6)
+    >>> ax = cf.compare(cf.integrate(flow, s0, 1e3), full).plot()
+    >>> ax.get_xlabel()
+    'time $t$ (mean reduction)'
+    """
     from .plot import comparison
 
     return comparison(self, ax=ax)

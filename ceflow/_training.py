@@ -17,8 +17,9 @@ OF_THE_MODEL = ("activation", "bias", "depth", "frozen")  # options that `from_t
 
 
 def record(flow: Flow, t: ArrayLike, *states: ArrayLike, step_size: float | None = None) -> MatrixTrajectory:
-    """States that a training loop has recorded, as a run of full matrices: it has all observables, figures and files of
-    one, and `ceflow.compare` takes it.
+    """States that a training loop has recorded, as a run of full matrices.
+
+    It has all observables, figures and files of one, and `ceflow.compare` takes it.
 
     Parameters
     ----------
@@ -46,7 +47,6 @@ def record(flow: Flow, t: ArrayLike, *states: ArrayLike, step_size: float | None
 
     Examples
     --------
-    >>> import numpy as np, ceflow as cf
     >>> flow = cf.MatrixFlow()
     >>> W, H = cf.random_init(classes=3, width=4, scale=0.1)
     >>> states = [(W.copy(), H.copy())]
@@ -124,6 +124,16 @@ def from_torch(*layers: Any, **options: Any) -> tuple[MatrixFlow, tuple[np.ndarr
     -----
     ``CrossEntropyLoss()`` is ``reduction="mean"``, and ``SGD(weight_decay=l)`` is ``weight_decay=l``, of all parameters
     alike: with a bias also ``bias_decay=l``.
+
+    Examples
+    --------
+    >>> import torch
+    >>> model = torch.nn.Sequential(torch.nn.Embedding(6, 4), torch.nn.Linear(4, 3))  # free features of 6 samples
+    >>> flow, start = cf.from_torch(model, labels=[0, 0, 1, 1, 2, 2], weight_decay=5e-3, bias_decay=5e-3)
+    >>> [part.shape for part in start]
+    [(3, 4), (4, 6), (3,)]
+    >>> f"{cf.integrate(flow, start, 5e3, rtol=1e-6).loss[-1]:.4f}"  # where SGD of that weight decay goes
+    '0.0142'
     """
     try:
         import torch

@@ -1,4 +1,11 @@
-"""Where runs go: away from a saddle, and into collapse or a code of lower rank."""
+"""Where runs go: away from a saddle, and into collapse or a code of lower rank.
+
+Examples
+--------
+>>> basin = cf.basins.collapse_probability(cf.cyclic(4), depth=2, starts=2)
+>>> basin.probability  # with two layers all starts collapse
+1.0
+"""
 
 from __future__ import annotations
 
@@ -32,6 +39,13 @@ class Escape(NamedTuple):
         Rate of `CriticalPoint.rate`, minus the smallest eigenvalue of the Hessian.
     measured : float
         Rate at which the distance grew between 3 times its start and 1e-4 of the saddle's size.
+
+    Examples
+    --------
+    >>> zero = cf.theory.landscape.Landscape(3, 3, 0.1).mode_points(cf.complete(3))[-1]
+    >>> found = cf.basins.escape(zero, 80.0, rtol=1e-9)
+    >>> f"{found.rate:.4f}, {found.measured:.4f}"
+    '0.2333, 0.2333'
     """
 
     run: MatrixTrajectory
@@ -65,6 +79,13 @@ def escape(point: CriticalPoint, t_end: float, *, size: float = 1e-6, rtol: floa
     ------
     TypeError, ValueError
         If an argument is not as described, or the run is too short to measure a rate.
+
+    Examples
+    --------
+    >>> zero = cf.theory.landscape.Landscape(3, 3, 0.1).mode_points(cf.complete(3))[-1]
+    >>> found = cf.basins.escape(zero, 80.0, rtol=1e-9)
+    >>> f"{found.run.objective[0]:.4f}, then {found.run.objective[-1]:.4f}"
+    '1.0986, then 0.8245'
     """
     if not isinstance(point, CriticalPoint):
         raise TypeError(f"point must be a CriticalPoint of ceflow.theory.landscape, got {type(point).__name__}")
@@ -87,7 +108,15 @@ def escape(point: CriticalPoint, t_end: float, *, size: float = 1e-6, rtol: floa
 
 
 def flow_of(point: CriticalPoint) -> MatrixFlow:
-    """The flow whose critical point this is."""
+    """The flow whose critical point this is.
+
+    Examples
+    --------
+    >>> best = cf.theory.landscape.Landscape(3, 3, 0.1, samples=2).minimizer()
+    >>> flow = cf.basins.flow_of(best)
+    >>> flow.objective.labels, flow.weight_decay
+    ((0, 0, 1, 1, 2, 2), 0.1)
+    """
     problem = point.landscape
     bias = {} if problem.bias_decay is None else {"bias": True, "bias_decay": problem.bias_decay}
     labels = np.repeat(np.arange(problem.classes), problem.samples)
@@ -105,6 +134,12 @@ class Basin(NamedTuple):
         ``sqrt(p (1 - p) / n)`` with p = (k + 1)/(n + 2), so that it is not 0 for k = 0 or n.
     ranks : (starts,) array of ints
         Rank of the logits in the end; -1 for runs that are not decided.
+
+    Examples
+    --------
+    >>> basin = cf.basins.collapse_probability(cf.cyclic(4), depth=2, starts=3)
+    >>> basin.ranks, basin.probability
+    (array([3., 3., 3.]), 1.0)
     """
 
     probability: float
@@ -150,6 +185,12 @@ def collapse_probability(
     A run is followed to log t = 1e4, where a mode below 0.05 of the largest counts as dead and one above 0.3 as alive.
     A run with a mode between is not decided, and left out. Starts close to the border of a basin stay undecided for
     long, and ratios converge like powers of log t only.
+
+    Examples
+    --------
+    >>> basin = cf.basins.collapse_probability(cf.cyclic(4), depth=3, starts=3)
+    >>> f"{basin.probability:.2f} +- {basin.standard_error:.2f}"
+    '0.67 +- 0.28'
     """
     starts, seed = checked_integer("starts", starts, 1, 100_000), checked_integer("seed", seed, 0)
     size = checked_number("size", size, 1e-6, 100.0)

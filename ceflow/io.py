@@ -51,7 +51,15 @@ def save_ensemble(ensemble: Ensemble, path: str | os.PathLike) -> None:
 
 def save(trajectory: Trajectory, path: str | os.PathLike) -> None:
     """Write the run to an ``.npz`` file, dense output included, for `ceflow.load`. The file appears whole or not at
-    all."""
+    all.
+
+    Examples
+    --------
+    >>> cf.integrate(cf.SpectralFlow(cf.complete(3)), [0.1], 1e3).save("run.npz")
+    >>> run = cf.resume(cf.load("run.npz"), 1e6)
+    >>> f"loss {run.loss[-1]:.2e} at t = {run.t[-1]:.0e}"
+    'loss 6.16e-08 at t = 1e+06'
+    """
     segments = trajectory._path.segments if trajectory._path is not None else []
     start = trajectory.start if isinstance(trajectory.start, tuple) else (trajectory.start,)
     arrays = {"log_t": trajectory.log_t, "y": trajectory.y} | {f"start{i}": part for i, part in enumerate(start)}
@@ -113,6 +121,13 @@ def load(path: str | os.PathLike) -> Trajectory | Ensemble:
         If there is no such file.
     ValueError
         If the file is not a run of ceflow, is cut short, or has a version that is not known.
+
+    Examples
+    --------
+    >>> run = cf.integrate(cf.SpectralFlow(cf.complete(3)), [0.1], 1e3)
+    >>> run.save("run.npz")
+    >>> bool(cf.load("run.npz").at(10.0).loss == run.at(10.0).loss)  # to the last bit
+    True
     """
     path = os.fspath(path)  # a TypeError for all else: an integer would be taken for an open file
     if not os.path.exists(path):

@@ -7,6 +7,12 @@ Balanced layers, and layers of one common imbalance ``c = |a_i^2 - b_i^2|``, fol
 ``e(s) = s + hypot(s, c/2)``. Everything here is written with ``rho_i = e(s_i) / e(s_bar) - 1``, in which the Bregman
 divergence of psi, and the two terms of its decay, are sums of non-negative numbers that keep all their digits at
 collapse. Balanced layers are the case c = 0, where rho_i is the relative deviation from the mean, ``s_i / s_bar - 1``.
+
+Examples
+--------
+>>> s = np.array([1.0, 2.0, 3.0])
+>>> f"V = {cf.lyapunov.lyapunov(cf.hadamard(4), s):.4f}, dV/dt = {cf.lyapunov.dissipation(cf.hadamard(4), s):.4f}"
+'V = 0.0959, dV/dt = -0.0163'
 """
 
 from __future__ import annotations
@@ -51,6 +57,11 @@ def lyapunov(scheme: Scheme, singular_values: ArrayLike) -> NDArray[np.float64]:
     Notes
     -----
     arXiv:2512.04006 for Hadamard schemes; [ceflow] for all others.
+
+    Examples
+    --------
+    >>> cf.lyapunov.lyapunov(cf.hadamard(4), [[1.0, 2.0, 3.0], [2.0, 2.0, 2.0]]).round(6)
+    array([0.095894, 0.      ])
     """
     return 2.0 / (scheme.classes - 1) * common_imbalance(scheme, singular_values, 0.0)
 
@@ -82,12 +93,23 @@ def dissipation(scheme: Scheme, singular_values: ArrayLike, reduction: str = "me
     Notes
     -----
     arXiv:2512.04006 for Hadamard schemes; [ceflow] for all others.
+
+    Examples
+    --------
+    >>> f"{cf.lyapunov.dissipation(cf.hadamard(4), [1.0, 2.0, 3.0]):.6f}"
+    '-0.016318'
     """
     return -np.exp(log_dissipation(scheme, singular_values, reduction))
 
 
 def log_dissipation(scheme: Scheme, singular_values: ArrayLike, reduction: str = "mean") -> NDArray[np.float64]:
-    """``log(-dV/dt)``, see `dissipation`: finite where dV/dt itself underflows, -inf at collapse."""
+    """``log(-dV/dt)``, see `dissipation`: finite where dV/dt itself underflows, -inf at collapse.
+
+    Examples
+    --------
+    >>> f"{cf.lyapunov.log_dissipation(cf.hadamard(4), [1000.0, 1001.0, 1002.0]):.4f}"  # too small for dissipation
+    '-1008.9660'
+    """
     unit = log_time_unit(scheme.classes, reduction)
     return _log_decay(scheme, singular_values, 0.0) + (math.log(2.0) - math.log(scheme.classes - 1) - unit)
 
@@ -116,6 +138,11 @@ def common_imbalance(scheme: Scheme, singular_values: ArrayLike, imbalance: floa
     ------
     TypeError, ValueError
         As for `lyapunov`, and unless c is a number from 0 to 1e300.
+
+    Examples
+    --------
+    >>> f"{cf.lyapunov.common_imbalance(cf.hadamard(4), [1.0, -0.5, 3.0], 2.0):.6f}"
+    '0.847276'
     """
     terms = _terms(scheme, singular_values, imbalance)
     divergences = excess(-terms.growth) / 2 + terms.curvatures
@@ -136,13 +163,24 @@ def common_imbalance_dissipation(
     -------
     (...) array
         ``dV_c/dt <= 0``; NaN where V_c is.
+
+    Examples
+    --------
+    >>> f"{cf.lyapunov.common_imbalance_dissipation(cf.hadamard(4), [1.0, -0.5, 3.0], 2.0):.6f}"
+    '-0.455272'
     """
     unit = log_time_unit(scheme.classes, reduction)
     return -np.exp(_log_decay(scheme, singular_values, imbalance) - unit)
 
 
 def excess(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    """``exp(-x) - 1 + x`` >= 0 to full relative accuracy; ``r - log(1 + r)`` is ``excess(-log(1 + r))``."""
+    """``exp(-x) - 1 + x`` >= 0 to full relative accuracy; ``r - log(1 + r)`` is ``excess(-log(1 + r))``.
+
+    Examples
+    --------
+    >>> f"{cf.lyapunov.excess(np.array(1e-9)):.6e}"  # exp(-x) - 1 + x, without cancellation
+    '5.000000e-19'
+    """
     return np.where(np.abs(x) < 1.0, np.polynomial.polynomial.polyval(-x, _SERIES), x + np.expm1(-x))
 
 
@@ -154,6 +192,12 @@ def log_growth(
     This is ``asinh(s/half) - asinh(start/half)``, and ``log(s/start)`` if half = 0: twice the integral of the force
     that takes a mode of imbalance ``2 half`` from start to s. The difference s - start is asked for because callers
     may know it better than its rounded ends tell.
+
+    Examples
+    --------
+    >>> s, start = np.array(3.0), np.array(1.0)
+    >>> f"{cf.lyapunov.log_growth(s, start, s - start, 0.0):.6f}, {np.log(3.0):.6f}"
+    '1.098612, 1.098612'
     """
     size, size_of_start = np.hypot(s, half), np.hypot(start, half)
     root, root_of_start = np.sqrt(np.abs(s) + size), np.sqrt(start + size_of_start)
@@ -177,6 +221,12 @@ def of_logits(singular_values: NDArray[np.float64]) -> NDArray[np.float64]:
     (...) array
         V >= 0; NaN where one of the K - 1 is 0, or not to be told from 0, because rounding of the largest one reaches
         it.
+
+    Examples
+    --------
+    >>> Z = np.random.default_rng(0).standard_normal((4, 4))
+    >>> f"{cf.lyapunov.of_logits(np.linalg.svd(Z)[1]):.6f}"
+    '0.079893'
     """
     top, defined = _top(singular_values)
     return np.where(defined, excess(-np.log(top / top.mean(axis=-1, keepdims=True))).mean(axis=-1), np.nan)
@@ -196,6 +246,13 @@ def gradient_of_logits(logits: NDArray[np.float64]) -> NDArray[np.float64]:
     -------
     (..., K, K) array
         Right to rounding of the largest deviation of a singular value from the mean; NaN where V is not defined.
+
+    Examples
+    --------
+    >>> Z = np.diag([3.0, 2.0, 1.0, 0.0])
+    >>> gradient = cf.lyapunov.gradient_of_logits(Z)
+    >>> np.diag(gradient)[[0, 2]].round(4)  # V rises with the largest singular value, and falls with the smallest
+    array([ 0.0556, -0.1667])
     """
     left, singular_values, right = svd(logits)
     top, defined = _top(singular_values)
@@ -217,7 +274,13 @@ def _top(singular_values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDA
 def checked_modes(
     scheme: Scheme, name: str, values: ArrayLike, low: float = -LIMIT, high: float = LIMIT
 ) -> NDArray[np.float64]:
-    """As `checked_array`, for an array of shape (..., D)."""
+    """As `checked_array`, for an array of shape (..., D).
+
+    Examples
+    --------
+    >>> cf.lyapunov.checked_modes(cf.hadamard(4), "s", [1, 2, 3])
+    array([1., 2., 3.])
+    """
     if not isinstance(scheme, Scheme):
         raise TypeError(f"scheme must be an association scheme, got {type(scheme).__name__}")
     array = checked_array(name, values, low, high)
@@ -227,7 +290,13 @@ def checked_modes(
 
 
 def mean_singular_value(scheme: Scheme, s: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mean over the K - 1 eigenvectors, shape (...): exact where all modes agree."""
+    """Mean over the K - 1 eigenvectors, shape (...): exact where all modes agree.
+
+    Examples
+    --------
+    >>> f"{cf.lyapunov.mean_singular_value(cf.cyclic(4), np.array([1.0, 4.0])):.4f}"  # of three singular values
+    '2.0000'
+    """
     smallest = s.min(axis=-1, keepdims=True)
     return smallest[..., 0] + (s - smallest) @ (scheme.multiplicities[1:] / (scheme.classes - 1))
 
@@ -258,7 +327,13 @@ def _terms(scheme: Scheme, singular_values: ArrayLike, imbalance: float) -> _Ter
 
 
 def checked_imbalance(imbalance: float) -> float:
-    """A number from 0 to 1e300 as float."""
+    """A number from 0 to 1e300 as float.
+
+    Examples
+    --------
+    >>> cf.lyapunov.checked_imbalance(2)
+    2.0
+    """
     array = checked_array("imbalance", imbalance, 0.0)
     if array.ndim > 0:
         raise ValueError(f"imbalance must be one number, the same for all modes, got shape {array.shape}")

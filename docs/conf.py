@@ -6,7 +6,9 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))
+sys.path[:0] = [str(HERE.parent), str(HERE)]
+
+import proof_graph  # noqa: E402
 
 import ceflow  # noqa: E402  (the clone, not an installed version)
 
@@ -15,13 +17,15 @@ shutil.copytree(HERE.parent / "notebooks", HERE / "gallery", dirs_exist_ok=True,
     name for name in names if not name.endswith(".ipynb")
 ])  # fmt: skip
 
+proof_graph.write(HERE / "_generated" / "proofs.md")
+
 project = "ceflow"
 author = copyright = "the ceflow authors"
 version = release = ceflow.__version__
 
-extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax", "sphinx-mathjax-offline",
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.napoleon", "sphinx.ext.mathjax", "sphinx-mathjax-offline",
               "sphinx.ext.viewcode"]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "_generated"]
 default_role = "py:obj"  # in docstrings a name in single backticks is a link where there is something to link to
 
 myst_enable_extensions = ["dollarmath", "amsmath", "deflist"]

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from tqdm import tqdm
 
 from .._checks import checked_array, checked_choice, checked_integer
 from .._events import checked_events
@@ -122,6 +121,15 @@ def sweep(
     Notes
     -----
     [ceflow] Of a chunk that was cut off nothing counts: its runs are made again, to the same bits.
+
+    Examples
+    --------
+    >>> grid = {"scheme": "complete:4", "depth": [2, 3]}
+    >>> results = cf.sweep(grid, t_end=1e3, members=2, store="sweep.zarr")
+    >>> dict(results.sizes)
+    {'depth': 2, 'member': 2, 'row': 1, 'mode': 1}
+    >>> results.loss.mean("member").values.round(4).ravel()
+    array([0.0002, 0.    ])
     """
     for module in ("zarr", "xarray"):
         if importlib.util.find_spec(module) is None:
@@ -151,6 +159,8 @@ def sweep(
         _store.create(path, config, grid, chunk, *points.probed())
     call = uuid.uuid4().hex
     tasks = [Task(problem.for_members(b[-1]), grid, path, b, call) for b in _store.pending(path, grid.blocks(chunk))]
+    from tqdm import tqdm  # which is slow to import
+
     runs = math.prod(grid.shape)
     with tqdm(total=runs, initial=runs - sum(task.runs for task in tasks), unit="run", disable=not progress) as bar:
         try:

@@ -23,6 +23,14 @@ ten tolerances, and by thirty where rtol <= 1e-12, as rounding counts there.
 
 Not every claim holds for every flow. What is not proved for a run is listed as such, with the reason, and is neither
 passed nor failed.
+
+Examples
+--------
+>>> certificate = cf.integrate(cf.SpectralFlow(cf.complete(3)), [0.1], 1e3).certificate()
+>>> certificate.passed, certificate.error_estimate < 1e-9
+(True, True)
+>>> print(certificate["layers follow the equations"].status)
+passed
 """
 
 from ._certificate import FAILED, PASSED, SKIPPED, Certificate, Check, time_text

@@ -24,6 +24,13 @@ class Check(NamedTuple):
         Where the measured value is worst.
     note : str
         What the value is, or why the claim does not apply.
+
+    Examples
+    --------
+    >>> run = cf.integrate(cf.SpectralFlow(cf.complete(3)), [0.1], 1e3)
+    >>> check = run.certificate()["layers follow the equations"]
+    >>> check.status, check.value < check.limit
+    ('passed', True)
     """
 
     claim: str
@@ -68,6 +75,15 @@ class Certificate:
         with true errors is in the grid of `python -m benchmarks accuracy`. NaN if there is no dense output.
     samples : int
         States that were looked at.
+
+    Examples
+    --------
+    >>> run = cf.integrate(cf.SpectralFlow(cf.complete(3)), [0.1], 1e3)
+    >>> certificate = run.certificate()  # print(certificate) lists all checks
+    >>> bool(certificate), len([check for check in certificate.checks if check.status == "failed"])
+    (True, 0)
+    >>> certificate["loss below its bound"].passed
+    True
     """
 
     def __init__(self, run: str, checks: list[Check], error_estimate: float, samples: int) -> None:
@@ -136,7 +152,13 @@ class Certificate:
 
 
 def time_text(log_t: float) -> str:
-    """A time as a number, however large."""
+    """A time as a number, however large.
+
+    Examples
+    --------
+    >>> cf.certify.time_text(1e4), cf.certify.time_text(np.log(20.0))
+    ('9e4342', '2e1')
+    """
     if log_t == -math.inf:
         return "0"
     exponent = math.floor(log_t / math.log(10.0) + 1e-9)

@@ -46,6 +46,13 @@ def certify(trajectory: Trajectory) -> Certificate:
     Notes
     -----
     Cost is bounded: where states are large fewer are looked at, evenly over the run.
+
+    Examples
+    --------
+    >>> run = cf.integrate(cf.MatrixFlow(), cf.random_init(classes=2, width=2, scale=0.1, rng=0), 1.0, rtol=1e-6)
+    >>> certificate = cf.certify.certify(run)
+    >>> certificate.passed, certificate["loss never rises"].status
+    (True, 'passed')
     """
     title = repr(trajectory)
     if getattr(trajectory, "outcome", None) == Outcome.RECORDED:

@@ -32,7 +32,6 @@ class Accumulator:
 
     Examples
     --------
-    >>> import numpy as np, ceflow as cf
     >>> rng = np.random.default_rng(0)
     >>> batches = [(rng.standard_normal((50, 8)), rng.integers(0, 3, 50)) for _ in range(20)]
     >>> seen = cf.collapse.Accumulator(3)

@@ -27,6 +27,12 @@ class GaussianAccuracy(NamedTuple):
         Of `error`, estimated; 0 where that is exact.
     errors, standard_errors : (K,) arrays
         The same class by class.
+
+    Examples
+    --------
+    >>> found = cf.collapse.gaussian_accuracy(np.eye(2), 4.0 * np.eye(2))
+    >>> f"{found.error:.6f}", found.standard_error  # exact for two classes
+    ('0.002339', 0.0)
     """
 
     balanced: float
@@ -79,6 +85,13 @@ def gaussian_accuracy(
     of half-spaces of known probabilities. One of them is drawn by these, then a point in it; the sum of all
     probabilities over the number of half-spaces that hold the point is an unbiased estimate (Owen, Maximov & Chertkov,
     arXiv:1710.06965). Its relative standard error is at most ``sqrt((K - 1) / samples) / 2``, however rare errors are.
+
+    Examples
+    --------
+    >>> W = cf.collapse.simplex_etf(10)
+    >>> found = cf.collapse.gaussian_accuracy(W, 5.0 * W.T)
+    >>> f"error {found.error:.2e}, standard error {found.standard_error:.0e}"
+    'error 8.08e-04, standard error 5e-07'
     """
     W, H, labels = checked_state(W, H, labels)
     if W.ndim != 2:

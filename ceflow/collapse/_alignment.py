@@ -23,6 +23,12 @@ class Alignment(NamedTuple):
     pair_cosine, pair_angle : (..., K, K) arrays
         theta_kj, between ``w_k - w_j`` and ``mu_k - mu_j``; NaN for j = k. Its cosine is what a pair of classes loses
         by misalignment (see `error_exponents`). Aligned rows do not make it 0, unless norms are proportional too.
+
+    Examples
+    --------
+    >>> found = cf.collapse.alignment(np.eye(2), [[1.0, 0.0], [1.0, 1.0]])
+    >>> np.degrees(found.angle).round(4), np.degrees(found.centred_angle).round(4)
+    (array([45.,  0.]), array([ 0., 90.]))
     """
 
     cosine: NDArray[np.float64]
@@ -62,6 +68,15 @@ def alignment(
     -----
     Small angles are right to rounding. Misalignment as the angle between centred class means and classifier rows is
     that of Wang, Gao & Xie (arXiv:2512.07844); the angles of pairs are [ceflow].
+
+    Examples
+    --------
+    >>> W = cf.collapse.simplex_etf(3)
+    >>> H = W.T @ [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 2.0]]
+    >>> np.degrees(cf.collapse.alignment(W, H).pair_angle).round(2)  # rows are aligned, but norms differ
+    array([[  nan,  0.  , 10.89],
+           [ 0.  ,   nan, 10.89],
+           [10.89, 10.89,   nan]])
     """
     W, H, labels = checked_state(W, H, labels)
     checked_choice("centring", centring, ("class-means", "samples"))
@@ -116,6 +131,13 @@ def slerp(W: ArrayLike, H: ArrayLike, share: float = 1.0, labels: ArrayLike | No
     Notes
     -----
     Our model [ceflow] of SpA-SLERP of arXiv:2512.07844, of which no formula was available to us.
+
+    Examples
+    --------
+    >>> W, H = np.array([[0.0, 1.0], [-1.0, 0.0]]), np.array([[1.0, -1.0], [0.0, 0.0]])
+    >>> cf.collapse.slerp(W, H, share=0.5).round(4)  # 45 of 90 degrees
+    array([[ 0.7071,  0.7071],
+           [-1.    ,  0.    ]])
     """
     share = checked_number("share", share, 0.0, 1.0)
     W, means = _rows_and_means(W, H, labels)
@@ -155,6 +177,13 @@ def project(W: ArrayLike, H: ArrayLike, share: float = 1.0, labels: ArrayLike | 
     Notes
     -----
     Our model [ceflow] of SpA-Proj of arXiv:2512.07844, of which no formula was available to us.
+
+    Examples
+    --------
+    >>> W, H = np.array([[1.0, 1.0], [-1.0, 1.0]]), np.array([[1.0, -1.0], [0.0, 0.0]])
+    >>> cf.collapse.project(W, H, share=0.5)
+    array([[ 1. ,  0.5],
+           [-1. ,  0.5]])
     """
     share = checked_number("share", share, 0.0, 1.0)
     W, means = _rows_and_means(W, H, labels)

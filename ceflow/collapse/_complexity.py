@@ -41,6 +41,14 @@ def geometric_complexity(
     -----
     arXiv:2405.15706, of which the abstract was read. Poincare's inequality bounds the variance of a Gaussian class by
     its largest variance in any direction of the inputs times this; linear features attain it where all of these agree.
+
+    Examples
+    --------
+    >>> f"{cf.collapse.geometric_complexity(np.diag([1.0, 2.0])):.4f}"  # |A|^2 of linear features
+    '5.0000'
+    >>> x = np.random.default_rng(0).standard_normal((2, 1000))
+    >>> f"{cf.collapse.geometric_complexity(np.tanh, x):.4f}"
+    '0.9218'
     """
     if not callable(features):
         A = checked_array("features", features, -LIMIT, LIMIT)
@@ -82,6 +90,13 @@ def class_distances(H: ArrayLike, labels: ArrayLike | None = None) -> NDArray[np
     Returns
     -------
     (..., K, K) array
+
+    Examples
+    --------
+    >>> cf.collapse.class_distances(cf.collapse.simplex_etf(3).T).round(4)
+    array([[0., 3., 3.],
+           [3., 0., 3.],
+           [3., 3., 0.]])
     """
     H, labels = _checked(H, labels)
     H, scale = scaled(H)
@@ -117,6 +132,12 @@ def cdnv(H: ArrayLike, labels: ArrayLike | None = None, *, variance: ArrayLike =
     Notes
     -----
     Galanti, Gyorgy & Hutter, arXiv:2112.15121. Without `variance` it is the field of `measures`.
+
+    Examples
+    --------
+    >>> H = [[-1.0, -0.8, 1.0, 0.8], [0.0, 0.0, 0.0, 0.0]]
+    >>> f"{cf.collapse.cdnv(H, [0, 0, 1, 1]):.6f}"
+    '0.003086'
     """
     H, labels = _checked(H, labels)
     H, scale = scaled(H)

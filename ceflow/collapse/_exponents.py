@@ -37,6 +37,15 @@ class ErrorExponents(NamedTuple):
     bound : (..., K, K) array
         ``cosine_squared * optimum``: min(E_kj, E_jk) is never larger, whatever the biases, and as large if and only if
         the boundary is as far from one mean as from the other.
+
+    Examples
+    --------
+    >>> found = cf.collapse.error_exponents(np.eye(2), [[1.0, 0.0], [0.5, 1.0]])
+    >>> found.pairs.round(4)  # class 0 is taken for 1 more often than 1 for 0
+    array([[   inf, 0.0625],
+           [0.25  ,    inf]])
+    >>> found.classes.round(4), f"{found.worst:.4f}"
+    (array([0.0625, 0.25  ]), '0.0625')
     """
 
     pairs: NDArray[np.float64]
@@ -88,6 +97,16 @@ def error_exponents(
     -----
     [ceflow], a model of what the "optimal error exponent" of arXiv:2512.07844 says of misalignment: of that paper no
     formula was available to us. Proved in the derivation `error_exponents`.
+
+    Examples
+    --------
+    >>> etf = cf.collapse.simplex_etf(3)
+    >>> found = cf.collapse.error_exponents(etf, 2.0 * etf.T)
+    >>> f"{found.worst:.4f}, {found.optimum.min():.4f}"  # aligned: no classifier is better
+    '1.5000, 1.5000'
+    >>> turned = etf @ [[0.8, -0.6], [0.6, 0.8]]
+    >>> f"{cf.collapse.error_exponents(turned, 2.0 * etf.T).worst:.4f}"
+    '0.3086'
     """
     W, H, labels = checked_state(W, H, labels)
     K, d = W.shape[-2:]

@@ -30,6 +30,12 @@ class MarginKKT(NamedTuple):
         ``|grad cost - sum_j multiplier_j grad margin_j| / |grad cost|`` over the modes that are not 0.
     is_kkt : bool
         Whether the residual is within the tolerance and, for two layers, no mode at 0 wants to grow.
+
+    Examples
+    --------
+    >>> found = cf.collapse.margin_kkt(cf.hadamard(4), [2.0, 2.0, 2.0])
+    >>> found.s, found.rank, found.margins
+    (array([1., 1., 1.]), 3, array([1., 1., 1.]))
     """
 
     s: NDArray[np.float64]
@@ -71,6 +77,14 @@ def margin_kkt(scheme: Scheme, s: ArrayLike, depth: float = 2, tolerance: float 
     -----
     The margin problem for depth is that of arXiv:2605.23087 (and of Lyu & Li, arXiv:1906.05890, for homogeneous
     networks); the test on schemes is [ceflow]. All gaps of the scheme are made: use it for moderate K.
+
+    Examples
+    --------
+    >>> collapse, code = [1.0, 1.0, 1.0], [0.0, 1.0, 1.0]  # of rank 3, and of rank 2
+    >>> [cf.collapse.margin_kkt(cf.hadamard(4), s, depth=2).is_kkt for s in (collapse, code)]
+    [True, False]
+    >>> [cf.collapse.margin_kkt(cf.hadamard(4), s, depth=4).is_kkt for s in (collapse, code)]
+    [True, True]
     """
     depth = checked_number("depth", depth, 2, 1000)
     tolerance = checked_number("tolerance", tolerance, 1e-12, 0.5)

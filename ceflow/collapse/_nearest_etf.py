@@ -35,6 +35,12 @@ class NearestETF(NamedTuple):
         ``2 (1 - 1/sqrt(K-1))``, of class means on a line.
     unique : (...) array of bools
         Whether there is only one such W. Without the proximal term: whether F has rank K - 1.
+
+    Examples
+    --------
+    >>> found = cf.collapse.nearest_etf([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 2.0]])
+    >>> f"{found.squared_distance:.4f}", bool(found.unique)
+    ('0.0681', True)
     """
 
     W: NDArray[np.float64]
@@ -74,6 +80,15 @@ def nearest_etf(
     Both terms are linear in P where its columns are orthonormal, so P is the polar factor of ``A = (2/sqrt(K-1)) F/|F|
     + delta previous``, whatever delta. The proximal term only matters where A is nearly deficient: repeated on the same
     features it ends in the solution without it.
+
+    Examples
+    --------
+    >>> H = np.random.default_rng(0).standard_normal((8, 3))
+    >>> found = cf.collapse.nearest_etf(H)
+    >>> (found.W @ found.W.T).round(4)
+    array([[ 1. , -0.5, -0.5],
+           [-0.5,  1. , -0.5],
+           [-0.5, -0.5,  1. ]])
     """
     means, _, previous, delta = _checked(H, labels, previous, delta)
     means, _ = scaled(means)
@@ -111,6 +126,14 @@ def nearest_etf_gradient(
     ------
     TypeError, ValueError
         If an argument is not as described, or the nearest ETF is not unique.
+
+    Examples
+    --------
+    >>> H = np.random.default_rng(0).standard_normal((8, 3))
+    >>> W = cf.collapse.nearest_etf(H).W
+    >>> gradient = cf.collapse.nearest_etf_gradient(H, W)  # of |W|^2 / 2, which is the same for every ETF
+    >>> float(abs(gradient).max()) < 1e-12
+    True
     """
     means, labels, previous, delta = _checked(H, labels, previous, delta)
     slope = checked_array("slope", slope, -LIMIT, LIMIT)
@@ -148,6 +171,15 @@ def torch_nearest_etf(H: Any, labels: Any = None, previous: Any = None, delta: f
         Without PyTorch.
     TypeError, ValueError
         If the shapes do not fit.
+
+    Examples
+    --------
+    >>> import torch
+    >>> H = torch.randn(8, 3, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    >>> W, P = cf.collapse.torch_nearest_etf(H)
+    >>> torch.nn.functional.cross_entropy((W @ H).T, torch.arange(3)).backward()  # through the argmin
+    >>> tuple(H.grad.shape)
+    (8, 3)
     """
     try:
         import torch
@@ -204,6 +236,15 @@ def simplex_etf(
     Returns
     -------
     (K, d) array
+
+    Examples
+    --------
+    >>> W = cf.collapse.simplex_etf(4)
+    >>> (W @ W.T).round(4)
+    array([[ 1.    , -0.3333, -0.3333, -0.3333],
+           [-0.3333,  1.    , -0.3333, -0.3333],
+           [-0.3333, -0.3333,  1.    , -0.3333],
+           [-0.3333, -0.3333, -0.3333,  1.    ]])
     """
     classes = checked_integer("classes", classes, 2)
     width = classes - 1 if width is None else checked_integer("width", width, classes - 1)

@@ -23,6 +23,12 @@ class LayerRanks(NamedTuple):
         Before the activation and after it.
     output : (...,) ints
         Of the logits, without a bias.
+
+    Examples
+    --------
+    >>> ranks = cf.collapse.layer_ranks([np.ones((2, 3)), np.eye(3)])
+    >>> ranks.before, int(ranks.output)
+    (array([3]), 1)
     """
 
     before: NDArray[np.int64]
@@ -52,6 +58,13 @@ def layer_ranks(
     Notes
     -----
     Low rank before the last activation is what arXiv:2405.14468 finds in deep networks of relu.
+
+    Examples
+    --------
+    >>> line = np.array([[1.0, -1.0]])  # two samples on a line
+    >>> ranks = cf.collapse.layer_ranks([np.eye(2), np.array([[1.0], [-1.0]]) @ line], activation="relu")
+    >>> ranks.before, ranks.after
+    (array([1]), array([2]))
     """
     places = len(factors) - 1
     if places < 1:

@@ -32,6 +32,13 @@ class SoftmaxCode(NamedTuple):
     defect : array
         ``1 - margin / optimum``: 0 for a softmax code whose features are its best ones, below 1 if all class means are
         classified correctly.
+
+    Examples
+    --------
+    >>> W = np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0]])  # a square
+    >>> found = cf.collapse.softmax_code(W, W.T)
+    >>> int(found.rank), f"{found.margin:.4f} of {found.optimum:.4f}"
+    (2, '1.0000 of 1.0000')
     """
 
     rank: NDArray[np.int64]
@@ -77,6 +84,14 @@ def softmax_code(
     The one-vs-rest distance is the measure of arXiv:2310.05351, that deep networks come to codes of low rank a claim of
     arXiv:2605.23087; of both the abstract was read. Rank and defect are [ceflow]. Nothing is centred: a vector that is
     added to all rows of W changes the measure, and not the softmax.
+
+    Examples
+    --------
+    >>> run = cf.integrate(cf.SpectralFlow(cf.hadamard(4), depth=4), [1e-3, 2e-2, 2e-2], 1e6, rtol=1e-6)
+    >>> W, *others = (layer[-1] for layer in run.lifted().factors)
+    >>> found = cf.collapse.softmax_code(W, np.linalg.multi_dot(others))
+    >>> int(found.rank), f"{found.defect:.4f}"  # not the simplex ETF, of rank 3
+    (2, '0.0000')
     """
     W, H, labels = checked_state(W, H, labels)
     tolerance = checked_number("tolerance", tolerance, 1e-12, 0.5)

@@ -4,6 +4,14 @@ Shallow forgetting of a task is what the accuracy of the network's own classifie
 a probe fitted to frozen features has lost (arXiv:2512.07400, of which public notes were available to us). A probe
 without noise does not see the size of features, so of deep forgetting there is a measure only with a noise floor, an
 absolute deviation that is added to features [ceflow]. Features are (d, N), a column for each sample.
+
+Examples
+--------
+>>> accuracy = [[0.9, 0.0], [0.6, 0.9]]  # of the classifier after session i on task j
+>>> probe = [[0.95, 0.0], [0.9, 0.95]]  # and of a linear probe
+>>> found = cf.collapse.forgetting.forgetting(accuracy, probe)
+>>> f"shallow {found.shallow[1, 0]:.2f}, deep {found.deep[1, 0]:.2f}"
+'shallow 0.30, deep 0.05'
 """
 
 from __future__ import annotations
@@ -47,6 +55,12 @@ def classifier_accuracy(
     labels : (N,) ints
     heads : (K,) ints, optional
         The task of each class, if it is known of each sample: only classes of its task compete. Left out, all do.
+
+    Examples
+    --------
+    >>> H = np.array([[1.0, 0.2, 0.1], [0.0, 1.0, 0.3]])
+    >>> cf.collapse.forgetting.classifier_accuracy(np.eye(2), H, [0, 0, 1])
+    array([0.5, 1. ])
     """
     W, H = checked_array("W", W, -LIMIT, LIMIT), _features("H", H)
     if W.ndim != 2 or W.shape[1] != len(H):
@@ -71,8 +85,7 @@ def probe_accuracy(
     ridge: float = 1e-6,
     rng: np.random.Generator | int = 0,
 ) -> float:
-    """Accuracy of a linear probe: ridge regression on one-hot targets, with bias, fitted to every other sample of each
-    class and judged on the rest.
+    """Accuracy of a linear probe that is fitted to every other sample of each class, and judged on the rest.
 
     Parameters
     ----------
@@ -84,8 +97,15 @@ def probe_accuracy(
         Deviation of the Gaussian noise that is added to every feature: the noise floor. At 0 the probe reads features
         of any size, and never forgets what is only made smaller.
     ridge : float
-        Relative to the mean square of centred features.
+        Of the regression on one-hot targets, with bias; relative to the mean square of centred features.
     rng : int or numpy Generator
+
+    Examples
+    --------
+    >>> labels = np.repeat([0, 1], 200)
+    >>> H = 0.1 * np.where(labels, 1.0, -1.0)[None]  # small, but separate
+    >>> [round(cf.collapse.forgetting.probe_accuracy(H, labels, noise=noise), 2) for noise in (0.0, 0.1)]
+    [1.0, 0.81]
     """
     H, labels, K = _population("H", H, labels)
     noise, ridge = checked_number("noise", noise, 0.0, LIMIT), checked_number("ridge", ridge, 1e-15, 1e6)
@@ -115,6 +135,11 @@ class SNR(NamedTuple):
     mahalanobis : (K, K) array
         ``(mu_k - mu_j)^T Sigma^+ (mu_k - mu_j)`` with the pooled covariance: what a linear classifier can use. It does
         not change when features are mapped by an invertible matrix.
+
+    Examples
+    --------
+    >>> f"{cf.collapse.forgetting.snr([[1.0, 3.0, -1.0, -3.0]], [0, 0, 1, 1]).trace[0, 1]:.4f}"
+    '4.0000'
     """
 
     trace: NDArray[np.float64]
@@ -131,6 +156,13 @@ def snr(H: ArrayLike, labels: ArrayLike) -> SNR:
 
     Classes that are separable without noise may have a trace-SNR that is as small as you like: noise in directions that
     do not tell them apart counts in the trace.
+
+    Examples
+    --------
+    >>> H = np.array([[1.0, 3.0, -1.0, -3.0], [0.0, 1.0, 1.0, 0.0]])
+    >>> found = cf.collapse.forgetting.snr(H, [0, 0, 1, 1])
+    >>> f"{found.trace[0, 1]:.4f}"
+    '3.2000'
     """
     H, labels, K = _population("H", H, labels)
     if np.bincount(labels).min() < 2:
@@ -156,6 +188,11 @@ def drift(means: ArrayLike, trained: ArrayLike) -> NDArray[np.float64]:
         Class means as seen from the global mean; 0 for a class means that it left S.
     trained : (M, d) array
         Means of the trained classes; they are centred here.
+
+    Examples
+    --------
+    >>> cf.collapse.forgetting.drift([[1.0, 1.0, 0.0]], [[1.0, 0.0, 0.0], [-1.0, 0.0, 0.0]]).round(4)
+    array([0.7071])
     """
     means, trained = (checked_array(n, x, -LIMIT, LIMIT) for n, x in (("means", means), ("trained", trained)))
     if means.ndim != 2 or trained.ndim != 2 or means.shape[1] != trained.shape[1]:
@@ -167,7 +204,13 @@ def drift(means: ArrayLike, trained: ArrayLike) -> NDArray[np.float64]:
 
 
 def rank(matrix: ArrayLike, tolerance: float = 1e-6) -> int:
-    """Number of singular values above `tolerance` times the largest."""
+    """Number of singular values above `tolerance` times the largest.
+
+    Examples
+    --------
+    >>> cf.collapse.forgetting.rank(np.diag([1.0, 0.5, 1e-9]))
+    2
+    """
     matrix = checked_array("matrix", matrix, -LIMIT, LIMIT)
     if matrix.ndim != 2 or not matrix.size:
         raise ValueError(f"matrix must have two axes, got shape {matrix.shape}")
@@ -178,7 +221,15 @@ def rank(matrix: ArrayLike, tolerance: float = 1e-6) -> int:
 def inflation(
     buffer: ArrayLike, buffer_labels: ArrayLike, population: ArrayLike, labels: ArrayLike
 ) -> float:
-    """Norm of the buffer's centred class means over that of the population's, of the same classes."""
+    """Norm of the buffer's centred class means over that of the population's, of the same classes.
+
+    Examples
+    --------
+    >>> labels = np.array([0, 0, 1, 1])
+    >>> H = np.array([[1.0, 1.0, -1.0, -1.0]])
+    >>> f"{cf.collapse.forgetting.inflation(1.5 * H, labels, H, labels):.4f}"
+    '1.5000'
+    """
     buffer, buffer_labels, population, labels, K = _both(buffer, buffer_labels, population, labels)
     sizes = []
     for H, y in ((buffer, buffer_labels), (population, labels)):
@@ -197,6 +248,12 @@ def lda_accuracy(H: ArrayLike, labels: ArrayLike, means: ArrayLike, deviations: 
     means : (K, d) array
     deviations : (d, M) array, optional
         Columns whose sum of outer products is the covariance, up to a factor; the identity when left out.
+
+    Examples
+    --------
+    >>> H = np.array([[1.0, 0.8, -1.0, 0.3]])
+    >>> cf.collapse.forgetting.lda_accuracy(H, [0, 0, 1, 1], [[1.0], [-1.0]])
+    0.75
     """
     H, labels, K = _population("H", H, labels)
     means = checked_array("means", means, -LIMIT, LIMIT)
@@ -208,7 +265,14 @@ def lda_accuracy(H: ArrayLike, labels: ArrayLike, means: ArrayLike, deviations: 
 
 
 class LDA(NamedTuple):
-    """Accuracies on the population of linear discriminants, named by where means and covariance are from."""
+    """Accuracies on the population of linear discriminants, named by where means and covariance are from.
+
+    Examples
+    --------
+    >>> H, labels = np.array([[1.0, 2.0, -1.0, 0.2]]), np.array([0, 0, 1, 1])
+    >>> cf.collapse.forgetting.lda(H, labels, H, labels).population
+    1.0
+    """
 
     population: float
     identity: float
@@ -231,6 +295,15 @@ def lda(buffer: ArrayLike, buffer_labels: ArrayLike, population: ArrayLike, labe
         ``population``: means and covariance of the population; ``identity``: its means, the identity as covariance;
         ``buffer_means``: means of the buffer, covariance of the population; ``buffer``: both of the buffer, whose
         covariance has a rank of at most K (B - 1), and is inverted on its range only.
+
+    Examples
+    --------
+    >>> rng, labels = np.random.default_rng(0), np.repeat([0, 1], 500)
+    >>> H = rng.standard_normal((10, 1000)) + np.where(labels, 0.3, -0.3)
+    >>> buffer = [0, 1, 2, 500, 501, 502]
+    >>> found = cf.collapse.forgetting.lda(H[:, buffer], labels[buffer], H, labels)
+    >>> f"{found.population:.2f}, {found.buffer_means:.2f}, {found.buffer:.2f}"
+    '0.81, 0.68, 0.46'
     """
     buffer, buffer_labels, population, labels, K = _both(buffer, buffer_labels, population, labels)
     of_buffer, of_population = (_centred(*pair, K) for pair in ((buffer, buffer_labels), (population, labels)))
@@ -243,7 +316,14 @@ def lda(buffer: ArrayLike, buffer_labels: ArrayLike, population: ArrayLike, labe
 
 
 class Forgetting(NamedTuple):
-    """Forgetting of each task after each session, (T, T) arrays of session and task; NaN before a task was learnt."""
+    """Forgetting of each task after each session, (T, T) arrays of session and task; NaN before a task was learnt.
+
+    Examples
+    --------
+    >>> found = cf.collapse.forgetting.forgetting([[0.9, 0.0], [0.6, 0.9]], [[0.95, 0.0], [0.9, 0.95]])
+    >>> f"{found.deep[1, 0]:.2f} of the first task after the second session"
+    '0.05 of the first task after the second session'
+    """
 
     shallow: NDArray[np.float64]
     deep: NDArray[np.float64]
@@ -256,6 +336,13 @@ def forgetting(accuracy: ArrayLike, probe: ArrayLike) -> Forgetting:
     ----------
     accuracy, probe : (T, T) arrays
         A_ij, on task j after session i.
+
+    Examples
+    --------
+    >>> found = cf.collapse.forgetting.forgetting([[0.9, 0.0], [0.6, 0.9]], [[0.95, 0.0], [0.9, 0.95]])
+    >>> found.shallow.round(2)
+    array([[0. , nan],
+           [0.3, 0. ]])
     """
     found = []
     for name, values in (("accuracy", accuracy), ("probe", probe)):

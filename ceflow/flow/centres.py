@@ -60,6 +60,12 @@ class Centres:
     -----
     Our model [ceflow] of *Neural Collapse To Multiple Centers For Imbalanced Data* (NeurIPS 2024), of which only the
     abstract was available to us. There angle = 0.2 and f = 20.
+
+    Examples
+    --------
+    >>> centres = cf.Centres((1, 4), angle=0.5)  # four centres for the rare class
+    >>> centres.W.shape, centres.owners
+    ((5, 7), array([0, 1, 1, 1, 1]))
     """
 
     def __init__(
@@ -117,6 +123,15 @@ class Centres:
         -------
         MatrixFlow
             Time is that of "sum". Its `loss` is 0; what it descends is `objective`.
+
+        Examples
+        --------
+        >>> centres = cf.Centres((1, 4), angle=0.5)
+        >>> run = cf.integrate(centres.flow(weight_decay=0.1), (centres.W, 0.1 * centres.axes.T), 30.0, rtol=1e-6)
+        >>> np.linalg.norm(run.factors[-1][-1], axis=0).round(4)
+        array([0.9091, 1.4527])
+        >>> cf.theory.centre_optimum([1, 4], 0.5, weight_decay=0.1).norm.round(4)
+        array([0.9091, 1.4527])
         """
         kind = LOSSES[checked_choice("loss", loss, LOSSES)]
         labels = None if labels is None else tuple(np.asarray(labels).tolist())
@@ -131,7 +146,14 @@ class Centres:
     # -- decisions -----------------------------------------------------------------------------------------------------
 
     def classifier(self, rule: str = "sum") -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Rows (K, d) and bias (K,) of the linear classifier that a rule is; see `decide`."""
+        """Rows (K, d) and bias (K,) of the linear classifier that a rule is; see `decide`.
+
+        Examples
+        --------
+        >>> W, b = cf.Centres((1, 4), angle=0.5).classifier("sum")
+        >>> np.linalg.norm(W, axis=1).round(4)
+        array([1.    , 2.5997])
+        """
         checked_choice("rule", rule, LINEAR_RULES)
         bias = np.zeros(len(self.counts))
         if rule == "axis":
@@ -155,6 +177,12 @@ class Centres:
         Returns
         -------
         (..., N) ints
+
+        Examples
+        --------
+        >>> centres = cf.Centres((1, 4), angle=0.5)
+        >>> centres.decide(centres.means.T), centres.decide((centres.means[0] + 0.8 * centres.means[1])[:, None])
+        (array([0, 1]), array([1]))
         """
         X = checked_array("X", X, -1e150, 1e150)
         if checked_choice("rule", rule, RULES) != "max":
@@ -188,6 +216,12 @@ class Centres:
         Returns
         -------
         ceflow.collapse.GaussianAccuracy
+
+        Examples
+        --------
+        >>> found = cf.Centres((1, 4), angle=0.5).accuracy(0.3)
+        >>> found.errors.round(4)  # the class with more centres has fewer
+        array([0.1157, 0.0009])
         """
         deviations = checked_array("deviations", deviations, 1e-150, 1e75)
         H = self.means.T if features is None else checked_array("features", features, -1e150, 1e150)

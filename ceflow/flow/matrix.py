@@ -26,8 +26,10 @@ SMALLEST = {"float64": 1e-151, "float32": 1e-18}  # largest entry of a start: it
 
 
 class MatrixFlow(Flow):
-    """Gradient flow on all of W (K, d) and H (d, N), a column of H for each class or each sample: dW/dt = G H^T,
-    dH/dt = W^T G, with G = I - softmax(W H) for cross-entropy and one column a class.
+    """Gradient flow on full matrices W (K, d) and H (d, N), a column of H for each class or each sample.
+
+    ``dW/dt = G H^T`` and ``dH/dt = W^T G``; with cross-entropy, one column a class and the reduction "sum" the residual
+    is ``G = I - softmax(W H)``.
 
     Parameters
     ----------
@@ -61,6 +63,16 @@ class MatrixFlow(Flow):
     The flow of "relu" is discontinuous where an input of it is 0, and may slide along such places: there velocities
     point to them from both sides. Sliding is not solved for here, as it is under a symmetry (`SpectralFlow`): steps
     become as small as the tolerance allows, and the run may give up. "softplus:BETA" has no such places.
+
+    Examples
+    --------
+    >>> W, H = cf.random_init(classes=3, width=3, scale=0.1, rng=0)
+    >>> flow = cf.MatrixFlow(labels=[0, 0, 1, 2], weight_decay=0.01)  # class 0 has two samples
+    >>> run = cf.integrate(flow, (W, H[:, [0, 0, 1, 2]]), 1e3, rtol=1e-6)
+    >>> run.logits[-1].round(3)
+    array([[ 3.042,  3.042, -1.604, -1.604],
+           [-1.521, -1.521,  2.902, -1.298],
+           [-1.521, -1.521, -1.298,  2.902]])
     """
 
     kind = "matrix"
@@ -303,6 +315,15 @@ def random_init(
     ------
     ValueError, TypeError
         Unless classes >= 2, width >= 1, depth >= 2, batch >= 1 and scale > 0 is finite.
+
+    Examples
+    --------
+    >>> W, H = start = cf.random_init(classes=4, width=8, scale=0.1, rng=0)
+    >>> W.shape, H.shape
+    ((4, 8), (8, 4))
+    >>> again = cf.random_init(classes=4, width=8, scale=0.1, rng=start.seed)
+    >>> np.array_equal(again[0], W)
+    True
     """
     classes, width = checked_integer("classes", classes, 2), checked_integer("width", width, 1)
     depth, lead = checked_integer("depth", depth, 2), () if batch is None else (checked_integer("batch", batch, 1),)

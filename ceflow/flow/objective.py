@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from .._checks import LIMIT, checked_array, checked_choice, checked_integer, checked_number, on_host
+from .._checks import LIMIT, checked_choice, checked_number
 from ..losses import CrossEntropy, Loss, SquaredError, as_loss, from_spec
 from ..network.activation import Activation, parse
 from ..terms import Term, as_term
+from . import option_checks as checks
 
 MOST_SAMPLES = 10**15  # of a class: their number is exact as a float
 TARGETS = ("centred", "one-hot")
@@ -80,6 +81,11 @@ class Objective:
     ------
     ValueError, TypeError
         If an option is not acceptable, or cannot be combined with another.
+
+    Examples
+    --------
+    >>> cf.Objective(loss="focal", weight_decay=(1e-3, 5e-4)).decays  # of a flow: flow.objective
+    (0.001, 0.0005)
     """
 
     loss: Loss = dataclasses.field(default_factory=CrossEntropy)
@@ -106,31 +112,31 @@ class Objective:
         set_("depth", int(depth) if depth == int(depth) else depth)
         if self.reduction not in ("mean", "sum"):
             raise ValueError(f'reduction must be "mean" or "sum", got {self.reduction!r}')
-        set_("samples", _integers("samples", self.samples, 1, MOST_SAMPLES))
-        set_("labels", _integers("labels", self.labels, 0, 10**9))
+        set_("samples", checks.integers("samples", self.samples, 1, MOST_SAMPLES))
+        set_("labels", checks.integers("labels", self.labels, 0, 10**9))
         if isinstance(self.labels, int):
             raise TypeError("labels must be the classes of all samples, got one integer")
-        set_("weights", _numbers("weights", 1.0 if self.weights is None else self.weights, 0.0, 1e15))
+        set_("weights", checks.numbers("weights", 1.0 if self.weights is None else self.weights, 0.0, 1e15))
         if isinstance(self.terms, (Term, Mapping, str)):
             raise TypeError(f"terms must be a tuple of those made by ceflow.terms, got {type(self.terms).__name__}")
         set_("terms", tuple(map(as_term, self.terms)))
         if not np.any(self.weights) and not (self.terms and isinstance(self.loss, SquaredError)):
             raise ValueError("weights must not all be 0, unless terms go with the squared error: nothing would move")
-        set_("logit_adjustment", _numbers("logit_adjustment", self.logit_adjustment, -1e6, 1e6))
-        set_("logit_scale", _numbers("logit_scale", self.logit_scale, 1e-6, 1e6))
-        set_("weight_decay", _numbers("weight_decay", self.weight_decay, 0.0, LIMIT))
+        set_("logit_adjustment", checks.numbers("logit_adjustment", self.logit_adjustment, -1e6, 1e6))
+        set_("logit_scale", checks.numbers("logit_scale", self.logit_scale, 1e-6, 1e6))
+        set_("weight_decay", checks.numbers("weight_decay", self.weight_decay, 0.0, LIMIT))
         if not isinstance(self.bias, (bool, np.bool_)):
             raise TypeError(f"bias must be True or False, got {self.bias!r}")
         set_("bias", bool(self.bias))
         set_("bias_decay", checked_number("bias_decay", self.bias_decay, 0.0, LIMIT))
-        set_("frozen", _frozen(self.frozen, self.depth, self.bias))
+        set_("frozen", checks.frozen(self.frozen, self.depth, self.bias))
         if isinstance(self.targets, str):
             checked_choice("targets", self.targets, TARGETS)
         else:
-            set_("targets", _matrix("targets", self.targets, (2, 3)))
+            set_("targets", checks.matrix("targets", self.targets, (2, 3)))
         if self.kernel is not None:
-            set_("kernel", _semidefinite(_matrix("kernel", self.kernel)))
-        set_("activation", _activation(self.activation, self.depth))
+            set_("kernel", checks.semidefinite(checks.matrix("kernel", self.kernel)))
+        set_("activation", checks.activation(self.activation, self.depth))
         self._check_combinations()
 
     def _check_combinations(self) -> None:
@@ -316,84 +322,3 @@ def _short(value: Any) -> str:
             return f"<{rows}>"
         return f"({', '.join(map(_short, value))}{',' if len(value) == 1 else ''})"
     return f"{value:g}" if isinstance(value, float) else str(value) if isinstance(value, Term) else repr(value)
-
-
-def _numbers(name: str, value: Any, low: float, high: float) -> float | tuple[float, ...]:
-    """A number, or several of them; several equal ones stay several."""
-    value = on_host(value)
-    if _is_one(value):
-        return checked_number(name, value.item() if isinstance(value, np.ndarray) else value, low, high)
-    array = checked_array(name, value, low, high)
-    if array.ndim != 1 or not array.size:
-        raise ValueError(f"{name} must be a number or a list of numbers, got shape {array.shape}")
-    return tuple(array.tolist())
-
-
-def _integers(name: str, value: Any, low: int, high: int) -> int | tuple[int, ...] | None:
-    if value is None:
-        return None
-    value = on_host(value)
-    if _is_one(value):
-        return checked_integer(name, value.item() if isinstance(value, np.ndarray) else value, low, high)
-    values = value.tolist() if isinstance(value, np.ndarray) else list(value)
-    if not values:
-        raise ValueError(f"{name} must not be empty")
-    return tuple(checked_integer(name, one, low, high) for one in values)
-
-
-def _is_one(value: Any) -> bool:
-    return not isinstance(value, (list, tuple, np.ndarray)) or (isinstance(value, np.ndarray) and value.ndim == 0)
-
-
-def _activation(value: Any, depth: float) -> str | tuple[str, ...]:
-    """One for all places between layers, or one for each if they differ."""
-    if not isinstance(value, (tuple, list)):
-        parse(value)
-        return str(value)
-    found = tuple(str(item) if isinstance(item, str) else item for item in value)
-    if not isinstance(depth, int) or len(found) != depth - 1:
-        raise ValueError(f"activation must be one for all, or one for each of {depth} - 1 places, got {len(found)}")
-    kinds = {parse(item) for item in found}
-    if len({act for act in kinds if not act.linear}) > 1:
-        raise ValueError(f"activation must be of one kind wherever it is not linear, got {found}")
-    return found if len(kinds) > 1 else found[0]
-
-
-def _matrix(name: str, value: Any, axes: tuple[int, ...] = (2,)) -> np.ndarray:
-    array = np.array(checked_array(name, value, -1e150, 1e150))
-    if array.ndim not in axes or not array.size:
-        raise ValueError(f"{name} must be a matrix, got shape {array.shape}")
-    array.setflags(write=False)
-    return array
-
-
-def _semidefinite(kernel: np.ndarray) -> np.ndarray:
-    if kernel.shape[0] != kernel.shape[1]:
-        raise ValueError(f"kernel must be square, got {kernel.shape}")
-    size = np.abs(kernel).max()
-    if not size > 0.0:
-        raise ValueError("kernel must not be 0: features would not move")
-    if np.abs(kernel - kernel.T).max() > 1e-12 * size:
-        raise ValueError("kernel must be symmetric")
-    least = np.linalg.eigvalsh(kernel)[0]
-    if least < -1e-10 * size * len(kernel):
-        raise ValueError(f"kernel must be positive semi-definite, its smallest eigenvalue is {least:g}")
-    return kernel
-
-
-def _frozen(value: Any, depth: float, bias: bool) -> tuple:
-    """What is frozen: places of layers in order, and "b"."""
-    if isinstance(value, str) or not isinstance(value, (tuple, list, set, frozenset)):
-        raise TypeError(f'frozen must be a tuple of "W", "H", "b" or places of layers, got {value!r}')
-    layers = depth if isinstance(depth, int) else 0
-    found: set[int] = set()
-    for item in value:
-        if item == "b" and not bias:
-            raise ValueError('frozen has "b", but there is no bias')
-        place = {"W": 0, "H": layers - 1, "b": -1}.get(item, item) if isinstance(item, str) else item
-        if isinstance(place, str):
-            raise ValueError(f'frozen must have "W", "H", "b" or places of layers, got {item!r}')
-        if value and not isinstance(depth, int):
-            raise ValueError(f"frozen layers exist at an integer depth only, got depth {depth}")
-        found.add(place if item == "b" else checked_integer("frozen", place, 0, layers - 1))
-    return tuple(sorted(place for place in found if place >= 0)) + (("b",) if -1 in found else ())

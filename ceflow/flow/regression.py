@@ -63,6 +63,14 @@ class RegressionFlow(Flow):
 
     That modes decouple is classical (Saxe, McClelland & Ganguli, arXiv:1312.6120); with two decays and at both rates
     [ceflow].
+
+    Examples
+    --------
+    >>> flow = cf.RegressionFlow([[1.0, -1.0, 2.0, -2.0], [0.5, 0.5, -0.5, -0.5]], weight_decay=0.1)
+    >>> flow.spectrum.round(4)
+    array([1.5811, 0.5   ])
+    >>> cf.integrate(flow, [0.01, 0.01], 1e3).singular_values[-1].round(4)
+    array([1.4811, 0.4   ])
     """
 
     kind = "regression"
@@ -192,6 +200,13 @@ class RegressionFlow(Flow):
             F where the rate is canonical.
         b : (n,) array
             Where `full` has a bias.
+
+        Examples
+        --------
+        >>> flow = cf.RegressionFlow([[1.0, -1.0, 2.0, -2.0], [0.5, 0.5, -0.5, -0.5]])
+        >>> W, F = flow.lift([0.3, 0.1], width=3)
+        >>> np.linalg.svd(W @ F)[1].round(4)
+        array([0.3, 0.1])
         """
         a, b = np.moveaxis(self.start(start) if rows is None else rows, -2, 0)
         width = checked_integer("width", self.outputs if width is None else width, self.spectrum.size)

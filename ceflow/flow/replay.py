@@ -83,6 +83,14 @@ class ReplayFlow(Flow):
 
     Unseen samples follow the velocity of their class without the private part v. Those of an earlier task that are not
     in the buffer do so too; they differ from held-out ones by ``exp(-lH t)`` times what they differ by at the switch.
+
+    Examples
+    --------
+    >>> flow = cf.ReplayFlow((2, 2), (5, 100), (0.0, 0.5), weight_decay=1e-3)  # 5 samples a class in the buffer
+    >>> run = cf.integrate(flow, 0.1, 1e3, rtol=1e-6)
+    >>> run.task_margin[-1].round(2)  # smallest margins of each task
+    array([[4.01, 6.99],
+           [3.27, 6.81]])
     """
 
     kind = "replay"
@@ -119,7 +127,14 @@ class ReplayFlow(Flow):
     def curriculum(
         cls, classes: ArrayLike, samples: float, kernel: ArrayLike, *, buffer: float = 0, **options: Any
     ) -> tuple[ReplayFlow, ...]:
-        """One flow for each task in turn: it has `samples` of each of its classes, and `buffer` of those before."""
+        """One flow for each task in turn: it has `samples` of each of its classes, and `buffer` of those before.
+
+        Examples
+        --------
+        >>> flows = cf.ReplayFlow.curriculum((2, 2), 100, (0.0, 0.5), buffer=5)
+        >>> [flow.samples.tolist() for flow in flows]
+        [[100.0, 0.0], [5.0, 100.0]]
+        """
         count = len(_checked_classes(classes))
         samples = checked_number("samples", samples, 1e-6, 1e15)
         buffer = checked_number("buffer", buffer, 0.0, samples)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .._checks import checked_array, checked_integer, log_time_unit
-from .._field import Event, LaneFields
+from .._field import CompiledField, Event, LaneFields
 from ..kernels import KERNEL, compiled, in_one_life, njit
 from ..losses import CrossEntropy, Loss
 from ..network import coordinates
@@ -21,7 +21,7 @@ from ._flow import Flow
 from .blocks import BlockFlow
 from .lanes_field import lane_fields
 from .matrix import MatrixFlow
-from .modes_field import modes_field, plain_field, plain_layout
+from .modes_field import PlainFields, modes_field
 from .objective import Objective
 from .ray import Ray
 from .rest import Rest
@@ -48,8 +48,7 @@ def _extent(layers):
 
 
 class SpectralFlow(Flow):
-    """Gradient flow reduced by a symmetry: to the singular values of the logits, one for each mode of a scheme, or to
-    blocks of layers.
+    """Gradient flow reduced by a symmetry, to the singular values of the logits or to blocks of layers.
 
     Under an association scheme and without further options the state is one number for each mode. Any other symmetry,
     and any option from `samples` on, makes a `BlockFlow`, whose state is blocks.
@@ -86,6 +85,12 @@ class SpectralFlow(Flow):
     -----
     Garrod, Keating & Thrampoulidis, arXiv:2512.04006, for Hadamard schemes and two layers; arXiv:2605.23087 for depth.
     All other schemes and symmetries, unbalanced layers, the other losses and the options are [ceflow].
+
+    Examples
+    --------
+    >>> run = cf.integrate(cf.SpectralFlow(cf.hadamard(4), depth=3), [0.01, 0.02, 0.03], 1e3, rtol=1e-6)
+    >>> run.singular_values[-1].round(3)  # the smallest is left behind
+    array([ 0.955, 19.994, 20.002])
     """
 
     kind = "spectral"
@@ -191,39 +196,42 @@ class SpectralFlow(Flow):
         self, start: np.ndarray, y: np.ndarray, log_t: float, rtol: float, atol: float = 0.0, closed_form: bool = True
     ):
         """What carries the state on from y: a vector field, or a closed form that holds for all later times."""
+        field, closes = None, bool(closed_form and self.plain and start.ndim == 1 and start.min() > 0.0)
+        if self.plain and start.ndim == 1 and atol == 0.0:
+            field = self._plain_fields(closes)(start, y)
+        if field is None:
+            field, closes = self._modes_field(start, y, atol, closed_form)
+        if closes and field.event(y, y, rtol) == Event.CHANGE:  # the modes have merged
+            return self.segment(Ray.kind, start, y, log_t)
+        return self.segment(Rest.kind, start, y, log_t) if field is None else field
+
+    def _modes_field(self, start, y, atol: float, closed_form: bool) -> tuple[CompiledField | None, bool]:
+        """The field of any start, None where nothing moves; and whether a closed form may take over."""
         constants, modes = coordinates.constants(start, self.depth), self.scheme.modes
         equal_pairs = coordinates.equal_pairs(start, self.depth)
         vanished = coordinates.vanished(constants, equal_pairs)
         direction, active = np.empty(modes), np.empty(modes)
         count, growing = coordinates.mobility(constants, vanished, y, direction, active)
         if count == 0:
-            return self.segment(Rest.kind, start, y, log_t)
+            return None, False
         weights, valencies, transforms, classes, log_unit = self._known
-        common = {"classes": classes, "log_unit": log_unit, "vanished": vanished}
         closes = bool(closed_form and self.plain and growing == modes)
         unequal = coordinates.unbalanced(constants)
         if self.plain and count == modes and not unequal and atol == 0.0:
-            known = compiled(), closes
-            if known not in self._plain_layouts:
-                self._plain_layouts[known] = plain_layout(modes, transforms, closes)
-            layout = self._plain_layouts[known]
-            field = plain_field(constants, weights, valencies, direction, transforms, layout, **common)
-        else:
-            base = 1.0
-            if count < modes:
-                reached = self.scheme.margins(active) * self.scheme.classes > 1e-9 / self.scheme.classes
-                base += float(valencies[~reached].sum())
-                valencies = np.where(reached, valencies, 0.0)
-            # In deeper networks some modes lag behind for ages, under forces beside which others are tiny, and count.
-            forces = transforms.forces if self.depth == 2 else transforms.single_forces
-            field = modes_field(
-                constants, weights, valencies, active, direction, transforms.margins, forces, self.loss, size=y.size,
-                base=base, count=count, decay=self.weight_decay * math.exp(log_unit), equal_pairs=equal_pairs,
-                unequal=unequal, closes=closes, **common,
-            )  # fmt: skip
-        if closes and field.event(y, active, rtol) == Event.CHANGE:  # the modes have merged
-            return self.segment(Ray.kind, start, y, log_t)
-        return field
+            return self._plain_fields(closes)(constants[0], y), closes
+        base = 1.0
+        if count < modes:
+            reached = self.scheme.margins(active) * self.scheme.classes > 1e-9 / self.scheme.classes
+            base += float(valencies[~reached].sum())
+            valencies = np.where(reached, valencies, 0.0)
+        # In deeper networks some modes lag behind for ages, under forces beside which others are tiny, and count.
+        forces = transforms.forces if self.depth == 2 else transforms.single_forces
+        field = modes_field(
+            constants, weights, valencies, active, direction, transforms.margins, forces, self.loss, size=y.size,
+            base=base, count=count, decay=self.weight_decay * math.exp(log_unit), equal_pairs=equal_pairs,
+            unequal=unequal, closes=closes, classes=classes, log_unit=log_unit, vanished=vanished,
+        )  # fmt: skip
+        return field, closes
 
     def side_by_side(self, starts: np.ndarray, closed_form: bool = True) -> list[tuple[np.ndarray, LaneFields]]:
         """Of several starts, checked, those that can go in lanes, as indices and their fields. What becomes of a start
@@ -253,13 +261,22 @@ class SpectralFlow(Flow):
         return s
 
     def __getstate__(self) -> dict:
-        # layouts hold addresses, which are those of this process
-        return {name: value for name, value in self.__dict__.items() if name not in ("_plain_layouts", "_known")}
+        # makers of fields hold addresses, which are those of this process
+        return {name: value for name, value in self.__dict__.items() if name not in ("_makers", "_known")}
 
     @functools.cached_property
-    def _plain_layouts(self) -> dict[tuple[bool, bool], np.ndarray]:
+    def _makers(self) -> dict[tuple[bool, bool], PlainFields]:
         """Compiled or not, where a closed form may take over or not."""
         return {}
+
+    def _plain_fields(self, closes: bool) -> PlainFields:
+        """What makes plain fields, in the life that is led."""
+        known = compiled(), closes
+        if known not in self._makers:
+            weights, valencies, transforms, classes, log_unit = self._known
+            vanished = coordinates.vanished(np.empty((3, 0)), 0.0)
+            self._makers[known] = PlainFields(weights, valencies, transforms, closes, classes, log_unit, vanished)
+        return self._makers[known]
 
     @functools.cached_property
     def _known(self) -> tuple[np.ndarray, np.ndarray, Transforms, float, float]:
@@ -319,6 +336,12 @@ class SpectralFlow(Flow):
         (d, d) arrays
             depth - 2 of them.
         H : (d, K) array
+
+        Examples
+        --------
+        >>> W, H = cf.SpectralFlow(cf.hadamard(4)).lift([0.1, 0.2, 0.3], width=6)
+        >>> np.linalg.svd(W @ H)[1].round(4)
+        array([0.3, 0.2, 0.1, 0. ])
         """
         classes = self.scheme.classes
         width = checked_integer("width", classes if width is None else width)

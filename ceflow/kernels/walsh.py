@@ -37,6 +37,7 @@ def walsh_hadamard(x: ArrayLike, threads: int = 1) -> NDArray[np.float64]:
 
     Examples
     --------
+    >>> from ceflow.kernels.walsh import walsh_hadamard
     >>> walsh_hadamard([1, 2, 3, 4])
     array([10., -2., -4.,  0.])
     """

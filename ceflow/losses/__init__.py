@@ -4,6 +4,12 @@ Everything is expressed through the margins ``z_0 - z_j``, one for each relation
 (for a plain column of K logits every off-diagonal entry is a relation of valency 1).
 
 Each loss is one file of this package, which holds all that anybody needs to know of it (see `Loss`).
+
+Examples
+--------
+>>> run = cf.integrate(cf.SpectralFlow(cf.complete(10), loss=cf.losses.focal(3.0)), [0.1], 1e3)
+>>> f"{run.flow.loss}: {run.loss[-1]:.6f}"
+'focal(3): 0.000089'
 """
 
 import importlib

@@ -29,7 +29,14 @@ def _residual(parameters, valencies, margins, out, a, classes, base, modes):
 
 @dataclass(frozen=True)
 class CrossEntropy(OddsLoss):
-    """``-log p_0``, p_0 the probability of the right class."""
+    """Cross-entropy ``-log p_0``, p_0 the probability of the right class.
+
+    Examples
+    --------
+    >>> loss = cf.losses.CrossEntropy()
+    >>> f"{np.exp(loss.log_value([2.0, 2.0])):.4f}"  # margins to two wrong classes
+    '0.2395'
+    """
 
     name = "cross_entropy"
     formula = "log1p(S)"

@@ -45,6 +45,12 @@ class Focal(OddsLoss):
     ----------
     focusing : float
         0 < focusing <= 100.
+
+    Examples
+    --------
+    >>> loss = cf.losses.Focal(2.0)
+    >>> loss.parameters, loss.formula
+    ({'focusing': 2.0}, '(S / (1 + S))**focusing * log1p(S)')
     """
 
     focusing: float = parameter(2.0, 1e-12, 100.0)
@@ -87,5 +93,12 @@ class Focal(OddsLoss):
 
 
 def focal(focusing: float = 2.0) -> Focal:
-    """Focal loss, ``(1 - p_0)^focusing`` times the cross-entropy, 0 < focusing <= 100."""
+    """Focal loss, ``(1 - p_0)^focusing`` times the cross-entropy, 0 < focusing <= 100.
+
+    Examples
+    --------
+    >>> loss = cf.losses.focal(3.0)
+    >>> str(loss), f"{np.exp(loss.log_value([2.0, 2.0])):.6f}"  # margins to two wrong classes
+    ('focal(3)', '0.002315')
+    """
     return Focal(focusing)

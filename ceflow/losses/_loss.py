@@ -53,6 +53,14 @@ class Loss(abc.ABC):
     residual : Linked
         A compiled function of the arguments `RESIDUAL`, which does what `ceflow.losses.residual` describes; a[0] is
         written, and the log scale returned.
+
+    Examples
+    --------
+    >>> loss = cf.losses.as_loss("cross_entropy")
+    >>> loss.words, loss.formula
+    ('cross-entropy', 'log1p(S)')
+    >>> f"{loss.log_value(np.array([800.0])):.1f}"  # of a loss of 1e-347
+    '-800.0'
     """
 
     name: ClassVar[str]
@@ -154,7 +162,13 @@ USUAL = {"ce": "cross_entropy", "xent": "cross_entropy", "softmax": "cross_entro
 
 
 def as_loss(loss: str | Loss) -> Loss:
-    """The loss of a name in `LOSSES`, with the parameters that it has by default, or the loss itself."""
+    """The loss of a name in `LOSSES`, with the parameters that it has by default, or the loss itself.
+
+    Examples
+    --------
+    >>> cf.losses.as_loss("label_smoothing")
+    LabelSmoothing(smoothing=0.1)
+    """
     if isinstance(loss, Loss):
         return loss
     if not isinstance(loss, str):
@@ -166,7 +180,13 @@ def as_loss(loss: str | Loss) -> Loss:
 
 
 def forms() -> str:
-    """What `parse` reads, for those who write it: names, and parameters with what they are when left out."""
+    """What `parse` reads, for those who write it: names, and parameters with what they are when left out.
+
+    Examples
+    --------
+    >>> cf.losses.forms()
+    'cross_entropy, squared_error, label_smoothing[:SMOOTHING=0.1] or focal[:FOCUSING=2]'
+    """
 
     def form(kind: type[Loss]) -> str:
         values = ",".join(f"{field.name.upper()}={field.default:g}" for field in dataclasses.fields(kind))
@@ -177,7 +197,13 @@ def forms() -> str:
 
 
 def parse(text: str) -> Loss:
-    """The loss that a command line calls, for example, "focal", or "focal:3" with a parameter."""
+    """The loss that a command line calls, for example, "focal", or "focal:3" with a parameter.
+
+    Examples
+    --------
+    >>> cf.losses.parse("focal:3")
+    Focal(focusing=3.0)
+    """
     if not isinstance(text, str):
         raise TypeError(f"loss must be a string, got {type(text).__name__}")
     name, _, values = text.partition(":")
@@ -193,7 +219,13 @@ def parse(text: str) -> Loss:
 
 
 def from_spec(spec: Mapping[str, Any]) -> Loss:
-    """The loss of a `Loss.spec`, or of the fields squared, smoothing and focusing of older files."""
+    """The loss of a `Loss.spec`, or of the fields squared, smoothing and focusing of older files.
+
+    Examples
+    --------
+    >>> cf.losses.from_spec({"name": "focal", "focusing": 3.0})
+    Focal(focusing=3.0)
+    """
     if not isinstance(spec, Mapping):
         raise TypeError(f"spec must be a mapping, got {type(spec).__name__}")
     new = dict(spec) if "name" in spec else _renamed(spec)
@@ -226,6 +258,13 @@ def residual(
 
     Returned beside it is a, minus the log odds of the relations that take part against all others: for cross-entropy
     ``-log(1 + exp(a))`` is what is not smooth in the scale. It is -1000 where there is no such thing.
+
+    Examples
+    --------
+    >>> loss, k, margins, out = cf.losses.CrossEntropy(), np.array([1.0, 2.0]), np.array([1.0, 2.0]), np.empty(2)
+    >>> log_scale, _ = cf.losses.residual(loss, 4, 1.0, k, margins, out)
+    >>> (np.exp(log_scale) * out).round(4)  # probabilities k_j p_j of the wrong classes
+    array([0.2245, 0.1652])
     """
     a = np.empty(1)
     log_scale = _call_residual(loss.residual.address, loss.packed, valencies, margins, out, a, classes, base)
@@ -240,15 +279,15 @@ def _call_residual(address, parameters, valencies, margins, out, a, classes, bas
 def full_residual(
     loss: Loss, Z: Any, labels: Any, xp: Any = np, columns: Any = None, log_weights: Any = None
 ) -> tuple[Any, Any]:
-    """Scaled residual G of a loss on full logit matrices, a column for each sample; for cross-entropy G = I - P.
+    """Scaled residual G of a loss on full logit matrices, a column for each sample; I - p for cross-entropy.
 
     Written for any array library xp with NumPy's names, in place, without a look at the values.
 
     Parameters
     ----------
     Z : (..., K, N) array
-        Logits; becomes G divided by ``exp(log_scale)``. For cross-entropy G is -P_jk for the wrong classes and for the
-        right one the sum of those P_jk, never 1 - P_kk.
+        Logits; becomes G divided by ``exp(log_scale)``. For cross-entropy G is -p_jk for the wrong classes and for the
+        right one the sum of those p_jk, never 1 - p_kk.
     labels : (N,) array of integers
         Classes of the columns, where Z lives.
     columns : (N,) array of integers, optional
@@ -262,5 +301,13 @@ def full_residual(
         Of each matrix: the largest entry of G is about 1.
     a : (...) array or float
         Mean log odds of the right class, as in `residual`.
+
+    Examples
+    --------
+    >>> Z = np.array([[1.0, 0.0], [0.0, 1.0]])
+    >>> log_scale, _ = cf.losses.full_residual(cf.losses.as_loss("cross_entropy"), Z, np.array([0, 1]))
+    >>> (np.exp(log_scale) * Z).round(4)  # I - softmax
+    array([[ 0.2689, -0.2689],
+           [-0.2689,  0.2689]])
     """
     return loss.full_residual(Z, (labels, labels if columns is None else columns), xp, log_weights)

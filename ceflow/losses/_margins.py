@@ -31,28 +31,61 @@ def log_odds_of_error(margins: np.ndarray, valencies: np.ndarray | None = None) 
     -------
     (...) array
         ``log sum_j k_j exp(-margins_j)``; no cancellation, no overflow.
+
+    Examples
+    --------
+    >>> f"{cf.losses.log_odds_of_error(np.array([10.0, 12.0]), np.array([1.0, 8.0])):.4f}"  # one rival, and eight
+    '-9.2663'
     """
     return scipy.special.logsumexp(-np.asarray(margins, float), b=valencies, axis=-1)
 
 
 def cross_entropy(log_odds: np.ndarray) -> np.ndarray:
-    """Cross-entropy per sample, ``-log p_0 = log(1 + odds)``, accurate however small."""
+    """Cross-entropy per sample, ``-log p_0 = log(1 + odds)``, accurate however small.
+
+    Examples
+    --------
+    >>> log_odds = cf.losses.log_odds_of_error(np.array([2.0, 2.0]))  # margins to two wrong classes
+    >>> f"{cf.losses.cross_entropy(log_odds):.4f}"
+    '0.2395'
+    """
     return np.logaddexp(0.0, log_odds)
 
 
 def log_cross_entropy(log_odds: np.ndarray) -> np.ndarray:
-    """Logarithm of `cross_entropy`, which does not underflow."""
+    """Logarithm of `cross_entropy`, which does not underflow.
+
+    Examples
+    --------
+    >>> log_odds = cf.losses.log_odds_of_error(np.array([800.0, 800.0]))
+    >>> f"{cf.losses.log_cross_entropy(log_odds):.4f}"
+    '-799.3069'
+    """
     x = np.asarray(log_odds, float)
     return np.where(x < -40.0, x, np.log(cross_entropy(np.maximum(x, -40.0))))
 
 
 def accuracy_gap(log_odds: np.ndarray) -> np.ndarray:
-    """``1 - p_0``, the probability given to the wrong classes, accurate however small."""
+    """Error probability ``1 - p_0``, the softmax probability of all wrong classes, accurate however small.
+
+    Examples
+    --------
+    >>> log_odds = cf.losses.log_odds_of_error(np.array([50.0, 50.0]))
+    >>> f"{cf.losses.accuracy_gap(log_odds):.4e}"
+    '3.8575e-22'
+    """
     return scipy.special.expit(log_odds)
 
 
 def log_accuracy_gap(log_odds: np.ndarray) -> np.ndarray:
-    """Logarithm of `accuracy_gap`, which does not underflow."""
+    """Logarithm of `accuracy_gap`, which does not underflow.
+
+    Examples
+    --------
+    >>> log_odds = cf.losses.log_odds_of_error(np.array([800.0, 800.0]))
+    >>> f"{cf.losses.log_accuracy_gap(log_odds):.4f}"
+    '-799.3069'
+    """
     return scipy.special.log_expit(log_odds)
 
 

@@ -7,6 +7,14 @@ t = 1e700 in a run that goes so far. Several runs on the same Axes differ by col
 them. Dense output gives smooth curves.
 Colours are those of Okabe and Ito and of the colour map cividis, readable without colour vision and in grey; text,
 lines and grid follow the style in force, light or dark.
+
+Examples
+--------
+>>> run = cf.integrate(cf.SpectralFlow(cf.complete(4)), [1e-3], 1e6)
+>>> ax = cf.plot.loss(run)
+>>> _ = ax.axvline(1e3)  # own curves go on top
+>>> ax.get_xscale(), ax.get_xlabel()
+('log', 'time $t$ (mean reduction)')
 """
 
 from ._classifiers import classifiers

@@ -40,6 +40,13 @@ def classifiers(comparison: ClassifierComparison, figure: Figure | None = None) 
     ------
     TypeError
         If comparison is none.
+
+    Examples
+    --------
+    >>> W, H = cf.random_init(classes=3, width=3, scale=0.1, rng=0)
+    >>> figure = cf.plot.classifiers(cf.compare_classifiers(W, H, 2.0, losses=(0.5,), rtol=1e-3))
+    >>> [ax.get_title() for ax in figure.axes]
+    ['Loss of a sample', 'NC2: class means to the simplex ETF', 'NC3: classifier to class means']
     """
     if not isinstance(comparison, ClassifierComparison):
         raise TypeError(f"comparison must be one of ceflow.compare_classifiers, got {type(comparison).__name__}")
@@ -57,8 +64,7 @@ def classifiers(comparison: ClassifierComparison, figure: Figure | None = None) 
             (x,), (y,) = on_log_axis(ax, "x", log10(t)), on_log_axis(ax, "y", log10(curve))
             ax.plot(x, y, color=color, ls=style, lw=2.0, label=name)
         ax.set_title(_TITLES[quantity], fontsize="medium")
-        reduction = next(iter(comparison.runs.values())).flow.reduction
-        ax.set_xlabel(f"time $t$ ({reduction} reduction)")
+        ax.set_xlabel("time $t$")
         tidy(ax)
     if comparison.optimum > 0.0:
         axes[0].set_title("Loss of a sample above the optimum", fontsize="medium")

@@ -28,8 +28,10 @@ _REPLAY = ((task_margins, "Margins of tasks"), (loss, "Loss"))
 
 
 def dashboard(traj: Trajectory, figure: Figure | None = None) -> Figure:
-    """A run on one page: singular values, how far they are from their mean, loss, and V, a Lyapunov function of
-    two balanced layers under cross-entropy; of tasks with replay their margins and the loss.
+    """A run on one page: singular values, how far they are from their mean, the loss, and V.
+
+    V is a Lyapunov function of two balanced layers under cross-entropy. Of tasks with replay the page has their margins
+    and the loss.
 
     Parameters
     ----------
@@ -46,6 +48,12 @@ def dashboard(traj: Trajectory, figure: Figure | None = None) -> Figure:
     ------
     TypeError, ValueError
         If traj is no Trajectory, or has no row after t = 0.
+
+    Examples
+    --------
+    >>> figure = cf.plot.dashboard(cf.integrate(cf.SpectralFlow(cf.complete(4)), [1e-3], 1e6))
+    >>> len(figure.axes)  # figure.savefig("run.png") writes it
+    4
     """
     replay = isinstance(traj, ReplayTrajectory)
     dense = sampled(traj, *(() if replay else ("singular_values", "lyapunov")))

@@ -54,6 +54,11 @@ def animate(
     TypeError, ValueError
         If traj is no Trajectory, has no row after t = 0 or more than 4096 classes, frames is not an integer of at least
         2, fps or dpi is not positive, or the name does not end in .gif or .html.
+
+    Examples
+    --------
+    >>> run = cf.integrate(cf.SpectralFlow(cf.complete(4)), [1e-3], 1e3)
+    >>> film = cf.plot.animate(run, "run.gif", frames=2, dpi=20)
     """
     from matplotlib.animation import FuncAnimation, HTMLWriter, PillowWriter
     from matplotlib.backends.backend_agg import FigureCanvasAgg

@@ -51,6 +51,13 @@ def logits(
     TypeError, ValueError
         If traj is no Trajectory, a time is outside the run, there are more than 4096 classes, or `ax` has not one Axes
         for each time.
+
+    Examples
+    --------
+    >>> run = cf.integrate(cf.SpectralFlow(cf.hadamard(4)), [1e-3, 2e-3, 3e-3], 1e6)
+    >>> figure = cf.plot.logits(run, t=[1e1, 1e6])
+    >>> [ax.get_title() for ax in figure.axes[:2]]
+    ['$t = 10$', '$t = 10^{6}$']
     """
     panels, several = _panels(traj, ax, t, log_t)
     write = _short if _has_room(traj, several) else None
@@ -71,14 +78,14 @@ def softmax(
     log_t: float | Sequence[float] | None = None,
     scale: str = "linear",
 ) -> Axes | Figure:
-    """The softmax P of the logits as an image, at one time or several; the columns sum to 1.
+    """The softmax p of the logits as an image, at one time or several; the columns sum to 1.
 
     Parameters
     ----------
     traj, ax, t, log_t
         As for `logits`.
     scale : {"linear", "log"}
-        With "log" the colours are log10 of P, and show what at late times is far too small to see: the probabilities of
+        With "log" the colours are log10 of p, and show what at late times is far too small to see: the probabilities of
         the wrong classes, about 1/t.
 
     Returns
@@ -90,6 +97,13 @@ def softmax(
     ------
     TypeError, ValueError
         As for `logits`, and if scale is not known.
+
+    Examples
+    --------
+    >>> run = cf.integrate(cf.SpectralFlow(cf.hadamard(4)), [1e-3, 2e-3, 3e-3], 1e6)
+    >>> ax = cf.plot.softmax(run, t=20.0)
+    >>> np.asarray(ax.images[0].get_array()).round(3)[0]
+    array([0.893, 0.037, 0.021, 0.048])
     """
     check_scale(scale)
     panels, several = _panels(traj, ax, t, log_t)

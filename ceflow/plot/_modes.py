@@ -45,6 +45,13 @@ def singular_values(
     ------
     TypeError, ValueError
         If traj is no Trajectory, has no row after t = 0, or scale is not known.
+
+    Examples
+    --------
+    >>> run = cf.descend(cf.SpectralFlow(cf.hadamard(4)), [0.1, 0.2, 0.3], step_size=0.1, steps=100)
+    >>> ax = cf.plot.singular_values(run, scale="log")
+    >>> [text.get_text() for text in ax.get_legend().get_texts()]
+    ['$s_{1}$', '$s_{2}$', '$s_{3}$', 'mean $\\\\bar s$']
     """
     check_scale(scale)
     dense = sampled(traj, "singular_values")
@@ -87,6 +94,13 @@ def normalized_singular_values(
     ------
     TypeError, ValueError
         As for `singular_values`.
+
+    Examples
+    --------
+    >>> run = cf.descend(cf.SpectralFlow(cf.hadamard(4)), [0.1, 0.2, 0.3], step_size=0.1, steps=100)
+    >>> ax = cf.plot.normalized_singular_values(run)
+    >>> [f"{line.get_ydata()[-1]:.3f}" for line in ax.get_lines()]  # 1, and the modes
+    ['1.000', '0.702', '1.064', '1.235']
     """
     check_scale(scale)
     dense = sampled(traj, "singular_values")
@@ -135,6 +149,13 @@ def margins(
     ------
     TypeError, ValueError
         If traj is no Trajectory, or has no row after t = 0.
+
+    Examples
+    --------
+    >>> run = cf.descend(cf.SpectralFlow(cf.cyclic(5)), [0.1, 0.2], step_size=0.1, steps=100)
+    >>> ax = cf.plot.margins(run)
+    >>> [text.get_text() for text in ax.get_legend().get_texts()]
+    ['smallest margin', '$\\\\log t$']
     """
     dense = sampled(traj, "margins")
     ax = axes_or_new(ax)

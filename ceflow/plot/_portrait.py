@@ -57,6 +57,13 @@ def ternary(
     ------
     TypeError, ValueError
         If there is no run, or one is not a reduced run of three modes, or the schemes differ.
+
+    Examples
+    --------
+    >>> flow = cf.SpectralFlow(cf.hadamard(4))
+    >>> runs = [cf.descend(flow, s0, step_size=0.1, steps=100) for s0 in ([0.1, 0.2, 0.3], [0.3, 0.1, 0.1])]
+    >>> [text.get_text() for text in cf.plot.ternary(runs, contours=False).texts]
+    ['', '', 'only $s_1$', 'only $s_2$', 'only $s_3$']
     """
     runs = [trajs] if isinstance(trajs, Trajectory) else list(trajs)
     if not runs:
@@ -102,7 +109,7 @@ def ternary(
         from matplotlib.cm import ScalarMappable
 
         bar = ax.figure.colorbar(ScalarMappable(norm, colors.shades), ax=ax, shrink=0.7, pad=0.02, extend="both")
-        bar.set_label(f"time $t$ ({runs[0].flow.reduction} reduction)")
+        bar.set_label("time $t$")
         powers(bar.ax.yaxis)
     return ax
 

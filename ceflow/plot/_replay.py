@@ -28,6 +28,13 @@ def task_margins(traj: ReplayTrajectory, ax: Axes | None = None) -> Axes:
     ------
     TypeError, ValueError
         If traj is no run of a ReplayFlow, or has no row after t = 0.
+
+    Examples
+    --------
+    >>> flow = cf.ReplayFlow((2, 2), (5, 100), (0.0, 0.5), weight_decay=1e-3)
+    >>> run = cf.integrate(flow, 0.1, t_eval=np.geomspace(1.0, 1e3, 20), rtol=1e-6, dense_output=False)
+    >>> [line.get_label() for line in cf.plot.task_margins(run).get_lines()[:4]]
+    ['task 1, trained', 'task 1, unseen', 'task 2, trained', 'task 2, unseen']
     """
     if not isinstance(traj, ReplayTrajectory):
         raise TypeError(f"margins of tasks are drawn of a run of a ReplayFlow, got {type(traj).__name__}")

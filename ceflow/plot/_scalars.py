@@ -23,11 +23,11 @@ DISSIPATION = r"dissipation $-\mathrm{d}V/\mathrm{d}\log t$"
 def loss(
     traj: Trajectory, ax: Axes | None = None, *, label: str | None = None, color: str | None = None
 ) -> Axes:
-    """Loss and accuracy gap 1 - p_0 over time, between the bounds of `ceflow.theory` where they hold.
+    """Loss and error probability 1 - p_0 over time, between the bounds of `ceflow.theory` where they hold.
 
     A reduced run of cross-entropy has a lower bound, the least loss that any logits of this nuclear norm can have,
     which is that of collapsed ones. With two balanced layers it also has an upper bound at each time, given by the
-    start alone. The squared error has no accuracy gap. Weight decay is not part of the loss.
+    start alone. The squared error has no probabilities. Weight decay is not part of the loss.
 
     Parameters
     ----------
@@ -45,6 +45,12 @@ def loss(
     ------
     TypeError, ValueError
         If traj is no Trajectory, or has no row after t = 0.
+
+    Examples
+    --------
+    >>> ax = cf.plot.loss(cf.integrate(cf.SpectralFlow(cf.complete(4)), [1e-3], 1e6))
+    >>> [line.get_label() for line in ax.get_lines()]
+    ['upper bound of the loss', 'least loss at this nuclear norm', 'loss', 'accuracy gap $1 - p_0$']
     """
     dense = sampled(traj)
     ax, x = axes_or_new(ax), log10_t(dense)
@@ -63,7 +69,7 @@ def loss(
             curves.append((least, "least loss at this nuclear norm", colors.grey, "-.", 1.4))
     curves.append((loss_of, "loss", colors.blue, "-", 2.0))
     if dense.flow.loss.margins_only:
-        curves.append((dense.log_accuracy_gap / LN10, "accuracy gap $1 - p_0$", colors.orange, "--", 1.6))
+        curves.append((dense.log_accuracy_gap / LN10, "error probability $1 - p_0$", colors.orange, "--", 1.6))
     (x,) = on_log_axis(ax, "x", x)
     heights = on_log_axis(ax, "y", *(finite(curve[0]) for curve in curves))
     for y, (_, name, shade, style, width) in zip(heights, curves, strict=True):
@@ -99,6 +105,12 @@ def lyapunov(
     ------
     TypeError, ValueError
         If traj is no Trajectory, or has no row after t = 0.
+
+    Examples
+    --------
+    >>> run = cf.descend(cf.SpectralFlow(cf.hadamard(4)), [0.1, 0.2, 0.3], step_size=0.1, steps=100)
+    >>> [line.get_label() for line in cf.plot.lyapunov(run).get_lines()]
+    ['$V$']
     """
     dense = sampled(traj, "lyapunov")
     ax = axes_or_new(ax)
@@ -140,6 +152,13 @@ def conserved(
     ------
     TypeError, ValueError
         If traj is no Trajectory, or has no row after t = 0.
+
+    Examples
+    --------
+    >>> run = cf.descend(cf.SpectralFlow(cf.complete(3)), [[0.5], [0.1]], step_size=0.1, steps=100)
+    >>> ax = cf.plot.conserved(run)
+    >>> f"{ax.get_lines()[0].get_ydata()[-1]:.4f}"  # which steps do not conserve
+    '0.0016'
     """
     dense = sampled(traj, "conserved")
     ax = axes_or_new(ax)
@@ -173,6 +192,13 @@ def collapse(traj: MatrixTrajectory, ax: Axes | None = None) -> Axes:
     ------
     TypeError, ValueError
         If traj is no run of a MatrixFlow, or has no row after t = 0.
+
+    Examples
+    --------
+    >>> start = cf.random_init(classes=3, width=3, scale=0.1, rng=0)
+    >>> ax = cf.plot.collapse(cf.descend(cf.MatrixFlow(), start, step_size=0.1, steps=100))
+    >>> [line.get_label() for line in ax.get_lines()][:2]
+    ['NC2: features to the simplex ETF', 'NC3: classifier to features']
     """
     traj = drawn(traj) if isinstance(traj, Trajectory) else traj
     if not isinstance(traj, MatrixTrajectory):

@@ -57,6 +57,14 @@ def quantiles(
     ------
     TypeError, ValueError
         If an argument is not as described.
+
+    Examples
+    --------
+    >>> starts = np.random.default_rng(0).uniform(1e-3, 1e-2, (4, 1))
+    >>> runs = cf.integrate_many(cf.SpectralFlow(cf.complete(3)), starts, t_eval=np.geomspace(1.0, 1e3, 10))
+    >>> ax = cf.plot.quantiles(runs, "loss")
+    >>> len(ax.collections), ax.get_ylabel()  # bands around the median
+    (2, 'loss')
     """
     check_scale(scale)
     levels = checked_array("levels", levels, 0.0, 1.0)
@@ -128,6 +136,15 @@ def phase_diagram(
     ------
     TypeError, ValueError
         If an argument is not as described.
+
+    Examples
+    --------
+    >>> import xarray
+    >>> axes = {"depth": [2, 3], "scale": [0.1, 0.2, 0.3]}
+    >>> values = xarray.DataArray([[3, 3, 3], [2, 2, 3]], axes, ("depth", "scale"))
+    >>> ax = cf.plot.phase_diagram(values, x="scale", y="depth", label="rank")
+    >>> ax.get_xlabel(), ax.get_ylabel()
+    ('scale', 'depth')
     """
     check_scale(scale)
     if not isinstance(getattr(values, "dims", None), tuple):
@@ -180,6 +197,14 @@ def basins(results: Ensemble | xarray.Dataset, ax: Axes | None = None, *, size: 
     ------
     TypeError, ValueError
         If an argument is not as described.
+
+    Examples
+    --------
+    >>> starts = np.random.default_rng(0).uniform(0.01, 0.1, (4, 3))
+    >>> flow = cf.SpectralFlow(cf.hadamard(4), depth=3)
+    >>> runs = cf.integrate_many(flow, starts, t_eval=[0.0, 1e3], rtol=1e-3)
+    >>> [text.get_text() for text in cf.plot.basins(runs).get_legend().get_texts()]
+    ['collapse (25.0%)', 'alive: $s_1$, $s_2$ (50.0%)', 'alive: $s_2$, $s_3$ (25.0%)']
     """
     dataset = _dataset(results)
     values = _observable(dataset, "singular_values")

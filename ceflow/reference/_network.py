@@ -40,6 +40,14 @@ class NetworkDefinition:
         Of each part; 0 where it is frozen.
     number : float
         Of samples in all.
+
+    Examples
+    --------
+    >>> flow = cf.MatrixFlow(weight_decay=0.1)
+    >>> definition = cf.reference.NetworkDefinition(flow.objective, 3)
+    >>> W, H = cf.random_init(classes=3, width=3, scale=1.0, rng=0)
+    >>> f"{definition.penalty((W[None], H[None]))[0]:.6f}, {0.05 * (W**2).sum() + 0.05 * (H**2).sum():.6f}"
+    '0.231577, 0.231577'
     """
 
     def __init__(self, objective: Any, classes: int) -> None:

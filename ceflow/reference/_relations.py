@@ -59,7 +59,14 @@ class Counts(NamedTuple):
 
 
 def relation_gaps(scheme: Scheme) -> NDArray[np.float64]:
-    """The gaps of `relation_algebra`."""
+    """The gaps of `relation_algebra`.
+
+    Examples
+    --------
+    >>> cf.reference.relation_gaps(cf.cyclic(4))
+    array([[1., 2.],
+           [2., 0.]])
+    """
     return relation_algebra(scheme).gaps
 
 
@@ -174,6 +181,11 @@ def exact_gaps(scheme: Scheme, ctx=None) -> list[list]:
     ------
     ValueError
         If the scheme has more classes, its relations are none, or its eigenmatrix does not belong to them.
+
+    Examples
+    --------
+    >>> str(cf.reference.exact_gaps(cf.cyclic(5))[0][0])[:30]  # 1 - cos(72 degrees)
+    '0.6909830056250525758977065828'
     """
     return exact_algebra(scheme, context(30) if ctx is None else ctx).gaps
 

@@ -61,6 +61,13 @@ def scheme_definition(scheme: Scheme) -> SchemeDefinition:
     ------
     ValueError
         If the scheme is too large to be counted, and has no formula.
+
+    Examples
+    --------
+    >>> definition = cf.reference.scheme_definition(cf.hamming(2, 3))
+    >>> definition.source, definition.gaps()
+    ('the matrix of relations', array([[0.75, 1.5 ],
+           [1.5 , 0.75]]))
     """
     try:
         family = closed_form(scheme) if scheme.classes > COUNTED else None
@@ -109,6 +116,14 @@ class LossDefinition:
     ------
     ValueError
         If the formula contains something else.
+
+    Examples
+    --------
+    >>> loss = cf.losses.focal(2.0)
+    >>> definition = cf.reference.LossDefinition(loss.formula, loss.parameters)
+    >>> margins, k = np.array([[2.0]]), np.array([9.0])
+    >>> f"{definition.log_value(margins, k)[0]:.10f}, {loss.log_value(margins, k)[0]:.10f}"
+    '-1.4261637309, -1.4261637309'
     """
 
     def __init__(self, formula: str, parameters: Mapping[str, float]) -> None:

@@ -7,12 +7,19 @@ import math
 
 
 class Outcome(enum.IntEnum):
-    """Why the stepper stopped; of a run, why it ended."""
+    """Why the stepper stopped; of a run, why it ended.
+
+    Examples
+    --------
+    >>> run = cf.integrate(cf.SpectralFlow(cf.hadamard(4)), [1e-3, 2e-3, 3e-3], 1e3, max_steps=5)
+    >>> run.outcome.name, run.success
+    ('STEPS_SPENT', False)
+    """
 
     RUNNING = 0  # not ended: more steps can be taken
     REACHED = 1  # the end of the time span
     CHANGED = 2  # what moves the state has to be looked at again
-    AT_REST = 3  # nothing moves any more
+    AT_REST = 3  # an equilibrium, within the tolerance
     CLOSED_FORM = 4  # a closed form holds to the end
     STOPPED = 5  # the criterion of `until` was met
     UNMET = 6  # the criterion of `until` is never met

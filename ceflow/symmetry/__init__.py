@@ -1,5 +1,4 @@
-"""Symmetries: association schemes, under which the softmax stays diagonal, and coherent configurations, under which it
-stays in blocks.
+"""Symmetries: association schemes, which keep the softmax diagonal, and coherent configurations, which keep blocks.
 
 A scheme on K points sorts all pairs of points into relations j = 0..D (0 is the diagonal) such that the 0/1 matrices of
 the relations span an algebra, the Bose-Mesner algebra. Matrices that are constant on every relation are therefore
@@ -23,6 +22,14 @@ the cancellation in that formula.
 
 A module of this package that marks its factory with `register` is all that a scheme needs: its name is then here, in
 `ceflow`, in `from_spec`, in `parse` and on the command line.
+
+Examples
+--------
+>>> scheme = cf.hamming(2, 3)
+>>> scheme.modes, scheme.eigenmatrix.tolist()
+(2, [[1.0, 4.0, 4.0], [1.0, 1.0, -2.0], [1.0, -2.0, 1.0]])
+>>> cf.symmetry.parse("hamming:2,3") == scheme
+True
 """
 
 import importlib

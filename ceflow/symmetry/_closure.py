@@ -55,6 +55,13 @@ def symmetry_of(
     Products are compared by exact sums of random integers (from a fixed seed), in which different relations to all
     other points agree with a probability near ``4 / 10**13`` for a thousand points; the result is a coherent
     configuration in any case.
+
+    Examples
+    --------
+    >>> W, H = cf.SpectralFlow(cf.hadamard(4)).lift([0.1, 0.1, 0.3])
+    >>> symmetry = cf.symmetry_of(W, H)
+    >>> symmetry, symmetry.multiplicities
+    (coherent(<4 points, 3 relations>), array([1., 1., 2.]))
     """
     layers = _checked_layers(matrices)
     tolerance = checked_number("tolerance", tolerance, 0, 0.1)

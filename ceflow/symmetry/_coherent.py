@@ -103,6 +103,11 @@ def coherent(labels: ArrayLike) -> Coherent:
     ------
     TypeError, ValueError
         If labels are anything else; the message says which axiom they violate, and where.
+
+    Examples
+    --------
+    >>> cf.coherent([[0, 1, 2], [1, 0, 2], [3, 3, 4]]).fibres  # two classes alike, and one apart
+    (2, 1)
     """
     return Coherent(checked_labels(labels))
 

@@ -51,6 +51,12 @@ def cyclic(K: int) -> Scheme:
     ------
     TypeError, ValueError
         If K is anything else.
+
+    Examples
+    --------
+    >>> scheme = cf.cyclic(5)
+    >>> scheme.modes, scheme.multiplicities
+    (2, array([1., 2., 2.]))
     """
     K = checked_integer("K", K, 2)
     require_room(f"the gap matrix of cyclic({K})", K // 2 + 1, K // 2 + 1)

@@ -120,6 +120,15 @@ def direct_sum(*parts: Symmetry | int) -> DirectSum | Coherent:
     ------
     TypeError, ValueError
         If an argument is anything else, or there are fewer than two.
+
+    Examples
+    --------
+    >>> groups = cf.direct_sum(5, 3)
+    >>> groups.fibres, groups.multiplicities, groups.block_sizes.tolist()
+    ((5, 3), array([1., 4., 2.]), [[1, 1], [1, 0], [0, 1]])
+    >>> flow = cf.SpectralFlow(groups, samples=(100, 1), weight_decay=1e-3)  # 100 samples a class, and 1
+    >>> cf.integrate(flow, flow.random_start(0.1, rng=0), 10.0, rtol=1e-4).y.shape[1]  # numbers
+    12
     """
     found: list[Symmetry] = []
     for given in parts:

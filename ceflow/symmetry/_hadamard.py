@@ -107,6 +107,19 @@ def hadamard(K: int) -> Scheme:
     ------
     TypeError, ValueError
         If K is anything else.
+
+    Examples
+    --------
+    >>> cf.hadamard(4).relations()
+    array([[0, 1, 2, 3],
+           [1, 0, 3, 2],
+           [2, 3, 0, 1],
+           [3, 2, 1, 0]])
+    >>> cf.hadamard(4).eigenmatrix
+    array([[ 1.,  1.,  1.,  1.],
+           [ 1., -1.,  1., -1.],
+           [ 1.,  1., -1., -1.],
+           [ 1., -1., -1.,  1.]])
     """
     K = checked_integer("K", K, 2)
     if K.bit_count() != 1 or K > MAX_ENTRIES:

@@ -54,6 +54,12 @@ def complete(K: int) -> Scheme:
     ------
     TypeError, ValueError
         If K is anything else.
+
+    Examples
+    --------
+    >>> run = cf.integrate(cf.SpectralFlow(cf.complete(10)), [0.1], 1e6)
+    >>> f"{run.singular_values[-1, 0]:.6f}, {cf.theory.ray_singular_value(1e6, s0=0.1, classes=10):.6f}"
+    '17.295085, 17.295085'
     """
     K = checked_integer("K", K, 2)
     return _hamming("complete", (K,), 1, K)
@@ -75,6 +81,12 @@ def hamming(m: int, q: int) -> Scheme:
     ------
     TypeError, ValueError
         If m or q is anything else, or the scheme is too large.
+
+    Examples
+    --------
+    >>> scheme = cf.hamming(3, 2)  # the cube: 8 classes in 3 modes
+    >>> scheme.valencies, scheme.multiplicities
+    (array([1., 3., 3., 1.]), array([1., 3., 3., 1.]))
     """
     m, q = checked_integer("m", m, 1), checked_integer("q", q, 2)
     require_room(f"the gap matrix of hamming({m}, {q})", m + 1, m + 1)

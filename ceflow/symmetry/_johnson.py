@@ -48,6 +48,12 @@ def johnson(n: int, k: int) -> Scheme:
     ------
     TypeError, ValueError
         If n or k is anything else, or the scheme is too large.
+
+    Examples
+    --------
+    >>> scheme = cf.johnson(5, 2)  # the 10 pairs out of 5
+    >>> scheme.classes, scheme.modes, scheme.multiplicities
+    (10, 2, array([1., 4., 5.]))
     """
     n = checked_integer("n", n, 2)
     k = checked_integer("k", k, 1)

@@ -31,6 +31,11 @@ def orbitals(generators: ArrayLike) -> Coherent:
     ------
     TypeError, ValueError
         If a generator is no permutation.
+
+    Examples
+    --------
+    >>> cf.orbitals([[1, 2, 3, 4, 0]]).relations()[0]  # five classes on a directed circle
+    array([0, 1, 2, 3, 4])
     """
     given = np.atleast_2d(np.asarray(generators))
     if given.dtype.kind not in "iu":
@@ -57,6 +62,11 @@ def trivial(*fibres: int) -> Coherent:
     ----------
     *fibres : int
         Number of points, all of them fibres of their own.
+
+    Examples
+    --------
+    >>> cf.trivial(3).block_sizes, cf.trivial(3).multiplicities
+    (array([[1, 1, 1]]), array([1.]))
     """
     n = sum(checked_integer("the number of points", size, 1) for size in fibres)
     require_room("the relations of no symmetry", n, n)
@@ -80,6 +90,12 @@ def subsets(r: int, sizes: Sequence[int] | int) -> Coherent:
     ------
     TypeError, ValueError
         If r or sizes are anything else.
+
+    Examples
+    --------
+    >>> symmetry = cf.subsets(5, (1, 2))
+    >>> symmetry.fibres, symmetry.multiplicities, symmetry.block_sizes.tolist()
+    ((5, 10), array([1., 4., 5.]), [[1, 1], [1, 1], [0, 1]])
     """
     r = checked_integer("r", r, 2)
     given = [sizes] if np.ndim(sizes) == 0 else list(sizes)

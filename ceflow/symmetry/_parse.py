@@ -34,9 +34,9 @@ def parse(text: str, classes: int | None = None) -> Scheme:
 
     Examples
     --------
-    >>> parse("hamming:3,4")
+    >>> cf.symmetry.parse("hamming:3,4")
     hamming(3, 4)
-    >>> parse("cyclic", 10)
+    >>> cf.symmetry.parse("cyclic", 10)
     cyclic(10)
     """
     if not isinstance(text, str):

@@ -56,6 +56,14 @@ def from_relations(labels: ArrayLike) -> Scheme:
     -----
     The last condition is tested by exact products of random combinations of the relations (from a fixed seed). A matrix
     that violates it passes with probability about ``4 K / 2**53`` at most (Schwartz-Zippel): 1e-13 at K = 256.
+
+    Examples
+    --------
+    >>> labels = [[0, 1, 2, 1], [1, 0, 1, 2], [2, 1, 0, 1], [1, 2, 1, 0]]  # distances in a square
+    >>> cf.from_relations(labels).eigenmatrix
+    array([[ 1.,  2.,  1.],
+           [ 1.,  0., -1.],
+           [ 1., -2.,  1.]])
     """
     labels = _checked_labels(labels)
     classes = len(labels)

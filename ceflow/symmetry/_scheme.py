@@ -42,6 +42,14 @@ class Scheme(Symmetry):
         Number D of eigenspaces other than that of the constant vector, and of relations other than the diagonal.
     valencies, multiplicities : (D + 1,) arrays
         ``k_j`` and ``m_i``; both start with 1, for the diagonal and for the constant vector.
+
+    Examples
+    --------
+    >>> scheme = cf.hamming(2, 3)
+    >>> scheme.classes, scheme.modes, scheme.multiplicities
+    (9, 2, array([1., 4., 4.]))
+    >>> scheme == cf.hamming(2, 3), scheme
+    (True, hamming(2, 3))
     """
 
     kind: str
@@ -117,7 +125,16 @@ class Scheme(Symmetry):
         return np.repeat(np.arange(self.modes + 1), self.multiplicities.astype(np.int64))
 
     def relations(self) -> NDArray[np.int64]:
-        """(K, K) array, the relation (0..D) that each pair of points is in."""
+        """(K, K) array, the relation (0..D) that each pair of points is in.
+
+        Examples
+        --------
+        >>> cf.cyclic(4).relations()
+        array([[0, 1, 2, 1],
+               [1, 0, 1, 2],
+               [2, 1, 0, 1],
+               [1, 2, 1, 0]])
+        """
         return self._labels
 
     def basis(self) -> NDArray[np.float64]:
@@ -129,6 +146,14 @@ class Scheme(Symmetry):
             Column 0 is constant, the others are grouped by eigenspace in the order of the modes (see `columns`). Where
             a factory names no basis, the vectors inside an eigenspace are as LAPACK finds them: the same on every call,
             but not on every machine.
+
+        Examples
+        --------
+        >>> 2 * cf.hadamard(4).basis()
+        array([[ 1.,  1.,  1.,  1.],
+               [ 1., -1.,  1., -1.],
+               [ 1.,  1., -1., -1.],
+               [ 1., -1., -1.,  1.]])
         """
         return self._basis
 
@@ -149,6 +174,11 @@ class Scheme(Symmetry):
         ------
         TypeError, ValueError
             If s is not an array of finite real numbers of that shape.
+
+        Examples
+        --------
+        >>> cf.hadamard(4).margins([1.0, 2.0, 3.0])
+        array([2. , 2.5, 1.5])
         """
         shares = self.multiplicities[1:] / float(self.classes)
         return self._transform(self.transforms.margins, shares * self._checked("s", s))
@@ -171,6 +201,11 @@ class Scheme(Symmetry):
         ------
         TypeError, ValueError
             If r is not an array of finite real numbers of that shape.
+
+        Examples
+        --------
+        >>> cf.hadamard(4).forces([0.1, 0.2, 0.1]).round(4)
+        array([0.4, 0.6, 0.6])
         """
         return self._transform(self.transforms.forces, self._checked("r", r))
 

@@ -90,6 +90,12 @@ class Symmetry(ABC):
         How often each block is there.
     block_sizes : (I, F) ints
         n_i[f].
+
+    Examples
+    --------
+    >>> symmetry = cf.direct_sum(3, 2)
+    >>> symmetry.fibres, symmetry.multiplicities, symmetry.block_sizes.tolist()
+    ((3, 2), array([1., 2., 1.]), [[1, 1], [1, 0], [0, 1]])
     """
 
     kind: str

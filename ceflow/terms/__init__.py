@@ -3,6 +3,13 @@
 A term is a function of the classifier W and of the features X that it sees. It is added to the loss as it stands: no
 reduction, no weight of a sample touches it. Each is one file of this package (see `Term`), and goes into a flow by
 ``MatrixFlow(terms=(...,))``.
+
+Examples
+--------
+>>> flow = cf.MatrixFlow(terms=(cf.terms.Alignment(0.1),), weight_decay=0.01)
+>>> run = cf.integrate(flow, cf.random_init(classes=3, width=3, scale=1.0, rng=0), 10.0, rtol=1e-6)
+>>> f"penalty {run.penalty[0]:.4f}, then {run.penalty[-1]:.4f}"
+'penalty 0.1509, then 0.0728'
 """
 
 import importlib

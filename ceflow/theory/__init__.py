@@ -7,6 +7,12 @@ all other balanced solutions.
 Times are those of the "mean" reduction (the loss averaged over the K classes) unless told otherwise; with "sum" they
 are K times shorter. Every function of time takes either ``t`` or ``log_t``, for times beyond 1e308. Arguments
 broadcast, and scalars give scalars.
+
+Examples
+--------
+>>> s = cf.theory.ray_singular_value(1e6, s0=1e-3, classes=10)
+>>> f"s = {s:.4f}, loss {cf.theory.collapsed_loss(s, 10):.2e}"
+'s = 17.2951, loss 2.77e-07'
 """
 
 from . import codes, complexity, imbalance, landscape, low_rank, regression, replay

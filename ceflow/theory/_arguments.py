@@ -12,7 +12,13 @@ SMALLEST = 1e-300  # of numbers that must be positive
 
 
 def checked_classes(classes: int) -> int:
-    """K as an integer of at least 2; else a TypeError or a ValueError."""
+    """K as an integer of at least 2; else a TypeError or a ValueError.
+
+    Examples
+    --------
+    >>> cf.theory.checked_classes(np.int64(10))
+    10
+    """
     classes = checked_integer("classes", classes, 2)
     if classes >= MAX_CLASSES:
         raise ValueError(f"classes must be less than 2**1000, got about 2**{classes.bit_length() - 1}")

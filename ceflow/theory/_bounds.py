@@ -51,6 +51,13 @@ def geometric_mean_bound(
     Notes
     -----
     [ceflow].
+
+    Examples
+    --------
+    >>> scheme, s0 = cf.hadamard(4), [1e-3, 2e-3, 3e-3]
+    >>> run = cf.integrate(cf.SpectralFlow(scheme), s0, 1e4, rtol=1e-6)
+    >>> f"{cf.theory.geometric_mean_bound(scheme, s0, 1e4):.3f} < {run.singular_values[-1].prod() ** (1 / 3):.3f}"
+    '11.192 < 12.332'
     """
     start = checked_modes(scheme, "s0", s0, SMALLEST)
     log_t = checked_log_time(t, log_t) - log_time_unit(scheme.classes, reduction)
@@ -94,6 +101,13 @@ def loss_bound(
     Notes
     -----
     [ceflow]: the standard bound for mirror flow, with the potential of arXiv:2002.09277 at c = 0.
+
+    Examples
+    --------
+    >>> scheme, s0 = cf.hadamard(4), [1e-3, 2e-3, 3e-3]
+    >>> run = cf.integrate(cf.SpectralFlow(scheme), s0, 1e4, rtol=1e-6)
+    >>> f"{run.loss[-1]:.1e} < {cf.theory.loss_bound(scheme, s0, 1e4):.1e}"
+    '1.3e-05 < 9.8e-03'
     """
     with np.errstate(over="ignore"):
         return np.exp(loss_log_bound(scheme, s0, t, log_t=log_t, reduction=reduction))
@@ -107,7 +121,13 @@ def loss_log_bound(
     log_t: ArrayLike | None = None,
     reduction: str = "mean",
 ) -> NDArray[np.float64]:
-    """Logarithm of `loss_bound`."""
+    """Logarithm of `loss_bound`.
+
+    Examples
+    --------
+    >>> f"{cf.theory.loss_log_bound(cf.hadamard(4), [1e-3, 2e-3, 3e-3], log_t=1e4):.1f}"
+    '-9987.7'
+    """
     start = checked_modes(scheme, "s0", s0, SMALLEST)
     classes, unit = scheme.classes, log_time_unit(scheme.classes, reduction)
     log_t = checked_log_time(t, log_t) - unit
@@ -156,6 +176,11 @@ def collapsed_loss(s: ArrayLike, classes: int, *, reduction: str = "mean") -> ND
     Notes
     -----
     arXiv:2512.04006 for Hadamard schemes; [ceflow] for all others.
+
+    Examples
+    --------
+    >>> cf.theory.collapsed_loss([0.0, 2.0, 5.0], 10).round(4)  # from log K on
+    array([2.3026, 0.7966, 0.0589])
     """
     log_odds = math.log(checked_classes(classes) - 1) - checked_array("s", s)
     return cross_entropy(log_odds) * (classes * math.exp(-log_time_unit(classes, reduction)))
@@ -181,6 +206,11 @@ def least_log_loss(
     ------
     TypeError, ValueError
         If an argument is not as described.
+
+    Examples
+    --------
+    >>> cf.theory.least_log_loss([10.0, 1000.0], 10).round(4)  # the latter of a loss of about 1e-433
+    array([  -7.803 , -997.8028])
     """
     log_odds = math.log(checked_classes(classes) - 1) - checked_array("s", s)
     least = log_cross_entropy(log_odds) + (math.log(classes) - log_time_unit(classes, reduction))

@@ -21,7 +21,13 @@ MOST = 10**6  # centres of a class
 
 
 def checked_counts(counts: ArrayLike) -> NDArray[np.int64]:
-    """Numbers of centres as integers of at least 1; else a TypeError or a ValueError."""
+    """Numbers of centres as integers of at least 1; else a TypeError or a ValueError.
+
+    Examples
+    --------
+    >>> cf.theory.checked_counts([1, 20])
+    array([ 1, 20])
+    """
     array = np.asarray(counts)
     if array.dtype.kind not in "iu":
         raise TypeError(f"counts must be integers, got dtype {array.dtype}")
@@ -43,6 +49,11 @@ def centre_gain(counts: ArrayLike, angle: float) -> NDArray[np.float64]:
     Returns
     -------
     array
+
+    Examples
+    --------
+    >>> cf.theory.centre_gain([1, 20], 0.2).round(4)
+    array([1.    , 1.7499])
     """
     f, angle = checked_counts(counts), _checked_angle(angle)
     return (1.0 + (f - 1) * math.sin(angle) ** 2)[()]
@@ -61,6 +72,12 @@ class CentreOptimum(NamedTuple):
         Of each own centre; those of others are 0.
     value : array
         The loss of a sample with its decay.
+
+    Examples
+    --------
+    >>> best = cf.theory.centre_optimum([1, 20], 0.2)
+    >>> best.norm.round(4), best.value.round(4)
+    (array([1.    , 3.3807]), array([0., 0.]))
     """
 
     scale: NDArray[np.float64]
@@ -82,6 +99,12 @@ def centre_optimum(counts: ArrayLike, angle: float, weight_decay: float = 0.0) -
     Returns
     -------
     CentreOptimum
+
+    Examples
+    --------
+    >>> best = cf.theory.centre_optimum([1, 20], 0.2, weight_decay=0.1)
+    >>> best.scale.round(4), best.logit.round(4)
+    (array([0.9091, 0.5406]), array([0.9091, 0.9459]))
     """
     f, g = checked_counts(counts), centre_gain(counts, angle)
     decay = checked_number("weight_decay", weight_decay, 0.0, LIMIT)
@@ -110,6 +133,12 @@ def centre_rates(
         centre sees decays with the rate `weight_decay`.
     multiplicities : (2 K,) array
         1 and f - 1 of each.
+
+    Examples
+    --------
+    >>> rates, multiplicities = cf.theory.centre_rates([1, 20], 0.2, own=1)
+    >>> rates.round(3), multiplicities
+    (array([1.   , 0.961, 1.75 , 0.961]), array([ 1,  0,  1, 19]))
     """
     f = checked_counts(counts)
     if f.ndim != 1:
@@ -148,6 +177,11 @@ def centre_cosine_angle(
     Returns
     -------
     array
+
+    Examples
+    --------
+    >>> f"{cf.theory.centre_cosine_angle(1.0, np.pi / 2, count=20, angle=0.2):.4f}"
+    '0.0054'
     """
     t, angle0 = checked_array("t", t, 0.0), checked_array("angle0", angle0, 0.0, math.pi)
     norm0 = checked_number("norm0", norm0, 1e-100, 1e100)
@@ -170,6 +204,11 @@ class SphereRates(NamedTuple):
         1/sqrt(t) only (see `single_centre_time`).
     value : float
         The loss there, ``(sqrt f - sqrt g)^2 / 2``.
+
+    Examples
+    --------
+    >>> cf.theory.centre_sphere_rates(1, 0.2).unseen  # a single centre: no exponential approach
+    0.0
     """
 
     own: float
@@ -191,6 +230,12 @@ def centre_sphere_rates(count: int, angle: float) -> SphereRates:
     Returns
     -------
     SphereRates
+
+    Examples
+    --------
+    >>> rates = cf.theory.centre_sphere_rates(20, 0.2)
+    >>> f"{rates.own:.4f} where centres are, {rates.unseen:.4f} elsewhere, to a loss of {rates.value:.4f}"
+    '5.1266 where centres are, 4.1660 elsewhere, to a loss of 4.9590'
     """
     f, g = float(checked_counts(count)), float(centre_gain(count, angle))
     # sqrt(f g) - g without cancellation: f - g = (f - 1) cos^2
@@ -213,6 +258,11 @@ def single_centre_time(gap: ArrayLike, gap0: ArrayLike) -> NDArray[np.float64]:
     -------
     array
         Time of the loss of one sample ("sum"); for features of norm r it is r^2 times as long.
+
+    Examples
+    --------
+    >>> cf.theory.single_centre_time([1e-1, 1e-2, 1e-3], 1.0).round(2)  # algebraic, gap = 1/(2 t)
+    array([  5.24,  50.82, 501.4 ])
     """
     gap, gap0 = (checked_array(name, value, 1e-300, 2.0) for name, value in (("gap", gap), ("gap0", gap0)))
     if np.any(gap > gap0) or np.any(gap0 >= 2.0):
@@ -225,8 +275,9 @@ def single_centre_time(gap: ArrayLike, gap0: ArrayLike) -> NDArray[np.float64]:
 
 
 def angular_margins(counts: ArrayLike, angle: float) -> NDArray[np.float64]:
-    """(K, K) angle from the features of class i to its boundary with class k, if decisions are by the largest sum over
-    centres: ``tan(phi_ik) = sqrt(f_i g_i / (f_k g_k))``; NaN for k = i.
+    """Angles (K, K) from the features of class i to its boundary with class k; NaN for k = i.
+
+    Decisions are by the largest sum over centres: ``tan(phi_ik) = sqrt(f_i g_i / (f_k g_k))``.
 
     The features are along the mean of the centres. The two angles of a pair add up to 90 degrees. In radians.
 
@@ -238,14 +289,21 @@ def angular_margins(counts: ArrayLike, angle: float) -> NDArray[np.float64]:
     Returns
     -------
     (K, K) array
+
+    Examples
+    --------
+    >>> np.degrees(cf.theory.angular_margins([1, 20], 0.2)).round(1)  # the rare class, with 20 centres, gets more room
+    array([[ nan,  9.6],
+           [80.4,  nan]])
     """
     size = _sizes(counts, angle)
     return np.where(np.eye(len(size), dtype=bool), np.nan, np.arctan2(size[:, None], size))
 
 
 def centre_pair_errors(counts: ArrayLike, angle: float, deviations: ArrayLike) -> NDArray[np.float64]:
-    """(K, K) probability that class i is taken for k, if there were no others: unit features on the class means, noise
-    of deviation sigma_i in every direction, decisions by the largest sum over centres; 0 for k = i.
+    """Probabilities (K, K) that class i is taken for k, if there were no others; 0 for k = i.
+
+    Unit features on the class means, noise of deviation sigma_i in every direction, decisions by the largest sum.
 
     ``Q(sqrt(f_i g_i) / (sigma_i sqrt(f_i g_i + f_k g_k)))``, Q the tail of the normal distribution: the rule is that of
     a single centre of norm sqrt(f g) for each class. More centres move the boundary and do nothing else.
@@ -260,6 +318,12 @@ def centre_pair_errors(counts: ArrayLike, angle: float, deviations: ArrayLike) -
     Returns
     -------
     (K, K) array
+
+    Examples
+    --------
+    >>> cf.theory.centre_pair_errors([1, 20], 0.2, 0.3).round(4)
+    array([[0.    , 0.2893],
+           [0.0005, 0.    ]])
     """
     size, sigma = _sizes(counts, angle), checked_array("deviations", deviations, 1e-150, 1e150)
     sigma = np.broadcast_to(sigma, size.shape)
@@ -291,6 +355,11 @@ def centre_counts(
     Notes
     -----
     [ceflow]. Errors are balanced by it, not minimized: the best balanced accuracy may want fewer.
+
+    Examples
+    --------
+    >>> cf.theory.centre_counts([1.0, 1.0], 0.2, samples=[1000, 1])  # the rare class gets more centres
+    array([1, 2])
     """
     variance = checked_array("deviations", deviations, 1e-150, 1e150) ** 2
     if variance.ndim != 1 or not variance.size:

@@ -37,6 +37,13 @@ def collapsed_force(s: ArrayLike, classes: int, *, loss: str | Loss = "cross_ent
     ------
     TypeError, ValueError
         If an argument is not as described.
+
+    Examples
+    --------
+    >>> cf.theory.collapsed_force([0.0, 2.0, 5.0], 10).round(4)
+    array([1.    , 0.6102, 0.0635])
+    >>> cf.theory.collapsed_force([0.0, 2.0, 5.0], 10, loss="squared_error")
+    array([ 1., -1., -4.])
     """
     classes, loss, s = checked_classes(classes), as_loss(loss), checked_array("s", s)
     return loss.collapsed_force(s, classes)[()]
@@ -73,6 +80,14 @@ def equilibrium(
     ------
     TypeError, ValueError
         If an argument is not as described.
+
+    Examples
+    --------
+    >>> f"{cf.theory.equilibrium(10, weight_decay=5e-4):.4f}"
+    '7.5964'
+    >>> run = cf.integrate(cf.SpectralFlow(cf.complete(10), weight_decay=5e-4), [0.1], 1e6)
+    >>> f"{run.singular_values[-1, 0]:.4f}"
+    '7.5964'
     """
     force, decay, top = _equilibrium_problem(classes, loss, depth, weight_decay, reduction)
     if decay == 0.0 and as_loss(loss).counterforce == 0.0:
@@ -109,6 +124,11 @@ def decay_threshold(
     ------
     TypeError, ValueError
         If an argument is not as described.
+
+    Examples
+    --------
+    >>> [f"{cf.theory.decay_threshold(10, depth=depth):.4f}" for depth in (2, 3, 4)]
+    ['0.1000', '0.0863', '0.0908']
     """
     force, _, top = _equilibrium_problem(classes, loss, depth, 0.0, reduction)
     return force(top) / math.exp(log_time_unit(classes, reduction))
@@ -142,6 +162,11 @@ def deviation_rate(
     ------
     TypeError, ValueError
         If an argument is not as described.
+
+    Examples
+    --------
+    >>> cf.theory.deviation_rate([1.0, 3.0, 10.0], 10, depth=3).round(4)  # collapse attracts from s = 10/3 on
+    array([ 0.0597,  0.005 , -0.0002])
     """
     force, loss, s = collapsed_force(s, classes, loss=loss), as_loss(loss), checked_array("s", s, 0.0)
     depth = checked_number("depth", depth, 2, 1000)

@@ -20,8 +20,9 @@ _LATE = 700.0  # log t from which e^s is all of the time, to rounding
 
 
 def etf_ray_time(s: ArrayLike, s0: ArrayLike, classes: int, *, reduction: str = "mean") -> NDArray[np.float64]:
-    """Time that collapsed features take under a simplex ETF, fixed or nearest, from one singular value of the logits to
-    another: ``t = (e^s - e^s0 + (K-1) (s - s0)) / (c^2 K)`` with "sum".
+    """Time that collapsed features take under a simplex ETF from one singular value of the logits to another.
+
+    ``t = (e^s - e^s0 + (K-1) (s - s0)) / (c^2 K)`` with "sum", ``c^2 = K/(K-1)``, whether it is fixed or the nearest.
 
     Parameters
     ----------
@@ -46,6 +47,12 @@ def etf_ray_time(s: ArrayLike, s0: ArrayLike, classes: int, *, reduction: str = 
     -----
     A free classifier of two balanced layers needs `ray_time`. In the end that is ``c^2 / (2 s)`` times as long, as its
     norm grows.
+
+    Examples
+    --------
+    >>> time = cf.theory.etf_ray_time(10.0, 0.1, 10)
+    >>> f"{time:.1f} under an ETF, {cf.theory.ray_time(10.0, 0.1, 10):.1f} under a classifier that learns"
+    '19903.0 under an ETF, 1267.6 under a classifier that learns'
     """
     unit = log_time_unit(checked_classes(classes), reduction)
     s, s0 = checked_array("s", s), checked_array("s0", s0)
@@ -86,6 +93,11 @@ def etf_ray_singular_value(
     ------
     TypeError, ValueError
         If an argument is not as described.
+
+    Examples
+    --------
+    >>> f"{cf.theory.etf_ray_singular_value(1e3, s0=0.0, classes=10):.6f}"
+    '6.956075'
     """
     log_t = checked_log_time(t, log_t) - log_time_unit(checked_classes(classes), reduction)
     s0 = checked_array("s0", s0, -1e15, _LATE)
@@ -120,6 +132,12 @@ class ETFSphere(NamedTuple):
     mean : float
         Rate of the K - 1 deviations in its span that move the mean, which the bias takes off: ``K p/tau + p c^2 (1 + (1
         - (K-1) p) K (K-2))/(K-1)^2``, a little slower.
+
+    Examples
+    --------
+    >>> rest = cf.theory.etf_sphere(5.0, 10)
+    >>> f"margin {rest.margin:.4f}, p = {rest.wrong_probability:.6f} of each wrong class"
+    'margin 5.5556, p = 0.003736 of each wrong class'
     """
 
     margin: float
@@ -158,6 +176,11 @@ def etf_sphere(radius: float, classes: int, *, samples: int = 1, reduction: str 
     Rates are those of the linear flow about the optimum. NC1 is a square, and decays at twice `outside`. NC2, and NC3
     with the nearest ETF, decay at `mean` and `inside`; squares of what decays at `outside` add a part that decays at
     twice that rate, which is not much faster: slopes of a run need late times.
+
+    Examples
+    --------
+    >>> f"no features of norm 5 have a loss below {cf.theory.etf_sphere(5.0, 10).loss:.4f}"
+    'no features of norm 5 have a loss below 0.0342'
     """
     tau, K = checked_number("radius", radius, 1e-6, 1e6), float(checked_classes(classes))
     samples = checked_integer("samples", samples, 1, 10**15)
@@ -190,6 +213,11 @@ def etf_squared_distance(s: ArrayLike) -> NDArray[np.float64]:
     ------
     TypeError, ValueError
         If s is not as described.
+
+    Examples
+    --------
+    >>> cf.theory.etf_squared_distance([[1.0, 1.0, 1.0], [3.0, 2.0, 1.0], [1.0, 0.0, 0.0]]).round(4)
+    array([0.    , 0.1484, 0.8453])
     """
     s = checked_array("s", s, 0.0, 1e150)
     if s.ndim < 1 or not s.shape[-1] or not s.any(axis=-1).all():

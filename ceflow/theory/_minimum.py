@@ -29,6 +29,13 @@ class Minimum(NamedTuple):
         Of ``W H / sqrt(M)``: ``(sigma_i - sqrt(c))_+``, descending.
     threshold : float
         c = lW lH: modes with eigenvalues ``sigma_i^2 <= c`` of the targets' covariance are 0.
+
+    Examples
+    --------
+    >>> Y = cf.theory.regression.targets_of(np.diag([2.0, 0.5]), 20)
+    >>> best = cf.theory.regression.minimum(Y, (1.0, 0.8))
+    >>> f"{best.threshold:.2f}", best.singular_values.round(4)  # the second mode is dead
+    ('0.80', array([0.5198, 0.    ]))
     """
 
     W: Array
@@ -86,6 +93,14 @@ def minimum(
     "the first j columns of A^(1/2)", A = Sigma^(1/2) - sqrt(c) I, which is complex; its real part gives no critical
     point unless Sigma is diagonal. The positive part in the eigenbasis of Sigma is the minimum [ceflow], as derived in
     ``derivations/regression.py``.
+
+    Examples
+    --------
+    >>> Y = cf.theory.regression.targets_of(np.diag([2.0, 0.5]), 20)
+    >>> best = cf.theory.regression.minimum(Y, 0.1)
+    >>> run = cf.integrate(cf.RegressionFlow(Y, weight_decay=0.1), [0.1, 0.1], 1e3)
+    >>> f"{best.objective:.6f}, {run.objective[-1]:.6f}"
+    '0.202132, 0.202132'
     """
     Y = checked_targets(targets)
     n, M = Y.shape
@@ -122,6 +137,11 @@ def minimal_objective(sigma: ArrayLike, threshold: float) -> Array:
         Roots of eigenvalues of the targets' covariance, not negative.
     threshold : float
         c = lW lH.
+
+    Examples
+    --------
+    >>> cf.theory.regression.minimal_objective([1.5, 0.5], 0.04).round(4)
+    array([0.28, 0.08])
     """
     sigma = checked_array("sigma", sigma, 0.0, LARGEST)
     root = math.sqrt(checked_number("threshold", threshold, 0.0, LARGEST))
@@ -147,6 +167,13 @@ def targets_of(
     ------
     TypeError, ValueError
         If an argument is not as described.
+
+    Examples
+    --------
+    >>> Y = cf.theory.regression.targets_of([[2.0, 0.5], [0.5, 1.0]], 20)
+    >>> np.cov(Y, bias=True).round(4)
+    array([[2. , 0.5],
+           [0.5, 1. ]])
     """
     Sigma = checked_array("covariance", covariance, -LARGEST, LARGEST)
     if Sigma.ndim != 2 or Sigma.shape[0] != Sigma.shape[1] or not Sigma.size:
@@ -187,6 +214,12 @@ def modes_of(targets: ArrayLike, centred: bool = True) -> tuple[Array, Array, Ar
     ------
     TypeError, ValueError
         If targets are not such an array.
+
+    Examples
+    --------
+    >>> U, sigma, V = cf.theory.regression.modes_of([[1.0, -1.0, 2.0, -2.0], [0.5, 0.5, -0.5, -0.5]])
+    >>> sigma.round(4)
+    array([1.5811, 0.5   ])
     """
     Y = checked_targets(targets)
     T = Y / math.sqrt(Y.shape[1])

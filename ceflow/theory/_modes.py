@@ -23,6 +23,12 @@ class Mode(NamedTuple):
     ----------
     a, b : arrays
         Of the classifier, and of the features F.
+
+    Examples
+    --------
+    >>> layers = cf.theory.regression.mode(3.0, sigma=1.0, a=0.5, b=0.1)
+    >>> f"{layers.a:.6f} * {layers.b:.6f}"
+    '1.050925 * 0.929754'
     """
 
     a: NDArray[np.float64]
@@ -37,8 +43,8 @@ class Mode(NamedTuple):
 def mode(t: ArrayLike, *, sigma: ArrayLike, a: ArrayLike, b: ArrayLike, weight_decay: float = 0.0) -> Mode:
     """Exact solution of one mode, ``da/dt = (sigma - a b) b - l a``, ``db/dt = (sigma - a b) a - l b``.
 
-    Without imbalance it is the logistic curve of Saxe et al.; with imbalance ``D = a^2 - b^2 = D_0 exp(-2 l t)`` and P
-    = (a + b)^2 obeys a Riccati equation, elementary for l = 0 and solved by modified Bessel functions of order (sigma -
+    Without imbalance it is the logistic curve of Saxe et al.; with imbalance ``c = a^2 - b^2 = c_0 exp(-2 l t)``,
+    and ``(a + b)^2`` obeys a Riccati equation, elementary for l = 0 and solved by modified Bessel functions of order (sigma -
     l)/(2 l) for l > 0.
 
     Parameters
@@ -67,6 +73,12 @@ def mode(t: ArrayLike, *, sigma: ArrayLike, a: ArrayLike, b: ArrayLike, weight_d
     No argument overflows: Bessel functions are replaced by expansions for large order, which end, for l = 0, in the
     elementary solution. Saxe, McClelland & Ganguli, arXiv:1312.6120, for a = b and l = 0; with decay and imbalance
     [ceflow].
+
+    Examples
+    --------
+    >>> layers = cf.theory.regression.mode([0.0, 3.0, 100.0], sigma=1.0, a=0.1, b=0.1, weight_decay=0.2)
+    >>> (layers.a * layers.b).round(4)  # to sigma - l
+    array([0.01  , 0.4848, 0.8   ])
     """
     t, sigma = checked_array("t", t, 0.0), checked_array("sigma", sigma, SMALLEST, LARGEST)
     a, b = (checked_array(name, value, -HIGHEST, HIGHEST) for name, value in (("a", a), ("b", b)))
@@ -108,6 +120,12 @@ def rates(sigma: ArrayLike, weight_decay: float | tuple[float, float]) -> NDArra
     Notes
     -----
     In canonical time. [ceflow]
+
+    Examples
+    --------
+    >>> cf.theory.regression.rates([1.5, 0.5], 0.1).round(4)
+    array([[2.8, 0.2],
+           [0.8, 0.2]])
     """
     sigma = checked_array("sigma", sigma, SMALLEST, LARGEST)
     lW, lH = checked_decays(weight_decay)

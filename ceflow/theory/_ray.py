@@ -50,6 +50,14 @@ def ray_time(
     Notes
     -----
     The balanced ray is that of arXiv:2512.04006, the unbalanced one [ceflow].
+
+    Examples
+    --------
+    >>> f"{cf.theory.ray_time(10.0, 1e-3, classes=16):.3f}"
+    '1318.357'
+    >>> flow, reached = cf.SpectralFlow(cf.hadamard(16)), lambda run: run.singular_values[:, 0] - 10
+    >>> f"{cf.integrate(flow, np.full(15, 1e-3), until=reached).t[-1]:.3f}"
+    '1318.357'
     """
     s, scaled, unit = _scaled_ray_time(s, s0, classes, imbalance, reduction)
     with np.errstate(over="ignore"):
@@ -60,7 +68,13 @@ def ray_time(
 def ray_log_time(
     s: ArrayLike, s0: ArrayLike, classes: int, *, imbalance: float = 0.0, reduction: str = "mean"
 ) -> NDArray[np.float64]:
-    """Logarithm of `ray_time`, finite for all s > s0 and -inf for s = s0."""
+    """Logarithm of `ray_time`, finite for all s > s0 and -inf for s = s0.
+
+    Examples
+    --------
+    >>> f"t = 1e{cf.theory.ray_log_time(5000.0, 1e-3, classes=10) / np.log(10):.2f}"
+    't = 1e2167.47'
+    """
     s, scaled, unit = _scaled_ray_time(s, s0, classes, imbalance, reduction)
     with np.errstate(divide="ignore"):
         return (s + np.log(scaled) + unit)[()]
@@ -97,6 +111,13 @@ def ray_singular_value(
     Notes
     -----
     Sources as for `ray_time`. For large t, s is about ``log t + log log t``: margins grow like the logarithm of time.
+
+    Examples
+    --------
+    >>> f"{cf.theory.ray_singular_value(1e6, s0=1e-3, classes=10):.6f}"
+    '17.295060'
+    >>> f"{cf.theory.ray_singular_value(log_t=1e4, s0=1e-3, classes=10):.2f}"  # about log t + log log t
+    '10009.90'
     """
     unit = log_time_unit(checked_classes(classes), reduction)
     log_t = checked_log_time(t, log_t) - unit
@@ -125,6 +146,11 @@ def deviation_decay(s: ArrayLike, s1: ArrayLike, classes: int) -> NDArray[np.flo
     ------
     TypeError, ValueError
         If an argument is not as described.
+
+    Examples
+    --------
+    >>> f"{cf.theory.deviation_decay(20.0, 10.0, classes=10):.4f}"
+    '0.3679'
     """
     s, s1 = checked_array("s", s), checked_array("s1", s1)
     check_order("s", s, "s1", s1)
@@ -135,6 +161,11 @@ def collapse_exponent(classes: int) -> float:
     """The power of time by which deviations from neural collapse decay in the end: ``r ~ t^(-1/K)`` [ceflow].
 
     Up to powers of log t. Hundreds of classes take astronomically long to collapse.
+
+    Examples
+    --------
+    >>> [cf.theory.collapse_exponent(K) for K in (2, 10, 100)]  # 100 classes: a tenth of r takes 1e100 times as long
+    [-0.5, -0.1, -0.01]
     """
     return -1.0 / checked_classes(classes)
 

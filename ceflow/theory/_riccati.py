@@ -62,6 +62,13 @@ def balanced(
     = exp(A t). What is computed is the orthonormal factor of the columns of ``[int_0^t E^2 Q_0; I]`` in the eigenbasis
     of A, weights in the logarithm: no time overflows. Relative errors of Q Q^T are rounding times the largest exponent,
     ``1 + |A| t``, while modes grow. The matrix Riccati equation of two linear layers is classical; with decay [ceflow].
+
+    Examples
+    --------
+    >>> Y = np.diag([2.0, 1.0])
+    >>> W, H = cf.theory.regression.balanced(5.0, 0.1 * np.eye(2), 0.1 * np.eye(2), Y)
+    >>> (W @ H).round(4)[[0, 1], [0, 1]]
+    array([2.    , 0.9955])
     """
     Y, times = checked_targets(targets), checked_array("t", t, 0.0)
     W, H = (checked_array(name, value, -LARGEST, LARGEST) for name, value in (("W", W), ("H", H)))

@@ -48,6 +48,11 @@ def squared_error_singular_value(
     Notes
     -----
     Saxe, McClelland & Ganguli, arXiv:1312.6120.
+
+    Examples
+    --------
+    >>> cf.theory.squared_error_singular_value([10.0, 30.0, 50.0], s0=1e-3, classes=10).round(4)
+    array([0.0073, 0.2877, 0.9566])
     """
     unit = log_time_unit(checked_classes(classes), reduction)
     decay = checked_number("weight_decay", weight_decay, 0.0, LIMIT) * math.exp(unit)

@@ -15,6 +15,13 @@ A family of solutions with ``Z = z I`` has the smallest sum of squared norms ``C
 whatever the decay. C is depth K for deep collapse (`collapse_coefficient`), and `graph_coefficient` for classes that
 are the r (r - 1) / 2 edges of a complete graph on r vertices. Layers add up in blocks (`union`). That a solution is
 best among all is claimed nowhere here: flows under the symmetry of the graph find better ones (`ceflow.lowest`).
+
+Examples
+--------
+>>> K, depth = 10, 4
+>>> collapse = cf.theory.low_rank.collapse_coefficient(K, depth=depth)
+>>> f"deep collapse {collapse:.3f}, the Petersen graph {cf.theory.low_rank.graph_coefficient(5, depth=depth):.3f}"
+'deep collapse 40.000, the Petersen graph 36.937'
 """
 
 from __future__ import annotations
@@ -45,6 +52,12 @@ class Profile(NamedTuple):
         z of Z = z I; 0 where the zero solution is better.
     loss : float
         With decay.
+
+    Examples
+    --------
+    >>> found = cf.theory.low_rank.profile(40.0, depth=4, weight_decay=0.01)
+    >>> f"z = {found.scale:.4f}, loss {found.loss:.4f}"
+    'z = 0.8943, loss 0.1947'
     """
 
     scale: float
@@ -60,6 +73,11 @@ class Union(NamedTuple):
         Sum of those of the blocks, which share one scale.
     blocks : tuple of ints
         Numbers of classes, descending: 1 is a class of deep collapse, others are r (r - 1) / 2.
+
+    Examples
+    --------
+    >>> cf.theory.low_rank.union(12, depth=4).blocks
+    (10, 1, 1)
     """
 
     coefficient: float
@@ -75,6 +93,11 @@ def activations(depth: int, name: str = "relu") -> tuple[str, ...]:
         L + 1 >= 3.
     name : str
         Of all others, such as "softplus:20".
+
+    Examples
+    --------
+    >>> cf.theory.low_rank.activations(4)
+    ('relu', 'relu', 'linear')
     """
     return (name,) * (_checked_depth(depth) - 2) + ("linear",)
 
@@ -91,6 +114,11 @@ def equal_decay(weight_decay: Sequence[float], samples: int = 1) -> float:
         From W to H.
     samples : int
         n.
+
+    Examples
+    --------
+    >>> f"{cf.theory.low_rank.equal_decay((1e-2, 1e-2, 1e-4)):.6f}"
+    '0.002154'
     """
     decays = checked_array("weight_decay", weight_decay, 1e-300)
     if decays.ndim != 1 or not decays.size:
@@ -122,6 +150,13 @@ def profile(coefficient: float, *, depth: int, weight_decay: float) -> Profile:
     ------
     TypeError, ValueError
         If an argument is not as described.
+
+    Examples
+    --------
+    >>> collapse = cf.theory.low_rank.profile(40.0, depth=4, weight_decay=0.01)
+    >>> graph = cf.theory.low_rank.profile(cf.theory.low_rank.graph_coefficient(5, depth=4), depth=4, weight_decay=0.01)
+    >>> f"{collapse.loss:.5f}, {graph.loss:.5f}"  # of deep collapse on 10 classes, and of the graph
+    '0.19472, 0.18021'
     """
     p, pull = 2.0 / _checked_depth(depth), 0.5 * checked_number("weight_decay", weight_decay, 0.0, 1e100)
     pull *= checked_number("coefficient", coefficient, 0.0, 1e100)
@@ -140,6 +175,11 @@ def threshold(depth: int) -> float:
     """The value of ``weight_decay C / 2`` from which on zero layers, of loss 1/2, are better [ceflow].
 
     ``(1 - z) z^(1-p) / p`` at ``z = (1/p - 1) / (1/p - 1/2)``, p = 2 / depth: .5443 for four layers, .5259 for five.
+
+    Examples
+    --------
+    >>> f"{cf.theory.low_rank.threshold(4):.4f}"
+    '0.5443'
     """
     inverse = 0.5 * _checked_depth(depth)
     z = (inverse - 1.0) / (inverse - 0.5)
@@ -147,7 +187,13 @@ def threshold(depth: int) -> float:
 
 
 def collapse_coefficient(classes: int, *, depth: int) -> float:
-    """C of deep neural collapse: depth K, of layers that are isometries on the classes."""
+    """C of deep neural collapse: depth K, of layers that are isometries on the classes.
+
+    Examples
+    --------
+    >>> cf.theory.low_rank.collapse_coefficient(10, depth=4)
+    40.0
+    """
     return float(checked_classes(classes) * _checked_depth(depth))
 
 
@@ -155,6 +201,11 @@ def inverse_adjacency_norm(vertices: int) -> float:
     """``|A^-1|^2`` of the graph on the edges of a complete graph, joined where they are disjoint (a Kneser graph).
 
     ``4 / ((r-2)^2 (r-3)^2) + (r-1) / (r-3)^2 + r (r-3) / 2``; r = 5 is the Petersen graph.
+
+    Examples
+    --------
+    >>> f"{cf.theory.low_rank.inverse_adjacency_norm(5):.4f}"  # of the Petersen graph
+    '6.1111'
     """
     r = _checked_vertices(vertices)
     return 4.0 / ((r - 2) ** 2 * (r - 3) ** 2) + (r - 1.0) / (r - 3) ** 2 + 0.5 * r * (r - 3)
@@ -186,6 +237,11 @@ def graph_coefficient(vertices: int, *, depth: int, sign: str = "-") -> float:
     ------
     TypeError, ValueError
         If an argument is not as described.
+
+    Examples
+    --------
+    >>> f"{cf.theory.low_rank.graph_coefficient(5, depth=4):.4f} < 40"
+    '36.9375 < 40'
     """
     r, depth = _checked_vertices(vertices), _checked_depth(depth)
     norm = inverse_adjacency_norm(r) if checked_choice("sign", sign, SIGNS) == "-" else 0.5 * r * (r - 1)
@@ -204,6 +260,12 @@ def union(classes: int, *, depth: int) -> Union:
         K >= 2.
     depth : int
         L + 1 >= 3.
+
+    Examples
+    --------
+    >>> found = cf.theory.low_rank.union(12, depth=5)
+    >>> found.blocks, f"{found.coefficient:.3f} < {cf.theory.low_rank.collapse_coefficient(12, depth=5):.0f}"
+    ((10, 1, 1), '50.840 < 60')
     """
     classes, depth = checked_classes(classes), _checked_depth(depth)
     if classes > _MOST_CLASSES:

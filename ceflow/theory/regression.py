@@ -8,6 +8,13 @@ of mean ybar and covariance Sigma, features H (d, M), a linear layer W (n, d) wi
 *Canonical* are F = H / sqrt(M), T = (Y - ybar) / sqrt(M) = U diag(sigma) V^T with sigma_i^2 the eigenvalues of Sigma,
 and the time of ``dW/dt = (T - W F) F^T - lW W``, ``dF/dt = W^T (T - W F) - lH F``. See `ceflow.RegressionFlow` for the
 gradient flow in H itself, where features move M times more slowly.
+
+Examples
+--------
+>>> Y = cf.theory.regression.targets_of([[2.0, 0.5], [0.5, 1.0]], 20)
+>>> best = cf.theory.regression.minimum(Y, 0.1)
+>>> best.singular_values.round(4), f"{best.objective:.5f}"
+(array([1.3856, 0.7904]), '0.22761')
 """
 
 from ._minimum import Minimum, minimal_objective, minimum, modes_of, targets_of

@@ -3,7 +3,7 @@
 The paper is *The Impact of Geometric Complexity on Neural Collapse in Transfer Learning* (arXiv:2405.15706), of which
 only the abstract was read. What follows is our model of its claim [ceflow], in which all is exact:
 
-- Inputs of class c are ``x_c + tau xi``, the x_c orthonormal and xi standard normal in D >= K dimensions.
+- Inputs of class c are ``x_c + tau xi``, the x_c orthonormal and xi standard normal in m >= K dimensions.
 - Features are linear, ``phi(x) = A x``, and logits ``W phi(x)``. On the inputs x_c, of which training makes use, A is
   the matrix H of the unconstrained features model; on all other directions it is A_n, which training does not see:
   it is frozen, or fades under weight decay (see `noise_complexity`).
@@ -15,6 +15,13 @@ squared distance; neural collapse makes that quotient as small as possible (see 
 
 Two things are *not* true. The CDNV need not fall along the flow, and complexity by itself says nothing of transfer: it
 is the quotient that counts, and scaling features leaves it as it is.
+
+Examples
+--------
+>>> run = cf.integrate(cf.SpectralFlow(cf.complete(4)), [0.1], 1e4)
+>>> found = cf.theory.complexity.along(run, tau=0.1)
+>>> f"complexity {found.total[-1]:.4f}, CDNV {found.cdnv[-1]:.4f} >= {found.floor:.4f}"
+'complexity 36.9567, CDNV 0.0150 >= 0.0150'
 """
 
 from ._features import (

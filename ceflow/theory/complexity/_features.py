@@ -33,6 +33,11 @@ def feature_complexity(scheme: Scheme, features: ArrayLike, constant: ArrayLike 
     Returns
     -------
     (...) array
+
+    Examples
+    --------
+    >>> f"{cf.theory.complexity.feature_complexity(cf.hadamard(4), [1.0, 1.0, 2.0]):.4f}"
+    '6.0000'
     """
     b = checked_features(scheme, features)
     return (b**2 @ scheme.multiplicities[1:] + checked_array("constant", constant, -LARGEST, LARGEST) ** 2)[()]
@@ -52,6 +57,11 @@ def class_distances(scheme: Scheme, features: ArrayLike) -> NDArray[np.float64]:
     -------
     (..., D) array
         One for each relation j = 1..D.
+
+    Examples
+    --------
+    >>> cf.theory.complexity.class_distances(cf.hadamard(4), [1.0, 1.0, 2.0])
+    array([5., 5., 2.])
     """
     return 2.0 * scheme.margins(checked_features(scheme, features) ** 2)
 
@@ -75,6 +85,11 @@ def noise_complexity(
     Returns
     -------
     array
+
+    Examples
+    --------
+    >>> cf.theory.complexity.noise_complexity([0.0, 100.0], 0.5, weight_decay=0.01).round(4)
+    array([0.5   , 0.0677])
     """
     t, initial = checked_array("t", t, 0.0, np.inf), checked_array("initial", initial, 0.0, LIMIT)
     rate = checked_number("weight_decay", weight_decay, 0.0, LIMIT)
@@ -90,10 +105,10 @@ def noise_complexity(
 
 
 def balanced_square(s: ArrayLike, imbalance: ArrayLike) -> NDArray[np.float64]:
-    """b^2 of two layers with a b = s and ``a^2 - b^2`` the imbalance D: ``(sqrt(4 s^2 + D^2) - D) / 2``.
+    """b^2 of two layers with a b = s and ``a^2 - b^2`` the imbalance c: ``(sqrt(4 s^2 + c^2) - c) / 2``.
 
-    The flow conserves D, a step of gradient descent multiplies it by ``1 - (step_size lambda)^2``: at the same s larger
-    steps leave less complexity where the features are the larger layer, D < 0, and more where the classifier is.
+    The flow conserves c, a step of gradient descent multiplies it by ``1 - (step_size lambda)^2``: at the same s larger
+    steps leave less complexity where the features are the larger layer, c < 0, and more where the classifier is.
 
     Parameters
     ----------
@@ -103,6 +118,11 @@ def balanced_square(s: ArrayLike, imbalance: ArrayLike) -> NDArray[np.float64]:
     -------
     array
         To rounding, also where b is much smaller than a.
+
+    Examples
+    --------
+    >>> f"{cf.theory.complexity.balanced_square(1.0, 0.0):.4f}, {cf.theory.complexity.balanced_square(1.0, 3.0):.4f}"
+    '1.0000, 0.3028'
     """
     s, D = checked_array("s", s, -1e150, 1e150), checked_array("imbalance", imbalance, -1e150, 1e150)
     root = np.hypot(2.0 * s, D)
@@ -137,6 +157,13 @@ def equilibrium_complexity(
     -------
     float
         0 where the decay is above `decay_threshold`.
+
+    Examples
+    --------
+    >>> f"{cf.theory.complexity.equilibrium_complexity(10, 1e-3):.4f}"
+    '62.0884'
+    >>> f"{cf.theory.complexity.equilibrium_complexity(10, (1e-4, 1e-2)):.4f}"  # the same logits, of smaller features
+    '6.2088'
     """
     decays = np.atleast_1d(checked_array("weight_decay", weight_decay, 0.0, LIMIT))
     if decays.shape not in ((1,), (2,)) or not np.all(decays > 0.0):
@@ -166,6 +193,11 @@ def cdnv(
     -------
     (...) array
         inf where two classes agree.
+
+    Examples
+    --------
+    >>> f"{cf.theory.complexity.cdnv(3.0, [2.0, 2.0, 2.0], tau=0.1):.4f}"
+    '0.0150'
     """
     tau = checked_number("tau", tau, 0.0, 1e100)
     complexity, distances = checked_array("complexity", complexity, 0.0), checked_array("distances", distances, 0.0)
@@ -185,6 +217,11 @@ def cdnv_floor(classes: int, tau: float = 1.0) -> float:
 
     By Jensen's inequality; equality if and only if all distances agree, the features' mean is 0, and A_n = 0: at neural
     collapse, whatever the size of the features.
+
+    Examples
+    --------
+    >>> f"{cf.theory.complexity.cdnv_floor(4, tau=0.1):.4f}"
+    '0.0150'
     """
     return 0.5 * checked_number("tau", tau, 0.0, 1e100) ** 2 * (checked_classes(classes) - 1.0)
 
@@ -207,6 +244,13 @@ class Complexity(NamedTuple):
         Mean over pairs of classes.
     floor : float
         The least CDNV of so many classes, see `cdnv_floor`.
+
+    Examples
+    --------
+    >>> run = cf.integrate(cf.SpectralFlow(cf.complete(4)), [0.1], 1e4)
+    >>> found = cf.theory.complexity.along(run, noise=0.5)
+    >>> f"{found.total[-1]:.4f} = {found.signal[-1]:.4f} + {found.noise[-1]:.4f}"
+    '37.4567 = 36.9567 + 0.5000'
     """
 
     t: NDArray[np.float64]
@@ -239,6 +283,13 @@ def along(run: Any, *, tau: float = 1.0, noise: float = 0.0) -> Complexity:
     ------
     TypeError, ValueError
         If an argument is not as described, or the run has no such features.
+
+    Examples
+    --------
+    >>> run = cf.integrate(cf.SpectralFlow(cf.complete(4), weight_decay=1e-2), [0.1], 1e3)
+    >>> found = cf.theory.complexity.along(run, noise=0.5)
+    >>> f"{found.total[-1]:.4f}, {cf.theory.complexity.equilibrium_complexity(4, 1e-2):.4f}"
+    '13.7241, 13.7241'
     """
     if not hasattr(run, "geometric_complexity"):
         raise TypeError(f"run must be a Trajectory, got {type(run).__name__}")

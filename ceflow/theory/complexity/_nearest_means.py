@@ -14,22 +14,29 @@ from ._features import LARGEST, checked_features
 
 
 def pair_errors(means: ArrayLike, noise: ArrayLike) -> NDArray[np.float64]:
-    """Probability that a sample of class i is nearer to the mean of class j, ``Q(|D|^2 / (2 |L^T D|))`` [ceflow].
+    """Probability that a sample of class i is nearer to the mean of class j, ``Q(|x|^2 / (2 |L^T x|))`` [ceflow].
 
-    With D the difference of the means, Q the upper tail of the normal distribution, and features ``mean + L xi``; means
+    With x the difference of the means, Q the upper tail of the normal distribution, and features ``mean + L xi``; means
     are known. Never less than Bayes' error; equal to it, ``Q(1 / (sqrt(2) tau))``, at neural collapse without A_n.
 
     Parameters
     ----------
     means : (d, k) array
         Features of the classes, in columns: ``A @ inputs``.
-    noise : (d, D) array
+    noise : (d, m) array
         L, ``tau * A``; any square root of the covariance, ``L L^T``.
 
     Returns
     -------
     (k, k) array
         0 on the diagonal; 1/2 for classes that agree.
+
+    Examples
+    --------
+    >>> cf.theory.complexity.pair_errors(np.eye(3), 0.5 * np.eye(3)).round(4)
+    array([[0.    , 0.0786, 0.0786],
+           [0.0786, 0.    , 0.0786],
+           [0.0786, 0.0786, 0.    ]])
     """
     means, noise = _checked_gaussians(means, noise)
     difference, square = _differences(means)
@@ -43,7 +50,7 @@ def pair_errors(means: ArrayLike, noise: ArrayLike) -> NDArray[np.float64]:
 def pair_error_on_modes(scheme: Scheme, features: ArrayLike, *, tau: float = 1.0) -> NDArray[np.float64]:
     """`pair_errors` of the classes in each relation, of features on a scheme without A_n [ceflow].
 
-    ``Q(d_j^2 / (2 tau |H^T D|))`` with ``|H^T D|^2 = (2/K) sum_i m_i b_i^4 (1 - P_ij / k_j)``: no matrices are made.
+    ``Q(d_j^2 / (2 tau |H^T x|))`` with ``|H^T x|^2 = (2/K) sum_i m_i b_i^4 (1 - P_ij / k_j)``: no matrices are made.
 
     Parameters
     ----------
@@ -54,6 +61,11 @@ def pair_error_on_modes(scheme: Scheme, features: ArrayLike, *, tau: float = 1.0
     Returns
     -------
     (..., D) array
+
+    Examples
+    --------
+    >>> cf.theory.complexity.pair_error_on_modes(cf.hadamard(4), [1.0, 1.0, 2.0], tau=0.5).round(4)
+    array([0.1126, 0.1126, 0.0786])
     """
     b, tau = checked_features(scheme, features), checked_number("tau", tau, 1e-100, 1e100)
     squares, fourths = 2.0 * scheme.margins(b**2), 2.0 * scheme.margins(b**4)
@@ -62,7 +74,14 @@ def pair_error_on_modes(scheme: Scheme, features: ArrayLike, *, tau: float = 1.0
 
 
 def union_bound(errors: ArrayLike) -> float:
-    """Bound on the error of deciding among all classes, by those of pairs (k, k): mean over the classes, at most 1."""
+    """Bound on the error of deciding among all classes, by those of pairs (k, k): mean over the classes, at most 1.
+
+    Examples
+    --------
+    >>> errors = cf.theory.complexity.pair_errors(np.eye(3), 0.3 * np.eye(3))
+    >>> f"{cf.theory.complexity.union_bound(errors):.4f}"
+    '0.0184'
+    """
     errors = checked_array("errors", errors, 0.0, 1.0)
     if errors.ndim != 2 or errors.shape[0] != errors.shape[1]:
         raise ValueError(f"errors must have shape (k, k), got {errors.shape}")
@@ -83,6 +102,12 @@ class FewShot(NamedTuple):
     complexity_bound : (k, k) array
         The same with v at most ``(4 (1 + 1/n) V + (8/n + 4/n^2) V^2) mean^2``, where ``V = |L|_F^2 / mean`` is the CDNV
         of the pair: a bound by geometric complexity.
+
+    Examples
+    --------
+    >>> found = cf.theory.complexity.few_shot(np.eye(3), 0.2 * np.eye(3), 5)
+    >>> f"{found.bound[0, 1]:.4f} <= {found.complexity_bound[0, 1]:.4f}"
+    '0.0893 <= 0.2274'
     """
 
     mean: NDArray[np.float64]
@@ -95,8 +120,8 @@ def few_shot(means: ArrayLike, noise: ArrayLike, shots: int) -> FewShot:
     """Error of nearest-mean classification with means that are estimated from n samples a class [ceflow].
 
     A sample h of class i is misjudged where its margin ``|h - m_j|^2 - |h - m_i|^2`` is negative. Of Gaussian classes
-    of covariance C it has exactly the mean ``|D|^2`` and the variance
-    ``v = 4 (1 + 1/n) D^T C D + (8/n + 4/n^2) tr C^2``.
+    of covariance C it has exactly the mean ``|x|^2`` and the variance
+    ``v = 4 (1 + 1/n) x^T C x + (8/n + 4/n^2) tr C^2``.
 
     Parameters
     ----------
@@ -108,6 +133,14 @@ def few_shot(means: ArrayLike, noise: ArrayLike, shots: int) -> FewShot:
     Returns
     -------
     FewShot
+
+    Examples
+    --------
+    >>> for shots in (1, 5, 100):
+    ...     print(f"{cf.theory.complexity.few_shot(np.eye(3), 0.2 * np.eye(3), shots).bound[0, 1]:.4f}")
+    0.1485
+    0.0893
+    0.0748
     """
     means, noise = _checked_gaussians(means, noise)
     n = checked_integer("shots", shots, 1, 10**9)
@@ -138,5 +171,5 @@ def _differences(means: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArr
 def _checked_gaussians(means: ArrayLike, noise: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     means, noise = (checked_array(name, x, -LARGEST, LARGEST) for name, x in (("means", means), ("noise", noise)))
     if means.ndim != 2 or noise.ndim != 2 or means.shape[0] != noise.shape[0] or means.shape[1] < 2:
-        raise ValueError(f"means must be (d, k), k >= 2, and noise (d, D), got {means.shape} and {noise.shape}")
+        raise ValueError(f"means must be (d, k), k >= 2, and noise (d, m), got {means.shape} and {noise.shape}")
     return means, noise

@@ -5,6 +5,15 @@ Classes fall into groups of equal numbers of samples, ``classes=(5, 5), samples=
 optimum with decay, `path` many of them, `minority_threshold` where parts of it die, and `rates` how fast it is reached.
 All of it is about gradient flow of unconstrained features (`ceflow.SpectralFlow` of `ceflow.direct_sum`), which is
 convex in the logits. Results are named tuples of arrays with one entry for each group.
+
+Examples
+--------
+>>> best = cf.theory.imbalance.equilibrium((5, 5), (100, 1), 1e-3)  # majority and minority
+>>> best.singular_values.round(4)
+array([5.6434, 2.0054])
+>>> dead = cf.theory.imbalance.minority_threshold((5, 5), (100, 1)).groups  # lW lH
+>>> np.sqrt(dead).round(5)
+array([0.0198 , 0.00198])
 """
 
 from ._equilibrium import Equilibrium, Rates, Thresholds, equilibrium, minority_threshold, rates

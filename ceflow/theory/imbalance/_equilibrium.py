@@ -27,6 +27,12 @@ class Thresholds(NamedTuple):
         From here on all classes of a group have one classifier and one feature vector; NaN for a group of one class.
     everything : float
         From here on all logits of a column agree, but for what a logit adjustment does.
+
+    Examples
+    --------
+    >>> found = cf.theory.imbalance.minority_threshold((5, 5), (100, 1))
+    >>> np.sqrt(found.groups).round(4), f"{np.sqrt(found.everything):.4f}"
+    (array([0.0198, 0.002 ]), '0.0198')
     """
 
     groups: Array
@@ -74,6 +80,13 @@ def minority_threshold(
     -----
     Minority collapse was found by Fang, He, Long & Su, arXiv:2101.12699. Hong & Ling, arXiv:2309.09725, have
     thresholds for cross-entropy with two clusters, which we have not compared with these.
+
+    Examples
+    --------
+    >>> found = cf.theory.imbalance.minority_threshold((5, 5), (100, 1))
+    >>> best = cf.theory.imbalance.equilibrium((5, 5), (100, 1), 1.01 * np.sqrt(found.groups[1]))
+    >>> best.singular_values.round(4)  # the minority is dead
+    array([4.8915, 0.    ])
     """
     groups = checked_groups(classes, samples, weights, logit_adjustment, reduction)
     alone = groups.classes == 1
@@ -106,6 +119,13 @@ class Equilibrium(NamedTuple):
         The loss alone, and with decay.
     layers : GroupLayers
     geometry : Geometry
+
+    Examples
+    --------
+    >>> best = cf.theory.imbalance.equilibrium((2, 2), (10, 1), 1e-3)
+    >>> best.margins.round(4)  # [[AA, AB], [BA, BB]]
+    array([[6.7241, 6.0761],
+           [5.833 , 4.8005]])
     """
 
     forces: Array
@@ -153,6 +173,12 @@ def equilibrium(
         If an argument is not as described.
     ArithmeticError
         If Newton's method does not converge.
+
+    Examples
+    --------
+    >>> best = cf.theory.imbalance.equilibrium((2, 2), (10, 1), (1e-3, 1e-3))
+    >>> f"{best.objective:.5f}", best.singular_values.round(4)
+    ('0.04566', array([6.7241, 4.8005]))
     """
     groups = checked_groups(classes, samples, weights, logit_adjustment, reduction)
     return rest(groups, *checked_decays(weight_decay))
@@ -219,6 +245,12 @@ class Rates(NamedTuple):
     shares : (M, G + 1) array
         What of the squared deviation, in W and ``H N^(1/2)``, lies in the zero-sum modes of each group, and in the
         block of the constants.
+
+    Examples
+    --------
+    >>> found = cf.theory.imbalance.rates((2, 2), (10, 1), 0.01)
+    >>> f"{found.rates[0]:.5f}", found.shares[0].round(2)
+    ('0.01000', array([0., 0., 1.]))
     """
 
     rates: Array
@@ -254,6 +286,12 @@ def rates(
     ------
     TypeError, ValueError
         If an argument is not as described.
+
+    Examples
+    --------
+    >>> found = cf.theory.imbalance.rates((2, 2), (10, 1), 0.01)
+    >>> f"{found.rates[0]:.5f}"  # the last stage: exp(-rate t)
+    '0.01000'
     """
     groups = checked_groups(classes, samples, weights, logit_adjustment, reduction)
     lW, lH = checked_decays(weight_decay)

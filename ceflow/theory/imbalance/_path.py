@@ -28,6 +28,12 @@ class Path(NamedTuple):
         Weight decay at which the zero-sum mode of a group appears as decay falls, ``sqrt(n) o``; NaN for one class.
     block_thresholds : (G-1,) array
         Weight decay at which the singular values of the constants appear one after another, descending.
+
+    Examples
+    --------
+    >>> found = cf.theory.imbalance.path((2, 2), (10, 1), [0.01, 0.1])
+    >>> found.group_thresholds.round(4), found.block_thresholds.round(4)
+    (array([0.1437, 0.0455]), array([0.0959]))
     """
 
     weight_decay: Array
@@ -73,6 +79,14 @@ def path(
 
     "How Cross-Entropy Learns Data Modes" (HiLD workshop at ICML 2026) is said to have closed forms of this path for
     step imbalance; we have not seen its text. Thresholds of the constants are roots of a scalar function here.
+
+    Examples
+    --------
+    >>> found = cf.theory.imbalance.path((2, 2), (10, 1), [0.1, 0.04, 0.01])
+    >>> found.states.singular_values.round(4)  # of both groups, as decay falls
+    array([[1.257 , 0.    ],
+           [2.7527, 0.3234],
+           [4.3463, 2.3851]])
     """
     groups = checked_groups(classes, samples, weights, logit_adjustment, reduction)
     decays = np.atleast_1d(checked_array("weight_decay", weight_decay, LEAST, 1.0 / LEAST))

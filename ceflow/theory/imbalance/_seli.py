@@ -25,6 +25,12 @@ class Seli(NamedTuple):
     layers : GroupLayers
         With all margins 1; at margins m both layers are sqrt(m) times that.
     geometry : Geometry
+
+    Examples
+    --------
+    >>> found = cf.theory.imbalance.seli((2, 2), (10, 1))
+    >>> found.singular_values.round(4), found.multiplicities
+    (array([3.1623, 2.3452, 1.    ]), array([1, 1, 1]))
     """
 
     singular_values: Array
@@ -60,6 +66,12 @@ def seli(classes: Sequence[int], samples: ArrayLike) -> Seli:
     Notes
     -----
     Thrampoulidis, Kini, Vakilian & Behnia, arXiv:2208.05512, name the geometry and give step imbalance.
+
+    Examples
+    --------
+    >>> geometry = cf.theory.imbalance.seli((2, 2), (10, 1)).geometry
+    >>> np.degrees(geometry.angles).round(2)  # between classifier and features, of majority and minority
+    array([ 8.05, 22.49])
     """
     groups = checked_groups(classes, samples)
     roots, U = _modes(groups)
@@ -132,6 +144,13 @@ class Approach(NamedTuple):
         Margins less rho, of a class of the row's group over one of the column's.
     geometry : Geometry
         With a leading axis n.
+
+    Examples
+    --------
+    >>> found = cf.theory.imbalance.approach((2, 2), (10, 1), [1e3])
+    >>> found.log_scale.round(2), (found.log_scale[0] + found.offsets).round(2)  # all margins
+    (array([1007.61]), array([[1007.48, 1006.76],
+           [1006.76, 1005.45]]))
     """
 
     log_scale: Array
@@ -150,7 +169,7 @@ def approach(
 ) -> Approach:
     """How cross-entropy without decay approaches SELI: slowly, by one law from all balanced starts [ceflow].
 
-    Late residuals are proportional to the Gram matrix of the features at SELI, ``P_hc = e^-rho (-h_h . h_c) / o_c`` for
+    Late residuals are proportional to the Gram matrix of the features at SELI, ``p_hc = e^-rho (-h_h . h_c) / o_c`` for
     the wrong class h in a sample of class c: that is the condition of Karush, Kuhn and Tucker of the smallest norm.
     So margins are ``rho + log(o_c) - log(-h_h . h_c) + delta_h - delta_c + O(1/rho)``, and as ``d rho/dt = 2 rho
     e^-rho``, ``t = Ei(rho) / 2``. Cosines and angles differ from those of SELI by O(1/rho) = O(1/log t), and from what
@@ -177,6 +196,13 @@ def approach(
     -----
     Derived here, and compared with runs in ``tests/test_imbalance.py``; not proved as a theorem with constants. Layers
     that do not start balanced add another O(1/rho).
+
+    Examples
+    --------
+    >>> found = cf.theory.imbalance.approach((2, 2), (10, 1), [10.0, 1e3])
+    >>> found.log_scale.round(2), np.degrees(found.geometry.angles).round(2)
+    (array([  13.2 , 1007.61]), array([[ 7.44, 19.36],
+           [ 8.04, 22.46]]))
     """
     groups = checked_groups(classes, samples, weights, logit_adjustment, reduction)
     log_t = np.atleast_1d(checked_array("log_t", log_t, 10.0, 1e15))

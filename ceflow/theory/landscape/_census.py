@@ -17,6 +17,12 @@ def copies(point: CriticalPoint) -> int:
     """Number of different critical points that permutations of the classes make of one, up to rotations of features.
 
     K! over the number of permutations that leave the logits as they are. They are counted along a chain of stabilizers.
+
+    Examples
+    --------
+    >>> points = cf.theory.landscape.Landscape(4, 4, 0.05).mode_points(cf.hadamard(4))
+    >>> [cf.theory.landscape.copies(point) for point in points if point.modes in ((1,), (1, 2, 3))]
+    [1, 3]
     """
     logits, classes = _logits(point), point.landscape.classes
     found = math.factorial(classes)
@@ -27,7 +33,15 @@ def copies(point: CriticalPoint) -> int:
 
 
 def are_copies(one: CriticalPoint, other: CriticalPoint) -> bool:
-    """Whether a permutation of the classes and a rotation of the features make one critical point of another."""
+    """Whether a permutation of the classes and a rotation of the features make one critical point of another.
+
+    Examples
+    --------
+    >>> points = cf.theory.landscape.Landscape(4, 4, 0.05).mode_points(cf.hadamard(4))
+    >>> one, other = [point for point in points if point.modes in ((1,), (2,))]
+    >>> cf.theory.landscape.are_copies(one, other)
+    True
+    """
     return (
         one.rank == other.rank
         and abs(one.objective - other.objective) < SAME
@@ -86,6 +100,12 @@ def morse_sums(points: Sequence[CriticalPoint]) -> NDArray[np.int64]:
     the ranks. In stratified Morse theory (Goresky & MacPherson 1988) the Euler characteristic 1 is the sum over the
     critical points of the sign of the index along the stratum times that of the normal data: at rank r, `width - r`
     copies of q negative directions, up to rotations of the copies.
+
+    Examples
+    --------
+    >>> points = cf.theory.landscape.Landscape(3, 2, 0.1).search(starts=12)
+    >>> cf.theory.landscape.morse_sums(points)
+    array([1, 1])
     """
     points = list(points)
     if not points or not all(isinstance(point, CriticalPoint) for point in points):

@@ -44,6 +44,13 @@ class Landscape:
     ------
     TypeError, ValueError
         If an argument is not as described.
+
+    Examples
+    --------
+    >>> landscape = cf.theory.landscape.Landscape(4, 4, 0.05)
+    >>> best = landscape.minimizer()
+    >>> best.is_global, f"{best.objective:.4f}", best.singular_values.round(4)
+    (True, '0.5875', array([2.8332, 2.8332, 2.8332, 0.    ]))
     """
 
     classes: int
@@ -156,6 +163,12 @@ class Landscape:
         ------
         TypeError, ValueError
             If an argument is not as described, or the Hessian would be too large.
+
+        Examples
+        --------
+        >>> landscape = cf.theory.landscape.Landscape(3, 2, 0.1)
+        >>> [(point.rank, point.index) for point in landscape.search(starts=12)]
+        [(2, 0), (1, 1), (1, 2), (0, 4)]
         """
         starts, seed = checked_integer("starts", starts, 1, 100_000), checked_integer("seed", seed, 0)
         rng, top = np.random.default_rng(seed), min(self.width, self.classes - 1)

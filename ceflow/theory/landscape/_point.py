@@ -41,6 +41,11 @@ def least_curvature(force: ArrayLike, weight_decay: tuple[float, float]) -> NDAr
     ------
     TypeError, ValueError
         If an argument is not as described.
+
+    Examples
+    --------
+    >>> f"{cf.theory.landscape.least_curvature(0.3, (0.1, 0.1)):.4f}"
+    '-0.2000'
     """
     force, (lW, lH) = checked_array("force", force, 0.0, 1e150), checked_decays(weight_decay)
     root = np.hypot(0.5 * (lW - lH), force)
@@ -49,7 +54,14 @@ def least_curvature(force: ArrayLike, weight_decay: tuple[float, float]) -> NDAr
 
 
 class Spectrum(NamedTuple):
-    """Eigenvalues of a Hessian, ascending, and how often each occurs; equal ones need not be merged."""
+    """Eigenvalues of a Hessian, ascending, and how often each occurs; equal ones need not be merged.
+
+    Examples
+    --------
+    >>> zero = cf.theory.landscape.Landscape(3, 2, 0.1).mode_points(cf.complete(3))[-1]
+    >>> zero.spectrum.values.round(4), zero.spectrum.counts
+    (array([-0.2333, -0.2333,  0.1   ,  0.1   ,  0.4333,  0.4333]), array([2, 2, 2, 2, 2, 2]))
+    """
 
     values: NDArray[np.float64]
     counts: NDArray[np.int64]
@@ -68,6 +80,12 @@ class CriticalPoint:
     bias : (K,) array
     modes : tuple of int or None
         The modes, from 1 on, that are not 0, of points made by a symmetry.
+
+    Examples
+    --------
+    >>> zero = cf.theory.landscape.Landscape(4, 4, 0.05).mode_points(cf.complete(4))[-1]
+    >>> zero.rank, zero.is_global, f"{zero.rate:.4f}"
+    (0, False, '0.2000')
     """
 
     landscape: Landscape
