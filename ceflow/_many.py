@@ -179,7 +179,7 @@ class _Runs:
         rows = None if own else span["end"] if span["rows"] is None else span["rows"]
         self.rows: Times | None = rows
         self.wanted = None if own else rows.log_t
-        self.stopped = threading.Event()
+        self.stopped, self.tell = threading.Event(), lambda count: None  # how many runs more are done
         # the last time is not that of the last row only where `until` is given, or the end is beyond the rows
         self.compiled = not span["events"] and self.wanted[-1] == span["end"].log_t[0]
         members, count = Ensemble.room(len(starts)), 1 if own else len(rows)
@@ -200,14 +200,13 @@ class _Runs:
         members = len(self.starts)
         size = CHUNK if threads == 1 else min(CHUNK, max(LEAST, LANES * math.ceil(members / (4 * threads * LANES))))
         with progress_bar(progress, members, "run") as bar, ThreadPoolExecutor(threads) as pool:
+            self.tell = bar.update if progress else self.tell
             left = {pool.submit(self._chunk, first, min(first + size, members)) for first in range(0, members, size)}
             try:
                 while left:
                     done, left = wait(left, return_when=FIRST_COMPLETED)
                     for one in done:
-                        count = one.result()
-                        if bar is not None:
-                            bar.update(count)
+                        one.result()
             except BaseException as error:
                 self.stopped.set()
                 pool.shutdown(wait=True, cancel_futures=True)
@@ -216,8 +215,8 @@ class _Runs:
                 status = self.ensemble.status
                 status[status == Outcome.RUNNING] = Outcome.INTERRUPTED
 
-    def _chunk(self, first: int, end: int) -> int:
-        """Makes the runs first..end-1, and returns how many that are."""
+    def _chunk(self, first: int, end: int) -> None:
+        """Makes the runs first..end-1."""
         left = np.arange(first, end)
         with _compiling():  # which a thread does not know from that which made it
             if self.compiled and hasattr(self.flow, "stacked"):
@@ -228,9 +227,8 @@ class _Runs:
                 if self.stopped.is_set():
                     break
                 self._alone(int(i))
-        return end - first
 
-    # -- three ways to make runs ---------------------------------------------------------------------------------------
+    # -- ways to make runs ---------------------------------------------------------------------------------------------
 
     def _steps(self, size: int) -> int:
         """How many steps a compiled loop takes of a run; later ones may be implicit."""
@@ -281,13 +279,12 @@ class _Runs:
 
     def _in_stacks(self, members: np.ndarray) -> np.ndarray:
         """Makes runs on arrays together, those of the same shapes; returns which are left at their starts."""
-        kinds: dict[tuple, list[int]] = {}
+        left, kinds = [], {}
         for i in members:
             kinds.setdefault(tuple(part.shape for part in self.starts[i]), []).append(i)
-        left = []
         for shapes, runs in kinds.items():
-            numbers = sum(map(math.prod, shapes)) * (Stepper.arrays(self.options["method"]) + len(self.wanted))
-            most = max(1, STACK_NUMBERS // numbers)
+            arrays = Stepper.arrays(self.options["method"]) + len(self.wanted)
+            most = max(1, STACK_NUMBERS // (arrays * sum(map(math.prod, shapes))))
             for first in range(0, len(runs), most):
                 chosen = np.array(runs[first : first + most])
                 if len(chosen) == 1 or len(shapes[0]) > 2:  # a start that is a batch
@@ -302,10 +299,9 @@ class _Runs:
         origins = np.array([flow.origin(start) for start in starts])
 
         def leaves(member: int, taken: int, y, log_t: float, h: float) -> bool:
-            if not is_looked_at(int(taken)) or origins.shape[1] > LARGEST or log_t == -math.inf:
-                return False
-            y = host(y)
-            return Response(flow.motion(starts[member], y, log_t, o["rtol"], o["atol"]), y).is_stiff(h)
+            asked = is_looked_at(int(taken)) and len(y) <= LARGEST and log_t > -math.inf
+            y = host(y) if asked else y
+            return asked and Response(flow.motion(starts[member], y, log_t, o["rtol"], o["atol"]), y).is_stiff(h)
 
         flow.motion(starts[0], origins[0], -math.inf, o["rtol"], o["atol"])  # which refuses what cannot be
         found, where = advance_stacked(
@@ -317,10 +313,9 @@ class _Runs:
             if self.stopped.is_set():
                 break
             rows = ~np.isnan(found.y[place, :, 0])
-            known = self.wanted[rows], found.y[place, rows]
             at = Resume(where.state[place], where.y[place], None, {}, o["method"], int(found.nsteps[place]))
             counts = {name: int(getattr(found, name)[place]) for name in ("nsteps", "nrejected", "nfev")}
-            self._alone(int(members[place]), at=at, known=known, counts=counts)
+            self._alone(int(members[place]), at=at, known=(self.wanted[rows], found.y[place, rows]), counts=counts)
 
     def _alone(self, i: int, **taken_on) -> None:
         """Makes one run, in every detail as `integrate` does; or takes it on from where it was left."""
@@ -344,6 +339,7 @@ class _Runs:
             for part, value in self._parts(trajectory):
                 self.ensemble.data[part][i, : len(value)] = value
         members["status"][i] = run.outcome  # last: an interrupt must not find it done
+        self.tell(1)
 
     # -- what is kept --------------------------------------------------------------------------------------------------
 
@@ -367,6 +363,7 @@ class _Runs:
                     for part, value in self._parts(self._trajectory(i, self.wanted, rows)):
                         self.ensemble.data[part][i] = value
             members["status"][kept] = Outcome.REACHED
+            self.tell(len(kept))
         return which[~done]
 
     def _trajectory(self, i: int, log_t: np.ndarray, y: np.ndarray) -> Trajectory:

@@ -163,7 +163,8 @@ def _bands_of(ensemble: Ensemble) -> str:
 
     def draw(figure: Figure) -> None:
         for name, ax in zip(names, np.ravel(figure.subplots(1, len(names))), strict=True):
-            plot.quantiles(ensemble, name, ax=ax).get_legend().remove()
+            scale = "log" if np.nanmin(ensemble.data[name]) > 0.0 else "linear"
+            plot.quantiles(ensemble, name, ax=ax, scale=scale).get_legend().remove()
 
     try:
         return image(draw, (3.5 * len(names), 2.4), "quantiles over time")

@@ -169,3 +169,17 @@ def _interrupted_when(stopped):
         raise KeyboardInterrupt
 
     return wait
+
+
+def test_the_bar_counts_every_run(monkeypatch):
+    told, real = [], _many._bar
+
+    def bar(members):
+        shown = real(members)
+        told.append(shown)
+        return shown
+
+    monkeypatch.setattr(_many, "_bar", bar)
+    flow = cf.MatrixFlow(weight_decay=0.05)
+    cf.integrate_many(flow, [*starts_of(flow, 2), *starts_of(flow, 1, width=2)], 0.5, rtol=1e-3, progress=True)
+    assert told[0].n == told[0].total == 3
