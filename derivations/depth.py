@@ -39,6 +39,7 @@ from ._proof import (
     vanish,
     vanish_matrix,
 )
+from ._quoted import CONCAVE, MONOTONE
 from ._schemes import Model, hadamard
 from ._sums import normal
 
@@ -71,7 +72,7 @@ def derivation(power: int = 2, threshold_factor: int = 2) -> Iterator[Step]:
         lower * layer0.T + layer0 * lower.T,
         ALL_MATRICES,
         by=vanish_matrix,
-    )
+    ).on("reduction.W", "reduction.H", name="balance")
     yield from _modes(power)
     yield from _threshold(threshold_factor)
 
@@ -96,7 +97,7 @@ def _modes(power: int) -> Iterator[Step]:
         2 * w[l] * step - 2 * w[k] * step.xreplace({l: k}),
         sp.S.Zero,
         "every depth, symbolic L",
-    )
+    ).on(name="squares")
     rate = sp.Sum(s / w[l] * step, (l, 1, L))
     yield identity(
         "ds/dt = sum_l (s/w_l) dw_l/dt; on balanced layers w_l = s^{1/L}.",
@@ -104,7 +105,7 @@ def _modes(power: int) -> Iterator[Step]:
         velocity(s, lam, L, power),
         "every depth, symbolic L",
         by=lambda e: sp.powsimp(vanish(sp.powsimp(normal(e, [])))),
-    )
+    ).on(".squares", name="speed")
 
 
 def _threshold(factor: int) -> Iterator[Step]:
@@ -116,7 +117,7 @@ def _threshold(factor: int) -> Iterator[Step]:
         "The margins of hadamard(4) are half the sums of two singular values.",
         zip(margins, expected, strict=True),
         "hadamard(4)",
-    )
+    ).on("closure.logits", name="margins")
     planes = [*(margin - 1 for margin in margins), *s]
     vertices = set()
     for tight in combinations(planes, 3):
@@ -132,7 +133,7 @@ def _threshold(factor: int) -> Iterator[Step]:
         [(len(vertices), 4), (len(vertices & listed), 4)],
         "hadamard(4)",
         how=RATIONAL,
-    )
+    ).on(".margins", name="vertices")
     L, x = sp.Symbol("L", positive=True), sp.Symbol("x", positive=True)
     excess = sp.Symbol("q", nonnegative=True)  # L = 2 + q
     yield nonnegative(
@@ -141,7 +142,7 @@ def _threshold(factor: int) -> Iterator[Step]:
         2 * excess / (2 + excess) ** 2 * x ** (2 / (2 + excess) - 2),
         "every depth, symbolic L",
         by=sp.simplify,
-    )
+    ).on(name="concave")
     ones = [1, 1, 1]
     two, three = cost([2, 2, 0], ones, L), cost([1, 1, 1], ones, L)
     yield identity(
@@ -149,20 +150,20 @@ def _threshold(factor: int) -> Iterator[Step]:
         two - three,
         2 * 2 ** (2 / L) - 3,
         "hadamard(4)",
-    )
+    ).on(".vertices", ".concave", name="costs", quotes=(CONCAVE,))
     yield nonnegative(
         "The difference falls with L ...",
         -sp.diff(two - three, L),
         4 * sp.log(2) * 2 ** (2 / L) / L**2,
         "every depth, symbolic L",
-    )
+    ).on(".costs", name="falls")
     threshold = THRESHOLD * factor / 2
     yield identity(
         "... and vanishes at the threshold, where 2^{2/L} = 3/2.",
         (two - three).subs(L, threshold),
         sp.S.Zero,
         "hadamard(4)",
-    )
+    ).on(".costs", name="threshold")
     cubes, squares = sp.Integer(2) ** 5 - sp.Integer(3) ** 3, sp.Integer(3) ** 2 - sp.Integer(2) ** 3
     yield Step(
         "It lies between 3 and 4, in integers: (2 * 2^{2/3})^3 = 2^5 > 3^3 and (2 * 2^{2/4})^2 = 2^3 < 3^2.",
@@ -174,7 +175,7 @@ def _threshold(factor: int) -> Iterator[Step]:
         ),
         RATIONAL,
         "hadamard(4)",
-    )
+    ).on(".falls", ".threshold", quotes=(MONOTONE,))
 
 
 check = residuals_of(derivation)
