@@ -101,7 +101,8 @@ def _axioms(g: Generic) -> Iterator[Step]:
     yield identity(
         "The A_j are symmetric, disjoint, 0/1: trace(A_j A_h) = K k_j δ_jh. As trace(A_j E_i) = m_i P_ij, E_i is "
         "(1/K) sum_j (m_i P_ij/k_j) A_j, and trace(E_i E_l) = δ_il m_i is this: the rows of P are orthogonal. Other "
-        "axioms are traces (sum_i m_i = K - 1, sum_i m_i P_ij = -k_j) and row sums (sum_j k_j = K - 1, sum_j P_ij = -1).",
+        "axioms are traces (sum_i m_i = K - 1, sum_i m_i P_ij = -k_j) and row sums (sum_j k_j = K - 1, sum_j P_ij = "
+        "-1).",
         g.m(i) * g.m(l) / g.K + sp.Sum(parts[0] * parts[1] * overlap, (j, 1, g.D), (h, 1, g.D)),
         g.m(i) * g.m(l) / g.K * (1 + rows),
         g.name,

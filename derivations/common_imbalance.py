@@ -33,6 +33,7 @@ from . import mirror
 from ._proof import SCALAR, Step, entries, identity, nonnegative, residuals_of, surely_not_zero, vanish
 from ._schemes import Model, cyclic, hadamard, hamming
 from ._sums import Generic
+from .mirror import d2psi, dpsi, psi
 
 SCHEMES = (hadamard(4), cyclic(4), cyclic(5), hamming(2, 3))
 
@@ -40,26 +41,6 @@ WRONG = {
     "Jensen gap with the opposite sign": {"gap_sign": 1},
     "not divided by the mean": {"mean_power": 0},
 }
-
-
-class psi(sp.Function):
-    """An undetermined potential."""
-
-    def fdiff(self, argindex: int = 1) -> sp.Expr:
-        """Return psi'."""
-        return dpsi(*self.args)
-
-
-class dpsi(sp.Function):
-    """Its first derivative."""
-
-    def fdiff(self, argindex: int = 1) -> sp.Expr:
-        """Return psi''."""
-        return d2psi(*self.args)
-
-
-class d2psi(sp.Function):
-    """Its second derivative."""
 
 
 def value(model: Model, c: sp.Expr) -> sp.Expr:

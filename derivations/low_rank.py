@@ -27,7 +27,7 @@ from collections.abc import Iterator
 import sympy as sp
 
 from ._proof import SCALAR, Step, entries, identity, nonnegative, residuals_of
-from ._quoted import MEANS
+from ._quoted import MEANS, NUCLEAR
 
 WRONG = {
     "stationary with l C p": {"pull": 2},
@@ -156,17 +156,32 @@ def _matrices(r: int, sign: int, third: int) -> Step:
 def _three_layers(constants: int) -> Iterator[Step]:
     r, m = sp.Symbol("r", positive=True), sp.Symbol("m", nonnegative=True)
     K, k = r * (r - 1) / 2, (r - 1) * (r - 4) / (2 * (r - 2))
-    excess = sp.together(_inverse_norm(r, constants) * (r - 1 + k) ** 2 * (r - 2) ** 2 - K**3)
+    rows, constant = r - 2, 2 * (r - 1) - K  # of N^T N - J on sums over vertices, on constants
+    yield nonnegative(
+        "(iv) L = 2: the features before the relu are a (J - N^T N), of rank r. On constants it is a (r-2) k, not "
+        "negative for r = 4 + m ...",
+        -constant.subs(r, m + 4),
+        m * (m + 3) / 2,
+        EVERY,
+    ).on(".graph")
     yield identity(
-        "(iv) L = 2: C^3/27 - K^3 = w (r-1+k)^2 (r-2)^2 - K^3 is 0 at r = 4.", excess.subs(r, 4), sp.S.Zero, "r = 4"
-    ).on(".means", ".norm")
+        "... so its nuclear norm is a (r-2) (r-1+k), the least (|W_1|^2 + |H_1|^2)/2. With |W_2|^2 = w z^2/a^2 the "
+        "three have the product w (r-1+k)^2 (r-2)^2 z^2.",
+        -constant + (r - 1) * rows,
+        (r - 2) * (r - 1 + k),
+        EVERY,
+    ).on(".graph", ".norm", name="three", quotes=(NUCLEAR,))
+    excess = sp.together(_inverse_norm(r, constants) * (r - 1 + k) ** 2 * (r - 2) ** 2 - K**3)
+    yield identity("C^3/27 - K^3 = w (r-1+k)^2 (r-2)^2 - K^3 is 0 at r = 4.", excess.subs(r, 4), sp.S.Zero, "r = 4").on(
+        ".means", ".three"
+    )
     for part in sp.fraction(sp.together(excess.subs(r, m + 5))):
         yield nonnegative(
             "At r = 5 + m its numerator and its denominator are polynomials in m without negative coefficients.",
             part,
             sp.expand(part),
             "every r >= 5",
-        ).on(".norm")
+        ).on(".three")
 
 
 check = residuals_of(derivation)

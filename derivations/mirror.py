@@ -36,6 +36,26 @@ WRONG = {
 HALF = sp.Rational(1, 2)
 
 
+class psi(sp.Function):
+    """An undetermined potential."""
+
+    def fdiff(self, argindex: int = 1) -> sp.Expr:
+        """Return psi'."""
+        return dpsi(*self.args)
+
+
+class dpsi(sp.Function):
+    """Its first derivative."""
+
+    def fdiff(self, argindex: int = 1) -> sp.Expr:
+        """Return psi''."""
+        return d2psi(*self.args)
+
+
+class d2psi(sp.Function):
+    """Its second derivative."""
+
+
 def loss(model: Model) -> sp.Expr:
     """Return the cross-entropy, summed over the classes."""
     return -model.K * sp.log(model.p0)

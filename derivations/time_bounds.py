@@ -40,7 +40,7 @@ from ._proof import (
 )
 from ._quoted import MONOTONE
 from ._sums import Generic
-from .common_imbalance import d2psi, dpsi, psi
+from .mirror import d2psi, dpsi, psi
 
 WRONG = {
     "a bound that moves twice as fast": {"speed": 2},
