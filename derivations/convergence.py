@@ -22,8 +22,8 @@ The condition is sharp. A mode with a_i + b_i = 0 keeps it, s_i = -a_i^2 <= 0 fo
 does not collapse; what it converges to, if it does, is not said here.
 
 The steps are algebra. Where a statement needs more than that, the step names the theorem of
-analysis that it quotes: global existence, comparison of a differential inequality with its
-equation, and a limit. No compactness is used.
+analysis that it quotes: global existence, that a function with a derivative of one sign is monotone, and
+limits. No compactness is used.
 
 Source: [ceflow]; arXiv:2512.04006 has convergence for balanced Hadamard starts.
 """
