@@ -379,8 +379,14 @@ def _time() -> Iterator[Step]:
         SCALAR,
         by=lambda e: vanish(open_gaps(e).subs(y, mean + lead)),
     ).on(".tau", ".bounded", ".split", "loss_bound.error", "ray.time", ".ε₁", name="time", quotes=(MONOTONE,))
-    x, small = sp.symbols("x̄ ȳ", positive=True)
-    share, part = sp.symbols("r y", positive=True)
+    W0, kappa, at, x, small, share, part = sp.symbols("W_0 κ s x̄ ȳ r y", positive=True)
+    yield identity(
+        "Balanced, Y = 0: GM >= e^{-W_0} s, s = s_ray(t; x̄_0), x̄_0 = e^{W_0} GM_0, so that W <= W_0 (s/x̄_0)^{-κ}.",
+        bound(sp.log(at * sp.exp(-W0) / start), W0, sp.S.Zero, kappa, n + 1),
+        W0 * (at / (sp.exp(W0) * start)) ** -kappa,
+        SCALAR,
+        by=lambda e: vanish(e.subs({at: sp.exp(mean), start: sp.exp(sp.Symbol("u", real=True))})),
+    ).on(".decay", ".time", name="balanced")
     yield entries(
         "T(y) is finite for every y, so GM, x̄ and tau tend to infinity, W to 0, and s_i/s̄ = (x_i - y_i)/(x̄ - ȳ) to 1, "
         "as y_i and ȳ stay bounded: here with x_i = r x̄, and r -> 1 by the shares.",
