@@ -38,3 +38,11 @@ GAUSSIAN = (
 RADON = "Radon's theorem on d + 2 points in d dimensions (Rockafellar, Convex Analysis, section 17; Radon 1921)"
 NEAREST = "a closed convex set has one point that is nearest to a given one (Rockafellar, Convex Analysis, section 2)"
 POLAR = "every matrix has a singular value decomposition (Horn & Johnson, Matrix Analysis, 2.6.3)"
+MANIFOLDS = (
+    "near a normally hyperbolic set of critical points only a set of starts of measure zero stays, if there is one "
+    "negative eigenvalue (stable manifolds; Hirsch, Pugh & Shub, Invariant Manifolds)"
+)
+INCLUSIONS = (
+    "at a kink of an activation: existence of solutions of differential inclusions (Filippov, Differential Equations "
+    "with Discontinuous Righthand Sides, section 7)"
+)

@@ -53,7 +53,7 @@ from ._proof import (
     residuals_of,
     vanish,
 )
-from ._quoted import MONOTONE
+from ._quoted import MANIFOLDS, MONOTONE
 from ._schemes import Model, Scheme, cyclic, hadamard, hamming
 from ._sums import normal, other, summed
 
@@ -158,7 +158,7 @@ def _hessian() -> Iterator[Step]:
     ).on(".Hessian", name="block")
     yield identity(
         "All 2 K d dimensions are counted.", 2 * (K - 1) * (d - 1) + 2 * (K - 1) + 2 * d, 2 * K * d, ALL_MATRICES
-    ).on(".blocks", ".block")
+    ).on(".blocks", ".block", quotes=(MANIFOLDS,))
 
 
 def _explicit_hessian(K: int, w: tuple[int, ...], h: tuple[int, ...], index_shift: int) -> Step:
