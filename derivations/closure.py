@@ -135,12 +135,13 @@ def _on_matrices(scheme: Scheme, valency_power: int, force_sign: int) -> Iterato
         scheme.name,
         how=RATIONAL,
     )
+    overlaps = {(i, h): sum(P[i][j] * P[h][j] / P[0][j] for j in every) for i in every for h in range(i, D + 1)}
     yield entries(
-        f"{scheme.name}: E_i = (1/K) sum_j (m_i P_ij / k_j) A_j are orthogonal projectors of rank m_i with sum I, and "
-        "A_j E_i = P_ij E_i.",
+        f"{scheme.name}: with E_i = (1/K) sum_j (m_i P_ij / k_j) A_j, A_j E_i = P_ij E_i, and the rows of P are "
+        "orthogonal. So E_l E_i = (m_l/K) sum_j P_lj P_ij/k_j E_i: orthogonal projectors, of rank m_i, with sum I.",
         [
             (sum(E, sp.zeros(K)), sp.eye(K)),
-            *((E[i] * E[l], E[i] if i == l else sp.zeros(K)) for i in every for l in range(i, D + 1)),  # noqa: E741
+            *((scheme.m[h] * total, K * int(i == h)) for (i, h), total in overlaps.items()),
             *((E[i].trace(), scheme.m[i]) for i in every),
             *((A[j] * E[i], P[i][j] * E[i]) for i in every for j in every),
         ],
