@@ -16,7 +16,7 @@ def add_to(commands: argparse._SubParsersAction) -> None:
         "prove",
         help="prove the theorems symbolically, or print one proof",
         description="Prove the theorems behind ceflow by exact computer algebra. Without NAME: all, as a table; "
-        "exit code 1 if any fails. With NAME: that proof, line by line.",
+        "exit code 1 if any fails. With NAME: that proof, line by line, and whether all that it rests on is proved.",
         epilog="example: ceflow prove convergence",
     )
     proofs.add_arguments(parser)
