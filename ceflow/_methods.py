@@ -183,7 +183,7 @@ def _comparison_html(self: Comparison) -> str:
         ("compared", f"at {len(self.log_t)} times to t = {time_text(self.log_t[-1])}"),
     ]
     if not self.trusted.all():
-        facts.append(("counted until", f"t = {time_text(self.trusted_until)}, for the symmetric path is unstable"))
+        facts.append(("counted until", f"t = {time_text(self.trusted_until)}, as the symmetric run is unstable"))
     drawn = np.isfinite(self.log_t).any()
     figure = image(lambda figure: comparison(self, figure.subplots()), (7.0, 3.6), "errors over time") if drawn else ""
     return card("Comparison of a reduced and a full run", facts, figure)

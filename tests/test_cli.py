@@ -85,7 +85,7 @@ def test_runs_of_all_kinds(command, tmp_path, arguments):
     assert [path.name for path in tmp_path.iterdir()] == ["here"]
     assert [path.name for path in (tmp_path / "here").iterdir()] == ["run.npz"]
     assert ("Not compared" in out) == ("256" in arguments or "2.5" in arguments)
-    assert ("At rest from" in out) == ("decay 1e-3" in arguments or "squared" in arguments)
+    assert ("At equilibrium from" in out) == ("decay 1e-3" in arguments or "squared" in arguments)
 
 
 def test_options_of_a_file_and_output_for_machines(command, tmp_path):
@@ -225,7 +225,7 @@ def test_every_example_of_the_help_pages_runs(command, example):
     code, out, err = command(*arguments, "--no-plot")
     assert (code, err) == (0, "") and "FAIL" not in out, out
     assert max(map(len, out.splitlines())) <= 80
-    assert ("the symmetric path is unstable" in out) == ("--depth 3" in example)
+    assert ("the symmetric run is unstable" in out) == ("--depth 3" in example)
 
 
 def test_there_are_examples_and_none_is_forgotten():
