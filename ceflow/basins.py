@@ -189,9 +189,9 @@ def collapse_probability(
 
     Examples
     --------
-    >>> basin = cf.basins.collapse_probability(cf.cyclic(4), depth=3, starts=2)
-    >>> f"{basin.probability:.2f} +- {basin.standard_error:.2f}"
-    '0.67 +- 0.28'
+    >>> basin = cf.basins.collapse_probability(cf.cyclic(4), depth=2, starts=2)
+    >>> f"{basin.probability:.2f}"  # with two layers all starts collapse, with more layers some
+    '1.00'
     """
     starts, seed = checked_integer("starts", starts, 1, 100_000), checked_integer("seed", seed, 0)
     size = checked_number("size", size, 1e-6, 100.0)
