@@ -67,17 +67,17 @@ def main(out: Path | None = None, quick: bool = False, peers: bool = True) -> li
     figure, (left, right) = new_figure(2, 1, width=4.0, height=3.6)
     times = [10.0 ** row[0] for row in table.rows]
     for first, label, color, marker, line in (
-        (1, "textbook $1 - p$", ORANGE, "s", "--"),
-        (2, "summed, same solver", BLUE, "^", "-"),
+        (1, "$1 - $softmax", ORANGE, "s", "--"),
+        (2, "sum over wrong classes", BLUE, "^", "-"),
         (3, "ceflow", RED, "o", "-"),
     ):
         for ax, column in ((left, first), (right, first + 6)):
             values = [np.nan if row[column] is None else row[column] for row in table.rows]
             ax.plot(times, values, color=color, marker=marker, ls=line, ms=4, label=label)
     right.axhline(RTOL, color=BLACK, lw=0.8, ls=":")
-    right.annotate("tolerance", (times[0], RTOL), (0, 3), textcoords="offset points", fontsize="small")
+    right.annotate("tolerance", (times[-1], RTOL), (0, 3), textcoords="offset points", ha="right", fontsize="small")
     for ax in (left, right):
-        ax.set(xscale="log", yscale="log", xlabel="time $t$ [units of the mean loss]")
+        ax.set(xscale="log", yscale="log", xlabel="last time $t$")
     left.set_ylabel("evaluations of the right-hand side")
     right.set_ylabel(r"largest error of $\log s_i$")
     left.legend(frameon=False)

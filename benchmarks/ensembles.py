@@ -3,7 +3,7 @@
 All solvers get the same starts, balanced layers on hadamard(K), the equations of `_problem` in the form that suits
 them, and the loosest tolerance of a grid with which log s at the ends of all runs is right to 1e-9. Times are without
 compilation: CPU time of one thread, which other work on the machine disturbs least, and wall time of two. Where a
-solver has no threads of its own, they share its runs.
+solver has no threads of its own, they share its runs. Further tables are of full flows, beside a loop.
 """
 
 from __future__ import annotations
@@ -191,10 +191,33 @@ def measure(classes: int, members: int, solvers: dict[str, Callable[[Starts], Ru
     return table
 
 
+def measure_full(classes: int, members: int, quick: bool) -> Table:
+    """Times of a run of the full flow, in an ensemble and by itself, from random starts of width K."""
+    flow, t_end, alone = cf.MatrixFlow(), 1e3, min(members, 4)
+    W, H = cf.random_init(classes=classes, width=classes, scale=0.1, batch=members, rng=0)
+
+    def together() -> np.ndarray:
+        return cf.integrate_many(flow, (W, H), t_end, observables=("log_loss",), threads=1).log_loss[:, 0]
+
+    def loop() -> np.ndarray:
+        runs = [cf.integrate(flow, (W[i], H[i]), t_end, dense_output=False, compiled=True) for i in range(alone)]
+        return np.array([run.log_loss[-1] for run in runs])
+
+    apart = float(np.abs(together()[:alone] - loop()).max())
+    calls = {OURS: together, "loop of ceflow.integrate": loop}
+    found = in_turns(calls, rounds=1 if quick else 5, seconds=0.02, clock=time.process_time)
+    times = {OURS: found[OURS] / members, "loop of ceflow.integrate": found["loop of ceflow.integrate"] / alone}
+    title = f"full flow, K = d = {classes}, {members} runs to t = {t_end:g} at rtol = 1e-9"
+    table = Table(title, ["solver", "CPU ms a run, 1 thread", "to integrate_many", "largest difference of log loss"])
+    table.rows = [[name, 1e3 * seconds, seconds / times[OURS], apart] for name, seconds in times.items()]
+    return table
+
+
 def main(out: Path | None = None, quick: bool = False, peers: bool = True) -> list[Table]:
     solvers = SOLVERS | (PEERS if peers else {})
     sizes = {4: 64} if quick else {4: 1024, 16: 512, 64: 256}
     tables = [measure(classes, members, solvers, quick) for classes, members in sizes.items()]
+    tables += [measure_full(classes, 4 if quick else 64, quick) for classes in ((4,) if quick else (4, 16, 64))]
     notes = ["reference is ceflow.integrate at rtol 1e-13, see the benchmark `trajectories` for its witnesses"]
     report("ensembles", tables, out, quick=quick, notes=notes)
     return tables

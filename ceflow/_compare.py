@@ -12,6 +12,7 @@ from ._arrays import svd
 from ._stability import growth_off_symmetry
 from ._training import record
 from .flow import BlockFlow, Flow, MatrixFlow, ReducedETFFlow, RegressionFlow
+from .solve import Outcome
 from .trajectory import MatrixTrajectory, ReducedTrajectory, ReplayTrajectory, SpectralTrajectory
 
 # Two runs agree if they differ by at most so many times rtol, for errors of all steps add up in both, and by so much.
@@ -97,7 +98,8 @@ class Comparison:
         agree = self.error.max() <= self.tolerance
         runs = (self.reduced, self.full)
         unknown = not isinstance(self.reduced, SpectralTrajectory) or self.reduced._path is None
-        unknown |= any(run.step_size is not None for run in runs)  # whose steps differ by more than rounding
+        # of gradient descent and of training runs steps differ by more than rounding
+        unknown |= any(run.step_size is not None or run.outcome == Outcome.RECORDED for run in runs)
         if agree or not math.isfinite(last) or unknown:
             return last
         log_t, log_growth = growth_off_symmetry(self.reduced, last, self.full.start[0].shape[-1])

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .observables import axes_of
 from .solve import Outcome
 from .trajectory import trajectory_type
 
 if TYPE_CHECKING:
+    import pandas
     import xarray
 
     from .flow import Flow
@@ -38,8 +40,8 @@ class Ensemble:
         Accepted steps, rejected steps, evaluations of the right-hand side.
     rtol, atol : float
     max_steps : int
-    events : tuple
-        Those of `until`.
+    events : tuple of str
+        Names of those of `until`.
 
     Examples
     --------
@@ -125,6 +127,36 @@ class Ensemble:
             max_steps=self.max_steps, events=self.events,
         )  # fmt: skip
 
+    def concat(self, *others: Ensemble) -> Ensemble:
+        """The members of this ensemble and then those of others, which are of the same flow, rows and observables.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If one of them is not; the message says what differs.
+        """
+        same = ("flow", "grid", "rtol", "atol", "max_steps", "events")
+        for other in others:
+            if not isinstance(other, Ensemble):
+                raise TypeError(f"others must be ensembles, got {type(other).__name__}")
+            differing = [name for name in same if not np.array_equal(getattr(self, name), getattr(other, name))]
+            if self.data.keys() != other.data.keys():
+                differing.append("observables")
+            if differing:
+                raise ValueError(f"ensembles must be of the same {', '.join(differing)}")
+        parts = (self, *others)
+        arrays = all(isinstance(part.starts, np.ndarray) for part in parts)
+        if arrays and len({part.starts.shape[1:] for part in parts}) == 1:
+            starts = np.concatenate([part.starts for part in parts])
+        else:
+            starts = [start for part in parts for start in part.starts]
+
+        def joined(kind: str) -> dict[str, np.ndarray]:
+            return {name: np.concatenate([getattr(part, kind)[name] for part in parts]) for name in getattr(self, kind)}
+
+        options = {name: getattr(self, name) for name in same[2:]}
+        return Ensemble(self.flow, starts, self.grid, joined("data"), joined("_members"), **options)
+
     def __array__(self, *args, **kwargs):
         raise TypeError("an ensemble is no array; take one of its quantities, such as singular_values")
 
@@ -147,10 +179,7 @@ class Ensemble:
         """
         import xarray
 
-        dims, table = {}, trajectory_type(self.flow).observables
-        for observable in table.values():
-            of = observable.dims(self.flow) if callable(observable.dims) else observable.dims
-            dims |= of if isinstance(of, dict) else {observable.name: of}
+        dims = axes_of(trajectory_type(self.flow).observables, self.flow)
         variables = {name: (("member", *dims[name]), values) for name, values in self.data.items()}
         variables |= {name: ("member", values) for name, values in self._members.items()}
         variables["success"] = ("member", self.success)
@@ -160,3 +189,20 @@ class Ensemble:
         times = {"log_t": (("member", "row") if self.grid is None else ("row",), self.log_t)}
         attributes = {"rtol": self.rtol, "atol": self.atol, "flow": repr(self.flow)}
         return xarray.Dataset(variables, coords=times, attrs=attributes)
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """One line for each member and row, with the index ``(member, row)``, as a pandas DataFrame (needs the extra
+        ``xarray``, which brings pandas): the time, what is one number a row, each singular value, and what is known of
+        the member. The other observables are in `to_xarray`."""
+        import pandas
+
+        members, rows = len(self), self.log_t.shape[-1]
+        columns = {"log_t": np.broadcast_to(self.log_t, (members, rows))}
+        for name, values in self.data.items():
+            if values.ndim == 2:
+                columns[name] = values
+            elif name == "singular_values" and values.ndim == 3:
+                columns |= {f"s_{i + 1}": values[..., i] for i in range(values.shape[2])}
+        known = {name: np.repeat(values, rows) for name, values in (self._members | {"success": self.success}).items()}
+        index = pandas.MultiIndex.from_product([range(members), range(rows)], names=["member", "row"])
+        return pandas.DataFrame({name: np.ravel(values) for name, values in columns.items()} | known, index=index)

@@ -11,19 +11,22 @@ from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 
 import numpy as np
 
+from ._arrays import host
 from ._checks import checked_choice, checked_integer, checked_number
 from ._ensemble import Ensemble
 from ._field import CompiledField
 from ._integrate import Until, _span
-from ._run import Run, steps_unwatched
+from ._run import Run, is_looked_at, progress_bar, steps_unwatched
 from .flow import Flow
 from .kernels import compiling, settings
 from .kernels.lanes import LANES
-from .solve import DEFAULT, TABLEAUS, Found, Outcome, advance_lanes, advance_members
-from .trajectory import Times, Trajectory, trajectory_type
+from .solve import DEFAULT, TABLEAUS, Found, Outcome, Stepper, advance_lanes, advance_members, advance_stacked
+from .solve.stability import LARGEST, Response
+from .trajectory import Resume, Times, Trajectory, trajectory_type
 
 CHUNK, LEAST = 2048, 128  # runs that a thread takes at a time, at most, and at least if there are so many
 KNOT_NUMBERS = 2**20  # of the steps of one run, that a compiled loop keeps
+STACK_NUMBERS = 2**22  # that a stack of runs on arrays works in, and keeps of their rows
 # Observables of modes that follow from singular values alone: those of many runs are made at once.
 _OF_SINGULAR_VALUES = {
     "singular_values", "margins", "margin", "loss", "log_loss", "accuracy_gap", "log_accuracy_gap", "lyapunov",
@@ -52,8 +55,9 @@ def integrate_many(
     """Integrate a flow from many starts, each by itself: its own clock, its own steps, its own end [ceflow].
 
     Of every run only rows of some observables are kept, so that a million of runs fit in memory. A run that fails stops
-    no other. What comes back depends on no other run, on no number of threads and on no order, to the last bit. An
-    interrupt (Ctrl-C) returns what is done; the other runs have the status ``Outcome.INTERRUPTED``.
+    no other. What comes back depends on no other run, on no number of threads and on no order, to the last bit; or, for
+    a MatrixFlow, to rounding. An interrupt (Ctrl-C) returns what is done; the other runs have the status
+    ``Outcome.INTERRUPTED``.
 
     Parameters
     ----------
@@ -88,8 +92,9 @@ def integrate_many(
     -----
     Each run is that of `integrate` with ``dense_output=False``, to the bit, but for cross-entropy on two balanced
     layers without decay and absolute tolerance. There eight runs go side by side, in the lanes of vectors, with the
-    same steps and other rounding: singular values agree to a relative 1e-12, or 1e-4 rtol where that is more. All runs
-    are compiled, unless ``ceflow.settings.compiled`` is False: to the bit they are those of ``integrate(...,
+    same steps and other rounding: singular values agree to a relative 1e-12, or 1e-4 rtol where that is more. Runs of a
+    MatrixFlow whose starts have the same shapes go together on arrays, with the same steps to rounding. All runs are
+    compiled, unless ``ceflow.settings.compiled`` is False: to the bit they are those of ``integrate(...,
     compiled=True)``.
 
     Examples
@@ -184,8 +189,8 @@ class _Runs:
         self.at_once = flow.kind == "spectral" and isinstance(starts, np.ndarray) and starts.ndim == 2
         self.at_once = self.at_once and set(names) <= _OF_SINGULAR_VALUES and set(names) <= set(table)
         common = {name: options[name] for name in ("rtol", "atol")} | {
-            name: span[name] for name in ("max_steps", "events")
-        }
+            "max_steps": span["max_steps"], "events": tuple(map(str, span["events"]))
+        }  # fmt: skip
         self.ensemble = Ensemble(flow, starts, self.wanted, data, members, **common)
 
     # -- on threads ----------------------------------------------------------------------------------------------------
@@ -194,7 +199,7 @@ class _Runs:
         """Makes all runs, or as many as there are before an interrupt."""
         members = len(self.starts)
         size = CHUNK if threads == 1 else min(CHUNK, max(LEAST, LANES * math.ceil(members / (4 * threads * LANES))))
-        with _bar(members) if progress else contextlib.nullcontext() as bar, ThreadPoolExecutor(threads) as pool:
+        with progress_bar(progress, members, "run") as bar, ThreadPoolExecutor(threads) as pool:
             left = {pool.submit(self._chunk, first, min(first + size, members)) for first in range(0, members, size)}
             try:
                 while left:
@@ -215,7 +220,9 @@ class _Runs:
         """Makes the runs first..end-1, and returns how many that are."""
         left = np.arange(first, end)
         with _compiling():  # which a thread does not know from that which made it
-            if self.compiled:
+            if self.compiled and hasattr(self.flow, "stacked"):
+                left = self._in_stacks(left)
+            elif self.compiled:
                 left = self._compiled(self._in_lanes(left))
             for i in left:
                 if self.stopped.is_set():
@@ -272,11 +279,59 @@ class _Runs:
             left.extend(self._keep(np.array(which), found))
         return np.sort(np.array(left, np.int64))
 
-    def _alone(self, i: int) -> None:
-        """Makes one run, in every detail as `integrate` does."""
+    def _in_stacks(self, members: np.ndarray) -> np.ndarray:
+        """Makes runs on arrays together, those of the same shapes; returns which are left at their starts."""
+        kinds: dict[tuple, list[int]] = {}
+        for i in members:
+            kinds.setdefault(tuple(part.shape for part in self.starts[i]), []).append(i)
+        left = []
+        for shapes, runs in kinds.items():
+            numbers = sum(map(math.prod, shapes)) * (Stepper.arrays(self.options["method"]) + len(self.wanted))
+            most = max(1, STACK_NUMBERS // numbers)
+            for first in range(0, len(runs), most):
+                chosen = np.array(runs[first : first + most])
+                if len(chosen) == 1 or len(shapes[0]) > 2:  # a start that is a batch
+                    left.extend(chosen)
+                elif not self.stopped.is_set():
+                    self._in_a_stack(chosen)
+        return np.sort(np.array(left, np.int64))
+
+    def _in_a_stack(self, members: np.ndarray) -> None:
+        """Makes runs side by side on arrays, and what those need besides alone."""
+        flow, o, starts = self.flow, self.options, [self.starts[i] for i in members]
+        origins = np.array([flow.origin(start) for start in starts])
+
+        def leaves(member: int, taken: int, y, log_t: float, h: float) -> bool:
+            if not is_looked_at(int(taken)) or origins.shape[1] > LARGEST or log_t == -math.inf:
+                return False
+            y = host(y)
+            return Response(flow.motion(starts[member], y, log_t, o["rtol"], o["atol"]), y).is_stiff(h)
+
+        flow.motion(starts[0], origins[0], -math.inf, o["rtol"], o["atol"])  # which refuses what cannot be
+        found, where = advance_stacked(
+            flow.stacked(starts[0], len(starts)), origins, self.wanted, o["rtol"], o["atol"], self.span["max_steps"],
+            o["method"], leaves=leaves, stopped=self.stopped.is_set,
+        )  # fmt: skip
+        self._keep(members, found)
+        for place in np.flatnonzero(found.outcome != Outcome.REACHED):
+            if self.stopped.is_set():
+                break
+            rows = ~np.isnan(found.y[place, :, 0])
+            known = self.wanted[rows], found.y[place, rows]
+            at = Resume(where.state[place], where.y[place], None, {}, o["method"], int(found.nsteps[place]))
+            counts = {name: int(getattr(found, name)[place]) for name in ("nsteps", "nrejected", "nfev")}
+            self._alone(int(members[place]), at=at, known=known, counts=counts)
+
+    def _alone(self, i: int, **taken_on) -> None:
+        """Makes one run, in every detail as `integrate` does; or takes it on from where it was left."""
         span = self.span | {"rows": self.rows}
         run = Run(self.flow, self.starts[i], **self.options, dense_output=False, **span)
-        run.go()
+        if taken_on:
+            run.take_on(**taken_on)
+        try:
+            run.go()
+        except RuntimeError:  # where a flow cannot tell how to go on
+            run._fail(Outcome.FAILED, run.at.state[0])
         trajectory, members = run.trajectory(), self.ensemble._members
         members["event"][i] = -1 if trajectory.event is None else trajectory.event
         for name in ("log_t_end", "nsteps", "nrejected", "nfev"):
@@ -304,6 +359,9 @@ class _Runs:
                 run = self._trajectory_of_many(kept, y)
                 for part, value in self._parts(run):
                     self.ensemble.data[part][kept] = value.reshape(y.shape[:2] + value.shape[1:])
+            elif hasattr(self.flow, "stacked"):
+                for part, value in self._parts(self._batch(kept, y)):
+                    self.ensemble.data[part][kept] = value.swapaxes(0, 1)
             else:
                 for i, rows in zip(kept, y, strict=True):
                     for part, value in self._parts(self._trajectory(i, self.wanted, rows)):
@@ -321,6 +379,14 @@ class _Runs:
         vars(run)["singular_values"] = s.reshape(-1, s.shape[2])
         return run
 
+    def _batch(self, which: np.ndarray, y: np.ndarray) -> Trajectory:
+        """The rows (m, r, N) of runs of a full flow as the trajectory of a batch."""
+        starts = tuple(map(np.array, zip(*(self.starts[i] for i in which), strict=True)))
+        ends = np.cumsum([part[0].size for part in starts])
+        parts = np.split(y.swapaxes(0, 1), ends[:-1], axis=2)
+        flat = np.concatenate([part.reshape(y.shape[1], -1) for part in parts], axis=1)
+        return trajectory_type(self.flow)(self.flow, starts, self.wanted, flat)
+
     def _parts(self, run: Trajectory) -> list[tuple[str, np.ndarray]]:
         """The observables of a trajectory, those of several parts as these, by name."""
         found = []
@@ -329,9 +395,3 @@ class _Runs:
             dims = observable.dims(self.flow) if callable(observable.dims) else observable.dims
             found += zip(dims, value, strict=True) if isinstance(dims, dict) else [(name, value)]
         return found
-
-
-def _bar(members: int):
-    from tqdm.auto import tqdm  # which is slow to import
-
-    return tqdm(total=members, unit="run")

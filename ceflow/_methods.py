@@ -14,7 +14,9 @@ import numpy as np
 
 from . import io
 from ._compare import Comparison
-from ._html import card, few, image
+from ._ensemble import Ensemble
+from ._html import card, few, image, table
+from .solve import Outcome
 from .trajectory import Trajectory
 
 if TYPE_CHECKING:
@@ -35,6 +37,8 @@ def _method_of(owner: type) -> Callable[[Callable], Callable]:
 
 
 _method_of(Trajectory)(io.save)
+io.save_ensemble.__name__ = "save"
+_method_of(Ensemble)(io.save_ensemble)
 
 
 @_method_of(Trajectory)
@@ -119,6 +123,52 @@ def _figure_of(traj: Trajectory) -> str:
             function(traj, ax).get_legend().remove()
 
     return image(draw, (7.0, 2.4), "singular values and loss over time")
+
+
+def _ensemble_html(self: Ensemble) -> str:
+    from .certify import time_text
+
+    status, counts = np.unique(self.status, return_counts=True)
+    ends = [
+        f"{count} {Outcome(int(one)).name.lower().replace('_', ' ')}" for one, count in zip(status, counts, strict=True)
+    ]
+    until = "their ends" if self.grid is None else f"t = {time_text(float(self.grid[-1]))}"
+    facts = [
+        ("flow", repr(self.flow)),
+        ("runs", f"{len(self)}: {', '.join(ends)}"),
+        ("rows", f"{self.log_t.shape[-1]} of each run, until {until}"),
+        ("steps", f"{self.nsteps.sum()}, {self.nrejected.sum()} rejected, {self.nfev.sum()} evaluations"),
+    ]
+    last = {name: values[self.success, -1] for name, values in self.data.items() if values.ndim == 2}
+    levels = (0.0, 0.25, 0.5, 0.75, 1.0)
+    lines = [
+        (name.replace("_", " "), *(f"{value:.4g}" for value in np.nanquantile(values, levels)))
+        for name, values in last.items()
+        if np.isfinite(values).any()
+    ]
+    head = ("at the end", "least", "quarter", "median", "three quarters", "largest")
+    quantiles = table(head, lines) if lines else ""
+    return card("Ensemble" if self.success.all() else "Ensemble, not complete", facts, quantiles + _bands_of(self))
+
+
+Ensemble._repr_html_ = _ensemble_html
+
+
+def _bands_of(ensemble: Ensemble) -> str:
+    """Quantiles over time as HTML, where there is something to draw and xarray is there."""
+    names = [name for name, values in ensemble.data.items() if values.ndim == 2 and np.any(values > 0.0)][:2]
+    if not names or ensemble.grid is None or np.isfinite(ensemble.grid).sum() < 3 or not ensemble.success.any():
+        return ""
+    from . import plot
+
+    def draw(figure: Figure) -> None:
+        for name, ax in zip(names, np.ravel(figure.subplots(1, len(names))), strict=True):
+            plot.quantiles(ensemble, name, ax=ax).get_legend().remove()
+
+    try:
+        return image(draw, (3.5 * len(names), 2.4), "quantiles over time")
+    except ImportError:
+        return ""
 
 
 def _comparison_html(self: Comparison) -> str:

@@ -79,6 +79,14 @@ class Run:
             if rows is None:
                 self.found = [(before.log_t, before.y)]
 
+    def take_on(self, at: Resume, known: tuple[np.ndarray, np.ndarray], counts: dict[str, int]) -> None:
+        """Begins where a run was left by others, who know rows of it, and what it has cost."""
+        self.at, self.known_to = at, float(at.state[0])
+        later = known[0] > -math.inf
+        self.found.append((known[0][later], known[1][later]))
+        for name, count in counts.items():
+            setattr(self, name, count)
+
     # -- the way -------------------------------------------------------------------------------------------------------
 
     def go(self, progress: bool = False) -> None:
@@ -87,7 +95,8 @@ class Run:
         chosen = self.compiled
         if chosen is None and (compiled() or (settings.compiled is None and large)):
             chosen = True  # and so it stays
-        with _bar() if progress else contextlib.nullcontext() as bar, compiling(chosen):
+        style = "{l_bar}{bar}| {postfix} [{elapsed}]"
+        with progress_bar(progress, 100, "%", bar_format=style) as bar, compiling(chosen):
             try:
                 self._go(bar)
             except self.flow.memory_errors as error:
@@ -323,6 +332,12 @@ class Run:
         )
 
 
+@functools.cache
+def is_looked_at(taken: int) -> bool:
+    """Whether a run on arrays is asked if it is stiff after so many steps."""
+    return taken >= FIRST_LOOK and _next_look(taken - 1) == taken
+
+
 def steps_unwatched(size: int) -> int:
     """How many steps of a compiled state are taken before it is first asked whether they are stiff."""
     return _next_look(math.ceil(FIRST_LOOK * max(1.0, size / FEW) ** 2) - 1)
@@ -337,7 +352,10 @@ def _next_look(nsteps: int) -> int:
     return look
 
 
-def _bar() -> tqdm:
+def progress_bar(shown: bool, total: int, unit: str, **options):
+    """A bar of tqdm as a context, or None as one."""
+    if not shown:
+        return contextlib.nullcontext()
     from tqdm.auto import tqdm  # which is slow to import
 
-    return tqdm(total=100, unit="%", bar_format="{l_bar}{bar}| {postfix} [{elapsed}]")
+    return tqdm(total=total, unit=unit, **options)

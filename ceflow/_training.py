@@ -10,12 +10,13 @@ from numpy.typing import ArrayLike
 
 from ._checks import checked_array, checked_number
 from .flow import Flow, MatrixFlow
+from .solve import Outcome
 from .trajectory import MatrixTrajectory, Times
 
 OF_THE_MODEL = ("activation", "bias", "depth", "frozen")  # options that `from_torch` reads off the layers
 
 
-def record(flow: Flow, t: ArrayLike, *states: ArrayLike, step_size: float = 0.0) -> MatrixTrajectory:
+def record(flow: Flow, t: ArrayLike, *states: ArrayLike, step_size: float | None = None) -> MatrixTrajectory:
     """States that a training loop has recorded, as a run of full matrices.
 
     It has all observables, figures and files of one, and `ceflow.compare` takes it.
@@ -31,8 +32,8 @@ def record(flow: Flow, t: ArrayLike, *states: ArrayLike, step_size: float = 0.0)
     *states : (n, ...) arrays, or sequences of n arrays
         W (n, K, d), ..., H (n, d, N), and the bias (n, K) after them if the flow has one, as in a start of the flow: a
         sample is a column of H. Arrays or tensors of PyTorch, of any floating type.
-    step_size : float
-        The learning rate, as a number to keep with the run; 0 where there is none to tell.
+    step_size : float, optional
+        The learning rate, as a number to keep with the run.
 
     Returns
     -------
@@ -61,7 +62,7 @@ def record(flow: Flow, t: ArrayLike, *states: ArrayLike, step_size: float = 0.0)
     if not isinstance(flow, Flow):
         raise TypeError(f"flow must be a SpectralFlow or a MatrixFlow, got {type(flow).__name__}")
     flow = flow if isinstance(flow, MatrixFlow) else flow.full()
-    checked_number("step_size", step_size, 0.0, 1e100)
+    step_size = None if step_size is None else checked_number("step_size", step_size, 0.0, 1e100) or None
     t = checked_array("t", t, 0.0)
     if t.ndim != 1 or not t.size or np.any(np.diff(t) <= 0.0):
         raise ValueError(f"t must be one-dimensional and strictly increasing, got {t.size} values of shape {t.shape}")
@@ -77,8 +78,8 @@ def record(flow: Flow, t: ArrayLike, *states: ArrayLike, step_size: float = 0.0)
     if rows[0][0].ndim != 2:
         raise ValueError(f"record takes one run, not a batch: W must be (n, K, d), got {parts[0].shape}")
     y = np.array([flow.origin(state) for state in rows])
-    message = f"recorded at {len(t)} times"
-    return MatrixTrajectory(flow, rows[0], Times.of(t).log_t, y, t=t, step_size=float(step_size), message=message)
+    told = {"outcome": Outcome.RECORDED, "message": f"recorded at {len(t)} times", "step_size": step_size}
+    return MatrixTrajectory(flow, rows[0], Times.of(t).log_t, y, t=t, **told)
 
 
 def from_torch(*layers: Any, **options: Any) -> tuple[MatrixFlow, tuple[np.ndarray, ...]]:

@@ -21,8 +21,9 @@ import zipfile
 
 import numpy as np
 
-from . import kernels, losses, symmetry
+from . import _ensemble_files, kernels, losses, symmetry
 from ._checks import checked_integer, checked_number
+from ._ensemble import Ensemble
 from .flow import BlockFlow, BlockLayersFlow, LayersFlow, MatrixFlow, RegressionFlow, ReplayFlow, SpectralFlow
 from .flow.etf import ETFFlow, ReducedETFFlow
 from .flow.objective import Objective
@@ -40,6 +41,12 @@ _BEGINNINGS = {
     "not finished": Outcome.RUNNING,
 }  # fmt: skip
 _ENDINGS = {"(at rest: nothing can move any more)": Outcome.AT_REST, "solution to the end)": Outcome.CLOSED_FORM}
+
+
+def save_ensemble(ensemble: Ensemble, path: str | os.PathLike) -> None:
+    """Write the ensemble to an ``.npz`` file, for `ceflow.load`. The file appears whole or not at all. Of the events of
+    `until` the names are kept."""
+    _write(path, *_ensemble_files.written(ensemble))
 
 
 def save(trajectory: Trajectory, path: str | os.PathLike) -> None:
@@ -79,6 +86,11 @@ def save(trajectory: Trajectory, path: str | os.PathLike) -> None:
         "methods": [getattr(segment, "method", None) for segment in segments],
         "resume": resume and resume.options | {"steps": resume.method, "taken": resume.taken},
     }
+    _write(path, meta, arrays)
+
+
+def _write(path: str | os.PathLike, meta: dict, arrays: dict[str, np.ndarray]) -> None:
+    """Writes a file, which appears by renaming."""
     temporary = f"{os.fspath(path)}.{uuid.uuid4().hex}.tmp"
     try:
         with open(temporary, "xb") as file:
@@ -92,8 +104,8 @@ def save(trajectory: Trajectory, path: str | os.PathLike) -> None:
         raise
 
 
-def load(path: str | os.PathLike) -> Trajectory:
-    """Load a run that `Trajectory.save` wrote, dense output included.
+def load(path: str | os.PathLike) -> Trajectory | Ensemble:
+    """Load a run that `Trajectory.save` wrote, dense output included, or an ensemble that `Ensemble.save` wrote.
 
     Parameters
     ----------
@@ -101,7 +113,7 @@ def load(path: str | os.PathLike) -> Trajectory:
 
     Returns
     -------
-    Trajectory
+    Trajectory or Ensemble
 
     Raises
     ------
@@ -123,6 +135,9 @@ def load(path: str | os.PathLike) -> Trajectory:
     try:
         arrays = _arrays(path)
         meta = json.loads(str(arrays["meta"]))
+        if meta["format"] == _ensemble_files.FORMAT:
+            flow, start = _flow(dict(meta["flow"]), arrays | _ensemble_files.start_arrays(arrays))
+            return _ensemble_files.read(flow, start, meta, arrays)
         if meta["format"] != FORMAT:
             raise ValueError(f"its format is {meta['format']!r}")
         if meta["version"] not in (3, VERSION):
@@ -139,7 +154,9 @@ def load(path: str | os.PathLike) -> Trajectory:
         if "event" in options:
             checked_integer("its event", options["event"], 0)
         if "step_size" in options:
-            checked_number("its step_size", options["step_size"], 0.0, 1e300)
+            options["step_size"] = checked_number("its step_size", options["step_size"], 0.0, 1e300) or None
+            if options["step_size"] is None:  # as files had it of recorded states, where none was told
+                options["outcome"] = Outcome.RECORDED
         kernels.checked(options.get("compiled"))
         atol = checked_number("its atol", meta.get("atol", 0.0), 0.0, 1e300)
         kinds = meta["stretches" if old else "segments"]

@@ -74,7 +74,7 @@ class Trajectory:
     nfev, nsteps, nrejected : int
         Evaluations of the right-hand side, accepted steps, rejected steps.
     step_size : float or None
-        Of gradient descent (see `ceflow.descend`); None where the flow was integrated.
+        Of gradient descent (see `ceflow.descend`), or as it was recorded; None where the flow was integrated.
     compiled : bool or None
         Whether the run was compiled when it ended, or interpreted; None where that is not known, as of a file.
     observables : mapping
@@ -190,11 +190,11 @@ class Trajectory:
 
     def _rows_at(self, log_t: np.ndarray) -> np.ndarray:
         """States at times that are those of rows; a ValueError for any other."""
-        order = np.argsort(self.log_t, kind="stable")
-        place = np.searchsorted(self.log_t, log_t, sorter=order)
+        place = np.searchsorted(self.log_t, log_t, sorter=(order := np.argsort(self.log_t, kind="stable")))
         rows = order[np.minimum(place, len(order) - 1)] if len(order) else place
         if not len(order) or np.any(self.log_t[rows] != log_t):
-            what = "integrate with dense_output=True" if self.step_size is None else "gradient descent has steps only"
+            what = "gradient descent has steps only, as has what was recorded"
+            what = what if math.isnan(self.rtol) else "integrate with dense_output=True"
             raise ValueError(f"this trajectory has no dense output between its rows: {what}")
         return self.y[rows]
 

@@ -10,11 +10,12 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
-
-import sympy as sp
+from typing import TYPE_CHECKING
 
 from . import NAMES, _premises, load
-from ._proof import Step
+
+if TYPE_CHECKING:
+    from ._proof import Step
 
 WIDTH = 100
 _INDENT = 18
@@ -56,6 +57,8 @@ class Result:
 
 def prove(name: str) -> Result:
     """Run one derivation to its end; an exception counts as a failed step."""
+    import sympy as sp
+
     module = load(name)
     start = time.perf_counter()
     scopes: dict[str, list[str]] = {}
@@ -166,6 +169,8 @@ def print_graph(names: Sequence[str], jobs: int, dot: bool) -> int:
 
 def _formula(step: Step, latex: bool) -> str:
     """Return the formula; an equation too wide for one line is broken at its equality sign."""
+    import sympy as sp  # which takes half a second, and not for the help on the command
+
     if latex:
         return sp.latex(step.shows)
     width = WIDTH - 5

@@ -9,7 +9,7 @@ compared in floating point.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import sympy as sp
@@ -94,11 +94,11 @@ def _numerator(expr: sp.Expr) -> sp.Expr:
 
 
 def surely_not_zero(expr: sp.Expr) -> bool:
-    """Whether 30 digits at one point show that `expr` is not 0: only ever saves the simplification of a false claim."""
+    """Whether 20 digits at one point show that `expr` is not 0: only ever saves the simplification of a false claim."""
     if expr.has(sp.Sum, sp.Integral, sp.Indexed, sp.Derivative) or expr.atoms(AppliedUndef):
         return False
     point = {x: sp.Rational(2 * n + 3, 7 * n + 5) for n, x in enumerate(sorted(expr.free_symbols, key=str))}
-    value = expr.xreplace(point).evalf(30)
+    value = expr.xreplace(point).evalf(20, maxn=20)
     return bool(value.is_number and value.is_finite and abs(value) > sp.Rational(1, 10**9))
 
 
@@ -225,6 +225,14 @@ def gap_lemmas(*gaps: type[sp.Function]) -> Iterator[Step]:
 def open_gaps(expr: sp.Expr) -> sp.Expr:
     """Replace `MeanExp` and `ConvexityGap` by what they are."""
     return expr.replace(lambda e: isinstance(e, MeanExp | ConvexityGap), lambda e: e.doit())
+
+
+def by_chain_rule(
+    outer: sp.Expr, inner: Mapping[sp.Symbol, sp.Expr], variables: Iterable[sp.Symbol]
+) -> list[sp.Expr]:
+    """Return the derivatives of `outer` by the variables, through the symbols that stand for the inner expressions."""
+    slopes = [(sp.diff(outer, symbol), value, value.free_symbols) for symbol, value in inner.items()]
+    return [sp.Add(*(slope * sp.diff(value, x) for slope, value, of in slopes if x in of)) for x in variables]
 
 
 def vanish_matrix(expr: sp.MatrixExpr) -> sp.Basic:

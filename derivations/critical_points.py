@@ -46,6 +46,7 @@ from ._proof import (
     RATIONAL,
     SCALAR,
     Step,
+    by_chain_rule,
     entries,
     identity,
     nonnegative,
@@ -162,11 +163,16 @@ def _hessian() -> Iterator[Step]:
 def _explicit_hessian(K: int, w: tuple[int, ...], h: tuple[int, ...], index_shift: int) -> Step:
     d = len(w)
     W, H = sp.Matrix(K, d, sp.symbols(f"w:{K * d}")), sp.Matrix(d, K, sp.symbols(f"h:{K * d}"))
-    Z = W * H
-    loss = sum(sp.log(sum(sp.exp(Z[j, c]) for j in range(K))) - Z[c, c] for c in range(K))
-    at = dict(zip([*W, *H], [*(list(w) * K), *(v for v in h for _ in range(K))], strict=True))
-    gradient = [sp.diff(loss, v) for v in [*W, *H]]
-    exact = sp.Matrix([[sp.simplify(sp.diff(g, v).xreplace(at)) for v in [*W, *H]] for g in gradient])
+    z, entries_of = sp.Matrix(K, K, sp.symbols(f"z:{K * K}")), [*W, *H]
+    logits = dict(zip(z, W * H, strict=True))
+    loss = sum(sp.log(sum(map(sp.exp, z[:, c]))) - z[c, c] for c in range(K))
+    at = dict(zip(entries_of, [*(list(w) * K), *(v for v in h for _ in range(K))], strict=True))
+    at |= {symbol: value.xreplace(at) for symbol, value in logits.items()}
+    gradient = by_chain_rule(loss, logits, entries_of)
+    through = [by_chain_rule(g, logits, entries_of) for g in gradient]
+    exact = sp.Matrix(len(gradient), len(gradient), lambda i, j: sp.cancel(
+        (through[i][j] + sp.diff(gradient[i], entries_of[j])).xreplace(at)
+    ))
     mu, h_squared = sp.Symbol("μ"), sum(v * v for v in h)
     claim = sp.prod((mu - value) ** count for value, count in spectrum(K, d, h_squared, index_shift).items())
     return entries(

@@ -34,7 +34,7 @@ import sympy as sp
 
 from . import ray
 from ._configurations import Groups
-from ._proof import SCALAR, Step, entries, identity, nonnegative, residuals_of, vanish
+from ._proof import SCALAR, Step, by_chain_rule, entries, identity, nonnegative, residuals_of, vanish
 
 WRONG = {
     "c without n": {"samples": 0},
@@ -167,9 +167,9 @@ def _gradient(K: int, n: int, power: int, classes: int, shift: int) -> Step:
     W, H = (sp.Matrix(K, size, sp.symbols(f"{name}:{K * size}")) for name, size in (("w", K), ("h", n * K)))
     bias = sp.Matrix(K, 1, sp.symbols(f"b:{K}"))
     Z = W * H + bias * sp.ones(1, n * K)
-    whole = v**2 / 2 * sum(x**2 for x in W) + q**2 / 2 * sum(x**2 for x in H) + decay_b / 2 * sum(x**2 for x in bias)
-    for i, c in enumerate(label):
-        whole += sp.Rational(1, n * K) * (sp.log(sum(map(sp.exp, Z[:, i]))) - Z[c, i])
+    z = sp.Matrix(*Z.shape, sp.symbols(f"z:{len(Z)}"))
+    decay = v**2 / 2 * sum(x**2 for x in W) + q**2 / 2 * sum(x**2 for x in H) + decay_b / 2 * sum(x**2 for x in bias)
+    loss = sum(sp.log(sum(map(sp.exp, z[:, i]))) - z[c, i] for i, c in enumerate(label)) / (n * K)
     centred = sp.eye(K) - sp.ones(K) / K
     factor = sp.sqrt(n) * q / v
     at = dict(zip(W, factor * mode * centred, strict=True))
@@ -177,10 +177,14 @@ def _gradient(K: int, n: int, power: int, classes: int, shift: int) -> Step:
     at |= dict.fromkeys(bias, sp.S.Zero)
     ratio = 1 / (strength(sp.Integer(n), v**2, q**2, power) / sp.Integer(K) ** classes) - shift * (K - 1)  # e^s
     exponentials = {
-        sp.exp(Z[j, i]): ratio if j == label[i] else sp.S.One for j in range(K) for i in range(n * K)
+        sp.exp(z[j, i]): ratio if j == label[i] else sp.S.One for j in range(K) for i in range(n * K)
     }  # a common factor of a column drops out
     margins = [(Z[c, i] - Z[j, i]).xreplace(at) for i, c in enumerate(label) for j in range(K) if j != c]
-    slopes = [(sp.diff(whole, x).xreplace(exponentials).xreplace(at), sp.S.Zero) for x in [*W, *H, *bias]]
+    places = [*W, *H, *bias]
+    slopes = [
+        ((slope.xreplace(exponentials) + sp.diff(decay, x)).xreplace(at), sp.S.Zero)
+        for x, slope in zip(places, by_chain_rule(loss, dict(zip(z, Z, strict=True)), places), strict=True)
+    ]
     return entries(
         f"K = {K}, n = {n}: all margins are a b, and with e^s in place of their exponentials the gradient by each "
         "entry of W, of every sample and of b is 0.",

@@ -40,7 +40,7 @@ from itertools import product
 
 import sympy as sp
 
-from ._proof import ALL_MATRICES, IDENTITY, Step, entries, identity, residuals_of, vanish_matrix
+from ._proof import ALL_MATRICES, IDENTITY, Step, by_chain_rule, entries, identity, residuals_of, vanish_matrix
 
 WRONG = {
     "samples of one orbit with different weights": {"weights": "samples"},
@@ -257,10 +257,12 @@ def _on_entries(network: Network, name: str, loss: object, activations: str) -> 
     Both sides come out as the same expression: nothing is simplified.
     """
     Z, decay = _logits(network, activations)
-    objective = loss(Z) + decay
+    z = sp.Matrix(*Z.shape, sp.symbols(f"z:{len(Z)}", real=True))
+    logits = dict(zip(z, Z, strict=True))
     where = network.parameters()
     at = {place: symbol for symbol, place in where.items()}
-    slope = {symbol: sp.diff(objective, symbol) for symbol in where}
+    slopes = by_chain_rule(loss(z), logits, where)
+    slope = {x: through.xreplace(logits) + sp.diff(decay, x) for x, through in zip(where, slopes, strict=True)}
 
     def image(g: tuple[tuple[int, ...], ...], symbol: sp.Symbol) -> sp.Symbol:
         layer, indices = where[symbol]

@@ -44,7 +44,7 @@ from collections.abc import Iterator
 import sympy as sp
 
 from ._configurations import Groups
-from ._proof import Step, entries, identity, residuals_of, vanish
+from ._proof import Step, by_chain_rule, entries, identity, residuals_of, vanish
 from ._sums import Generic, normal
 
 TWO = "two groups, symbolic sizes, samples, weights, decays"
@@ -311,10 +311,10 @@ def _gradient(sizes: tuple[int, int], samples: tuple[int, int], claim: dict[str,
     label = [c for c in range(K) for _ in range(samples[group[c]])]
     W, H = (sp.Matrix(K, n, sp.symbols(f"{name}:{K * n}")) for name, n in (("w", K), ("h", len(label))))
     Z = W * H
-    moved = sp.Matrix(K, len(label), lambda j, i: Z[j, i] + two.delta[group[j]])
-    objective = two.lW / 2 * sum(v**2 for v in W) + two.lH / 2 * sum(v**2 for v in H)
-    for i, c in enumerate(label):
-        objective += two.o[group[c]] * (sp.log(sum(map(sp.exp, moved[:, i]))) - moved[c, i])
+    z = sp.Matrix(*Z.shape, sp.symbols(f"z:{len(Z)}"))
+    moved = sp.Matrix(*Z.shape, lambda j, i: z[j, i] + two.delta[group[j]])
+    loss = sum(two.o[group[c]] * (sp.log(sum(map(sp.exp, moved[:, i]))) - moved[c, i]) for i, c in enumerate(label))
+    decay = two.lW / 2 * sum(v**2 for v in W) + two.lH / 2 * sum(v**2 for v in H)
     A, B = (M.matrix() for M in two.layers)
     at = dict(zip([*W, *H], [*A, *(B[r, c] for r in range(K) for c in label)], strict=True))
 
@@ -334,9 +334,13 @@ def _gradient(sizes: tuple[int, int], samples: tuple[int, int], claim: dict[str,
     claimed_W = two.classifier(v["a_A"], v["a_B"], v["w"]).matrix()
     claimed_H = two.features(v["b_A"], v["b_B"], v["y_A"], v["y_B"]).matrix()
     claimed = [*claimed_W, *(claimed_H[r, c] for r in range(K) for c in label)]
+    slopes = by_chain_rule(loss, dict(zip(z, Z, strict=True)), [*W, *H])
     pairs = [
-        (-sp.diff(objective, entry).xreplace(exponentials).xreplace(at), value.xreplace(numbers).xreplace(probability))
-        for entry, value in zip([*W, *H], claimed, strict=True)
+        (
+            -(slope.xreplace(exponentials) + sp.diff(decay, entry)).xreplace(at),
+            value.xreplace(numbers).xreplace(probability),
+        )
+        for entry, slope, value in zip([*W, *H], slopes, claimed, strict=True)
     ]
     return entries(
         f"{sizes[0]} + {sizes[1]} classes with {samples[0]} and {samples[1]} samples: the gradient of F by each entry "

@@ -24,7 +24,7 @@ from collections.abc import Iterator
 
 import sympy as sp
 
-from ._proof import ALL_MATRICES, Step, entries, identity, residuals_of, vanish, vanish_matrix
+from ._proof import ALL_MATRICES, Step, by_chain_rule, entries, identity, residuals_of, vanish, vanish_matrix
 from ._schemes import Model, Scheme, complete, cyclic, hadamard, johnson
 from ._sums import normal
 
@@ -92,13 +92,12 @@ def _gradient(scheme: Scheme, direction: int, scale: sp.Expr) -> Step:
     """Differentiate the loss by every entry of W and H, and compare on aligned factors of width K + 1."""
     K, D = scheme.K, scheme.D
     W, H = sp.Matrix(K, K + 1, sp.symbols(f"w:{K * (K + 1)}")), sp.Matrix(K + 1, K, sp.symbols(f"h:{K * (K + 1)}"))
-    Z = W * H
-    loss = sum(sp.log(sum(sp.exp(Z[j, c]) for j in range(K))) - Z[c, c] for c in range(K))
+    z, product = sp.Matrix(K, K, sp.symbols(f"z:{K * K}")), W * H
+    loss = sum(sp.log(sum(map(sp.exp, z[:, c]))) - z[c, c] for c in range(K))
     a, b = sp.symbols(f"a1:{D + 1}", real=True), sp.symbols(f"b1:{D + 1}", real=True)
     A, B = (sum((v * E for v, E in zip(values, scheme.E[1:], strict=True)), sp.zeros(K)) for values in (a, b))
-    direction_vector = sp.Matrix(range(1, K + 2))
-    reflection = sp.eye(K + 1) - 2 * direction_vector * direction_vector.T / direction_vector.dot(direction_vector)
-    O = reflection[:K, :]  # noqa: E741
+    normal_vector = sp.Matrix([1, *[0] * (K - 2), 2, 2])
+    O = (sp.eye(K + 1) - sp.Rational(2, 9) * normal_vector * normal_vector.T)[:K, :]  # noqa: E741
     model = Model(scheme, [x * y for x, y in zip(a, b, strict=True)])
     # e_j stands for exp(z_j), and S for the sum over a column, until the entries have been multiplied by it
     e, total = sp.symbols(f"e0:{D + 1}", positive=True), sp.Symbol("S", positive=True)
@@ -106,13 +105,14 @@ def _gradient(scheme: Scheme, direction: int, scale: sp.Expr) -> Step:
     forces = [sum(e[j] * (scheme.k[j] - scheme.P[i][j]) for j in range(1, D + 1)) / total for i in range(D + 1)]
     G = direction * scale * sum((forces[i] * scheme.E[i] for i in range(1, D + 1)), sp.zeros(K))
     at = dict(zip([*W, *H], [*(A * O), *(O.T * B)], strict=True))
-    logits = {Z[j, c]: model.z(scheme.labels[j][c]) for j in range(K) for c in range(K)}
-    exponentials = {sp.exp(Z[j, c]): e[scheme.labels[j][c]] for j in range(K) for c in range(K)}
+    places = [(j, c) for j in range(K) for c in range(K)]
+    exponentials = {sp.exp(z[j, c]): e[scheme.labels[j][c]] for j, c in places}
+    slopes = by_chain_rule(loss, dict(zip(z, product, strict=True)), [*W, *H])
     pairs = []
-    for variable, velocity in zip([*W, *H], [*(G * B * O), *(O.T * A * G)], strict=True):
-        slope = -sp.diff(loss, variable).xreplace(exponentials).xreplace({column: total}).xreplace(at)
-        pairs.append((sp.expand(sp.expand(total * (slope - velocity)).xreplace({total: column})), sp.S.Zero))
-    exact = [(sp.expand(z.xreplace(at)), sp.expand(value)) for z, value in logits.items()]
+    for slope, velocity in zip(slopes, [*(G * B * O), *(O.T * A * G)], strict=True):
+        downhill = -slope.xreplace(exponentials).xreplace({column: total}).xreplace(at)
+        pairs.append((sp.expand(sp.expand(total * (downhill - velocity)).xreplace({total: column})), sp.S.Zero))
+    exact = [(sp.expand(product[p].xreplace(at)), sp.expand(model.z(scheme.labels[p[0]][p[1]]))) for p in places]
     return entries(
         f"{scheme.name}: the gradient of the loss, by each of the {2 * K * (K + 1)} entries of W and H of width "
         f"{K + 1}, taken at "

@@ -8,7 +8,9 @@ from pathlib import Path
 from docutils import nodes
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))
+sys.path[:0] = [str(HERE.parent), str(HERE)]
+
+import proof_graph  # noqa: E402
 
 import ceflow  # noqa: E402  (the clone, not an installed version)
 
@@ -17,17 +19,24 @@ shutil.copytree(HERE.parent / "notebooks", HERE / "gallery", dirs_exist_ok=True,
     name for name in names if not name.endswith(".ipynb")
 ])  # fmt: skip
 
+proof_graph.write(HERE / "_generated" / "proofs.md")
+
 project = "ceflow"
 author = copyright = "the ceflow authors"
 version = release = ceflow.__version__
 
-extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.napoleon", "sphinx.ext.mathjax",
-              "sphinx-mathjax-offline", "sphinx.ext.viewcode"]
+extensions = [
+    "myst_nb", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.napoleon", "sphinx.ext.mathjax",
+    "sphinx-mathjax-offline", "sphinx.ext.viewcode",
+]  # fmt: skip
 autosummary_generate = False  # tables only: what is in them has its place on a page
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "_generated"]
 default_role = "py:obj"  # in docstrings a name in single backticks is a link where there is something to link to
 
-myst_enable_extensions = ["dollarmath", "amsmath", "deflist"]
+myst_enable_extensions = [
+    "myst_nb", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.napoleon", "sphinx.ext.mathjax",
+    "sphinx-mathjax-offline", "sphinx.ext.viewcode",
+]  # fmt: skip
 myst_heading_anchors = 3
 nb_execution_mode = "off"  # they are committed with their outputs, and the tests see to it
 nb_merge_streams = True

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 import ceflow as cf
+from ceflow import _field
+from ceflow._sweep import _executors
 from ceflow.kernels import compilation, kernel
 
 PAIR = cf.direct_sum(3, 2)
@@ -82,12 +84,12 @@ def test_implicit_steps_to_rest_agree_within_the_tolerance():
 def test_ensembles_are_compiled_but_where_nothing_is_to_be(name, monkeypatch):
     flow, start, end = CASES[name]
     starts = start(flow) * np.linspace(0.5, 1.5, 11)[:, None]
-    runs = {}
+    runs, interpreted, silent = {}, [], kernel.Kernel.silent
+    monkeypatch.setattr(kernel.Kernel, "silent", lambda *given: interpreted.append(given[0]) or silent(*given))
     for compiled in (None, False):
         monkeypatch.setattr(cf.settings, "compiled", compiled)
-        spent = compilation.process.spent
         runs[compiled] = cf.integrate_many(flow, starts, end, threads=2)
-        assert (compilation.process.spent > spent) == (compiled is False)
+        assert bool(interpreted) == (compiled is False)
     one, other = runs.values()
     assert one.success.all() and np.array_equal(one.nfev, other.nfev) and np.array_equal(one.status, other.status)
     np.testing.assert_allclose(other.singular_values, one.singular_values, rtol=1e-12)
@@ -110,14 +112,14 @@ def test_a_first_run_is_interpreted_and_imports_no_compiler():
 
 def test_a_process_compiles_when_that_pays(monkeypatch):
     monkeypatch.setattr(cf.settings, "compiled", None)
-    for spent, on_disk, expected in (
+    for work, on_disk, expected in (
         (0.0, True, [False, False]),
-        (1.5, True, [True, True]),
-        (1.5, False, [False, False]),
+        (compilation.SOON, True, [True, True]),
+        (compilation.SOON, False, [False, False]),
         (compilation.LATE, False, [False, True]),  # it looks at the disk first
     ):
         process = compilation._Process()
-        process.spent, process.on_disk = spent, lambda on_disk=on_disk: on_disk
+        process.work, process.on_disk = work, lambda on_disk=on_disk: on_disk
         monkeypatch.setattr(compilation, "process", process)
         assert [compilation.compiled() for _ in range(2)] == expected
 
@@ -125,14 +127,19 @@ def test_a_process_compiles_when_that_pays(monkeypatch):
 def test_a_run_changes_over_in_its_midst(monkeypatch):
     flow, s0 = cf.SpectralFlow(cf.hadamard(16)), 1e-3 * np.arange(1.0, 16.0)
     whole = cf.integrate(flow, s0, log_t_end=300.0)
-    process = compilation._Process()
-    process.on_disk, process.enough = lambda: True, 1e-9
     monkeypatch.setattr(cf.settings, "compiled", None)
-    monkeypatch.setattr(flow, "start", lambda start: np.asarray(start))  # which is a kernel
-    for module in (compilation, kernel):
-        monkeypatch.setattr(module, "process", process)
-    changed = cf.integrate(flow, s0, log_t_end=300.0)
-    assert changed.compiled and process.spent > 1e-3  # interpreted first
+
+    def changing():
+        process = compilation._Process()
+        process.on_disk, process.enough = lambda: True, 1.0
+        for module in (compilation, _field):
+            monkeypatch.setattr(module, "process", process)
+        run = cf.integrate(flow, s0, log_t_end=300.0)
+        assert run.compiled and process.work >= 32 * 12 * flow.motion(s0, flow.origin(s0), 0.0, 1e-9).work
+        return run
+
+    changed = changing()
+    assert np.array_equal(changed.y, changing().y)  # at the same step
     assert (changed.nsteps, changed.nfev) == (whole.nsteps, whole.nfev + 1)
     log_t = np.linspace(-5.0, 300.0, 30)
     s, expected = (run.at(log_t=log_t).singular_values for run in (changed, whole))
@@ -151,3 +158,9 @@ def test_files_know_it(tmp_path):
     run = cf.integrate(cf.SpectralFlow(cf.hadamard(4)), [1e-3, 2e-3, 5e-4], 1.0, compiled=False)
     run.save(tmp_path / "run.npz")
     assert cf.load(tmp_path / "run.npz").compiled is False and math.isfinite(run.at(0.5).singular_values.sum())
+
+
+def test_workers_of_a_sweep_have_the_setting_of_their_parent(monkeypatch):
+    monkeypatch.setattr(cf.settings, "compiled", True)
+    with _executors.place_of("processes", 1, None).make() as pool:
+        assert pool.submit(compilation.compiled).result()

@@ -1,10 +1,12 @@
 """Many runs at once: each is the run of `integrate`, whatever its neighbours, threads and order."""
 
+import pickle
+
 import numpy as np
 import pytest
 
 import ceflow as cf
-from ceflow import losses
+from ceflow import _many, losses
 from ceflow.kernels import lanes as vectors
 from ceflow.solve import Outcome
 
@@ -81,13 +83,13 @@ def test_what_needs_more_than_explicit_steps_is_done_as_well(kind):
 
 
 def test_a_full_flow_has_the_same_face():
-    flow = cf.MatrixFlow()
-    starts = cf.random_init(classes=3, width=4, scale=0.3, batch=3)
+    flow = cf.MatrixFlow()  # see test_stacks
+    starts = cf.random_init(classes=3, width=4, scale=0.3, batch=3, rng=0)
     many = cf.integrate_many(flow, starts, 20.0, observables=["singular_values", "loss"])
     for i in range(3):
         (s, loss), run = alone(flow, tuple(part[i] for part in starts), t_end=20.0)
-        np.testing.assert_array_equal(many.singular_values[i, 0], s[-1])
-        assert many.loss[i, 0] == loss[-1] and many.nsteps[i] == run.nsteps
+        np.testing.assert_allclose(many.singular_values[i, 0], s[-1], atol=1e-12)
+        assert many.loss[i, 0] == pytest.approx(loss[-1], rel=1e-12) and many.nsteps[i] == run.nsteps
 
 
 # -- no run depends on another -----------------------------------------------------------------------------------------
@@ -127,6 +129,20 @@ def test_a_run_that_fails_stops_no_other():
     assert "1 without success" in repr(many)
 
 
+def test_an_error_of_one_run_stops_no_other(monkeypatch):
+    flow, real = cf.SpectralFlow(cf.cyclic(7), depth=2.5), _many.Run.go
+
+    def go(self):
+        if self.start[0] == 0.5:
+            raise RuntimeError("gates cannot be told")
+        real(self)
+
+    monkeypatch.setattr(_many.Run, "go", go)
+    until = cf.event(lambda run: run.margin - 1.0, "up")
+    many = cf.integrate_many(flow, [[0.1, 0.2, 0.3], [0.5, 0.2, 0.3]], until=until, rtol=1e-3)
+    assert many.status.tolist() == [Outcome.STOPPED, Outcome.FAILED] and "cannot tell" in many.messages(1)
+
+
 def test_each_run_has_its_own_stop():
     flow = cf.SpectralFlow(cf.hadamard(4))
     starts, until = starts_of(flow, 4), cf.event(lambda run: run.margin - 5.0, "up")
@@ -151,8 +167,6 @@ def test_an_interrupt_returns_what_is_done(monkeypatch):
             raise KeyboardInterrupt
         told.append(1)
         return real(left, **options)
-
-    from ceflow import _many
 
     real = _many.wait
     monkeypatch.setattr(_many, "wait", interrupt)
@@ -182,6 +196,85 @@ def test_members_are_taken_by_index_and_told_in_words():
     table = many.to_xarray()
     assert table.singular_values.dims == ("member", "row", "mode") and table.sizes["member"] == 5
     np.testing.assert_array_equal(table.start, many.starts)
+
+
+def blocks_of(count):
+    flow = cf.SpectralFlow(cf.direct_sum(2, 2), bias=True)
+    return flow, [flow.random_start(0.3, rng=seed) for seed in range(count)]
+
+
+def full_of_several_widths(count):
+    flow = cf.MatrixFlow(bias=True)
+    return flow, [cf.random_init(classes=3, width=2 + seed, scale=0.3, rng=seed) for seed in range(count)]
+
+
+DATA = {  # the options of small ensembles
+    "modes": (lambda: (cf.SpectralFlow(cf.cyclic(7)), starts_of(cf.SpectralFlow(cf.cyclic(7)), 3)), {"t_eval": [0, 1]}),
+    "blocks": (lambda: blocks_of(2), {"log_t_end": 0.5, "observables": ("loss",)}),
+    "full": (lambda: full_of_several_widths(3), {"t_eval": [0.5, 1.0]}),
+    "stopped": (
+        lambda: (cf.SpectralFlow(cf.cyclic(7)), starts_of(cf.SpectralFlow(cf.cyclic(7)), 2)),
+        {"until": cf.event(lambda run: run.margin - 1.0, "up", name="learned")},
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", DATA)
+def test_files_pickles_and_parts_hold_all_of_an_ensemble(kind, tmp_path):
+    make, options = DATA[kind]
+    many = cf.integrate_many(*make(), rtol=1e-4, **options)
+    many.save(tmp_path / "many.npz")
+    again = many[:1].concat(many[1:2], many[2:])
+    for other in (cf.load(tmp_path / "many.npz"), pickle.loads(pickle.dumps(many)), again):
+        assert other.flow == many.flow and repr(other) == repr(many) and other.messages(1) == many.messages(1)
+        np.testing.assert_array_equal(other.log_t, many.log_t)
+        for name, values in (many.data | many._members).items():
+            np.testing.assert_array_equal(getattr(other, name), values)
+        for one, same in zip(other.starts, many.starts, strict=True):
+            for part, right in zip(one, same, strict=True):
+                np.testing.assert_array_equal(part, right)
+    assert not list(tmp_path.glob("*.tmp"))
+
+
+def test_a_file_that_is_none_is_refused(tmp_path):
+    flow = cf.SpectralFlow(cf.cyclic(7))
+    many, path = cf.integrate_many(flow, starts_of(flow, 3), 0.1, rtol=1e-3), tmp_path / "many.npz"
+    many.save(path)
+    with np.load(path) as file:
+        good = {name: file[name] for name in file.files}
+    for name, bad in {
+        "member_status": np.full(3, 99, np.int8), "member_nfev": good["member_nfev"][:2], "log_t": np.zeros(0),
+        "data_loss": good["data_loss"][:, :0], "data_lass": good["data_loss"], "starts": good["starts"][:, :2],
+        "meta": np.array(str(good["meta"]).replace('"version": 1', '"version": 2')),
+    }.items():  # fmt: skip
+        np.savez(path, **(good | {name: bad}))
+        with pytest.raises(ValueError, match="not a whole file"):
+            cf.load(path)
+
+
+def test_ensembles_that_differ_are_not_joined():
+    flow = cf.SpectralFlow(cf.cyclic(7))
+    many = cf.integrate_many(flow, starts_of(flow, 2), 0.1, rtol=1e-3)
+    others = [({"rtol": 1e-4}, "rtol"), ({"t_end": 0.2}, "grid"), ({"observables": ["loss"]}, "observables")]
+    for options, words in others:
+        other = cf.integrate_many(flow, starts_of(flow, 2), **{"t_end": 0.1, "rtol": 1e-3, **options})
+        with pytest.raises(ValueError, match=words):
+            many.concat(other)
+    with pytest.raises(TypeError, match="ensembles"):
+        many.concat([many])
+
+
+def test_an_ensemble_as_a_table_and_in_a_notebook():
+    flow = cf.SpectralFlow(cf.cyclic(7))
+    many = cf.integrate_many(flow, starts_of(flow, 4), log_t_eval=[-1.0, 0.0, 1.0], rtol=1e-3)
+    table = many.to_pandas()
+    assert table.index.names == ["member", "row"] and len(table) == 12
+    assert table.loc[(2, 1), "loss"] == many.loss[2, 1] and table.loc[(3, 0), "s_2"] == many.singular_values[3, 0, 1]
+    assert table.loc[(1, 2), "nsteps"] == many.nsteps[1] and table.loc[1].log_t.tolist() == [-1.0, 0.0, 1.0]
+    html = many._repr_html_()
+    assert "4 reached" in html and "image/png" in html and f"{np.median(many.loss[:, -1]):.4g}" in html
+    spent = cf.integrate_many(flow, starts_of(flow, 2), 1e4, rtol=1e-3, max_steps=2)
+    assert "2 steps spent" in spent._repr_html_() and "not complete" in spent._repr_html_()
 
 
 @pytest.mark.parametrize(

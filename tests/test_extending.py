@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "ceflow"
 
 # Polynomial loss with one term (Leng et al., arXiv:2204.12511): cross-entropy + epsilon (1 - p_0).
 LOSS = '''
-"""Cross-entropy and a multiple of the accuracy gap."""
+"""Cross-entropy and a multiple of the error probability 1 - p."""
 
 from dataclasses import dataclass
 

@@ -28,7 +28,7 @@ LAYERS = [
     ("collapse",),
     ("flow",),
     ("solve",),
-    ("trajectory", "observables", "io", "_ensemble"),
+    ("trajectory", "observables", "io", "_ensemble", "_ensemble_files"),
     ("_events", "_run", "_integrate"),
     ("_descent", "_lowest", "_many", "_training"),
     ("_sweep",),

@@ -53,7 +53,7 @@ def curves(ax):
 def test_draws_on_given_axes_with_labels(name, kind, request):
     ax = Figure().subplots()
     assert getattr(cf.plot, name)(request.getfixturevalue(kind), ax) is ax
-    assert ax.get_xlabel() == "time $t$ (mean reduction)"
+    assert ax.get_xlabel() == "time $t$"
     assert ax.get_ylabel() and ax.get_legend() is not None and ax.lines
     assert plt.get_fignums() == []
 
@@ -115,7 +115,7 @@ def test_dissipation_is_the_slope_of_v(run):
 def test_beyond_float64():
     run = reduced(cf.hadamard(8), log_t_end=2000 * LN10)
     drawn = curves(cf.plot.loss(run))
-    for name in ("loss", "accuracy gap $1 - p_0$"):
+    for name in ("loss", "error probability $1 - p_0$"):
         x, y = drawn[name].T
         assert np.all(np.isfinite(y)) and np.all(np.diff(y) <= 1e-12)
         assert x[-1] == pytest.approx(2000) and -2010 < y[-1] < -1990
@@ -140,14 +140,14 @@ def test_least_loss_lies_below_the_loss_and_meets_it_at_collapse():
 def test_unbalanced_runs_have_neither_upper_bound_nor_dissipation():
     flow = cf.SpectralFlow(cf.hadamard(4))
     run = cf.integrate(flow, np.array([[0.1, 0.2, 0.3], [0.3, 0.1, 0.2]]), t_end=1e3)
-    assert set(curves(cf.plot.loss(run))) == {"loss", "accuracy gap $1 - p_0$", LEAST}
+    assert set(curves(cf.plot.loss(run))) == {"loss", "error probability $1 - p_0$", LEAST}
     assert set(curves(cf.plot.lyapunov(run))) == {"$V$"}
 
 
 def test_reduction_shifts_the_loss_only():
     run = reduced(cf.complete(10), log_t_end=900 * LN10, reduction="sum")
     ax = cf.plot.loss(run)
-    difference = curves(ax)["loss"][-1, 1] - curves(ax)["accuracy gap $1 - p_0$"][-1, 1]
+    difference = curves(ax)["loss"][-1, 1] - curves(ax)["error probability $1 - p_0$"][-1, 1]
     assert difference == pytest.approx(1.0) and "sum" in ax.get_xlabel()
 
 
@@ -325,7 +325,7 @@ def test_other_flows(options):
     run = cf.integrate(flow, [0.1, 0.2, 0.3], t_end=1e4)
     assert "upper bound of the loss" not in curves(cf.plot.loss(run))
     assert cf.plot.DISSIPATION not in curves(cf.plot.lyapunov(run))
-    assert ("accuracy gap $1 - p_0$" in curves(cf.plot.loss(run))) == (options.get("loss") != "squared_error")
+    assert ("error probability $1 - p_0$" in curves(cf.plot.loss(run))) == (options.get("loss") != "squared_error")
     cf.plot.dashboard(run).canvas.draw()
     cf.plot.ternary(run)
     if options.get("depth") != 2.5:

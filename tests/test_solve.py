@@ -161,7 +161,7 @@ def test_addresses_do_not_leave_the_process():
     flow, start = FIELDS["plain"]
     expected = cf.integrate(flow, start, 10.0).y
     state = flow.__getstate__()
-    assert "_plain_layouts" in vars(flow) and "_plain_layouts" not in state
+    assert "_makers" in vars(flow) and "_makers" not in state
     np.testing.assert_array_equal(cf.integrate(pickle.loads(pickle.dumps(flow)), start, 10.0).y, expected)
 
 

@@ -20,6 +20,8 @@ from concurrent.futures import (
 )
 from typing import Any, NamedTuple
 
+from ..kernels import settings
+
 WINDOW = 256  # chunks handed to an executor at a time, so that what they carry does not fill the memory
 PATIENCE = 60.0  # seconds without a chunk done after which it is looked whether anybody works at all
 BREAKDOWNS = 3  # of one executor after the other without a chunk done between
@@ -68,11 +70,13 @@ def place_of(executor: Any, workers: int | None, scheduler: str | None) -> Place
 def _processes(workers: int | None) -> Executor:
     # not forked: threads of the parent would be missing in the children, with what they hold
     context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(workers, context, initializer=_end_with_parent)
+    return ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(settings.compiled,))
 
 
-def _end_with_parent() -> None:
-    """Ends this process when its parent is gone, which cannot tell it if it was killed."""
+def _begin(compiled: bool | None) -> None:
+    """The setting is that of the parent; and this process ends when its parent is gone, which cannot tell it if it was
+    killed."""
+    settings.compiled = compiled
 
     def follow() -> None:
         multiprocessing.parent_process().join()

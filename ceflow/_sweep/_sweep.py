@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from tqdm import tqdm
 
 from .._checks import checked_array, checked_choice, checked_integer
 from .._events import checked_events
@@ -160,6 +159,8 @@ def sweep(
         _store.create(path, config, grid, chunk, *points.probed())
     call = uuid.uuid4().hex
     tasks = [Task(problem.for_members(b[-1]), grid, path, b, call) for b in _store.pending(path, grid.blocks(chunk))]
+    from tqdm import tqdm  # which is slow to import
+
     runs = math.prod(grid.shape)
     with tqdm(total=runs, initial=runs - sum(task.runs for task in tasks), unit="run", disable=not progress) as bar:
         try:

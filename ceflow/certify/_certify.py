@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from ..solve import Outcome
 from ..trajectory import (
     ETFTrajectory,
     MatrixTrajectory,
@@ -15,6 +16,7 @@ from ..trajectory import (
     Trajectory,
 )
 from ._certificate import Certificate, Check
+from ._classifier import ClassifierView
 from ._examination import Examination
 from ._full import FullView
 from ._reduced import ReducedView
@@ -38,7 +40,7 @@ def certify(trajectory: Trajectory) -> Certificate:
     TypeError
         If it is no trajectory.
     ValueError
-        If it is a batch of runs, gradient descent, or of an `ETFFlow`.
+        If it is a batch of runs, gradient descent, or recorded states.
 
     Notes
     -----
@@ -52,21 +54,23 @@ def certify(trajectory: Trajectory) -> Certificate:
     (True, 'passed')
     """
     title = repr(trajectory)
+    if getattr(trajectory, "outcome", None) == Outcome.RECORDED:
+        raise ValueError(
+            "certify takes a solution of a flow: recorded states have no equations that they must solve. Integrate the "
+            "flow from the first of them, certify that run, and hold the states against it: "
+            "ceflow.compare(ceflow.integrate(run.flow, run.start, run.t[-1]), run)"
+        )
     if getattr(trajectory, "step_size", None) is not None:
         raise ValueError("certify takes a solution of a flow: gradient descent is none, see ceflow.compare")
     if isinstance(trajectory, (ReducedTrajectory, ReplayTrajectory)) and not isinstance(trajectory, SpectralTrajectory):
         trajectory = trajectory.lifted()  # the equations of full matrices, which know nothing of symmetry
-    if isinstance(trajectory, ETFTrajectory):
-        raise ValueError(
-            "certify knows no equations of a classifier that is computed: compare a run of a ReducedETFFlow with one "
-            "of its full() flow, see ceflow.compare"
-        )
     if not isinstance(trajectory, (SpectralTrajectory, MatrixTrajectory)):
         raise TypeError(f"certify takes a trajectory, got {type(trajectory).__name__}")
     if isinstance(trajectory, MatrixTrajectory) and trajectory.start[0].ndim != 2:
         shape = trajectory.start[0].shape
         raise ValueError(f"certify takes one run, not a batch; got a start of shape {shape}: certify each by itself")
-    view = FullView if isinstance(trajectory, MatrixTrajectory) else ReducedView
+    full = ClassifierView if isinstance(trajectory, ETFTrajectory) else FullView
+    view = full if isinstance(trajectory, MatrixTrajectory) else ReducedView
     with np.errstate(all="ignore"):  # a corrupt run may hold anything; what comes of it is judged, not raised
         exam, checks, sound = Examination(trajectory, view(trajectory)), [], True
         for group in GROUPS:

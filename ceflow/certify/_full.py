@@ -27,7 +27,7 @@ class FullView(View):
     def __init__(self, run: Any) -> None:
         super().__init__(run, run.classes)
         self.objective = run.flow.objective
-        self.network = NetworkDefinition(self.objective, self.classes)
+        self.start, self.network = self._moving(run.start), self._definition(run)
         self.terms = run.terms if self.objective.terms else None
         self.unit = -math.log(self.network.average)
         self.decay = float(max(self.network.decays))
@@ -39,6 +39,13 @@ class FullView(View):
         self.why_no_law = self._why_no_law()
         if not self.objective.plain:
             self.why_not_cross_entropy = "proved for cross-entropy without further options only"
+
+    def _definition(self, run: Any) -> NetworkDefinition:
+        return NetworkDefinition(self.objective, self.classes)
+
+    def _moving(self, parts: Any) -> tuple[NDArray, ...]:
+        """What of the parts of a start is integrated."""
+        return parts
 
     def _why_no_law(self) -> str:
         if self.terms is not None:

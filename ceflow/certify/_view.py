@@ -62,6 +62,8 @@ class View(ABC):
     why_no_law, why_no_product : str
         Why there is no such thing; why the singular values are not those that layers make. Empty if there is, and if
         they are.
+    why_loss_may_rise : str
+        Why the run descends no objective; empty if it does.
     terms : Terms or None
         What the run descends beside loss and decay, by the run's own functions.
     definition : SchemeByDefinition or None
@@ -73,7 +75,7 @@ class View(ABC):
     joint = False
     numbers: int
     law: str | None
-    why_no_law = why_no_product = ""
+    why_no_law = why_no_product = why_loss_may_rise = ""
     definition: SchemeByDefinition | None = None
 
     def __init__(self, run: Any, classes: int) -> None:

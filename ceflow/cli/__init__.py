@@ -64,8 +64,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="ceflow",
-        description="Cross-entropy gradient flow on unconstrained features models, exactly where symmetry allows it.",
-        epilog="'ceflow run --help' and those of the other commands give options and examples.",
+        description="Gradient flow on unconstrained features models, reduced exactly where the start is symmetric.",
+        epilog="'ceflow COMMAND --help' gives options and examples.",
     )
     parser.add_argument("--version", action="version", version=f"ceflow {cf.__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")

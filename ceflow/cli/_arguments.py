@@ -29,7 +29,7 @@ def add_options(command: argparse.ArgumentParser, t_end: str, rtol: float) -> No
         "--reduction",
         choices=("mean", "sum"),
         default="mean",
-        help="of the loss over classes; the unit of time (default: %(default)s)",
+        help="of the loss over classes; sets the unit of time (default: %(default)s)",
     )
     add(
         "--t-end",
@@ -39,13 +39,13 @@ def add_options(command: argparse.ArgumentParser, t_end: str, rtol: float) -> No
         help="last time, in units of the reduction; may exceed 1e308 (default: %(default)s)",
     )
     add("--rtol", type=tolerance, default=rtol, help="relative tolerance (default: %(default)s)")
-    add("--seed", type=int, default=0, help="of the random start (default: %(default)s)")
+    add("--seed", type=int, default=0, help="seed of the random start (default: %(default)s)")
     add(
         "--scale",
         type=float,
         default=1e-3,
         metavar="S",
-        help="singular values start uniform in S * [0.1, 1], layers balanced (default: %(default)s)",
+        help="initial singular values uniform in S * [0.1, 1], balanced layers (default: %(default)s)",
     )
     add(
         "--start",
@@ -54,9 +54,10 @@ def add_options(command: argparse.ArgumentParser, t_end: str, rtol: float) -> No
         help=".npy, .txt or .csv of singular values (D) or layers (L x D), in place of a random start",
     )
     out = Path(f"ceflow-{command.prog.split()[-1]}")
-    add("--out", type=Path, default=out, metavar="DIR", help="where to write (default: %(default)s)")
-    add("--plot", action=argparse.BooleanOptionalAction, default=True, help="draw the figure (default: yes)")
-    add("--config", type=Path, metavar="FILE", help="TOML file of options by their long names; those given here win")
+    add("--out", type=Path, default=out, metavar="DIR", help="output folder (default: %(default)s)")
+    add("--plot", action=argparse.BooleanOptionalAction, default=True, help="write a figure (default: yes)")
+    names = "TOML file of options by their long names; the command line takes precedence"
+    add("--config", type=Path, metavar="FILE", help=names)
     add("--json", action="store_true", help="print one JSON object and nothing else")
     add("--quiet", action="store_true", help="no progress bars, which only a terminal shows")
 

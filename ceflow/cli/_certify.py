@@ -12,8 +12,8 @@ from ._page import Page
 
 EXAMPLES = """\
 examples:
-  ceflow certify ceflow-run/run.npz            of a run that `ceflow run` made
-  ceflow certify run.npz --json                for machines"""
+  ceflow certify ceflow-run/run.npz            a run written by `ceflow run`
+  ceflow certify run.npz --json                machine-readable"""
 
 
 def add_to(commands: Any) -> None:
@@ -21,8 +21,8 @@ def add_to(commands: Any) -> None:
     command = commands.add_parser(
         "certify",
         help="check a saved run against its equations",
-        description="Load a run that was saved by `ceflow run` or Trajectory.save, and certify\n"
-        "it. Exit code 0 only if every check passed.",
+        description="Load a run saved by `ceflow run` or Trajectory.save, and check it against its\n"
+        "equations. Exit code 0 only if every check passed.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

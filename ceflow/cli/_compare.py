@@ -1,4 +1,4 @@
-"""``ceflow compare``: the reduced flow beside the full one."""
+"""``ceflow compare``: the reduced flow compared with the full one."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ ROWS = 40  # of the full run that are compared, besides those that are printed
 LARGEST_FILE = 2**28  # bytes of states of the full run, above which they are not saved
 
 DESCRIPTION = f"""\
-Integrate the same start as singular values and as full matrices, and print
-how far apart they are. Exit code 0 only if both runs reached their end and
-the error is at most {AGREEMENT:g} rtol (and {COARSEST_AGREEMENT:g}, however coarse rtol is). Where
-the symmetric path is unstable, rounding leaves it: that is no error, and what
-comes later is not counted."""
+Integrate the reduced flow and the full matrices from the same start, and
+print the difference. Exit code 0 only if both runs reached their end and the
+error is at most {AGREEMENT:g} rtol (and at most {COARSEST_AGREEMENT:g} for any rtol). Where the
+symmetric trajectory is unstable, rounding errors grow: times after that are
+not compared."""
 
 EXAMPLES = """\
 examples:
@@ -33,7 +33,7 @@ examples:
 
 LEGEND = """\
   Z             |Z_reduced - Z_full| / |Z_full|, Frobenius norm
-  off-diagonal  how far the full matrices have left the scheme's basis
+  off-diagonal  part of the full matrices outside the scheme's basis
   s             largest difference of singular values, over the largest one
   loss, V       relative difference of the losses, difference of V
 """
@@ -43,14 +43,14 @@ def add_to(commands: Any) -> None:
     """Adds the command to those of a parser."""
     command = commands.add_parser(
         "compare",
-        help="measure the reduced against the full flow",
+        help="compare the reduced with the full flow",
         description=DESCRIPTION,
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_options(command, t_end="1e6", rtol=1e-10)
     add = command.add_argument
-    add("--width", type=int, metavar="D", help="number of features of the full model (default: K)")
+    add("--width", type=int, metavar="D", help="feature dimension d of the full model (default: K)")
     add("--backend", default="numpy", choices=("numpy", "torch"), help="of the full flow (default: %(default)s)")
     add("--device", metavar="DEV", help="cpu, cuda or cuda:1, with --backend torch (default: cpu)")
     add("--dtype", default="float64", choices=("float64", "float32"), help="of the full flow (default: %(default)s)")

@@ -13,7 +13,7 @@ import ceflow as cf
 
 DESCRIPTION = """\
 Compile every kind of flow once. Without this command a process interprets its
-first runs, and compiles when that pays."""
+first runs, and compiles once compilation saves time."""
 
 
 def add_to(commands: Any) -> None:

@@ -83,8 +83,8 @@ class Page:
         passed = found.max_error <= found.tolerance
         self.check(claim, passed, f"{found.max_error:8.1e} <= {found.tolerance:.0e}")
         if not found.trusted.all():
-            self.say(f"        compared until t = {time_text(found.trusted_until)}: the symmetric path is unstable,")
-            self.say(f"        and rounding leaves it by {found.error.max():.1e}")
+            self.say(f"        compared until t = {time_text(found.trusted_until)}: the symmetric run is unstable,")
+            self.say(f"        and rounding errors have grown to {found.error.max():.1e}")
         return passed
 
     def written(self, path: Path) -> None:
@@ -113,11 +113,13 @@ def decades(log_t: np.ndarray, log_t_end: float, most: int = 12) -> np.ndarray:
 
 def save_figure(path: Path, draw: Callable, size: tuple[float, float]) -> None:
     """Writes what `draw` puts into a figure of that size."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure  # without pyplot: no window, no display
 
-    figure = Figure(figsize=size, layout="constrained")
+    figure = Figure(figsize=size, dpi=150, layout="tight")
     draw(figure)
-    figure.savefig(path, dpi=150)
+    # `Figure.savefig` draws all of it once more, to know the layout, and a constrained one lays it out twice
+    FigureCanvasAgg(figure).print_png(path)
 
 
 def summary(traj: Trajectory) -> dict[str, Any]:

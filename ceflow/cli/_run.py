@@ -19,18 +19,18 @@ FULL_UNTIL, FULL_CLASSES = 6.0 * LN10, 128  # the full flow is a check to t = 1e
 LEAST_LOG_TIME = -690.0  # of a run that there is something to compare of
 
 DESCRIPTION = """\
-Integrate the flow of the singular values from a small random start, certify it
-(equations, conservation laws, what theory proves), check it against the full
-matrix flow, print a summary, and write data and a figure. Exit code 0 only if
-the run reached its end and every check passed."""
+Integrate the flow of the singular values from a small random start. Check the
+result against the equations, the conservation laws and proved bounds, and
+against the flow of the full matrices. Print a summary; write data and a figure.
+Exit code 0 only if the run reached its end and every check passed."""
 
 EXAMPLES = """\
 examples:
   ceflow run                                   16 classes to t = 1e30
-  ceflow run -K 64 --t-end 1e1000              time may leave floating point
+  ceflow run -K 64 --t-end 1e1000              t may exceed the largest float
   ceflow run --scheme cyclic -K 10 --seed 3    any number of classes
   ceflow run --scheme hamming:3,4              64 classes, 3 modes
-  ceflow run --depth 3 --weight-decay 1e-3     deeper, until it comes to rest
+  ceflow run --depth 3 --weight-decay 1e-3     three layers, to equilibrium
   ceflow run --loss label_smoothing:0.2        another loss"""
 
 
@@ -63,9 +63,9 @@ def run(options: argparse.Namespace) -> int:
     columns = np.stack([s.min(axis=1), mean, s.max(axis=1), at.loss, at.lyapunov, at.accuracy_gap], axis=1)
     page.table(("t", "min s", "mean s", "max s", "loss", "V", "1 - p_0"), at.log_t, columns)
     if rests is not None:
-        page.say(f"At rest from t = {time_text(rests)} on: nothing moves any more.")
+        page.say(f"At equilibrium from t = {time_text(rests)} on, within the tolerance.")
     page.say(f"{traj.nsteps} steps ({traj.nrejected} rejected), {traj.nfev} evaluations in {seconds:.3g} s")
-    page.say("compiled\n" if traj.compiled else "interpreted: it takes less time than to compile it\n")
+    page.say("compiled\n" if traj.compiled else "interpreted (compiling would take longer)\n")
 
     traj.save(options.out / "run.npz")  # before it is judged: whatever happens then, the run is kept
     page.written(options.out / "run.npz")
@@ -87,9 +87,9 @@ def _check_against_full(page: Page, flow: cf.SpectralFlow, start: np.ndarray, tr
     if flow.scheme.classes > FULL_CLASSES:
         why_not = f"more than {FULL_CLASSES} classes"
     elif not isinstance(flow.depth, int):
-        why_not = "no network has such a depth"
+        why_not = "the depth is not an integer"
     elif traj.log_t_end < LEAST_LOG_TIME:
-        why_not = "the run got nowhere"
+        why_not = "the run ended before log t = -690"
     if why_not is not None:
         page.say(f"Not compared with the full flow: {why_not}.\n")
         return True

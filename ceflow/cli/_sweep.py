@@ -1,4 +1,4 @@
-"""``ceflow sweep``: a grid of flows and many starts, as a file of TOML says."""
+"""``ceflow sweep``: a grid of flows and many starts, as given by a TOML file."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from ._arguments import log_time
 from ._page import Page
 
 DESCRIPTION = """\
-Integrate many starts of each flow of a grid, as CONFIG says, into a Zarr store
-that xarray opens. Stopped at any moment, by a kill too, the same command goes
-on with what is missing. Exit code 0 only if every run reached its end."""
+Integrate many starts of each flow of a grid given by CONFIG, and write a Zarr
+store for xarray. If the command is interrupted or killed, the same command
+continues with the missing runs. Exit code 0 only if every run reached its end."""
 
 EXAMPLES = """\
 example of CONFIG:
@@ -28,7 +28,7 @@ example of CONFIG:
   t_end = "1e1000"                      # or t_eval = {log = [1, 1e6, 30]}
   observables = ["singular_values", "loss", "lyapunov"]
 
-  [grid]                                # arrays are axes, the rest is fixed
+  [grid]                                # arrays are axes, scalars are fixed
   scheme = ["hadamard:8", "complete:8"]
   depth = [2, 3, 4]
   weight_decay = {log = [1e-6, 1e-2, 9]}   # from, to, how many; or linear
@@ -50,14 +50,14 @@ def add_to(commands: Any) -> None:
     """Adds the command to those of a parser."""
     command = commands.add_parser(
         "sweep",
-        help="integrate many starts of each flow of a grid, and go on after a stop",
+        help="integrate many starts of each flow of a grid; resumable",
         description=DESCRIPTION,
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = command.add_argument
-    add("config", type=Path, metavar="CONFIG", help="file of TOML")
-    add("--store", type=Path, metavar="DIR", help="where results go (default: that of CONFIG, or its name, with .zarr)")
+    add("config", type=Path, metavar="CONFIG", help="TOML file")
+    add("--store", type=Path, metavar="DIR", help="output store (default: that of CONFIG, or its name with .zarr)")
     add("--executor", choices=("threads", "processes", "dask", "mpi"), help="(default: one chunk after the other)")
     add("--workers", type=int, metavar="N", help="number of threads or processes (default: one a core)")
     add("--scheduler", metavar="ADDRESS", help="of dask (default: a cluster on this machine)")

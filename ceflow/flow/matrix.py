@@ -17,6 +17,7 @@ from ._flow import Flow
 from .matrix_field import MatrixField
 from .objective import Objective
 from .rest import Rest
+from .stacked_field import StackedField
 from .terms import Terms
 
 BACKENDS = ("numpy", "torch")
@@ -219,10 +220,17 @@ class MatrixFlow(Flow):
         return self._field(start)
 
     def _field(self, start: tuple[np.ndarray, ...]) -> MatrixField:
+        return MatrixField(self, self._shapes(start))
+
+    def stacked(self, start: tuple[np.ndarray, ...], members: int) -> StackedField:
+        """The field of up to so many runs from starts of the shapes of this one, each with a clock of its own."""
+        return StackedField(self, self._shapes(start), members)
+
+    def _shapes(self, start: tuple[np.ndarray, ...]) -> tuple[tuple[int, ...], ...]:
         shapes = [part.shape for part in start]
         if self.objective.bias:
             shapes[-1] += (1,)
-        return MatrixField(self, tuple(shapes))
+        return tuple(shapes)
 
     def _rests_at_origin(self, start: tuple[np.ndarray, ...]) -> bool:
         """Whether a state of zeros stays what it is; a ValueError if it does not, as it has no relative speed."""

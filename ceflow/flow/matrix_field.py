@@ -71,13 +71,15 @@ class MatrixField:
     def rates(self, y, dy):
         xp, parts = self.xp, self.parts(y)
         log_scale, a, rate = self.pull_back(parts, self.parts(dy))
+        if self.batch:
+            log_scale, a, rate = self._shared(log_scale, a, rate, self.parts(dy))
         size = self.squares(y)
         inverse = 1.0 / xp.clip(size, self.tiny, None)
         decay = 0.0
         if self.decay > 0.0:
             high = xp.clip(log_scale, math.log(self.decay), None)
             lower = xp.exp(log_scale - high)
-            dy *= lower
+            dy *= lower[..., None]
             rate, decay, log_scale = rate * lower, self.decay * xp.exp(-high), high
         activity = xp.sqrt(self.squares(dy) * inverse) + decay + rate
         if self.counterforce > 0.0:
@@ -86,12 +88,21 @@ class MatrixField:
         if self.decay > 0.0:
             for share, part, velocity in zip(self.decays, parts, self.parts(dy), strict=True):
                 if share > 0.0:
-                    velocity -= (share / self.decay * decay) * part
+                    velocity -= (share / self.decay * decay)[..., None, None] * part
         if self.batch:
             activity = xp.sqrt((activity**2).mean())
         speed = xp.clip(activity, self.tiny, None)
-        dy /= speed
+        dy /= speed[..., None]
         return self.log_unit - log_scale - xp.log(speed), a
+
+    def _shared(self, log_scale, a, rate, velocities: list):
+        """Brings the velocities of a batch to one scale, in place; returns that, a, and the rates over its exponential.
+        """
+        xp, largest = self.xp, log_scale.max()
+        lower = xp.exp(log_scale - largest)
+        for velocity in velocities:
+            velocity *= lower[..., None, None]
+        return largest, a if isinstance(a, float) else a.mean(), rate * lower
 
     def _gain(self, size):
         """What a force does to layers of this squared norm, relative, from the mean square of their singular values."""
@@ -138,10 +149,10 @@ class MatrixField:
         """Minus the gradients of terms in the classifier and its features, over the exponential of what is returned
         first; that of the residual is brought to it, so that neither overflows."""
         xp, found = self.xp, self.terms.gradients_of_others(W, X)
-        largest = sum((part * part).sum() for part in found)
+        largest = sum(map(self.square, found))
         high = xp.maximum(log_scale, self.log_unit + 0.5 * xp.log(xp.clip(largest, self.tiny, None)))
-        self.logits *= xp.exp(log_scale - high)
-        unit = -xp.exp(self.log_unit - high)
+        self.logits *= xp.exp(log_scale - high)[..., None, None]
+        unit = -xp.exp(self.log_unit - high)[..., None, None]
         return high, [unit * part for part in found]
 
     def combine(self, y, h: float, w: np.ndarray, k, n: int, out) -> None:
@@ -150,17 +161,22 @@ class MatrixField:
         out += y
 
     def norm(self, error, y, dy, rtol: float, atol: float) -> float:
+        return float(self._sizes(error, y, rtol, atol).max())
+
+    def _sizes(self, error, y, rtol: float, atol: float):
+        """Sizes of errors in units of the tolerance, one for each member."""
         # the Frobenius norm: it does not depend on the basis, which for features is arbitrary
         level = STEP_SHARE * rtol
         allowed = self.xp.clip(level * self.xp.sqrt(self.squares(y)) + atol, self.tiny, None)  # a member may be zero
-        return float((self.xp.sqrt(self.squares(error)) / allowed).max())
+        return self.xp.sqrt(self.squares(error)) / allowed
 
-    def velocity(self, y, dy) -> float:
-        """Largest relative speed in the clock."""
-        return float(self.xp.sqrt((self.squares(dy) / self.xp.clip(self.squares(y), self.tiny, None)).max()))
+    def velocity(self, y, dy):
+        """Relative speed in the clock, one for each member."""
+        return self.xp.sqrt(self.squares(dy) / self.xp.clip(self.squares(y), self.tiny, None))
+
+    def rests(self, velocity, rtol: float):
+        """Whether that of states at such a speed counts as rest."""
+        return (velocity == 0.0) | (self.has_equilibria & (velocity <= max(REST_SPEED * rtol, REST_ROUNDING)))
 
     def event(self, y, dy, rtol: float) -> Event:
-        velocity = self.velocity(y, dy)
-        if velocity == 0.0 or (self.has_equilibria and velocity <= max(REST_SPEED * rtol, REST_ROUNDING)):
-            return Event.REST
-        return Event.NONE
+        return Event.REST if self.rests(float(self.velocity(y, dy).max()), rtol) else Event.NONE

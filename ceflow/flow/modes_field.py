@@ -280,17 +280,45 @@ def plain_layout(modes: int, transforms: Transforms, closes: bool) -> np.ndarray
     return _layout((modes, modes, 0, 0, False, closes, False), 0, transforms.margins, transforms.forces)
 
 
-def plain_field(
-    constants: np.ndarray, weights: np.ndarray, valencies: np.ndarray, direction: np.ndarray, transforms: Transforms,
-    layout: np.ndarray, *, classes: float, log_unit: float, vanished: float,
-) -> CompiledField:  # fmt: skip
-    """The field of two balanced layers under cross-entropy, all modes of which move."""
-    modes = weights.size
-    data = empty(NUMBERS + 4 * (modes + 1))
+class PlainFields:
+    """Makes the fields of two balanced layers under cross-entropy, all modes of which move.
+
+    Parameters
+    ----------
+    weights, valencies : (D,) arrays
+    transforms : Transforms
+    closes : bool
+        Whether a closed form may take over.
+    classes, log_unit, vanished : float
+    """
+
+    def __init__(
+        self, weights: np.ndarray, valencies: np.ndarray, transforms: Transforms, closes: bool, classes: float,
+        log_unit: float, vanished: float,
+    ) -> None:  # fmt: skip
+        self._arguments = weights, valencies, classes, log_unit, vanished
+        self._addresses = _plain_rates.entry, _plain_norm.entry, _plain_event.entry
+        self._layout = plain_layout(weights.size, transforms, closes)
+        self._matrices = transforms.margins.matrix, transforms.forces.matrix
+
+    def __call__(self, s: np.ndarray, y: np.ndarray) -> CompiledField | None:
+        """The field of a start with singular values s (D,) at the coordinates y; None if not all modes move there."""
+        data, scratch = empty(NUMBERS + 4 * (s.size + 1)), empty(_SPACES * (s.size + 1))
+        if not _pack_start(s, y, *self._arguments, scratch, data):
+            return None
+        return CompiledField(s.size, Functions(*self._addresses, data, self._layout, scratch), False, self._matrices)
+
+
+@njit(**KERNEL)
+def _pack_start(s, y, weights, valencies, classes, log_unit, vanished, scratch, data):
+    """Writes the data of a plain field. Returns whether all modes move at y."""
+    modes, all_move = s.size, True
+    constants, direction = scratch[:modes].reshape((1, modes)), scratch[modes : 2 * modes]
+    for i in range(modes):
+        constants[0, i], direction[i] = s[i], 1.0 if s[i] > 0.0 else -1.0
+        all_move = all_move and s[i] != 0.0 and -direction[i] * y[i] <= vanished
     pack_plain(constants, weights, valencies, direction, classes, log_unit, vanished, data)
-    addresses = _plain_rates.entry, _plain_norm.entry, _plain_event.entry
-    functions = Functions(*addresses, data, layout, empty(_SPACES * (modes + 1)))
-    return CompiledField(modes, functions, False, (transforms.margins.matrix, transforms.forces.matrix))
+    return all_move
 
 
 @njit(**KERNEL)

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from .._checks import checked_array, checked_integer, log_time_unit
-from .._field import Event, LaneFields
-from ..kernels import KERNEL, compiled, in_one_life, njit
+from .._field import CompiledField, Event, LaneFields
+from ..kernels import compiled, in_one_life
 from ..losses import CrossEntropy, Loss
 from ..network import coordinates
 from ..network.factors import check_factors, check_whole_depth
@@ -21,7 +21,7 @@ from ._flow import Flow
 from .blocks import BlockFlow
 from .lanes_field import lane_fields
 from .matrix import MatrixFlow
-from .modes_field import modes_field, plain_field, plain_layout
+from .modes_field import PlainFields, modes_field
 from .objective import Objective
 from .ray import Ray
 from .rest import Rest
@@ -29,22 +29,6 @@ from .rest import Rest
 _BLANK: Any = object()
 MOST_BY_LANES = 255  # modes of flows whose runs go side by side: beyond, they no longer fit in the cache
 LARGEST = 1e15  # singular value at the start: the logits of others could not be told from rounding
-
-
-@njit(**KERNEL)
-def _extent(layers):
-    """The smallest size of numbers that are not 0, the largest, and the largest product of a column."""
-    smallest, largest, top = np.inf, 0.0, 0.0
-    for i in range(layers.shape[1]):
-        product = 1.0
-        for row in range(layers.shape[0]):
-            size = abs(layers[row, i])
-            product *= size
-            largest = max(largest, size)
-            if size > 0.0:
-                smallest = min(smallest, size)
-        top = max(top, product)
-    return smallest, largest, top
 
 
 class SpectralFlow(Flow):
@@ -156,7 +140,7 @@ class SpectralFlow(Flow):
                 f"{values.shape}{several}"
             )
         limit = 300 if values.ndim == 1 else 300 // depth
-        smallest, largest, product = _extent(values.reshape(-1, modes))
+        smallest, largest, product = coordinates.extent(values.reshape(-1, modes))
         if smallest < 10.0**-limit or largest > 10.0**limit:
             raise ValueError(f"s0 must be 0 or between 1e-{limit} and 1e{limit} in size")
         if product > LARGEST:
@@ -168,7 +152,7 @@ class SpectralFlow(Flow):
         if self.kind == "spectral" and isinstance(starts, np.ndarray) and starts.shape[1:] == (modes,):
             with contextlib.suppress(ValueError, TypeError):  # else it is looked for which one is wrong
                 values = np.ascontiguousarray(checked_array("starts", starts))
-                smallest, largest, _ = _extent(values.reshape(1, -1))
+                smallest, largest, _ = coordinates.extent(values.reshape(1, -1))
                 if smallest >= 1e-300 and largest <= LARGEST:
                     return values
         return super().starts(starts)
@@ -196,39 +180,42 @@ class SpectralFlow(Flow):
         self, start: np.ndarray, y: np.ndarray, log_t: float, rtol: float, atol: float = 0.0, closed_form: bool = True
     ):
         """What carries the state on from y: a vector field, or a closed form that holds for all later times."""
+        field, closes = None, bool(closed_form and self.plain and start.ndim == 1 and start.min() > 0.0)
+        if self.plain and start.ndim == 1 and atol == 0.0:
+            field = self._plain_fields(closes)(start, y)
+        if field is None:
+            field, closes = self._modes_field(start, y, atol, closed_form)
+        if closes and field.event(y, y, rtol) == Event.CHANGE:  # the modes have merged
+            return self.segment(Ray.kind, start, y, log_t)
+        return self.segment(Rest.kind, start, y, log_t) if field is None else field
+
+    def _modes_field(self, start, y, atol: float, closed_form: bool) -> tuple[CompiledField | None, bool]:
+        """The field of any start, None where nothing moves; and whether a closed form may take over."""
         constants, modes = coordinates.constants(start, self.depth), self.scheme.modes
         equal_pairs = coordinates.equal_pairs(start, self.depth)
         vanished = coordinates.vanished(constants, equal_pairs)
         direction, active = np.empty(modes), np.empty(modes)
         count, growing = coordinates.mobility(constants, vanished, y, direction, active)
         if count == 0:
-            return self.segment(Rest.kind, start, y, log_t)
+            return None, False
         weights, valencies, transforms, classes, log_unit = self._known
-        common = {"classes": classes, "log_unit": log_unit, "vanished": vanished}
         closes = bool(closed_form and self.plain and growing == modes)
         unequal = coordinates.unbalanced(constants)
         if self.plain and count == modes and not unequal and atol == 0.0:
-            known = compiled(), closes
-            if known not in self._plain_layouts:
-                self._plain_layouts[known] = plain_layout(modes, transforms, closes)
-            layout = self._plain_layouts[known]
-            field = plain_field(constants, weights, valencies, direction, transforms, layout, **common)
-        else:
-            base = 1.0
-            if count < modes:
-                reached = self.scheme.margins(active) * self.scheme.classes > 1e-9 / self.scheme.classes
-                base += float(valencies[~reached].sum())
-                valencies = np.where(reached, valencies, 0.0)
-            # In deeper networks some modes lag behind for ages, under forces beside which others are tiny, and count.
-            forces = transforms.forces if self.depth == 2 else transforms.single_forces
-            field = modes_field(
-                constants, weights, valencies, active, direction, transforms.margins, forces, self.loss, size=y.size,
-                base=base, count=count, decay=self.weight_decay * math.exp(log_unit), equal_pairs=equal_pairs,
-                unequal=unequal, closes=closes, **common,
-            )  # fmt: skip
-        if closes and field.event(y, active, rtol) == Event.CHANGE:  # the modes have merged
-            return self.segment(Ray.kind, start, y, log_t)
-        return field
+            return self._plain_fields(closes)(constants[0], y), closes
+        base = 1.0
+        if count < modes:
+            reached = self.scheme.margins(active) * self.scheme.classes > 1e-9 / self.scheme.classes
+            base += float(valencies[~reached].sum())
+            valencies = np.where(reached, valencies, 0.0)
+        # In deeper networks some modes lag behind for ages, under forces beside which others are tiny, and count.
+        forces = transforms.forces if self.depth == 2 else transforms.single_forces
+        field = modes_field(
+            constants, weights, valencies, active, direction, transforms.margins, forces, self.loss, size=y.size,
+            base=base, count=count, decay=self.weight_decay * math.exp(log_unit), equal_pairs=equal_pairs,
+            unequal=unequal, closes=closes, classes=classes, log_unit=log_unit, vanished=vanished,
+        )  # fmt: skip
+        return field, closes
 
     def side_by_side(self, starts: np.ndarray, closed_form: bool = True) -> list[tuple[np.ndarray, LaneFields]]:
         """Of several starts, checked, those that can go in lanes, as indices and their fields. What becomes of a start
@@ -258,13 +245,22 @@ class SpectralFlow(Flow):
         return s
 
     def __getstate__(self) -> dict:
-        # layouts hold addresses, which are those of this process
-        return {name: value for name, value in self.__dict__.items() if name not in ("_plain_layouts", "_known")}
+        # makers of fields hold addresses, which are those of this process
+        return {name: value for name, value in self.__dict__.items() if name not in ("_makers", "_known")}
 
     @functools.cached_property
-    def _plain_layouts(self) -> dict[tuple[bool, bool], np.ndarray]:
+    def _makers(self) -> dict[tuple[bool, bool], PlainFields]:
         """Compiled or not, where a closed form may take over or not."""
         return {}
+
+    def _plain_fields(self, closes: bool) -> PlainFields:
+        """What makes plain fields, in the life that is led."""
+        known = compiled(), closes
+        if known not in self._makers:
+            weights, valencies, transforms, classes, log_unit = self._known
+            vanished = coordinates.vanished(np.empty((3, 0)), 0.0)
+            self._makers[known] = PlainFields(weights, valencies, transforms, closes, classes, log_unit, vanished)
+        return self._makers[known]
 
     @functools.cached_property
     def _known(self) -> tuple[np.ndarray, np.ndarray, Transforms, float, float]:

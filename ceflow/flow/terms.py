@@ -91,14 +91,14 @@ class Terms:
 
     def residual(self, Z: Any) -> tuple[Any, Any]:
         """Turns logits (..., K, N) into minus the gradient of the loss of all columns in them, in place, over the
-        exponential of what is returned first; beside it a, as of `ceflow.losses.full_residual`. In the units of
-        "sum"."""
+        exponential of what is returned first, (...); beside it a, as of `ceflow.losses.full_residual`. In the units
+        of "sum"."""
         if self.plain:
             return full_residual(self.objective.loss, Z, self._labels, self.xp)
         if self._targets_there is not None:
             Z -= self._targets_there
             Z *= -self._weights
-            return 0.0 * Z[..., 0, 0].sum(), NO_ODDS
+            return 0.0 * Z[..., 0, 0], NO_ODDS
         found = full_residual(
             self.objective.loss, self.adjusted(Z), self._labels, self.xp, self._columns, self._log_weights
         )

@@ -1,8 +1,10 @@
 """When kernels are compiled: settings, and the rule.
 
-A process interprets kernels until it has spent `SOON` seconds in them. Then it takes compiled code where there is some
-on disk. If there is none it goes on, until it has spent `LATE` seconds, and compiles. These are what loading and
-compiling cost: whatever is yet to come, waiting takes at most twice the time of the better choice.
+A process interprets kernels until it has done `SOON` of work in them. Then it takes compiled code where there is some
+on disk. If there is none it goes on, until it has done `LATE`, and compiles. These are what loading and compiling cost:
+whatever is yet to come, waiting takes about twice the time of the better choice at most. Work is the CPU time that
+evaluations of a field are reckoned at (`CompiledField.work`), not what they took, so that the same calls change over at
+the same place.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any, Generic, ParamSpec, TypeVar
 
-SOON, LATE = 1.0, 10.0  # CPU seconds
+SOON, LATE = 2e6, 1e7  # microseconds
 P, T = ParamSpec("P"), TypeVar("T")
 
 
@@ -44,9 +46,9 @@ class Settings:
 
 
 class _Process:
-    """What a process has spent in interpreted kernels, in CPU seconds, and whether it compiles from now on."""
+    """How much a process has done in interpreted kernels, and whether it compiles from now on."""
 
-    spent, enough, compiles = 0.0, SOON, False
+    work, enough, compiles = 0.0, SOON, False
     on_disk: Callable[[], bool] = staticmethod(lambda: False)  # whether compiled code is there
 
 
@@ -67,7 +69,7 @@ def compiled() -> bool:
     if chosen is None:
         chosen = settings._compiled
     if chosen is None:
-        return process.compiles or (process.spent >= process.enough and _pays())
+        return process.compiles or (process.work >= process.enough and _pays())
     return chosen
 
 

@@ -9,7 +9,6 @@ take long may have a function of NumPy to stand for it, given by `Kernel.vectori
 from __future__ import annotations
 
 import math
-import time
 import types
 from collections.abc import Callable
 from functools import cached_property, update_wrapper
@@ -18,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from .compilation import compiled, process
+from .compilation import compiled
 from .loading import load_compiler
 
 # How functions that allocate nothing are compiled. Without reference counts, of which they have no need, they compile
@@ -43,19 +42,16 @@ class Kernel:
         update_wrapper(self, function)
 
     def __call__(self, *arguments: Any) -> Any:
-        return self.dispatcher(*arguments) if compiled() else self.timed(*arguments)
+        return self.dispatcher(*arguments) if compiled() else self.silent(*arguments)
 
     def of(self, compiled: bool) -> Callable:
         """The kernel in one of its lives."""
-        return self.dispatcher if compiled else self.timed
+        return self.dispatcher if compiled else self.silent
 
-    def timed(self, *arguments: Any) -> Any:
-        """Interpreted, silent as compiled code is, its time counted."""
-        begin = time.thread_time()
+    def silent(self, *arguments: Any) -> Any:
+        """Interpreted, and silent as compiled code is."""
         with np.errstate(all="ignore"):
-            found = self.interpreted(*arguments)
-        process.spent += time.thread_time() - begin
-        return found
+            return self.interpreted(*arguments)
 
     def vectorized(self, twin: Callable) -> Callable:
         """Decorator: a function of NumPy that does what the kernel does, to rounding, where it is interpreted."""
@@ -83,9 +79,9 @@ class Kernel:
     @cached_property
     def _inner(self) -> Any:
         """The same for compiled code alone. It becomes part of what calls it, and is in the cache with that."""
-        from .machine import numba
+        from .machine import Ingredients, numba
 
-        return numba.njit(**self._options | _INNER)(self.function)
+        return numba.njit(**self._options | _INNER, pipeline_class=Ingredients)(self.function)
 
     @property
     def _numba_type_(self) -> Any:

@@ -7,6 +7,8 @@ from typing import Any
 import numba
 from llvmlite import ir
 from numba import types
+from numba.core.codegen import JITCodeLibrary
+from numba.core.compiler import Compiler
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.errors import TypingError
 from numba.core.registry import cpu_target
@@ -25,6 +27,35 @@ def load() -> None:
     """Makes Numba know the functions that it supports, which takes half a second and then never again."""
     with global_compiler_lock:
         cpu_target.typing_context.refresh()
+
+
+class _Ingredient(JITCodeLibrary):
+    """Code of a function that others are made of: it is not optimized by itself, nor made instructions of, as it will
+    be with them."""
+
+    def _optimize_final_module(self) -> None:
+        pass
+
+    def _finalize_final_module(self) -> None:
+        self._finalized = True
+
+    def get_pointer_to_function(self, name: str) -> int:
+        self._ensure_finalized()
+        return 0  # Python cannot call it
+
+    @property
+    def codegen(self) -> _Ingredient:
+        return self
+
+    def set_env(self, name: str, env: object) -> None:
+        """Constants of Python, of which kernels have none."""
+
+
+class Ingredients(Compiler):
+    """Compiles functions that only compiled code calls, in half the time."""
+
+    def __init__(self, typingctx, targetctx, library, *others) -> None:
+        super().__init__(typingctx, targetctx, library or _Ingredient(targetctx.codegen(), "kernel"), *others)
 
 
 def type_of(room: str, name: str) -> Any:

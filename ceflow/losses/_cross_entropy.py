@@ -51,7 +51,7 @@ class CrossEntropy(OddsLoss):
         log_odds, log_weight = full_odds(Z, own, xp)
         if log_weights is not None:
             log_weight += log_weights
-        log_scale = log_weight.max()
-        weigh_columns(Z, log_weight - log_scale, xp)
+        log_scale = xp.amax(log_weight, -1)
+        weigh_columns(Z, log_weight - log_scale[..., None], xp)
         close_columns(Z, own)
         return log_scale, mean_odds(log_odds, log_weights, xp)

@@ -76,9 +76,9 @@ class LabelSmoothing(OddsLoss):
         if log_weights is not None:
             log_weight += log_weights
             least, by_column = log_weights.max(), log_weights
-        log_scale = xp.clip(log_weight.max(), math.log(share) + least, None)
-        weigh_columns(Z, log_weight - log_scale, xp)
-        Z += share * xp.exp(by_column - log_scale)
+        log_scale = xp.clip(xp.amax(log_weight, -1), math.log(share) + least, None)
+        weigh_columns(Z, log_weight - log_scale[..., None], xp)
+        Z += share * xp.exp(by_column - log_scale[..., None])[..., None, :]
         close_columns(Z, own)
         return log_scale, mean_odds(log_odds, log_weights, xp)
 

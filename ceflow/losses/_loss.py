@@ -297,9 +297,9 @@ def full_residual(
 
     Returns
     -------
-    log_scale : 0-dimensional array
-        Common to all matrices: the largest entry of G is about 1, or less for those that move much more slowly.
-    a : 0-dimensional array or float
+    log_scale : (...) array
+        Of each matrix: the largest entry of G is about 1.
+    a : (...) array or float
         Mean log odds of the right class, as in `residual`.
 
     Examples

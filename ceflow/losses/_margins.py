@@ -66,7 +66,7 @@ def log_cross_entropy(log_odds: np.ndarray) -> np.ndarray:
 
 
 def accuracy_gap(log_odds: np.ndarray) -> np.ndarray:
-    """``1 - p_0``, the probability given to the wrong classes, accurate however small.
+    """Error probability ``1 - p_0``, the softmax probability of all wrong classes, accurate however small.
 
     Examples
     --------
@@ -166,11 +166,11 @@ def close_columns(Z, own):
 
 
 def mean_odds(log_odds, log_weights, xp):
-    """Minus the mean of the log odds of error, by the weights of the columns."""
+    """(...) minus the mean of the log odds of error (..., N), by the weights of the columns."""
     if log_weights is None:
-        return -log_odds.mean()
+        return -log_odds.mean(-1)
     weights = xp.exp(log_weights)
-    return -(log_odds * weights).mean() / weights.mean()
+    return -(log_odds * weights).mean(-1) / weights.mean()
 
 
 def shares(margins: np.ndarray, valencies: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:

@@ -10,6 +10,6 @@ from ._full import FULL
 from ._reduced import REDUCED
 from ._regression import REGRESSION
 from ._replay import REPLAY
-from ._table import Observable, Table
+from ._table import Observable, Table, axes_of
 
-__all__ = ["BLOCKS", "COMMON", "ETF", "FULL", "REDUCED", "REGRESSION", "REPLAY", "Observable", "Table"]
+__all__ = ["BLOCKS", "COMMON", "ETF", "FULL", "REDUCED", "REGRESSION", "REPLAY", "Observable", "Table", "axes_of"]

@@ -113,7 +113,7 @@ def log_loss(run: Run) -> np.ndarray:
 
 @BLOCKS.add("row", cached=True, requires=has_classes)
 def log_accuracy_gap(run: Run) -> np.ndarray:
-    """(n,) natural logarithm of the accuracy gap, the mean over the trained samples."""
+    """(n,) natural logarithm of the error probability, the mean over the trained samples."""
     flow, counts = run.flow, _samples(run.flow) * (run.flow.per_fibre("weights") > 0.0)
     maps = flow.margin_maps
     odds = [losses.log_odds_of_error(run.margins[:, own], maps.valencies[own]) for own in maps.columns]

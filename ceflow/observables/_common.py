@@ -37,7 +37,7 @@ def objective(run: Run) -> np.ndarray:
 
 @COMMON.add("row", exported=True, requires=has_classes)
 def accuracy_gap(run: Run) -> np.ndarray:
-    """(n,) 1 - p_0, the probability given to the wrong classes, a mean over the trained samples; accurate however
-    small."""
+    """(n,) error probability 1 - p_0, the softmax probability of all wrong classes, a mean over the trained samples;
+    accurate however small."""
     with np.errstate(under="ignore"):
         return np.exp(run.log_accuracy_gap)

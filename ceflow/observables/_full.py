@@ -234,7 +234,7 @@ def log_loss(run: Run) -> np.ndarray:
 
 @FULL.add("row", cached=True, requires=has_classes)
 def log_accuracy_gap(run: Run) -> np.ndarray:
-    """(n,) natural logarithm of the accuracy gap, the mean over trained samples."""
+    """(n,) natural logarithm of the error probability, the mean over trained samples."""
     gap, odds, terms = losses.log_accuracy_gap, losses.log_odds_of_error, run.terms
     return _by_row(run, lambda Z: terms.log_mean(gap(odds(terms.margins(Z)))))
 

@@ -105,7 +105,7 @@ def log_loss(run: Run) -> np.ndarray:
 
 @REDUCED.add("row")
 def log_accuracy_gap(run: Run) -> np.ndarray:
-    """(n,) natural logarithm of the accuracy gap."""
+    """(n,) natural logarithm of the error probability."""
     return losses.log_accuracy_gap(losses.log_odds_of_error(run.margins, run.flow.scheme.valencies[1:]))
 
 

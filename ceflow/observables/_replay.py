@@ -84,7 +84,7 @@ def log_loss(run: Run) -> np.ndarray:
 
 @REPLAY.add("row")
 def log_accuracy_gap(run: Run) -> np.ndarray:
-    """(n,) natural logarithm of the accuracy gap."""
+    """(n,) natural logarithm of the error probability."""
     counts = run.flow.samples * run.flow.classes_of_tasks
     gaps = run.log_odds_of_error - np.logaddexp(0.0, run.log_odds_of_error)
     return scipy.special.logsumexp(gaps, axis=-1, b=counts / counts.sum())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -88,6 +88,15 @@ class Observable:
             return self(run)
 
         return cached_property(value) if self.cached else property(value)
+
+
+def axes_of(observables: Mapping[str, Observable], flow: Flow) -> dict[str, tuple[str, ...]]:
+    """Names of the axes of observables of a flow, those of several parts as these, by name."""
+    found: dict[str, tuple[str, ...]] = {}
+    for name, observable in observables.items():
+        dims = observable.dims(flow) if callable(observable.dims) else observable.dims
+        found |= dims if isinstance(dims, dict) else {name: dims}
+    return found
 
 
 class Table(dict[str, Observable]):

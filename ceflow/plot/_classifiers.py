@@ -64,8 +64,7 @@ def classifiers(comparison: ClassifierComparison, figure: Figure | None = None) 
             (x,), (y,) = on_log_axis(ax, "x", log10(t)), on_log_axis(ax, "y", log10(curve))
             ax.plot(x, y, color=color, ls=style, lw=2.0, label=name)
         ax.set_title(_TITLES[quantity], fontsize="medium")
-        reduction = next(iter(comparison.runs.values())).flow.reduction
-        ax.set_xlabel(f"time $t$ ({reduction} reduction)")
+        ax.set_xlabel("time $t$")
         tidy(ax)
     if comparison.optimum > 0.0:
         axes[0].set_title("Loss of a sample above the optimum", fontsize="medium")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..solve import Outcome
 from ..trajectory import ReplayTrajectory
 from ._modes import normalized_singular_values, singular_values
 from ._replay import task_margins
@@ -69,6 +70,7 @@ def dashboard(traj: Trajectory, figure: Figure | None = None) -> Figure:
     if not replay:  # the modes of the second panel are those of the first
         axes[1].legend(handles=axes[1].lines[:1], **LEGEND)
     end = power(round(float(dense.log_t[-1]) / LN10, 6))
-    precision = f"rtol = {short(traj.rtol)}" if traj.step_size is None else f"step size {short(traj.step_size)}"
-    figure.suptitle(f"{name_of(traj)} to $t = {end}$, {precision}")
+    made = f"rtol = {short(traj.rtol)}" if traj.step_size is None else f"step size {short(traj.step_size)}"
+    made = traj.message if traj.outcome == Outcome.RECORDED and traj.step_size is None else made
+    figure.suptitle(f"{name_of(traj)} to $t = {end}$, {made}")
     return figure

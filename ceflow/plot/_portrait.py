@@ -109,7 +109,7 @@ def ternary(
         from matplotlib.cm import ScalarMappable
 
         bar = ax.figure.colorbar(ScalarMappable(norm, colors.shades), ax=ax, shrink=0.7, pad=0.02, extend="both")
-        bar.set_label(f"time $t$ ({runs[0].flow.reduction} reduction)")
+        bar.set_label("time $t$")
         powers(bar.ax.yaxis)
     return ax
 

@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from ..flow import MatrixFlow
+from ..solve import Outcome
 from ..trajectory import BlockTrajectory, MatrixTrajectory, ReducedTrajectory, SpectralTrajectory, Trajectory
 from ._style import power
 
@@ -77,6 +78,7 @@ def told_from_rounding(traj: Trajectory) -> np.ndarray:
 
 def name_of(traj: Trajectory) -> str:
     flow, what = traj.flow, "flow" if traj.step_size is None else "descent"
+    what = "training run" if traj.outcome == Outcome.RECORDED else what
     if isinstance(traj, SpectralTrajectory):
         parts = [f"Reduced {what}", flow.scheme.name]
     elif isinstance(traj, BlockTrajectory):

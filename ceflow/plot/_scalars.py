@@ -23,11 +23,11 @@ DISSIPATION = r"dissipation $-\mathrm{d}V/\mathrm{d}\log t$"
 def loss(
     traj: Trajectory, ax: Axes | None = None, *, label: str | None = None, color: str | None = None
 ) -> Axes:
-    """Loss and accuracy gap 1 - p_0 over time, between the bounds of `ceflow.theory` where they hold.
+    """Loss and error probability 1 - p_0 over time, between the bounds of `ceflow.theory` where they hold.
 
     A reduced run of cross-entropy has a lower bound, the least loss that any logits of this nuclear norm can have,
     which is that of collapsed ones. With two balanced layers it also has an upper bound at each time, given by the
-    start alone. The squared error has no accuracy gap. Weight decay is not part of the loss.
+    start alone. The squared error has no probabilities. Weight decay is not part of the loss.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ def loss(
             curves.append((least, "least loss at this nuclear norm", colors.grey, "-.", 1.4))
     curves.append((loss_of, "loss", colors.blue, "-", 2.0))
     if dense.flow.loss.margins_only:
-        curves.append((dense.log_accuracy_gap / LN10, "accuracy gap $1 - p_0$", colors.orange, "--", 1.6))
+        curves.append((dense.log_accuracy_gap / LN10, "error probability $1 - p_0$", colors.orange, "--", 1.6))
     (x,) = on_log_axis(ax, "x", x)
     heights = on_log_axis(ax, "y", *(finite(curve[0]) for curve in curves))
     for y, (_, name, shade, style, width) in zip(heights, curves, strict=True):

@@ -62,7 +62,7 @@ def axes_or_new(ax: Axes | None) -> Axes:
 
 def finish(ax: Axes, traj: Trajectory, label: str) -> Axes:
     ax.legend(**LEGEND)
-    ax.set_xlabel(f"time $t$ ({traj.flow.reduction} reduction)")
+    ax.set_xlabel("time $t$")
     ax.set_ylabel(label)
     (x,) = on_log_axis(ax, "x", traj.log_t[np.isfinite(traj.log_t)] / np.log(10.0))
     ax.update_datalim([(x.min(), 1.0), (x.max(), 1.0)], updatey=False)  # also where nothing is drawn

@@ -10,12 +10,14 @@ Examples
 '0.188676646105, 0.188676646105'
 """
 
+from ._classifier import ClassifierDefinition
 from ._network import NetworkDefinition
 from ._relations import exact_gaps
 from ._solution import Solution, solve
 from .definitions import LossDefinition, relation_gaps, scheme_definition
 
 __all__ = [
+    "ClassifierDefinition",
     "LossDefinition",
     "NetworkDefinition",
     "Solution",

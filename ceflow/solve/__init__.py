@@ -6,6 +6,7 @@ from .lanes import advance_lanes
 from .members import Found, advance_members
 from .outcome import Outcome
 from .path import Path, Steps
+from .stacked import advance_stacked
 from .stepping import DEFAULT, Stepper
 from .tableaus import TABLEAUS, Tableau
 
@@ -22,6 +23,7 @@ __all__ = [
     "Tableau",
     "advance_lanes",
     "advance_members",
+    "advance_stacked",
     "first_step",
     "stepper",
 ]

@@ -243,3 +243,65 @@ def place_of(target, log_t, log_t_new, series, scratch):
     """Where in a step from log_t to log_t_new, x in [0, 1], the time `target` is."""
     log_step = log_t_new + math.log(-math.expm1(log_t - log_t_new)) - log_integral(series, 1.0, scratch)
     return locate(series, log_t, log_step, target, scratch)
+
+
+# -- the same where it is interpreted: all panels, and all times, side by side ----------------------------------------
+
+
+def _phi(series: np.ndarray, x: np.ndarray) -> np.ndarray:
+    a, b = np.polynomial.chebyshev.chebval(2.0 * x - 1.0, series.T)
+    return np.logaddexp(0.0, a) + b
+
+
+def _log_integrals(series: np.ndarray, lefts: np.ndarray, widths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """log of the integral of exp(phi) over panels, and by how much phi varies on each."""
+    values = _phi(series, lefts[:, None] + widths[:, None] * _NODES)
+    low, high = values.min(axis=1), values.max(axis=1)
+    return high + np.log(widths * (np.exp(values - high[:, None]) @ WEIGHTS)), high - low
+
+
+def _panels(series: np.ndarray, end: float) -> tuple[np.ndarray, np.ndarray]:
+    """Edges of panels on which phi varies little, and the log of the integral over each; NaN where there are none."""
+    edges = np.array([0.0, end])
+    while True:
+        widths = np.diff(edges)
+        found, ranges = _log_integrals(series, edges[:-1], widths)
+        wide = ~(ranges <= _PANEL_RANGE)
+        if not wide.any():
+            return edges, found
+        if len(edges) > _MOST_PANELS or not (ranges < np.inf).all():
+            return edges, np.full(len(widths), np.nan)
+        edges = np.sort(np.concatenate([edges, (edges[:-1] + 0.5 * widths)[wide]]))
+
+
+@log_integral.vectorized
+def _whole_log_integral(series, end, scratch):
+    return float(np.logaddexp.reduce(_panels(series, end)[1]))
+
+
+def places(targets: np.ndarray, log_t: float, log_t_new: float, series: np.ndarray) -> np.ndarray:
+    """`place_of` for several times: the panel, and in it Newton's method in the logarithm of how far it is passed."""
+    edges, found = _panels(series, 1.0)
+    log_step = log_t_new + np.log(-np.expm1(log_t - log_t_new)) - np.logaddexp.reduce(found)
+    times = np.logaddexp.accumulate(np.append(log_t, log_step + found))
+    panel = np.clip(np.searchsorted(times, targets, "right") - 1, 0, len(found) - 1)
+    begin, most = edges[panel], np.diff(edges)[panel]
+    goal = targets + np.log(-np.expm1(np.minimum(times[panel] - targets, 0.0))) - log_step
+    passed = most * np.exp(np.minimum(goal - found[panel], 0.0))
+    low, high, rounding = np.zeros(len(targets)), most, 4e-16 * np.maximum(np.abs(goal), 1.0)
+    for _ in range(60):
+        log_passed, _ = _log_integrals(series, begin, passed)
+        off = np.where(passed > 0.0, log_passed - goal, 0.0)
+        there = ~(np.abs(off) > rounding)
+        if there.all():
+            break
+        low, high = np.where(off < 0.0, passed, low), np.where(off > 0.0, passed, high)
+        slope = np.exp(_phi(series, begin + passed) - log_passed) * passed
+        new = passed * np.exp(-off / slope)
+        passed = np.where(there, passed, np.where((new >= low) & (new <= high), new, 0.5 * (low + high)))
+    return np.minimum(begin + passed, 1.0)
+
+
+@place_of.vectorized
+def _place_of_one(target, log_t, log_t_new, series, scratch):
+    return float(places(np.array([target]), log_t, log_t_new, series)[0])

@@ -53,7 +53,8 @@ def _rows(f, method, work, done, known, y, h, log_t, wanted, out):
             for i in range(start.size):
                 start[i] = y[step, i]
         target, place = wanted[row : row + 1], out[row : row + 1]
-        _sample_compiled(f, method, work, h[step], log_t[step], log_t[step + 1], target, known, place)
+        weights = work.scratch[: method.stages].reshape((1, method.stages))
+        _sample_compiled(f, method, work, h[step], log_t[step], log_t[step + 1], target, known, weights, place)
         ready, known = step, len(method.weights)
 
 

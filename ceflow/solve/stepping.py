@@ -10,7 +10,7 @@ import numpy as np
 from .._arrays import as_like, host
 from .._field import CompiledField, combine
 from ..kernels import KERNEL, njit
-from .clock import fit, place_of
+from .clock import fit, place_of, places
 from .loops import advance, advance_compiled, evaluate, evaluate_compiled
 from .method import DEFAULT, ROWS, START, method, work_for
 from .outcome import Outcome
@@ -30,24 +30,38 @@ def weights_at(x, method, weights):
 
 
 @njit(**KERNEL)
-def _sample_compiled(f, method, work, h, log_t, log_t_new, targets, known, out):
-    evaluate_compiled(f, method, work, h, known, len(method.weights))
-    fit(work.phi, method, work.series)
-    n = method.stages
-    weights, scratch = work.scratch[:n], work.scratch[n:]
+def _weights_at_times(targets, log_t, log_t_new, method, phi, series, scratch, weights):
+    """Writes the weights (m, n) of the stages in the dense output at times (m,) in a step, all places of which are
+    known."""
+    fit(phi, method, series)
     for row in range(targets.size):
-        weights_at(place_of(targets[row], log_t, log_t_new, work.series, scratch), method, weights)
-        combine(work.states[n + START], h, weights, work.states, n, out[row])
+        weights_at(place_of(targets[row], log_t, log_t_new, series, scratch), method, weights[row])
 
 
-def _sample(field, method, work, h, log_t, log_t_new, targets, known, out):
-    evaluate(field, method, work, h, known, len(method.weights))
-    fit(host(work.phi), method, work.series)
+@_weights_at_times.vectorized
+def _all_weights_at_times(targets, log_t, log_t_new, method, phi, series, scratch, weights):
+    fit.interpreted(phi, method, series)
+    x = places(targets, log_t, log_t_new, series)[:, None]
+    factors = np.where(np.arange(len(method.interpolant)) % 2 == 0, x, 1.0 - x)
+    np.matmul(np.cumprod(factors, axis=1), method.interpolant, out=weights)
+
+
+@njit(**KERNEL)
+def _sample_compiled(f, method, work, h, log_t, log_t_new, targets, known, weights, out):
+    evaluate_compiled(f, method, work, h, known, len(method.weights))
     n = method.stages
-    weights, scratch = work.scratch[:n], work.scratch[n:]
-    for row, target in enumerate(targets):
-        weights_at(place_of(target, log_t, log_t_new, work.series, scratch), method, weights)
-        field.combine(work.states[n + START], h, weights, work.states, n, out[row])
+    _weights_at_times(targets, log_t, log_t_new, method, work.phi, work.series, work.scratch[n:], weights)
+    for row in range(targets.size):
+        combine(work.states[n + START], h, weights[row], work.states, n, out[row])
+
+
+def _sample(field, method, work, h, log_t, log_t_new, targets, known, weights, out):
+    evaluate(field, method, work, h, known, len(method.weights))
+    n = method.stages
+    phi = host(work.phi)
+    _weights_at_times(targets, log_t, log_t_new, method, phi, work.series, work.scratch[n:], weights)
+    for row in range(len(targets)):
+        field.combine(work.states[n + START], h, weights[row], work.states, n, out[row])
 
 
 class Batch(NamedTuple):
@@ -98,6 +112,7 @@ class Stepper:
         if self.compiled:
             loop = advance_compiled.of(self.field.compiled)
             found = loop(self.field.functions, *arguments, self.field.has_equilibria)
+            self.field.count(found[2])
         else:
             found = advance(self.field, *arguments)
         done, outcome, evaluations, rejected, known = found
@@ -141,9 +156,11 @@ class Stepper:
     def _sample(self, h, log_t, log_t_new, targets, known) -> np.ndarray:
         out = self.field.allocate(len(targets), self.field.size)
         # not as a float64 of NumPy, which would not let short floats be multiplied as such
-        arguments = self.method, self.work, float(h), log_t, log_t_new, targets, known, out
+        weights = np.empty((len(targets), self.method.stages))
+        arguments = self.method, self.work, float(h), log_t, log_t_new, targets, known, weights, out
         if self.compiled:
             _sample_compiled.of(self.field.compiled)(self.field.functions, *arguments)
+            self.field.count(len(self.method.weights) - known + len(targets))
         else:
             _sample(self.field, *arguments)
         return host(out)

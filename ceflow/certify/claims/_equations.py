@@ -42,6 +42,9 @@ class LossNeverRises(Claim):
         added = [name for name, there in (("decay", exam.view.decay), ("terms", exam.view.terms)) if there]
         return f"{' + '.join(['loss', *added])} never rises"
 
+    def why_not(self, exam: Examination) -> str:
+        return exam.view.why_loss_may_rise
+
     def measure(self, exam: Examination) -> Found:
         moments, view, rtol = exam.moments, exam.view, exam.tolerance
         order = np.argsort(moments.log_t, kind="stable")

@@ -1,0 +1,33 @@
+"""How to look at a run of features under a classifier that is computed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..reference import ClassifierDefinition
+from ._factors import flat
+from ._full import FullView
+
+
+class ClassifierView(FullView):
+    """A run of an ETFFlow: (n, N), of what moves: H, or W and H."""
+
+    def __init__(self, run: Any) -> None:
+        super().__init__(run)
+        if self.flow.classifier == "nearest" and not self.flow.argmin_gradient:
+            self.why_loss_may_rise = "the classifier follows the features, and no gradient of the loss"
+
+    def _definition(self, run: Any) -> ClassifierDefinition:
+        return ClassifierDefinition(run.flow, run.start[0])
+
+    def _moving(self, parts: Any) -> tuple[NDArray[np.float64], ...]:
+        return tuple(parts)[-2 if self.flow.classifier == "free" else -1 :]
+
+    def _why_no_law(self) -> str:
+        return "the classifier is computed, or norms are kept, or nothing is claimed of it"
+
+    def layers(self, rows: Any) -> NDArray:
+        return flat(self._moving((rows.W, rows.H)), len(rows))

@@ -1,0 +1,107 @@
+"""Features under a classifier that is computed from them, by the equations as they stand on paper, in float64."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._network import NetworkDefinition, Parts, Pull
+
+
+class ClassifierDefinition(NetworkDefinition):
+    """Features H (n, d, N) under the simplex ETF nearest to them, a fixed classifier, or a free one W (n, K, d), which
+    is a part before H then. It has the face of a `NetworkDefinition`.
+
+    The nearest ETF is ``W = sqrt(K/(K-1)) P^T``, P the polar factor of the class means less their mean mu; it and a
+    fixed classifier have the bias ``-W mu`` (Markou, Ajanthan & Gould, arXiv:2411.01248).
+
+    Parameters
+    ----------
+    flow : ETFFlow
+        Of which the options are read, and nothing that follows from them.
+    W : (K, d) array
+        Of the start.
+    """
+
+    def __init__(self, flow: Any, W: NDArray[np.float64]) -> None:
+        super().__init__(dataclasses.replace(flow.objective, frozen=()), len(W))
+        self.classifier, self.through, self.radius, self.W = flow.classifier, flow.argmin_gradient, flow.radius, W
+        self.means = self.one_hot.T / self.one_hot.sum(axis=1)  # (N, K): H times this are the class means
+        self.mean = self.means.mean(axis=1)
+        self.decays = (0.0,) * (2 if flow.classifier == "free" else 1)
+
+    def whole(self, parts: Parts) -> Parts:
+        """W, H and the bias."""
+        H, n = parts[-1], len(parts[-1])
+        if self.classifier == "free":
+            return [*parts, np.zeros((n, self.classes))]
+        W = np.broadcast_to(self.W, (n, *self.W.shape))
+        if self.classifier == "nearest":
+            left, _, right = self._polar(H)
+            W = math.sqrt(self.classes / (self.classes - 1.0)) * (left @ right).swapaxes(1, 2)
+        return [W, H, -(W @ (H @ self.mean)[..., None])[..., 0]]
+
+    def logits(self, parts: Parts) -> NDArray:
+        """(n, K, N), bias included."""
+        return super().logits(self.whole(parts))
+
+    def pull(self, parts: Parts, others: None = None) -> Pull:
+        """Velocities, in the time of the reduction, and the loss."""
+        whole = self.whole(parts)
+        pushes, gross, log_scale, log_loss = self._pull_whole(whole)
+        (W, H, _), (in_W, in_H, in_b) = whole, pushes
+        gross = [*gross[: len(parts) - 1], gross[1] + (np.abs(W).swapaxes(1, 2) @ gross[2][..., None]) * self.mean]
+        if self.classifier == "free":
+            velocities = [in_W, in_H]
+        else:
+            velocities = [in_H - (W.swapaxes(1, 2) @ in_b[..., None]) * self.mean]
+            if self.through:
+                slope = in_W - in_b[..., None] * (H @ self.mean)[:, None]
+                velocities[0] = velocities[0] + self._through_nearest(H, slope)
+        if self.radius is not None:
+            velocities = [_tangent(part, v, axis) for part, v, axis in zip(parts, velocities, self._axes, strict=True)]
+        return Pull(velocities, gross, log_scale, log_loss)
+
+    def penalty(self, parts: Parts) -> NDArray:
+        """(n,) zeros: nothing decays."""
+        return np.zeros(len(parts[0]))
+
+    def _pull_whole(self, whole: Parts) -> Pull:
+        G, gross, log_scale, log_loss = self._residual(super().logits(whole))
+        unit = np.log(self.average)
+        return Pull(self._back(G, whole), self._back(gross, whole, True), log_scale - unit, log_loss - unit)
+
+    @property
+    def _axes(self) -> tuple[int, ...]:
+        """Along which norms of the parts are kept: rows of W, columns of H."""
+        return (2, 1)[-len(self.decays) :]
+
+    def _polar(self, H: NDArray) -> tuple[NDArray, NDArray, NDArray]:
+        """The K - 1 singular vectors and values of the class means less their mean, (n, d, K)."""
+        centred = H @ self.means
+        centred = centred - centred.mean(axis=2, keepdims=True)
+        left, s, right = np.linalg.svd(centred, full_matrices=False)
+        few = self.classes - 1
+        return left[..., :few], s[..., :few], right[..., :few, :]
+
+    def _through_nearest(self, H: NDArray, slope: NDArray) -> NDArray:
+        """What a push (n, K, d) on the nearest ETF is to the features: the derivative of the polar factor ``U V^T`` of
+        ``U S V^T``, transposed."""
+        left, s, right = self._polar(H)
+        push = math.sqrt(self.classes / (self.classes - 1.0)) * slope.swapaxes(1, 2)
+        inside = left.swapaxes(1, 2) @ push @ right.swapaxes(1, 2)
+        turned = (inside - inside.swapaxes(1, 2)) / (s[:, :, None] + s[:, None, :])
+        outside = push @ right.swapaxes(1, 2) - left @ inside
+        found = (left @ turned + outside / s[:, None, :]) @ right
+        found = found - found.mean(axis=2, keepdims=True)
+        return found @ self.means.T
+
+
+def _tangent(vectors: NDArray, velocities: NDArray, axis: int) -> NDArray:
+    """Velocities less what would change the norms of the vectors along an axis."""
+    along = (vectors * velocities).sum(axis=axis, keepdims=True) / (vectors**2).sum(axis=axis, keepdims=True)
+    return velocities - along * vectors

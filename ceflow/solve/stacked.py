@@ -1,0 +1,263 @@
+"""Explicit steps of many runs on arrays of any library, one row of the state for each: with clocks of their own.
+
+The method, the clock and the control of steps are those of `loops`, and the steps agree with those to rounding. A
+field is evaluated for all runs at once; step sizes, clocks and acceptance are arrays over the runs. A run that has come
+to its end, or needs more than explicit steps, leaves the stack: the others go on without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from .._arrays import as_like, host
+from .._field import Event
+from .._tolerances import DEFECT_SHARE
+from ..kernels import KERNEL, njit
+from .clock import SCRATCH, fit, place_of, time_by_samples, time_by_stages
+from .controller import FIRST_STEP, SMALLEST_STEP, combined, longer, shorter
+from .loops import evaluate
+from .members import Found
+from .method import DEFAULT, ERROR, NEW, PROBE, ROWS, START, ZERO, Work, method
+from .outcome import Outcome
+from .stepping import weights_at
+
+_PREVIOUS = 1.0  # what the error of the step before counts as where there is none
+
+
+class Left(NamedTuple):
+    """Where runs were left: the state of the stepper (m, 5), as of `loops`, and y (m, N)."""
+
+    state: np.ndarray
+    y: np.ndarray
+
+
+@njit(**KERNEL)
+def _times_by_stages(phi, h, log_t, next_row, sizes, method, has_equilibria, rtol, errors, log_t_new, by_stages, wants):
+    """Errors of a step and its time by the stages, where that will do; and which runs want samples in the step."""
+    for i in range(h.size):
+        errors[i], log_t_new[i], by_stages[i], wants[i] = combined(sizes[0, i], sizes[1, i]), log_t[i], False, False
+        if errors[i] <= 1.0 and phi[i, 0, method.last] < np.inf:
+            log_t_new[i], error = time_by_stages(phi[i], h[i], log_t[i], method, has_equilibria)
+            by_stages[i] = error <= rtol
+            wants[i] = not by_stages[i] or next_row[i] <= log_t_new[i]
+
+
+@njit(**KERNEL)
+def _times_by_samples(phi, h, log_t, which, defects, method, series, scratch, rtol, errors, log_t_new, by_stages):
+    """The clock of the runs `which`, and time and error by it where the stages did not do."""
+    for place in range(which.size):
+        i = which[place]
+        if by_stages[i]:
+            fit(phi[place], method, series[place])
+        else:
+            log_t_new[i], error = time_by_samples(phi[place], h[i], log_t[i], method, series[place], scratch, rtol)
+            errors[i] = max(errors[i], error, defects[place])
+
+
+@njit(**KERNEL)
+def _control(errors, log_t, log_t_new, h, previous, order, accepted):
+    """Which steps are accepted, and the sizes of the next ones."""
+    for i in range(h.size):
+        accepted[i] = errors[i] <= 1.0 and log_t_new[i] >= log_t[i]
+        if accepted[i]:
+            h[i], previous[i], log_t[i] = longer(h[i], errors[i], previous[i], order), errors[i], log_t_new[i]
+        else:
+            h[i], previous[i] = shorter(h[i], errors[i], order), _PREVIOUS
+
+
+@njit(**KERNEL)
+def _weights_of_rows(targets, log_t, log_t_new, series, method, scratch, weights):
+    """The weights of the stages (r, n) at times within a step."""
+    for row in range(targets.size):
+        weights_at(place_of(targets[row], log_t, log_t_new, series, scratch), method, weights[row])
+
+
+class Stack:
+    """Runs of one field on their way.
+
+    Parameters
+    ----------
+    field : vector field of m runs
+        As in `ceflow._field`, on states (m, N) of any m up to its `members`: phi, a, norms and step sizes are arrays
+        (m,), and ``events(y, dy, rtol)`` are in place of `event`.
+    origins : (m, N) array
+        Where the runs start.
+    wanted : (r,) array
+        Log times of the rows, increasing.
+    rtol, atol : float
+    name : str
+        Of a tableau.
+    """
+
+    def __init__(self, field, origins: np.ndarray, wanted: np.ndarray, rtol: float, atol: float, name: str) -> None:
+        self.field, self.wanted, self.rtol, self.atol, self.method = field, wanted, rtol, atol, method(name)
+        members, size = origins.shape
+        self.found = Found.room(members, len(wanted), size)
+        self.left = Left(np.full((members, 5), np.nan), np.empty((members, size)))
+        self.runs = np.arange(members)  # those that are in the stack
+        self.log_t, self.h, self.previous = np.full(members, -np.inf), np.full(members, FIRST_STEP), np.ones(members)
+        self.row = np.zeros(members, np.int64)  # the next one of each run
+        if wanted[0] == -np.inf:
+            self.found.y[:, 0], self.row[:] = origins, 1
+        self._states = field.allocate(self.method.stages + ROWS, members, size).reshape(-1)
+        self._phi = field.allocate(2 * len(self.method.weights) * members)
+        self.work = self._workspace()
+        self.start[:] = as_like(origins, self.start)
+        evaluate(field, self.method, self.work, self.h, 0, 1)
+        self.found.nfev[:] = 1
+        resting = field.events(self.start, self.work.states[0], rtol) == Event.REST
+        self.keep(~resting & (host(self.work.phi[0, 0]) < np.inf), np.full(members, Outcome.CHANGED))
+
+    def _workspace(self) -> Work:
+        """Arrays for steps of the runs that are in the stack."""
+        members, n, samples = len(self.runs), self.method.stages, self.method.samples.size
+        states = self._states[: (n + ROWS) * members * self.field.size].reshape(n + ROWS, members, self.field.size)
+        states[n + ZERO][:] = 0.0
+        places = len(self.method.weights)
+        phi = self._phi[: 2 * places * members].reshape(2, places, members)
+        return Work(states, phi, np.empty((members, 2, samples)), np.empty(SCRATCH))
+
+    @property
+    def start(self):
+        """(m, N) states at the start of the step, where the field lives."""
+        return self.work.states[self.method.stages + START]
+
+    @property
+    def size(self) -> int:
+        """How many runs are in the stack."""
+        return len(self.runs)
+
+    def keep(self, going: np.ndarray, outcomes: np.ndarray) -> None:
+        """Keeps the runs that go on in the stack; where the others are, and why they left, is noted."""
+        if going.all():
+            return
+        states, n, phi = self.work.states, self.method.stages, host(self.work.phi)
+        gone, stay = np.flatnonzero(~going), np.flatnonzero(going)
+        runs = self.runs[gone]
+        self.found.outcome[runs] = outcomes[gone]
+        self.left.y[runs] = host(states[n + START][gone])
+        self.left.state[runs] = np.array([self.log_t, *phi[:, 0], self.h, self.previous]).T[gone]
+        kept = states[n + START][stay], states[0][stay], self.work.phi[:, 0][:, stay]
+        for name in ("runs", "log_t", "h", "previous", "row"):
+            setattr(self, name, getattr(self, name)[stay])
+        self.work = self._workspace()
+        self.work.states[n + START][:], self.work.states[0][:], self.work.phi[:, 0] = kept
+
+    def step(self) -> np.ndarray:
+        """Attempts a step of every run; returns which of the attempts were accepted."""
+        field, used, work, members = self.field, self.method, self.work, self.size
+        last, places = used.last, len(used.weights)
+        evaluate(field, used, work, self.h, 1, last + 1)
+        self.found.nfev[self.runs] += last
+        errors, log_t_new, by_stages, wants = np.empty(members), np.empty(members), *np.empty((2, members), bool)
+        next_row = np.append(self.wanted, np.inf)[self.row]
+        _times_by_stages(
+            _by_run(work.phi), self.h, self.log_t, next_row, self._sizes(), used, field.has_equilibria, self.rtol,
+            errors, log_t_new, by_stages, wants,
+        )  # fmt: skip
+        which = np.flatnonzero(wants)
+        if which.size:
+            part = work if which.size == members else _part(work, which)
+            h = self.h[which]
+            evaluate(field, used, part, h, last + 1, places)
+            self.found.nfev[self.runs[which]] += places - last - 1
+            _times_by_samples(
+                _by_run(part.phi), self.h, self.log_t, which, self._defects(part, h), used, part.series, part.scratch,
+                self.rtol, errors, log_t_new, by_stages,
+            )  # fmt: skip
+        log_t, h, accepted = self.log_t.copy(), self.h.copy(), np.empty(members, bool)
+        _control(errors, self.log_t, log_t_new, self.h, self.previous, used.order, accepted)
+        for place in np.flatnonzero(accepted[which]):
+            i = which[place]
+            self._write_rows(i, part.states[:, place], part.series[place], log_t[i], log_t_new[i], h[i])
+        self.found.nsteps[self.runs] += accepted
+        self.found.nrejected[self.runs] += ~accepted
+        return accepted
+
+    def move(self, accepted: np.ndarray) -> None:
+        """Goes to the ends of the steps that were accepted."""
+        states, phi, n, last = self.work.states, self.work.phi, self.method.stages, self.method.last
+        which = slice(None) if accepted.all() else np.flatnonzero(accepted)
+        self.start[which], states[0][which] = states[n + NEW][which], states[last][which]
+        phi[:, 0, which] = phi[:, last, which]
+
+    def _sizes(self) -> np.ndarray:
+        """(2, m) sizes of the two estimates of the error."""
+        n, last, states, sizes = self.method.stages, self.method.last, self.work.states, []
+        for weights in self.method.estimates:
+            self.field.combine(states[n + ZERO], self.h, weights, states, last + 1, states[n + ERROR])
+            sizes.append(self.field.norm(states[n + ERROR], states[n + NEW], states[last], self.rtol, self.atol))
+        return np.array(sizes)
+
+    def _defects(self, work: Work, h: np.ndarray) -> np.ndarray:
+        """(m,) as `loops._defect_compiled`."""
+        n, states = self.method.stages, work.states
+        self.field.combine(states[n + ERROR], np.full(len(h), -1.0), self.method.slope, states, n, states[n + PROBE])
+        sizes = self.field.norm(states[n + PROBE], states[n + NEW], states[self.method.last], self.rtol, self.atol)
+        return DEFECT_SHARE * h * sizes
+
+    def _write_rows(self, i: int, states, series: np.ndarray, log_t: float, log_t_new: float, h: float) -> None:
+        """Writes the rows of a run that are within its step."""
+        first, end = self.row[i], np.searchsorted(self.wanted, log_t_new, "right")
+        if end <= first:
+            return
+        n, weights = self.method.stages, np.empty((end - first, self.method.stages))
+        _weights_of_rows(self.wanted[first:end], log_t, log_t_new, series, self.method, self.work.scratch, weights)
+        stages = host(states[: n + START + 1])
+        self.found.y[self.runs[i], first:end] = stages[n + START] + h * (weights @ stages[:n])
+        self.row[i] = end
+
+
+def _by_run(phi) -> np.ndarray:
+    """(m, 2, P) phi and a of each run, on the host."""
+    return np.ascontiguousarray(host(phi).transpose(2, 0, 1))
+
+
+def _part(work: Work, which: np.ndarray) -> Work:
+    """A copy of some of the runs."""
+    rows, _, size = work.states.shape
+    states = work.states[:, which].reshape(-1).reshape(rows, len(which), size)  # an index may leave any order in memory
+    return Work(states, work.phi[:, :, which], work.series[: len(which)], work.scratch)
+
+
+def advance_stacked(
+    field, origins: np.ndarray, wanted: np.ndarray, rtol: float, atol: float, most: int, name: str = DEFAULT, *,
+    leaves: Callable[[int, int, np.ndarray, float, float], bool], stopped: Callable[[], bool],
+) -> tuple[Found, Left]:  # fmt: skip
+    """Runs from t = 0 to the last of the times wanted.
+
+    Parameters
+    ----------
+    field, origins, wanted, rtol, atol, name
+        As for `Stack`.
+    most : int
+        Attempted steps after which a run has failed.
+    leaves : callable
+        Whether a run is to leave the stack, of its number, the steps it has taken, its state (N,), log t and step size.
+    stopped : callable
+        Whether to stop.
+
+    Returns
+    -------
+    Found, Left
+        A run that did not reach the end has the outcome RUNNING or CHANGED: it is to be taken on from where it was
+        left.
+    """
+    stack = Stack(field, origins, wanted, rtol, atol, name)
+    while stack.size and not stopped():
+        accepted = stack.step()
+        work, runs, found = stack.work, stack.runs, stack.found
+        outcomes = np.full(stack.size, Outcome.RUNNING)
+        resting = field.events(work.states[stack.method.stages + NEW], work.states[stack.method.last], rtol)
+        outcomes[accepted & (resting == Event.REST)] = Outcome.CHANGED
+        outcomes[accepted & (stack.log_t >= wanted[-1])] = Outcome.REACHED
+        stack.move(accepted)
+        spent = (found.nsteps[runs] + found.nrejected[runs] >= most) | (stack.h < SMALLEST_STEP)
+        for i in np.flatnonzero(accepted & (outcomes == Outcome.RUNNING) & ~spent):
+            state = stack.start[i]
+            spent[i] = leaves(runs[i], found.nsteps[runs[i]], state, stack.log_t[i], stack.h[i])
+        stack.keep((outcomes == Outcome.RUNNING) & ~spent, outcomes)
+    return stack.found, stack.left
