@@ -100,9 +100,8 @@ class Ensemble:
 
         Examples
         --------
-        >>> sure = cf.event(lambda run: run.loss - 0.1, "down", name="sure")
-        >>> cf.integrate_many(cf.SpectralFlow(cf.complete(3)), [[0.1], [0.2]], until=sure).messages(1)
-        'stopped by sure'
+        >>> cf.integrate_many(cf.SpectralFlow(cf.hadamard(4)), [[1e-3, 2e-3, 3e-3]], 1e3, max_steps=5).messages(0)
+        'gave up after max_steps = 5 attempted steps; stopped at log t = 2.15349'
         """
         event = int(self.event[i])
         met = self.events[event] if 0 <= event < len(self.events) else None

@@ -57,8 +57,11 @@ def animate(
 
     Examples
     --------
+    >>> import os
     >>> run = cf.integrate(cf.SpectralFlow(cf.complete(4)), [1e-3], 1e3)
     >>> film = cf.plot.animate(run, "run.gif", frames=2, dpi=20)
+    >>> os.path.exists("run.gif")
+    True
     """
     from matplotlib.animation import FuncAnimation, HTMLWriter, PillowWriter
     from matplotlib.backends.backend_agg import FigureCanvasAgg
