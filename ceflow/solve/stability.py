@@ -14,7 +14,8 @@ import numpy as np
 from .._arrays import as_like, host
 from .._field import CompiledField
 
-LARGEST = 256  # numbers of a state up to which Jacobians are dense
+DENSE = 256  # numbers of a state up to which Jacobians are matrices
+LARGEST = 2**16  # and up to which there are implicit steps: they keep a hundred vectors or two
 SETTLED = 3.0  # distance from an equilibrium, in tolerances of a step, at which the state counts as having come to rest
 LATER = 40.0  # of theta, after which nothing is left of its effects
 _SLOW = 1.0  # of the same for rtol = 1, a velocity at which it is worth asking
@@ -111,7 +112,7 @@ class Response:
         one that a displacement would leave."""
         if not np.isfinite(self.velocity).all():
             return math.inf
-        if self.y.size > LARGEST:
+        if self.y.size > DENSE:
             return self._distance_by_products(rtol, atol)
         jacobian = self.jacobian() if jacobian is None else jacobian
         n = getattr(self.field, "settling", self.y.size)

@@ -1,0 +1,113 @@
+"""Linear systems of implicit steps: with a Jacobian as a dense matrix, or with products of it alone.
+
+Both solve ``(M x 1 - h 1 x J) x = r`` for a small matrix M (n, n), the Jacobian J of a `stability.Response` and right
+sides r (n, N), as Newton's method on the stages of a collocation asks for.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from .collocation import halves
+from .stability import DENSE, Response
+
+_SOLVED = 0.1  # what may be left of a right side: Newton's method, which is not exact either, goes on from there
+_TELLING = 0.1  # singular values of what is left, over the largest one, that are worth a direction
+_MOST = 120  # directions
+_AT_ONCE = 3
+
+
+class Dense:
+    """The Jacobian as a matrix, by N products."""
+
+    def __init__(self, here: Response) -> None:
+        self.matrix, self.products = here.jacobian(), here.y.size
+
+    def inverse(self, M: np.ndarray, h: float) -> Callable[[np.ndarray], np.ndarray]:
+        """What solves the system."""
+        eigenvalues, vectors, back = halves(M)
+        shifted = np.linalg.inv(eigenvalues[:, None, None] * np.eye(len(self.matrix)) - h * self.matrix)
+
+        def solve(right: np.ndarray) -> np.ndarray:
+            inner = (shifted @ (back @ right)[..., None])[..., 0]
+            return np.ascontiguousarray((vectors @ inner).real)
+
+        return solve
+
+    def filtered(self, h: float, right: np.ndarray) -> np.ndarray:
+        """(1 - h J)^(-1) right, of one right side (N,)."""
+        return np.linalg.solve(np.eye(len(self.matrix)) - h * self.matrix, right)
+
+    def distance(self, here: Response, rtol: float, atol: float) -> float:
+        """As `Response.distance`."""
+        return here.distance(rtol, atol, self.matrix)
+
+
+class Projected:
+    """The Jacobian in a subspace that grows: systems are solved in it, and what is left of the right side outside of it
+    gives its next directions, until little is left (Galerkin's method; Lanczos', where there is one right side and J is
+    symmetric). [ceflow]
+
+    Right sides at the stages of a step, and of one round of Newton's method and the next, are much alike, and so share
+    their directions. Outside of the subspace J counts as half its largest value, so that nothing is amplified there.
+    """
+
+    def __init__(self, here: Response) -> None:
+        self.here, size = here, here.y.size
+        self.basis, self.images = np.empty((0, size)), np.empty((0, size))
+
+    @property
+    def products(self) -> int:
+        """How many there were."""
+        return len(self.basis)
+
+    def inverse(self, M: np.ndarray, h: float) -> Callable[[np.ndarray], np.ndarray]:
+        """What solves the system."""
+        eigenvalues, vectors, back = halves(M)
+
+        def solve(right: np.ndarray) -> np.ndarray:
+            enough = _SOLVED * float(np.linalg.norm(right))
+            while True:
+                inside, small = right @ self.basis.T, self.images @ self.basis.T  # small[i] is J of direction i
+                inner = (back @ inside)[..., None]
+                shifted = eigenvalues[:, None, None] * np.eye(len(small)) - h * small.T
+                found = (vectors @ np.linalg.solve(shifted, inner)[..., 0]).real
+                left = right - (M @ found) @ self.basis + h * (found @ self.images)
+                left -= (left @ self.basis.T) @ self.basis
+                if not (np.linalg.norm(left) > enough and self._grow(left)):
+                    break
+            outside = M + 0.5 * h * np.abs(small).sum(axis=1).max(initial=0.0) * np.eye(len(M))
+            return found @ self.basis + np.linalg.solve(outside, left)
+
+        return solve
+
+    def filtered(self, h: float, right: np.ndarray) -> np.ndarray:
+        """As `Dense.filtered`."""
+        return self.inverse(np.eye(1), h)(right[None])[0]
+
+    def distance(self, here: Response, rtol: float, atol: float) -> float:
+        """As `Response.distance`, which is asked only if the subspace does not say already that it is large."""
+        way = self.inverse(np.zeros((1, 1)), 1.0)(here.velocity[None])
+        guess = here.size(way, rtol, atol)
+        return guess if guess > 10.0 else here.distance(rtol, atol)
+
+    def _grow(self, left: np.ndarray) -> bool:
+        """Takes on the directions of what is left (n, N); whether there were any."""
+        if len(self.basis) >= _MOST or not np.isfinite(left).all():
+            return False
+        vectors, values, _ = np.linalg.svd(left.T, full_matrices=False)
+        new = vectors[:, values > _TELLING * values[0]][:, :_AT_ONCE].T
+        for _ in range(2):
+            new = new - (new @ self.basis.T) @ self.basis
+            new = np.linalg.qr(new.T)[0].T
+        self.basis = np.concatenate([self.basis, new])
+        self.images = np.concatenate([self.images, [self.here.product(v) for v in new]])
+        return True
+
+
+def jacobian(here: Response) -> Dense | Projected:
+    """The Jacobian of a state, by its size."""
+    return Dense(here) if here.y.size <= DENSE else Projected(here)
