@@ -12,12 +12,13 @@ from collections.abc import Callable
 import numpy as np
 
 from .collocation import halves
-from .stability import DENSE, Response
+from .stability import DENSE, PRODUCTS, SETTLED, Response
 
 _SOLVED = 0.1  # what may be left of a right side: Newton's method, which is not exact either, goes on from there
 _TELLING = 0.1  # singular values of what is left, over the largest one, that are worth a direction
 _MOST = 120  # directions
 _AT_ONCE = 3
+_FAR = 10.0 * SETTLED  # in tolerances, at which the state is not at rest however wrong that is
 
 
 class Dense:
@@ -56,17 +57,18 @@ class Projected:
     """
 
     def __init__(self, here: Response) -> None:
-        self.here, size = here, here.y.size
+        self.here, self.largest, size = here, here.largest_rate(), here.y.size
         self.basis, self.images = np.empty((0, size)), np.empty((0, size))
 
     @property
     def products(self) -> int:
         """How many there were."""
-        return len(self.basis)
+        return len(self.basis) + PRODUCTS
 
     def inverse(self, M: np.ndarray, h: float) -> Callable[[np.ndarray], np.ndarray]:
         """What solves the system."""
         eigenvalues, vectors, back = halves(M)
+        least = float(np.abs(eigenvalues).min())
 
         def solve(right: np.ndarray) -> np.ndarray:
             enough = _SOLVED * float(np.linalg.norm(right))
@@ -77,10 +79,10 @@ class Projected:
                 found = (vectors @ np.linalg.solve(shifted, inner)[..., 0]).real
                 left = right - (M @ found) @ self.basis + h * (found @ self.images)
                 left -= (left @ self.basis.T) @ self.basis
-                if not (np.linalg.norm(left) > enough and self._grow(left)):
-                    break
-            outside = M + 0.5 * h * np.abs(small).sum(axis=1).max(initial=0.0) * np.eye(len(M))
-            return found @ self.basis + np.linalg.solve(outside, left)
+                half = 0.5 * h * self.largest
+                share = half / (half + least)
+                if not (share * np.linalg.norm(left) > enough and self._grow(left)):
+                    return found @ self.basis + np.linalg.solve(M + half * np.eye(len(M)), left)
 
         return solve
 
@@ -89,10 +91,13 @@ class Projected:
         return self.inverse(np.eye(1), h)(right[None])[0]
 
     def distance(self, here: Response, rtol: float, atol: float) -> float:
-        """As `Response.distance`, which is asked only if the subspace does not say already that it is large."""
+        """As `Response.distance`, which is asked only if the subspace does not say already that it is large, or the
+        velocity does."""
+        if here.size(here.velocity[None], rtol, atol) > _FAR * self.largest:
+            return math.inf
         way = self.inverse(np.zeros((1, 1)), 1.0)(here.velocity[None])
         guess = here.size(way, rtol, atol)
-        return guess if guess > 10.0 else here.distance(rtol, atol)
+        return guess if guess > _FAR else here.distance(rtol, atol)
 
     def _grow(self, left: np.ndarray) -> bool:
         """Takes on the directions of what is left (n, N); whether there were any."""

@@ -23,7 +23,7 @@ _SLOW = 1.0  # of the same for rtol = 1, a velocity at which it is worth asking
 # parts of that where decaying parts of the state are all that they are made for.
 _STIFF = 0.1
 _SHORT = 0.02  # step in the clock, which moves the state at unit speed, that a smooth path does not ask for
-_PRODUCTS = 12  # for the largest rate, which need not be known well
+PRODUCTS = 12  # for the largest rate, which need not be known well
 _MANY_PRODUCTS = 60  # for the distance and growth of a large state
 
 
@@ -90,7 +90,7 @@ class Response:
     def largest_rate(self) -> float:
         """About the largest rate of contraction in the clock, by power iteration."""
         v, rate = _some_direction(self.y.size), 0.0
-        for _ in range(_PRODUCTS):
+        for _ in range(PRODUCTS):
             w = self.product(v)
             rate = float(np.linalg.norm(w))
             if not 0.0 < rate < math.inf:
