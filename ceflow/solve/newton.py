@@ -17,7 +17,7 @@ from .stability import DENSE, PRODUCTS, SETTLED, Response
 _SOLVED = 0.1  # what may be left of a right side: Newton's method, which is not exact either, goes on from there
 _TELLING = 0.1  # singular values of what is left, over the largest one, that are worth a direction
 _MOST = 120  # directions
-_AT_ONCE = 3
+_AT_ONCE = 4
 _FAR = 10.0 * SETTLED  # in tolerances, at which the state is not at rest however wrong that is
 
 
@@ -58,7 +58,8 @@ class Projected:
 
     def __init__(self, here: Response) -> None:
         self.here, self.largest, size = here, here.largest_rate(), here.y.size
-        self.basis, self.images = np.empty((0, size)), np.empty((0, size))
+        self.basis, self.images = np.empty((0, size)), np.empty((0, size))  # directions, and what J makes of them
+        self.small = np.empty((0, 0))  # J in the basis
 
     @property
     def products(self) -> int:
@@ -70,19 +71,19 @@ class Projected:
         eigenvalues, vectors, back = halves(M)
         least = float(np.abs(eigenvalues).min())
 
+        half = 0.5 * h * self.largest
+        share = half / (half + least)  # of what is left outside, that is left after what is done about it
+
         def solve(right: np.ndarray) -> np.ndarray:
-            enough = _SOLVED * float(np.linalg.norm(right))
+            enough, inside = _SOLVED * float(np.linalg.norm(right)), right @ self.basis.T
             while True:
-                inside, small = right @ self.basis.T, self.images @ self.basis.T  # small[i] is J of direction i
-                inner = (back @ inside)[..., None]
-                shifted = eigenvalues[:, None, None] * np.eye(len(small)) - h * small.T
-                found = (vectors @ np.linalg.solve(shifted, inner)[..., 0]).real
-                left = right - (M @ found) @ self.basis + h * (found @ self.images)
+                shifted = eigenvalues[:, None, None] * np.eye(len(self.basis)) - h * self.small
+                found = (vectors @ np.linalg.solve(shifted, (back @ inside)[..., None])[..., 0]).real
+                left = right + h * (found @ self.images)
                 left -= (left @ self.basis.T) @ self.basis
-                half = 0.5 * h * self.largest
-                share = half / (half + least)
                 if not (share * np.linalg.norm(left) > enough and self._grow(left)):
                     return found @ self.basis + np.linalg.solve(M + half * np.eye(len(M)), left)
+                inside = np.concatenate([inside, right @ self.basis[inside.shape[1] :].T], axis=1)
 
         return solve
 
@@ -103,13 +104,14 @@ class Projected:
         """Takes on the directions of what is left (n, N); whether there were any."""
         if len(self.basis) >= _MOST or not np.isfinite(left).all():
             return False
-        vectors, values, _ = np.linalg.svd(left.T, full_matrices=False)
-        new = vectors[:, values > _TELLING * values[0]][:, :_AT_ONCE].T
+        squares, vectors = np.linalg.eigh(left @ left.T)
+        new = vectors[:, squares > _TELLING**2 * squares[-1]][:, -_AT_ONCE:].T @ left
         for _ in range(2):
             new = new - (new @ self.basis.T) @ self.basis
-            new = np.linalg.qr(new.T)[0].T
-        self.basis = np.concatenate([self.basis, new])
-        self.images = np.concatenate([self.images, [self.here.product(v) for v in new]])
+            new = np.linalg.solve(np.linalg.cholesky(new @ new.T), new)
+        images = np.array([self.here.product(v) for v in new])
+        self.small = np.block([[self.small, self.basis @ images.T], [new @ self.images.T, new @ images.T]])
+        self.basis, self.images = np.concatenate([self.basis, new]), np.concatenate([self.images, images])
         return True
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from .._arrays import as_like, host
 from .._field import CompiledField
+from .._tolerances import STEP_SHARE
 
 DENSE = 256  # numbers of a state up to which Jacobians are matrices
 LARGEST = 2**16  # and up to which there are implicit steps: they keep a hundred vectors or two
@@ -99,7 +100,10 @@ class Response:
         return rate
 
     def is_stiff(self, h: float) -> bool:
-        """Whether explicit steps of the size h are limited by other things than the path."""
+        """Whether explicit steps of the size h are limited by other things than the path; where Jacobians are no
+        matrices, and implicit steps cost a dozen explicit ones, whether they also move the state by little."""
+        if self.y.size > DENSE and h * STEP_SHARE * self.size(self.velocity[None], 1.0, 0.0) > _SHORT:
+            return False
         return h < _SHORT or h * self.largest_rate() > _STIFF
 
     def is_slow(self) -> bool:
