@@ -134,11 +134,6 @@ class View(ABC):
     def response(self, states: States) -> Response:
         """How states react to errors."""
 
-    @property
-    @abstractmethod
-    def coordinates(self) -> int:
-        """How many there are in that."""
-
     @abstractmethod
     def imbalance(self, w: NDArray) -> NDArray:
         """(n, ...) what is conserved, or decays by its law; empty if there is nothing such."""
