@@ -17,7 +17,6 @@ from .stability import DENSE, PRODUCTS, SETTLED, Response
 _SOLVED = 0.1  # what may be left of a right side: Newton's method, which is not exact either, goes on from there
 _TELLING = 0.1  # singular values of what is left, over the largest one, that are worth a direction
 _MOST = 120  # directions
-_AT_ONCE = 4
 _FAR = 10.0 * SETTLED  # in tolerances, at which the state is not at rest however wrong that is
 
 
@@ -101,17 +100,20 @@ class Projected:
         return guess if guess > _FAR else here.distance(rtol, atol)
 
     def _grow(self, left: np.ndarray) -> bool:
-        """Takes on the directions of what is left (n, N); whether there were any."""
+        """Takes on the directions of what is left (n, N), and of what J makes of them; whether there were any."""
         if len(self.basis) >= _MOST or not np.isfinite(left).all():
             return False
-        squares, vectors = np.linalg.eigh(left @ left.T)
-        new = vectors[:, squares > _TELLING**2 * squares[-1]][:, -_AT_ONCE:].T @ left
         for _ in range(2):
-            new = new - (new @ self.basis.T) @ self.basis
-            new = np.linalg.solve(np.linalg.cholesky(new @ new.T), new)
-        images = np.array([self.here.product(v) for v in new])
-        self.small = np.block([[self.small, self.basis @ images.T], [new @ self.images.T, new @ images.T]])
-        self.basis, self.images = np.concatenate([self.basis, new]), np.concatenate([self.images, images])
+            squares, vectors = np.linalg.eigh(left @ left.T)
+            new = vectors[:, squares > _TELLING**2 * squares[-1]].T @ left
+            for _ in range(2):
+                new = new - (new @ self.basis.T) @ self.basis
+                new = np.linalg.solve(np.linalg.cholesky(new @ new.T), new)
+            images = np.array([self.here.product(v) for v in new])
+            inside, beside = images @ self.basis.T, images @ new.T
+            self.small = np.block([[self.small, inside.T], [new @ self.images.T, beside.T]])
+            left = images - inside @ self.basis - beside @ new
+            self.basis, self.images = np.concatenate([self.basis, new]), np.concatenate([self.images, images])
         return True
 
 
