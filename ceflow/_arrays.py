@@ -38,11 +38,12 @@ class Arrays:
         if self.xp is np and weights.dtype == self.dtype:
             return weights
         key = weights.tobytes()
-        if key not in self._constants:
+        found = self._constants.get(key)
+        if found is None:  # another thread may clear them at any time
             if len(self._constants) > 1000:
                 self._constants.clear()
-            self._constants[key] = self.xp.asarray(weights, **self.options)
-        return self._constants[key]
+            found = self._constants[key] = self.xp.asarray(weights, **self.options)
+        return found
 
     @property
     def memory_errors(self) -> tuple[type[Exception], ...]:

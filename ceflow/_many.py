@@ -56,7 +56,7 @@ def integrate_many(
 
     Of every run only rows of some observables are kept, so that a million of runs fit in memory. A run that fails stops
     no other. What comes back depends on no other run, on no number of threads and on no order, to the last bit; or, for
-    a MatrixFlow, to rounding. An interrupt (Ctrl-C) returns what is done; the other runs have the status
+    a MatrixFlow on PyTorch, to rounding. An interrupt (Ctrl-C) returns what is done; the other runs have the status
     ``Outcome.INTERRUPTED``.
 
     Parameters
@@ -287,7 +287,7 @@ class _Runs:
             most = max(1, STACK_NUMBERS // (arrays * sum(map(math.prod, shapes))))
             for first in range(0, len(runs), most):
                 chosen = np.array(runs[first : first + most])
-                if len(chosen) == 1 or len(shapes[0]) > 2:  # a start that is a batch
+                if len(shapes[0]) > 2:  # a start that is a batch
                     left.extend(chosen)
                 elif not self.stopped.is_set():
                     self._in_a_stack(chosen)
