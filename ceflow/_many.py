@@ -231,8 +231,7 @@ class _Runs:
                     return members[:0]
                 size, chosen = starts.shape[1], members[which]
                 found = advance_lanes(
-                    lanes, size, self.wanted, self.options["rtol"], self._steps(size), self.span["max_steps"],
-                    self.options["method"],
+                    lanes, size, self.wanted, self.options["rtol"], self._steps(size), self.span["max_steps"]
                 )  # fmt: skip
                 left.append(self._keep(chosen, found))
             taken = np.concatenate([which for which, _ in fields]) if fields else np.zeros(0, np.int64)

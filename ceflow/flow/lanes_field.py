@@ -1,90 +1,132 @@
-"""The plain vector field of `modes_field` for several runs side by side, each in its lane of `kernels.lanes`."""
+"""The plain field of `modes_field` as Taylor series of several runs side by side, each in its lane of `kernels.lanes`.
+
+[ceflow] With q the odds of the wrong classes, times valencies, z the margins, and w s the singular values times weights,
+the equations of a run in the time sigma with ``dt = unit (1 + sum q) / q_max dsigma`` are products and linear maps,
+
+    y' = forces(q),    (w s)' = ±2 y' (w s),    q' = q (bend - z'),    z = margins(w s),
+
+so that a coefficient of the series takes two convolutions a mode, and no exponential. `bend` is a constant of each
+step: sigma is the integral of ``exp(bend rho) drho`` and rho is what the series are in. So time may grow by many
+powers of ten in a step, late, when it does so while margins grow by some units.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
-from .._field import EVENT, RATES, LaneFields
+from .._field import SERIES, START, LaneFields
 from ..kernels import KERNEL, njit
-from ..kernels.lanes import LANES, absolute, exp_lanes, larger, load, smaller, splat, square_root, store, where_less
+from ..kernels.lanes import (
+    LANES,
+    absolute,
+    exp_lanes,
+    larger,
+    load,
+    product_of_series,
+    smaller,
+    splat,
+    store,
+    where_less,
+)
 from ..kernels.linking import call, linked, part, pointer, vector
 from ..symmetry import Transforms
-from .modes_field import (
-    CLOSES,
-    FORCES,
-    INVERSE_COUNT,
-    MARGINS,
-    MODES,
-    NUMBERS,
-    TO_FORCES,
-    TO_MARGINS,
-    VANISHED,
-    pack_plain,
-    plain_layout,
-)
+from .modes_field import CLOSES, FORCES, MARGINS, MODES, NUMBERS, TO_FORCES, TO_MARGINS, VANISHED, pack_plain, plain_layout
 
-_SPACES = 3  # of D + 1 vectors, which the rates work in
+_SPACES, _SERIES = 3, 3  # of D + 1 vectors, which transforms work in, and of D series
 
 
-@linked(*RATES)
-def _rates(data, layout, scratch, y, dy, clock):
-    """Velocities of unit root mean square, and the numbers of the clock that `LaneFields` names: without logarithms."""
+@linked(*START)
+def _start(data, layout, scratch, y, velocity, clock, order, rtol):
+    """The first coefficients at y: velocities, and of the clock m, the sum of q, and where a run is to be looked at
+    again."""
     modes = layout[MODES]
-    n = modes * LANES
+    n, row, zero = modes * LANES, order * LANES, splat(0.0)
     first, step = NUMBERS * LANES, n + LANES  # of arrays of one vector a mode, and where the first of them is
     start_weights, double_sign = part(data, first, n), part(data, first + step, n)
-    valencies = part(data, first + 2 * step, n)
-    work, spare = vector(scratch, step), part(scratch, step, step)
-    margins = part(scratch, 2 * step, n)
-    y, dy, clock = vector(y, n), vector(dy, n), vector(clock, 3 * LANES)
-    for i in range(0, n, LANES):
-        store(work, i + LANES, load(start_weights, i) * exp_lanes(load(double_sign, i) * load(y, i)))
-    call(layout[MARGINS], (pointer(layout[TO_MARGINS]), work, spare, margins, modes))
-    smallest, total, squares = splat(1e300), splat(0.0), splat(0.0)
-    for i in range(0, n, LANES):
-        smallest = smaller(load(margins, i), smallest)
-    for i in range(0, n, LANES):
-        odds = load(valencies, i) * exp_lanes(smallest - load(margins, i))
-        store(work, i + LANES, odds)
-        total = total + odds
-    call(layout[FORCES], (pointer(layout[TO_FORCES]), work, spare, dy, modes))
-    for i in range(0, n, LANES):
-        squares = squares + load(dy, i) * load(dy, i)
-    speed = square_root(squares * load(vector(data, first), INVERSE_COUNT * LANES))
-    inverse = 1.0 / speed
-    for i in range(0, n, LANES):
-        store(dy, i, load(dy, i) * inverse)
-    store(clock, 0, smallest)
-    store(clock, LANES, total)
-    store(clock, 2 * LANES, speed)
-    return 0.0
-
-
-@linked(*EVENT)
-def _event(data, layout, scratch, y, found, rtol):
-    """As `modes_field.plain_event`."""
-    modes = layout[MODES]
-    n = modes * LANES
-    first, step, zero = NUMBERS * LANES, n + LANES, splat(0.0)
-    start_weights, double_sign = part(data, first, n), part(data, first + step, n)
-    weights, numbers, work = part(data, first + 3 * step, n), vector(data, first), vector(scratch, n)
-    y, found, fall = vector(y, n), vector(found, LANES), zero
-    for i in range(0, n, LANES):
-        fall = larger(load(double_sign, i) * load(y, i) * -0.5, fall)
+    valencies, weights = part(data, first + 2 * step, n), part(data, first + 3 * step, n)
+    work, spare, margins = vector(scratch, step), part(scratch, step, step), part(scratch, 2 * step, n)
+    sizes, odds = part(scratch, _SPACES * step, modes * row), part(scratch, _SPACES * step + modes * row, modes * row)
+    y, velocity, clock, numbers = vector(y, n), vector(velocity, n), vector(clock, 3 * LANES), vector(data, first)
+    fall = mean = share = zero
+    for i in range(modes):
+        grown = load(double_sign, i * LANES) * load(y, i * LANES)
+        size = load(start_weights, i * LANES) * exp_lanes(grown)
+        fall, mean, share = larger(grown * -0.5, fall), mean + size, share + load(weights, i * LANES)
+        store(sizes, i * row, size)
+        store(work, (i + 1) * LANES, size)
     changed = where_less(load(numbers, VANISHED * LANES), fall, splat(1.0), zero)
     if layout[CLOSES]:
-        mean, share, spread = zero, zero, zero
-        for i in range(0, n, LANES):
-            s = load(start_weights, i) * exp_lanes(load(y, i) * 2.0)  # times its weight
-            store(work, i, s / load(weights, i))
-            mean, share = mean + s, share + load(weights, i)
-        mean = mean / share
-        for i in range(0, n, LANES):
-            spread = larger(absolute(load(work, i) / mean - 1.0), spread)
+        mean, spread = mean / share, zero
+        for i in range(modes):
+            spread = larger(absolute(load(sizes, i * row) / (load(weights, i * LANES) * mean) - 1.0), spread)
         merged = larger(mean, splat(1.0)) * spread * spread - 0.01 * rtol  # see `modes_field`
         changed = where_less(merged, zero, splat(1.0), changed)
-    store(found, 0, changed)
+    call(layout[MARGINS], (pointer(layout[TO_MARGINS]), work, spare, margins, modes))
+    smallest, total = load(margins, 0), zero
+    for i in range(0, n, LANES):
+        smallest = smaller(load(margins, i), smallest)
+    for i in range(modes):
+        odd = load(valencies, i * LANES) * exp_lanes(smallest - load(margins, i * LANES))
+        store(odds, i * row, odd)
+        store(work, (i + 1) * LANES, odd)
+        total = total + odd
+    call(layout[FORCES], (pointer(layout[TO_FORCES]), work, spare, velocity, modes))
+    store(clock, 0, smallest)
+    store(clock, LANES, total)
+    store(clock, 2 * LANES, changed)
     return 0.0
+
+
+@linked(*SERIES)
+def _series(data, layout, scratch, velocity, clock, rates, times, order):
+    """All coefficients, after `_start` at the same place: of rates, mode by mode; and into `times` the bend, and those
+    of the sum of q."""
+    modes = layout[MODES]
+    n, row = modes * LANES, order * LANES
+    step = n + LANES
+    double_sign = part(data, NUMBERS * LANES + step, n)
+    work, spare, out = vector(scratch, step), part(scratch, step, step), part(scratch, 2 * step, n)
+    sizes, odds = part(scratch, _SPACES * step, modes * row), part(scratch, _SPACES * step + modes * row, modes * row)
+    bends = part(scratch, _SPACES * step + 2 * modes * row, modes * row)
+    velocity, clock = vector(velocity, n), vector(clock, 3 * LANES)
+    rates, times = vector(rates, modes * row), vector(times, row + LANES)
+    for i in range(modes):
+        store(rates, i * row, load(velocity, i * LANES))
+    store(times, LANES, load(clock, LANES))
+    for k in range(order - 1):
+        here, part_of_one = k * LANES, 1.0 / (k + 1)
+        for i in range(modes):
+            size = product_of_series(rates, sizes, i * row, k) * (load(double_sign, i * LANES) * part_of_one)
+            store(sizes, i * row + here + LANES, size)
+            store(work, (i + 1) * LANES, size)
+        call(layout[MARGINS], (pointer(layout[TO_MARGINS]), work, spare, out, modes))
+        if k == 0:
+            store(times, 0, _bend(clock, out, odds, modes, row))
+        bend, total = load(times, 0) if k == 0 else splat(0.0), splat(0.0)
+        for i in range(modes):
+            store(bends, i * row + here, bend - load(out, i * LANES) * (k + 1.0))
+            odd = product_of_series(bends, odds, i * row, k) * part_of_one
+            store(odds, i * row + here + LANES, odd)
+            store(work, (i + 1) * LANES, odd)
+            total = total + odd
+        store(times, here + 2 * LANES, total)
+        call(layout[FORCES], (pointer(layout[TO_FORCES]), work, spare, out, modes))
+        for i in range(modes):
+            store(rates, i * row + here + LANES, load(out, i * LANES))
+    return 0.0
+
+
+@njit(**KERNEL)
+def _bend(clock, slopes, odds, modes, row):
+    """``dlog(time)/drho`` as it will be late, from the slopes of margins z.
+
+    Where all modes are one, ``dz/dt ~ z exp(-z)``, so that t less a constant is Ei(z), of which the logarithm is what z
+    is smooth in: its slope is ``z' / (1 + 1/z + 2/z^2 + ..)``.
+    """
+    m, slope = larger(load(clock, 0), splat(0.0)), splat(0.0)
+    for i in range(modes):
+        slope = slope + load(odds, i * row) * load(slopes, i * LANES)
+    return slope / load(clock, LANES) * (m * m / (m * m + m + 2.0))
 
 
 @njit(**KERNEL)
@@ -109,6 +151,6 @@ def lane_fields(
         margins=transforms.margins._replace(function=transforms.margins.by_lanes),
         forces=transforms.forces._replace(function=transforms.forces.by_lanes),
     )
-    spaces = _SPACES * (modes + 1) * LANES
+    spaces = _SPACES * (modes + 1) * LANES, _SERIES * modes * LANES
     layout = plain_layout(modes, by_lanes, closes)
-    return LaneFields(_rates.entry, _event.entry, data, layout, log_unit, spaces)
+    return LaneFields(_start.entry, _series.entry, data, layout, log_unit, *spaces)

@@ -123,3 +123,12 @@ def log_lanes(x):
     even = z * (w * (w * (w * L[6] + L[4]) + L[2]) + L[0])
     half = f * f * 0.5
     return n * LOG_2 + (f - (half - (s * (half + odd + even) + n * REST)))
+
+
+@njit(**KERNEL)
+def product_of_series(x, y, start, k):
+    """Coefficient k of the product of two power series, the vectors of which follow each other from `start` on."""
+    total, last = splat(0.0), start + k * LANES
+    for i in range(0, (k + 1) * LANES, LANES):
+        total = total + load(x, start + i) * load(y, last - i)
+    return total
