@@ -3,7 +3,7 @@
 [ceflow] With q the odds of the wrong classes, times valencies, z the margins, and w s the singular values times weights,
 the equations of a run in the time sigma with ``dt = unit (1 + sum q) / q_max dsigma`` are products and linear maps,
 
-    y' = forces(q),    (w s)' = ±2 y' (w s),    q' = q (bend - z'),    z = margins(w s),
+    (log s)' = ±2 forces(q),    (w s)' = (log s)' (w s),    q' = q (bend - z'),    z = margins(w s),
 
 so that a coefficient of the series takes two convolutions a mode, and no exponential. `bend` is a constant of each
 step: sigma is the integral of ``exp(bend rho) drho`` and rho is what the series are in. So time may grow by many
@@ -20,9 +20,9 @@ from ..kernels.lanes import (
     LANES,
     absolute,
     exp_lanes,
+    extend_series,
     larger,
     load,
-    product_of_series,
     smaller,
     splat,
     store,
@@ -32,28 +32,29 @@ from ..kernels.linking import call, linked, part, pointer, vector
 from ..symmetry import Transforms
 from .modes_field import CLOSES, FORCES, MARGINS, MODES, NUMBERS, TO_FORCES, TO_MARGINS, VANISHED, pack_plain, plain_layout
 
-_SPACES, _SERIES = 3, 3  # of D + 1 vectors, which transforms work in, and of D series
+_SPACES, _SERIES = 3, 3  # of vectors, which transforms work in, and of series; see `_padded`
 
 
 @linked(*START)
 def _start(data, layout, scratch, y, velocity, clock, order, rtol):
-    """The first coefficients at y: velocities, and of the clock m, the sum of q, and where a run is to be looked at
-    again."""
+    """The first coefficients at y, the growth of log s: velocities and the sum of q; and of the clock m, and where a run
+    is to be looked at again."""
     modes = layout[MODES]
     n, row, zero = modes * LANES, order * LANES, splat(0.0)
     first, step = NUMBERS * LANES, n + LANES  # of arrays of one vector a mode, and where the first of them is
     start_weights, double_sign = part(data, first, n), part(data, first + step, n)
     valencies, weights = part(data, first + 2 * step, n), part(data, first + 3 * step, n)
+    size, step = _padded(modes) * row, (_padded(modes) + 1) * LANES
     work, spare, margins = vector(scratch, step), part(scratch, step, step), part(scratch, 2 * step, n)
-    sizes, odds = part(scratch, _SPACES * step, modes * row), part(scratch, _SPACES * step + modes * row, modes * row)
-    y, velocity, clock, numbers = vector(y, n), vector(velocity, n), vector(clock, 3 * LANES), vector(data, first)
+    sizes, odds = part(scratch, _SPACES * step, size), part(scratch, _SPACES * step + size, size)
+    y, velocity, clock, numbers = vector(y, n), vector(velocity, n + LANES), vector(clock, 3 * LANES), vector(data, first)
     fall = mean = share = zero
     for i in range(modes):
-        grown = load(double_sign, i * LANES) * load(y, i * LANES)
-        size = load(start_weights, i * LANES) * exp_lanes(grown)
-        fall, mean, share = larger(grown * -0.5, fall), mean + size, share + load(weights, i * LANES)
-        store(sizes, i * row, size)
-        store(work, (i + 1) * LANES, size)
+        grown = load(y, i * LANES)
+        s = load(start_weights, i * LANES) * exp_lanes(grown)
+        fall, mean, share = larger(grown * -0.5, fall), mean + s, share + load(weights, i * LANES)
+        store(sizes, i * row, s)
+        store(work, (i + 1) * LANES, s)
     changed = where_less(load(numbers, VANISHED * LANES), fall, splat(1.0), zero)
     if layout[CLOSES]:
         mean, spread = mean / share, zero
@@ -71,62 +72,61 @@ def _start(data, layout, scratch, y, velocity, clock, order, rtol):
         store(work, (i + 1) * LANES, odd)
         total = total + odd
     call(layout[FORCES], (pointer(layout[TO_FORCES]), work, spare, velocity, modes))
+    for i in range(0, n, LANES):
+        store(velocity, i, load(velocity, i) * load(double_sign, i))
+    store(velocity, n, total)
     store(clock, 0, smallest)
-    store(clock, LANES, total)
-    store(clock, 2 * LANES, changed)
+    store(clock, LANES, changed)
     return 0.0
 
 
 @linked(*SERIES)
-def _series(data, layout, scratch, velocity, clock, rates, times, order):
-    """All coefficients, after `_start` at the same place: of rates, mode by mode; and into `times` the bend, and those
-    of the sum of q."""
+def _series(data, layout, scratch, velocity, clock, rates, order):
+    """All coefficients of what `_start` found at the same place, number by number, and the bend, into the clock."""
     modes = layout[MODES]
     n, row = modes * LANES, order * LANES
-    step = n + LANES
-    double_sign = part(data, NUMBERS * LANES + step, n)
+    double_sign = part(data, (NUMBERS + modes + 1) * LANES, n)
+    size, step = _padded(modes) * row, (_padded(modes) + 1) * LANES
     work, spare, out = vector(scratch, step), part(scratch, step, step), part(scratch, 2 * step, n)
-    sizes, odds = part(scratch, _SPACES * step, modes * row), part(scratch, _SPACES * step + modes * row, modes * row)
-    bends = part(scratch, _SPACES * step + 2 * modes * row, modes * row)
-    velocity, clock = vector(velocity, n), vector(clock, 3 * LANES)
-    rates, times = vector(rates, modes * row), vector(times, row + LANES)
-    for i in range(modes):
+    sizes, odds = part(scratch, _SPACES * step, size), part(scratch, _SPACES * step + size, size)
+    bends = part(scratch, _SPACES * step + 2 * size, size)
+    velocity, clock, rates = vector(velocity, n + LANES), vector(clock, 3 * LANES), vector(rates, size)
+    for i in range(modes + 1):
         store(rates, i * row, load(velocity, i * LANES))
-    store(times, LANES, load(clock, LANES))
     for k in range(order - 1):
-        here, part_of_one = k * LANES, 1.0 / (k + 1)
-        for i in range(modes):
-            size = product_of_series(rates, sizes, i * row, k) * (load(double_sign, i * LANES) * part_of_one)
-            store(sizes, i * row + here + LANES, size)
-            store(work, (i + 1) * LANES, size)
+        here, factor, bend = k * LANES, 1.0 / (k + 1), splat(0.0)
+        extend_series(rates, sizes, modes, row, k, factor, work[LANES:])
         call(layout[MARGINS], (pointer(layout[TO_MARGINS]), work, spare, out, modes))
         if k == 0:
-            store(times, 0, _bend(clock, out, odds, modes, row))
-        bend, total = load(times, 0) if k == 0 else splat(0.0), splat(0.0)
+            bend = _bend(load(clock, 0), load(velocity, n), out, odds, modes, row)
+            store(clock, 2 * LANES, bend)
         for i in range(modes):
             store(bends, i * row + here, bend - load(out, i * LANES) * (k + 1.0))
-            odd = product_of_series(bends, odds, i * row, k) * part_of_one
-            store(odds, i * row + here + LANES, odd)
-            store(work, (i + 1) * LANES, odd)
-            total = total + odd
-        store(times, here + 2 * LANES, total)
+        total = extend_series(bends, odds, modes, row, k, factor, work[LANES:])
+        store(rates, modes * row + here + LANES, total)
         call(layout[FORCES], (pointer(layout[TO_FORCES]), work, spare, out, modes))
         for i in range(modes):
-            store(rates, i * row + here + LANES, load(out, i * LANES))
+            store(rates, i * row + here + LANES, load(out, i * LANES) * load(double_sign, i * LANES))
     return 0.0
 
 
 @njit(**KERNEL)
-def _bend(clock, slopes, odds, modes, row):
+def _padded(modes):
+    """Numbers of a state, modes and time, or one more."""
+    return (modes + 2) // 2 * 2
+
+
+@njit(**KERNEL)
+def _bend(smallest, total, slopes, odds, modes, row):
     """``dlog(time)/drho`` as it will be late, from the slopes of margins z.
 
     Where all modes are one, ``dz/dt ~ z exp(-z)``, so that t less a constant is Ei(z), of which the logarithm is what z
     is smooth in: its slope is ``z' / (1 + 1/z + 2/z^2 + ..)``.
     """
-    m, slope = larger(load(clock, 0), splat(0.0)), splat(0.0)
+    m, slope = larger(smallest, splat(0.0)), splat(0.0)
     for i in range(modes):
         slope = slope + load(odds, i * row) * load(slopes, i * LANES)
-    return slope / load(clock, LANES) * (m * m / (m * m + m + 2.0))
+    return slope / total * (m * m / (m * m + m + 2.0))
 
 
 @njit(**KERNEL)
@@ -151,6 +151,8 @@ def lane_fields(
         margins=transforms.margins._replace(function=transforms.margins.by_lanes),
         forces=transforms.forces._replace(function=transforms.forces.by_lanes),
     )
-    spaces = _SPACES * (modes + 1) * LANES, _SERIES * modes * LANES
+    numbers = _padded(modes)
+    spaces = _SPACES * (numbers + 1) * LANES, _SERIES * numbers * LANES
     layout = plain_layout(modes, by_lanes, closes)
-    return LaneFields(_start.entry, _series.entry, data, layout, log_unit, *spaces)
+    units = np.where(starts > 0.0, 0.5, -0.5)
+    return LaneFields(_start.entry, _series.entry, data, layout, log_unit, units, numbers, *spaces)

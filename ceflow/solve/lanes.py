@@ -16,7 +16,8 @@ import numpy as np
 from .._field import LaneFields
 from .._tolerances import SERIES_DEFECT, SERIES_ORDER, SERIES_ORDERS, SERIES_ROUNDING, SERIES_SHARE
 from ..kernels import KERNEL, njit
-from ..kernels.lanes import LANES, absolute, exp_lanes, larger, load, log_lanes, smaller, splat, store, where_less
+from ..kernels.butterflies import empty
+from ..kernels.lanes import LANES, absolute, exp_lanes, larger, load, log_lanes, smaller, splat, store, sum_series, where_less
 from ..kernels.linking import call
 from .controller import SMALLEST_STEP
 from .members import Found
@@ -42,21 +43,21 @@ class Work(NamedTuple):
 
     lane_data: np.ndarray  # data of the fields, number by number
     scratch: np.ndarray  # what they work in
-    rates: np.ndarray  # (N, order) coefficients of the velocities
-    times: np.ndarray  # (order + 1) the bend, and coefficients of the clock
+    series: np.ndarray  # (n, order) coefficients of the rates
     powers: np.ndarray  # (order) of a place in the step
     integrals: np.ndarray  # (order) of these powers, from 0
-    y: np.ndarray  # (N) at the start of the step, and velocities there, and m, total and change
-    velocity: np.ndarray
+    y: np.ndarray  # (n) at the start of the step, rates there, and the clock
+    rates: np.ndarray
     clock: np.ndarray
     y_new: np.ndarray  # the same at its end
-    velocity_new: np.ndarray
+    rates_new: np.ndarray
     clock_new: np.ndarray
-    y_row: np.ndarray  # (N) of a row
+    y_within: np.ndarray  # (n) somewhere in a step, by the series, and rates
+    rates_within: np.ndarray
     h: np.ndarray
     log_t: np.ndarray
     log_t_new: np.ndarray
-    passed: np.ndarray  # time since the start of the step, see `_passed`
+    passed: np.ndarray  # time since the start of the step, see `_look`
     slope: np.ndarray
     good: np.ndarray  # 1 where the defect at the end of the step is small enough
     share: np.ndarray  # of the time of the step, up to what is looked for
@@ -76,60 +77,46 @@ def log_sum(x, y):
 
 
 @njit(**KERNEL)
-def _sum(coefficients, powers, i, order):
-    """The sum of a series whose vectors begin at i, the small terms first."""
-    total = splat(0.0)
-    for k in range((order - 1) * LANES, -LANES, -LANES):
-        total = total + load(coefficients, i + k) * load(powers, k)
-    return total
-
-
-@njit(**KERNEL)
-def _place(w, order, place):
-    """Powers of a place, their integrals, and time there, over exp(log_unit + max(m, 0)), and its slope."""
+def _look(w, order, time, place, first, y):
+    """States at a place, from the number `first` on, and rates there; and time, over exp(log_unit + max(m, 0)), and its
+    slope."""
     x, power = load(place, 0), splat(1.0)
     for k in range(order):
         store(w.powers, k * LANES, power)
         power = power * x
         store(w.integrals, k * LANES, power * (1.0 / (k + 1)))
+    sum_series(w.series, w.powers, w.integrals, order * LANES, first, w.y, y, w.rates_within)
     m, zero, one = load(w.clock, 0), splat(0.0), splat(1.0)
     small = exp_lanes(zero - absolute(m))
     left, right = where_less(m, zero, small, one), where_less(m, zero, one, small)
-    grown = exp_lanes(load(w.times, 0) * x)
+    grown = exp_lanes(load(w.clock, 2 * LANES) * x)
     rise = grown - 1.0  # over the rounded logarithm this has no error of cancellation (Kahan)
     mean = where_less(zero, absolute(rise), rise / where_less(zero, absolute(rise), log_lanes(grown), one), one)
-    store(w.passed, 0, left * x * mean + right * _sum(w.times, w.integrals, LANES, order))
-    store(w.slope, 0, left * grown + right * _sum(w.times, w.powers, LANES, order))
-
-
-@njit(**KERNEL)
-def _states(w, order, out):
-    """States at the place of `_place`."""
-    for i in range(w.y.size // LANES):
-        store(out, i * LANES, load(w.y, i * LANES) + _sum(w.rates, w.integrals, i * LANES * order, order))
+    store(w.passed, 0, left * x * mean + right * load(y, time))
+    store(w.slope, 0, left * grown + right * load(w.rates_within, time))
 
 
 @njit(**KERNEL)
 def _choose(order, tolerance, w):
     """Sizes of steps: the largest for which neither of the last two terms of y is above the tolerance."""
     last = before = splat(1e-290)
-    for i in range(0, w.rates.size, order * LANES):
-        last = larger(absolute(load(w.rates, i + (order - 1) * LANES)), last)
-        before = larger(absolute(load(w.rates, i + (order - 2) * LANES)), before)
+    for i in range(0, w.series.size, order * LANES):
+        last = larger(absolute(load(w.series, i + (order - 1) * LANES)), last)
+        before = larger(absolute(load(w.series, i + (order - 2) * LANES)), before)
     one = (math.log(tolerance * order) - log_lanes(last)) * (1.0 / order)
     other = (math.log(tolerance * (order - 1)) - log_lanes(before)) * (1.0 / (order - 1))
     store(w.h, 0, exp_lanes(smaller(one, other)))
 
 
 @njit(**KERNEL)
-def _judge(order, tolerance, w):
-    """Compares velocities at the end of steps with what the series say."""
+def _judge(tolerance, w):
+    """Compares rates at the end of steps with what the series say."""
     h, defect, size, bad = load(w.h, 0), splat(0.0), splat(0.0), splat(0.0)
-    factor = exp_lanes(load(w.times, 0) * h + (load(w.clock, 0) - load(w.clock_new, 0)))
-    for i in range(w.y.size // LANES):
-        velocity = load(w.velocity_new, i * LANES) * factor
-        error = _sum(w.rates, w.powers, i * LANES * order, order) - velocity
-        defect, size = larger(absolute(error), defect), larger(absolute(velocity), size)
+    factor = exp_lanes(load(w.clock, 2 * LANES) * h + (load(w.clock, 0) - load(w.clock_new, 0)))
+    for i in range(0, w.y.size, LANES):
+        rate = load(w.rates_new, i) * factor
+        error = load(w.rates_within, i) - rate
+        defect, size = larger(absolute(error), defect), larger(absolute(rate), size)
         bad = bad + error * 0.0  # a comparison loses what is no number
     limit = splat(SERIES_DEFECT * tolerance)
     store(w.good, 0, where_less(h * (defect - size * SERIES_ROUNDING) + bad, limit, splat(1.0), splat(0.0)))
@@ -138,16 +125,15 @@ def _judge(order, tolerance, w):
 @njit(**KERNEL)
 def _step(f, span, w, found):
     """Takes a step of all runs; one that cannot be taken ends a run."""
-    order, tolerance = span.order, SERIES_SHARE * span.rtol
-    call(f.series, (w.lane_data, f.lane_layout, w.scratch, w.velocity, w.clock, w.rates, w.times, order))
+    order, tolerance, time = span.order, SERIES_SHARE * span.rtol, found.y.shape[2] * LANES
+    call(f.series, (w.lane_data, f.lane_layout, w.scratch, w.rates, w.clock, w.series, order))
     _choose(order, tolerance, w)
     trying = True
     while trying:
         trying = False
-        _place(w, order, w.h)
-        _states(w, order, w.y_new)
-        _start(f, span, w, w.y_new, w.velocity_new, w.clock_new)
-        _judge(order, tolerance, w)
+        _look(w, order, time, w.h, 0, w.y_new)
+        _start(f, span, w, w.y_new, w.rates_new, w.clock_new)
+        _judge(tolerance, w)
         for lane in range(LANES):
             member = w.member[lane]
             if member != _NONE and w.good[lane] == 0.0:
@@ -166,20 +152,20 @@ def _log_passed(log_unit, w):
 
 
 @njit(**KERNEL)
-def _start(f, span, w, y, velocity, clock):
-    call(f.start, (w.lane_data, f.lane_layout, w.scratch, y, velocity, clock, span.order, span.rtol))
+def _start(f, span, w, y, rates, clock):
+    call(f.start, (w.lane_data, f.lane_layout, w.scratch, y, rates, clock, span.order, span.rtol))
 
 
 @njit(**KERNEL)
-def _locate(order, w):
+def _locate(order, time, w):
     """Places in steps at which a share of their time has passed: Newton's method for the logarithm, in a bracket."""
-    zero, one, half, h = splat(0.0), splat(1.0), splat(0.5), load(w.h, 0)
-    goal = load(w.share, 0) * load(w.passed, 0)
+    zero, half, h = splat(0.0), splat(0.5), load(w.h, 0)
     store(w.low, 0, zero)
     store(w.high, 0, h)
     store(w.place, 0, h)
-    store(w.moving, 0, one)
-    _place(w, order, w.place)
+    store(w.moving, 0, splat(1.0))
+    _look(w, order, time, w.place, time // (2 * LANES) * 2, w.y_within)
+    goal = load(w.share, 0) * load(w.passed, 0)
     for _ in range(_MOST_NEWTON):
         x, low, high, moving = load(w.place, 0), load(w.low, 0), load(w.high, 0), load(w.moving, 0)
         excess = log_lanes(load(w.passed, 0) / goal)
@@ -192,7 +178,7 @@ def _locate(order, w):
         store(w.place, 0, new)
         store(w.low, 0, low)
         store(w.high, 0, high)
-        _place(w, order, w.place)
+        _look(w, order, time, w.place, time // (2 * LANES) * 2, w.y_within)
         some = False
         for lane in range(LANES):
             some = some or (w.member[lane] != _NONE and w.moving[lane] > 0.0)
@@ -203,7 +189,7 @@ def _locate(order, w):
 @njit(**KERNEL)
 def _write_rows(span, w, found):
     """Writes the rows that are within the steps."""
-    some = True
+    some, time = True, found.y.shape[2] * LANES
     while some:
         some = False
         for lane in range(LANES):
@@ -215,14 +201,13 @@ def _write_rows(span, w, found):
                 w.share[lane] = math.exp(target - log_t_new) * share
         if not some:
             return
-        _place(w, span.order, w.h)
-        _locate(span.order, w)
-        _states(w, span.order, w.y_row)
+        _locate(span.order, time, w)
+        _look(w, span.order, time, w.place, 0, w.y_within)
         for lane in range(LANES):
             row = w.row[lane]
             if w.member[lane] != _NONE and row < span.wanted.size and span.wanted[row] <= w.log_t_new[lane]:
                 for i in range(found.y.shape[2]):
-                    found.y[w.member[lane], row, i] = w.y_row[i * LANES + lane]
+                    found.y[w.member[lane], row, i] = w.y_within[i * LANES + lane]
                 w.row[lane] += 1
 
 
@@ -252,12 +237,12 @@ def _fill(f, span, w, entered, found):
                 entered += 1
         if begun == entered:
             return entered
-        _start(f, span, w, w.y, w.velocity, w.clock)
+        _start(f, span, w, w.y, w.rates, w.clock)
         for lane in range(LANES):
             if w.member[lane] >= begun:
                 found.nfev[w.member[lane]] = 1
-                total = w.clock[LANES + lane]
-                if w.clock[2 * LANES + lane] > 0.0 or not (total > 0.0 and total < np.inf):
+                total = w.rates[found.y.shape[2] * LANES + lane]
+                if w.clock[LANES + lane] > 0.0 or not (total > 0.0 and total < np.inf):
                     found.outcome[w.member[lane]], w.member[lane] = _CHANGED, _NONE
 
 
@@ -266,7 +251,8 @@ def _go_on(span, w, found):
     """Accepts the steps, and takes runs that end here out of their lanes; returns whether there are any left."""
     for i in range(0, w.y.size, LANES):
         store(w.y, i, load(w.y_new, i))
-        store(w.velocity, i, load(w.velocity_new, i))
+        store(w.rates, i, load(w.rates_new, i))
+    store(w.y, found.y.shape[2] * LANES, splat(0.0))  # time in the next step
     for i in range(0, w.clock.size, LANES):
         store(w.clock, i, load(w.clock_new, i))
     store(w.log_t, 0, load(w.log_t_new, 0))
@@ -279,7 +265,7 @@ def _go_on(span, w, found):
         outcome = _RUNNING
         if w.log_t[lane] >= span.wanted[-1]:
             outcome = _REACHED
-        elif w.clock[2 * LANES + lane] > 0.0:
+        elif w.clock[LANES + lane] > 0.0:
             outcome = _CHANGED
         attempts = found.nsteps[member] + found.nrejected[member]
         if outcome != _RUNNING or found.nsteps[member] >= span.steps or attempts >= span.most:
@@ -307,23 +293,24 @@ def _some(w):
     return some
 
 
-def _work_for(fields: LaneFields, modes: int, order: int) -> Work:
-    size, coefficients = modes * LANES, order * LANES
-    return Work(
-        np.zeros(fields.data.shape[1] * LANES), np.zeros(fields.spaces + order * fields.spaces_a_coefficient),
-        np.zeros(size * order), np.zeros(coefficients + LANES), *np.zeros((2, coefficients)),
-        np.zeros(size), np.zeros(size), np.zeros(3 * LANES), np.zeros(size), np.zeros(size), np.zeros(3 * LANES),
-        np.zeros(size), *np.zeros((11, LANES)), *np.zeros((2, LANES), np.int64),
-    )  # fmt: skip
+def _work_for(fields: LaneFields, order: int) -> Work:
+    n = fields.numbers
+    vectors = [n * order, order, order, *(n, n, 3) * 2, n, n, *[1] * 11]
+    spaces = fields.data.shape[1] * LANES, fields.spaces + order * fields.spaces_a_coefficient
+    arrays = [empty(size) for size in (*spaces, *(LANES * count for count in vectors))]
+    for array in arrays:
+        array[:] = 0.0
+    return Work(*arrays, *np.zeros((2, LANES), np.int64))
 
 
 def order_for(rtol: float) -> int:
-    """Coefficients of the series for a tolerance."""
-    return max(4, math.ceil(SERIES_ORDER - SERIES_ORDERS * math.log(rtol)))
+    """Coefficients of the series for a tolerance, an odd number of them."""
+    return 2 * math.ceil(0.5 * (SERIES_ORDER - SERIES_ORDERS * math.log(rtol))) + 1
 
 
 def advance_lanes(fields: LaneFields, modes: int, wanted: np.ndarray, rtol: float, steps: int, most: int) -> Found:
     """Runs of states of so many numbers from 0 at t = 0 to the last of the times wanted; see `members`."""
     found, order = Found.room(len(fields.data), len(wanted), modes), order_for(rtol)
-    _advance(fields, Span(wanted, rtol, order, steps, most), _work_for(fields, modes, order), found)
+    _advance(fields, Span(wanted, rtol, order, steps, most), _work_for(fields, order), found)
+    np.multiply(found.y, fields.units[:, None], out=found.y)
     return found
