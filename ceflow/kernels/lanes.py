@@ -169,10 +169,9 @@ def extend_series(x, y, numbers, row, k, factor, copy):
 
 
 @njit(**KERNEL)
-def sum_series(x, powers, integrals, row, first, start, sums, rates):
-    """Values of the series x from the number `first` on, an even one, into `rates`, and their integrals, added to
-    `start`, into `sums`."""
-    for place in range(first * LANES, sums.size, 2 * LANES):
+def sum_series(x, powers, integrals, row, start, sums, rates):
+    """Values of the series x into `rates`, and their integrals, added to `start`, into `sums`."""
+    for place in range(0, sums.size, 2 * LANES):
         i = place // LANES * row
         j = i + row
         a, b, c, d = splat(0.0), splat(0.0), splat(0.0), splat(0.0)

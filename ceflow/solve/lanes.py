@@ -25,7 +25,7 @@ from .outcome import Outcome
 
 _REACHED, _CHANGED, _RUNNING = int(Outcome.REACHED), int(Outcome.CHANGED), int(Outcome.RUNNING)
 _NONE = -1  # member of a lane without a run
-_SHRINK, _MOST_NEWTON, _CLOSE = 0.2, 100, 1e-15
+_SHRINK, _MOST_NEWTON, _CLOSE = 0.2, 100, 1e-8
 
 
 class Span(NamedTuple):
@@ -52,19 +52,12 @@ class Work(NamedTuple):
     y_new: np.ndarray  # the same at its end
     rates_new: np.ndarray
     clock_new: np.ndarray
-    y_within: np.ndarray  # (n) somewhere in a step, by the series, and rates
-    rates_within: np.ndarray
+    rates_within: np.ndarray  # (n) by the series, at the end of the step
     h: np.ndarray
     log_t: np.ndarray
     log_t_new: np.ndarray
     passed: np.ndarray  # time since the start of the step, see `_look`
-    slope: np.ndarray
     good: np.ndarray  # 1 where the defect at the end of the step is small enough
-    share: np.ndarray  # of the time of the step, up to what is looked for
-    place: np.ndarray  # where that is
-    low: np.ndarray  # bracket of it
-    high: np.ndarray
-    moving: np.ndarray  # 1 where it is not found yet
     member: np.ndarray  # int64
     row: np.ndarray  # int64, the next row
 
@@ -77,23 +70,21 @@ def log_sum(x, y):
 
 
 @njit(**KERNEL)
-def _look(w, order, time, place, first, y):
-    """States at a place, from the number `first` on, and rates there; and time, over exp(log_unit + max(m, 0)), and its
-    slope."""
-    x, power = load(place, 0), splat(1.0)
+def _look(w, order, time):
+    """States and rates at the end of the step, by the series, and time passed, over exp(log_unit + max(m, 0))."""
+    h, power, zero, one = load(w.h, 0), splat(1.0), splat(0.0), splat(1.0)
     for k in range(order):
         store(w.powers, k * LANES, power)
-        power = power * x
+        power = power * h
         store(w.integrals, k * LANES, power * (1.0 / (k + 1)))
-    sum_series(w.series, w.powers, w.integrals, order * LANES, first, w.y, y, w.rates_within)
-    m, zero, one = load(w.clock, 0), splat(0.0), splat(1.0)
+    sum_series(w.series, w.powers, w.integrals, order * LANES, w.y, w.y_new, w.rates_within)
+    m = load(w.clock, 0)
     small = exp_lanes(zero - absolute(m))
+    rise = exp_lanes(load(w.clock, 2 * LANES) * h) - 1.0
+    # over the logarithm of what is rounded this has no error of cancellation (Kahan)
+    mean = where_less(zero, rise, rise / where_less(zero, rise, log_lanes(rise + 1.0), one), one)
     left, right = where_less(m, zero, small, one), where_less(m, zero, one, small)
-    grown = exp_lanes(load(w.clock, 2 * LANES) * x)
-    rise = grown - 1.0  # over the rounded logarithm this has no error of cancellation (Kahan)
-    mean = where_less(zero, absolute(rise), rise / where_less(zero, absolute(rise), log_lanes(grown), one), one)
-    store(w.passed, 0, left * x * mean + right * load(y, time))
-    store(w.slope, 0, left * grown + right * load(w.rates_within, time))
+    store(w.passed, 0, left * h * mean + right * load(w.y_new, time * LANES))
 
 
 @njit(**KERNEL)
@@ -125,13 +116,13 @@ def _judge(tolerance, w):
 @njit(**KERNEL)
 def _step(f, span, w, found):
     """Takes a step of all runs; one that cannot be taken ends a run."""
-    order, tolerance, time = span.order, SERIES_SHARE * span.rtol, found.y.shape[2] * LANES
+    order, tolerance = span.order, SERIES_SHARE * span.rtol
     call(f.series, (w.lane_data, f.lane_layout, w.scratch, w.rates, w.clock, w.series, order))
     _choose(order, tolerance, w)
     trying = True
     while trying:
         trying = False
-        _look(w, order, time, w.h, 0, w.y_new)
+        _look(w, order, found.y.shape[2])
         _start(f, span, w, w.y_new, w.rates_new, w.clock_new)
         _judge(tolerance, w)
         for lane in range(LANES):
@@ -157,58 +148,48 @@ def _start(f, span, w, y, rates, clock):
 
 
 @njit(**KERNEL)
-def _locate(order, time, w):
-    """Places in steps at which a share of their time has passed: Newton's method for the logarithm, in a bracket."""
-    zero, half, h = splat(0.0), splat(0.5), load(w.h, 0)
-    store(w.low, 0, zero)
-    store(w.high, 0, h)
-    store(w.place, 0, h)
-    store(w.moving, 0, splat(1.0))
-    _look(w, order, time, w.place, time // (2 * LANES) * 2, w.y_within)
-    goal = load(w.share, 0) * load(w.passed, 0)
+def _locate(w, lane, order, time, share):
+    """Where in the step of a lane a share of its time has passed: Newton's method for the logarithm, in a bracket."""
+    m, bend, h = w.clock[lane], w.clock[2 * LANES + lane], w.h[lane]
+    left, right = math.exp(min(m, 0.0)), math.exp(-max(m, 0.0))
+    log_goal = math.log(share * w.passed[lane])
+    low, high, x = 0.0, h, h * share if bend * h < 1.0 else h + math.log(share) / bend
     for _ in range(_MOST_NEWTON):
-        x, low, high, moving = load(w.place, 0), load(w.low, 0), load(w.high, 0), load(w.moving, 0)
-        excess = log_lanes(load(w.passed, 0) / goal)
-        high, low = where_less(zero, excess, x, high), where_less(excess, zero, x, low)
-        new = x - excess * load(w.passed, 0) / load(w.slope, 0)
-        middle = half * (low + high)
-        new = where_less(new, low, middle, where_less(high, new, middle, new))
-        new = where_less(half, moving, new, x)  # what has been found stays as it is, whatever the other lanes do
-        store(w.moving, 0, where_less(_CLOSE * h, absolute(new - x), moving, zero))
-        store(w.place, 0, new)
-        store(w.low, 0, low)
-        store(w.high, 0, high)
-        _look(w, order, time, w.place, time // (2 * LANES) * 2, w.y_within)
-        some = False
-        for lane in range(LANES):
-            some = some or (w.member[lane] != _NONE and w.moving[lane] > 0.0)
-        if not some:
+        x = x if low < x <= high else 0.5 * (low + high)
+        rate = total = 0.0
+        for k in range(order - 1, -1, -1):
+            c = w.series[(time * order + k) * LANES + lane]
+            rate, total = rate * x + c, total * x + c / (k + 1)
+        passed = left * (math.expm1(bend * x) / bend if bend > 0.0 else x) + right * total * x
+        excess = math.log(passed) - log_goal
+        if excess > 0.0:
+            high = x
+        else:
+            low = x
+        step = excess * passed / (left * math.exp(bend * x) + right * rate)
+        x -= step
+        if abs(step) < _CLOSE * h:  # the next error is the square of that
             break
+    return min(x, h)
 
 
 @njit(**KERNEL)
 def _write_rows(span, w, found):
     """Writes the rows that are within the steps."""
-    some, time = True, found.y.shape[2] * LANES
-    while some:
-        some = False
-        for lane in range(LANES):
-            row, log_t, log_t_new = w.row[lane], w.log_t[lane], w.log_t_new[lane]
-            w.share[lane] = 1.0
-            if w.member[lane] != _NONE and row < span.wanted.size and span.wanted[row] <= log_t_new:
-                target, some = span.wanted[row], True
-                share = math.expm1(log_t - target) / math.expm1(log_t - log_t_new)
-                w.share[lane] = math.exp(target - log_t_new) * share
-        if not some:
-            return
-        _locate(span.order, time, w)
-        _look(w, span.order, time, w.place, 0, w.y_within)
-        for lane in range(LANES):
-            row = w.row[lane]
-            if w.member[lane] != _NONE and row < span.wanted.size and span.wanted[row] <= w.log_t_new[lane]:
-                for i in range(found.y.shape[2]):
-                    found.y[w.member[lane], row, i] = w.y_within[i * LANES + lane]
-                w.row[lane] += 1
+    order, numbers = span.order, found.y.shape[2]
+    for lane in range(LANES):
+        log_t, log_t_new = w.log_t[lane], w.log_t_new[lane]
+        while w.member[lane] != _NONE and w.row[lane] < span.wanted.size and span.wanted[w.row[lane]] <= log_t_new:
+            target, x = span.wanted[w.row[lane]], w.h[lane]
+            if target < log_t_new:
+                share = math.expm1(log_t - target) / math.expm1(log_t - log_t_new) * math.exp(target - log_t_new)
+                x = _locate(w, lane, order, numbers, max(share, 1e-300))
+            for i in range(numbers):
+                total = 0.0
+                for k in range(order - 1, -1, -1):
+                    total = total * x + w.series[(i * order + k) * LANES + lane] / (k + 1)
+                found.y[w.member[lane], w.row[lane], i] = w.y[i * LANES + lane] + total * x
+            w.row[lane] += 1
 
 
 @njit(**KERNEL)
@@ -295,7 +276,7 @@ def _some(w):
 
 def _work_for(fields: LaneFields, order: int) -> Work:
     n = fields.numbers
-    vectors = [n * order, order, order, *(n, n, 3) * 2, n, n, *[1] * 11]
+    vectors = [n * order, order, order, *(n, n, 3) * 2, n, *[1] * 5]
     spaces = fields.data.shape[1] * LANES, fields.spaces + order * fields.spaces_a_coefficient
     arrays = [empty(size) for size in (*spaces, *(LANES * count for count in vectors))]
     for array in arrays:
