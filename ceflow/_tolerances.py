@@ -29,5 +29,5 @@ CROSSING_SHARE = 1e-3
 
 # Taylor series of many runs: the share of the tolerance that the last terms of a step may have; what the defect at its
 # end may be over that, and its rounding; coefficients, and those besides for each e-fold of the tolerance.
-SERIES_SHARE, SERIES_DEFECT, SERIES_ROUNDING = 1.0, 50.0, 1e-14
-SERIES_ORDER, SERIES_ORDERS = 2.0, 0.75
+SERIES_SHARE, SERIES_DEFECT, SERIES_ROUNDING = 2.0, 50.0, 1e-14
+SERIES_ORDER, SERIES_ORDERS = 2.0, 0.7

@@ -146,10 +146,14 @@ def extend_series(x, y, numbers, row, k, factor, copy):
         elif k > 0:
             u, v = load(y, i + n - LANES), load(y, j + n - LANES)
             for p in range(2 * LANES, n, LANES):  # what has been known for long comes first
-                s, t = load(x, i + p), load(x, j + p)
-                c, d = c + s * u, d + t * v
-                u, v = load(y, i + n - p), load(y, j + n - p)
-                a, b = a + s * u, b + t * v
+                s = load(x, i + p)
+                c = c + s * u
+                u = load(y, i + n - p)
+                a = a + s * u
+                s = load(x, j + p)
+                d = d + s * v
+                v = load(y, j + n - p)
+                b = b + s * v
             s, t = load(x, i + LANES), load(x, j + LANES)
             a, b = a + s * load(y, i + n - LANES), b + t * load(y, j + n - LANES)
             c, d = c + s * load(y, i + n), d + t * load(y, j + n)
