@@ -33,8 +33,8 @@ RATES = (*OWN, FLOATS, FLOATS, FLOATS)  # y, dy, a (written) -> phi
 NORM = (*OWN, FLOATS, FLOATS, FLOATS, FLOAT, FLOAT)  # error, y, dy, rtol, atol -> size
 EVENT = (*OWN, FLOATS, FLOATS, FLOAT)  # y, dy, rtol -> Event
 # and of `LaneFields`, of series of so many coefficients
-START = (*OWN, FLOATS, FLOATS, FLOATS, INTEGER, FLOAT)  # y, rates at it, clock, order, rtol
-SERIES = (*OWN, FLOATS, FLOATS, FLOATS, INTEGER)  # rates at the start, clock, their coefficients, order
+START = (*OWN, FLOATS, INTEGER, FLOAT)  # state, order, rtol
+SERIES = (*OWN, FLOATS, FLOATS, INTEGER)  # state, coefficients of its rates, order
 
 
 class Event(enum.IntEnum):
@@ -61,10 +61,11 @@ class Functions(NamedTuple):
 class LaneFields(NamedTuple):
     """Fields of one kind, one a run, as Taylor series of LANES runs at once, number by number (see `kernels.lanes`).
 
-    The series are those of a place rho that begins at 0 in each step. The last of the numbers of a state is part of the
-    time in the step: ``dt/drho = exp(log_unit) (exp(m + bend rho) + its rate)``. The start writes rates at a state, and
-    into the clock m, and what is not 0 where the field is to be looked at again. The series, after the start at the
-    same state, writes the coefficients of rates, number by number, and the bend as the third number of the clock.
+    A state is n numbers, and after them come their n rates and the clock, three numbers. The series are those of a
+    place rho that begins at 0 in each step. The last number of a state is part of the time in the step: ``dt/drho =
+    exp(log_unit) (exp(m + bend rho) + its rate)``. The start writes the rates, and of the clock m, and what is not 0
+    where the field is to be looked at again. The series, after the start at the same state, writes the coefficients of
+    the rates, number by number, and the bend, the third number of the clock.
     """
 
     start: int
@@ -73,7 +74,7 @@ class LaneFields(NamedTuple):
     lane_layout: np.ndarray
     log_unit: float
     units: np.ndarray  # (m, N): a number of the path is a unit times that of the state
-    numbers: int  # of a state, an even number: N and time, and a zero if need be
+    numbers: int  # n of a state, an even number: N and time, and a zero if need be
     spaces: int  # numbers that start and series work in,
     spaces_a_coefficient: int  # and those besides for each coefficient
 

@@ -169,8 +169,9 @@ class _Runs:
         self.compiled = not span["events"] and self.wanted[-1] == span["end"].log_t[0]
         members, count = Ensemble.room(len(starts)), 1 if own else len(rows)
         data, table = {}, trajectory_type(flow).observables
-        for part, value in self._parts(self._trajectory(0, np.full(1, -np.inf), flow.origin(starts[0])[None])):
-            data[part] = np.full((len(starts), count, *value.shape[1:]), np.nan)
+        with compiling(False):  # of one state only shapes are asked for
+            for part, value in self._parts(self._trajectory(0, np.full(1, -np.inf), flow.origin(starts[0])[None])):
+                data[part] = np.full((len(starts), count, *value.shape[1:]), np.nan)
         self.at_once = flow.kind == "spectral" and isinstance(starts, np.ndarray) and starts.ndim == 2
         self.at_once = self.at_once and set(names) <= _OF_SINGULAR_VALUES and set(names) <= set(table)
         common = {name: options[name] for name in ("rtol", "atol")} | {

@@ -36,9 +36,8 @@ _SPACES, _SERIES = 3, 3  # of vectors, which transforms work in, and of series; 
 
 
 @linked(*START)
-def _start(data, layout, scratch, y, velocity, clock, order, rtol):
-    """The first coefficients at y, the growth of log s: velocities and the sum of q; and of the clock m, and where a run
-    is to be looked at again."""
+def _start(data, layout, scratch, state, order, rtol):
+    """The first coefficients at y, the growth of log s: velocities, and the sum of q as that of time."""
     modes = layout[MODES]
     n, row, zero = modes * LANES, order * LANES, splat(0.0)
     first, step = NUMBERS * LANES, n + LANES  # of arrays of one vector a mode, and where the first of them is
@@ -47,7 +46,8 @@ def _start(data, layout, scratch, y, velocity, clock, order, rtol):
     size, step = _padded(modes) * row, (_padded(modes) + 1) * LANES
     work, spare, margins = vector(scratch, step), part(scratch, step, step), part(scratch, 2 * step, n)
     sizes, odds = part(scratch, _SPACES * step, size), part(scratch, _SPACES * step + size, size)
-    y, velocity, clock, numbers = vector(y, n), vector(velocity, n + LANES), vector(clock, 3 * LANES), vector(data, first)
+    y, numbers, after = vector(state, n), vector(data, first), _padded(modes) * LANES
+    velocity, clock = part(state, after, n + LANES), part(state, 2 * after, 3 * LANES)
     fall = mean = share = zero
     for i in range(modes):
         grown = load(y, i * LANES)
@@ -81,8 +81,8 @@ def _start(data, layout, scratch, y, velocity, clock, order, rtol):
 
 
 @linked(*SERIES)
-def _series(data, layout, scratch, velocity, clock, rates, order):
-    """All coefficients of what `_start` found at the same place, number by number, and the bend, into the clock."""
+def _series(data, layout, scratch, state, rates, order):
+    """All coefficients of rates, and the bend; see `LaneFields`."""
     modes = layout[MODES]
     n, row = modes * LANES, order * LANES
     double_sign = part(data, (NUMBERS + modes + 1) * LANES, n)
@@ -90,7 +90,8 @@ def _series(data, layout, scratch, velocity, clock, rates, order):
     work, spare, out = vector(scratch, step), part(scratch, step, step), part(scratch, 2 * step, n)
     sizes, odds = part(scratch, _SPACES * step, size), part(scratch, _SPACES * step + size, size)
     bends = part(scratch, _SPACES * step + 2 * size, size)
-    velocity, clock, rates = vector(velocity, n + LANES), vector(clock, 3 * LANES), vector(rates, size)
+    after, rates = _padded(modes) * LANES, vector(rates, size)
+    velocity, clock = part(state, after, n + LANES), part(state, 2 * after, 3 * LANES)
     for i in range(modes + 1):
         store(rates, i * row, load(velocity, i * LANES))
     for k in range(order - 1):
@@ -129,24 +130,17 @@ def _bend(smallest, total, slopes, odds, modes, row):
     return slope / total * (m * m / (m * m + m + 2.0))
 
 
-@njit(**KERNEL)
-def _pack(starts, weights, valencies, classes, log_unit, vanished, constants, direction, data):
-    for member in range(len(starts)):
-        for i in range(weights.size):
-            constants[0, i] = starts[member, i]
-            direction[i] = 1.0 if starts[member, i] > 0.0 else -1.0
-        pack_plain(constants, weights, valencies, direction, classes, log_unit, vanished, data[member])
-
-
 def lane_fields(
     starts: np.ndarray, weights: np.ndarray, valencies: np.ndarray, transforms: Transforms, closes: bool, *,
     classes: float, log_unit: float, vanished: float,
 ) -> LaneFields:  # fmt: skip
     """Fields, as of `modes_field.plain_field`, of m starts (m, D), balanced singular values none of which is 0."""
     modes = weights.size
-    data = np.zeros((len(starts), NUMBERS + 4 * (modes + 1)))
-    scratch = np.empty((1, modes)), np.empty(modes)
-    _pack(np.ascontiguousarray(starts), weights, valencies, classes, log_unit, vanished, *scratch, data)
+    direction, data = np.where(starts > 0.0, 1.0, -1.0), np.empty((len(starts), NUMBERS + 4 * (modes + 1)))
+    pack_plain.interpreted(starts[:1], weights, valencies, direction[0], classes, log_unit, vanished, data[0])
+    data[1:] = data[0]  # but for
+    data[:, NUMBERS : NUMBERS + modes] = weights * starts
+    data[:, NUMBERS + modes + 1 : NUMBERS + 2 * modes + 1] = 2.0 * direction
     by_lanes = transforms._replace(
         margins=transforms.margins._replace(function=transforms.margins.by_lanes),
         forces=transforms.forces._replace(function=transforms.forces.by_lanes),
@@ -154,5 +148,4 @@ def lane_fields(
     numbers = _padded(modes)
     spaces = _SPACES * (numbers + 1) * LANES, _SERIES * numbers * LANES
     layout = plain_layout(modes, by_lanes, closes)
-    units = np.where(starts > 0.0, 0.5, -0.5)
-    return LaneFields(_start.entry, _series.entry, data, layout, log_unit, units, numbers, *spaces)
+    return LaneFields(_start.entry, _series.entry, data, layout, log_unit, 0.5 * direction, numbers, *spaces)

@@ -173,14 +173,15 @@ def extend_series(x, y, numbers, row, k, factor, copy):
 
 
 @njit(**KERNEL)
-def sum_series(x, powers, integrals, row, start, sums, rates):
-    """Values of the series x into `rates`, and their integrals, added to `start`, into `sums`."""
-    for place in range(0, sums.size, 2 * LANES):
+def sum_series(x, powers, row, start, sums, rates):
+    """Values of the series x into `rates`, and their integrals, added to `start`, into `sums`; of powers of a place, and
+    their integrals."""
+    for place in range(0, rates.size, 2 * LANES):
         i = place // LANES * row
         j = i + row
         a, b, c, d = splat(0.0), splat(0.0), splat(0.0), splat(0.0)
         for p in range(row - LANES, -LANES, -LANES):  # small terms first
-            s, t, power, integral = load(x, i + p), load(x, j + p), load(powers, p), load(integrals, p)
+            s, t, power, integral = load(x, i + p), load(x, j + p), load(powers, p), load(powers, row + p)
             a, b, c, d = a + s * power, b + t * power, c + s * integral, d + t * integral
         store(rates, place, a)
         store(rates, place + LANES, b)
