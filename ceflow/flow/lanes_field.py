@@ -1,13 +1,14 @@
 """The plain field of `modes_field` as Taylor series of several runs side by side, each in its lane of `kernels.lanes`.
 
-[ceflow] With q the odds of the wrong classes, times valencies, z the margins, and w s the singular values times weights,
-the equations of a run in the time sigma with ``dt = unit (1 + sum q) / q_max dsigma`` are products and linear maps,
+[ceflow] With w s the singular values times weights, z the margins, m the smallest of them at the start of a step, and
+``q = k exp(m + bend rho - z)`` the scaled odds of the wrong classes, times valencies, the equations are products and
+linear maps,
 
     (log s)' = ±2 forces(q),    (w s)' = (log s)' (w s),    q' = q (bend - z'),    z = margins(w s),
 
-so that a coefficient of the series takes two convolutions a mode, and no exponential. `bend` is a constant of each
-step: sigma is the integral of ``exp(bend rho) drho`` and rho is what the series are in. So time may grow by many
-powers of ten in a step, late, when it does so while margins grow by some units.
+where ``dt = unit (exp(m + bend rho) + sum q) drho``. So a coefficient takes two convolutions a mode, and no
+exponential, and time follows from the series of the sum. With the bend, a constant of each step, equal steps of rho
+become equal steps of log t late: without it, time could grow only by a constant factor in a step.
 """
 
 from __future__ import annotations
@@ -30,7 +31,18 @@ from ..kernels.lanes import (
 )
 from ..kernels.linking import call, linked, part, pointer, vector
 from ..symmetry import Transforms
-from .modes_field import CLOSES, FORCES, MARGINS, MODES, NUMBERS, TO_FORCES, TO_MARGINS, VANISHED, pack_plain, plain_layout
+from .modes_field import (
+    CLOSES,
+    FORCES,
+    MARGINS,
+    MODES,
+    NUMBERS,
+    TO_FORCES,
+    TO_MARGINS,
+    VANISHED,
+    pack_plain,
+    plain_layout,
+)
 
 _SPACES, _SERIES = 3, 3  # of vectors, which transforms work in, and of series; see `_padded`
 

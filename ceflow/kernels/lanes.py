@@ -174,8 +174,8 @@ def extend_series(x, y, numbers, row, k, factor, copy):
 
 @njit(**KERNEL)
 def sum_series(x, powers, row, start, sums, rates):
-    """Values of the series x into `rates`, and their integrals, added to `start`, into `sums`; of powers of a place, and
-    their integrals."""
+    """Values of the series x into `rates`, and their integrals, added to `start`, into `sums`, from the powers of a
+    place and their integrals."""
     for place in range(0, rates.size, 2 * LANES):
         i = place // LANES * row
         j = i + row
