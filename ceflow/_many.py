@@ -91,11 +91,11 @@ def integrate_many(
     Notes
     -----
     Each run is that of `integrate` with ``dense_output=False``, to the bit, but for cross-entropy on two balanced
-    layers without decay and absolute tolerance. There eight runs go side by side, in the lanes of vectors, with the
-    same steps and other rounding: singular values agree to a relative 1e-12, or 1e-4 rtol where that is more. Runs of a
-    MatrixFlow whose starts have the same shapes go together on arrays, with the same steps to rounding. All runs are
-    compiled, unless ``ceflow.settings.compiled`` is False: to the bit they are those of ``integrate(...,
-    compiled=True)``.
+    layers without decay, by the default method and without absolute tolerance. There eight runs go side by side, in the
+    lanes of vectors, by Taylor series [ceflow]: these meet the same tolerance in fewer steps, each of which counts as
+    many evaluations as the series has coefficients. Runs of a MatrixFlow whose starts have the same shapes go together
+    on arrays, with the same steps to rounding. All runs are compiled, unless ``ceflow.settings.compiled`` is False: to
+    the bit they are those of ``integrate(..., compiled=True)``.
 
     Examples
     --------
@@ -184,8 +184,9 @@ class _Runs:
         self.compiled = not span["events"] and self.wanted[-1] == span["end"].log_t[0]
         members, count = Ensemble.room(len(starts)), 1 if own else len(rows)
         data, table = {}, trajectory_type(flow).observables
-        for part, value in self._parts(self._trajectory(0, np.full(1, -np.inf), flow.origin(starts[0])[None])):
-            data[part] = np.full((len(starts), count, *value.shape[1:]), np.nan)
+        with compiling(False):  # of one state only shapes are asked for
+            for part, value in self._parts(self._trajectory(0, np.full(1, -np.inf), flow.origin(starts[0])[None])):
+                data[part] = np.full((len(starts), count, *value.shape[1:]), np.nan)
         self.at_once = flow.kind == "spectral" and isinstance(starts, np.ndarray) and starts.ndim == 2
         self.at_once = self.at_once and set(names) <= _OF_SINGULAR_VALUES and set(names) <= set(table)
         common = {name: options[name] for name in ("rtol", "atol")} | {
@@ -237,7 +238,8 @@ class _Runs:
     def _in_lanes(self, members: np.ndarray) -> np.ndarray:
         """Makes runs side by side, where the flow can; returns which are left."""
         left = [members]
-        if self.options["atol"] == 0.0 and hasattr(self.flow, "side_by_side") and isinstance(self.starts, np.ndarray):
+        usual = self.options["atol"] == 0.0 and self.options["method"] == DEFAULT
+        if usual and hasattr(self.flow, "side_by_side") and isinstance(self.starts, np.ndarray):
             starts = self.starts[members]
             fields = self.flow.side_by_side(starts, self.options["closed_form"])
             left = [members] if not fields else []
@@ -246,8 +248,7 @@ class _Runs:
                     return members[:0]
                 size, chosen = starts.shape[1], members[which]
                 found = advance_lanes(
-                    lanes, size, self.wanted, self.options["rtol"], self._steps(size), self.span["max_steps"],
-                    self.options["method"],
+                    lanes, size, self.wanted, self.options["rtol"], self._steps(size), self.span["max_steps"]
                 )  # fmt: skip
                 left.append(self._keep(chosen, found))
             taken = np.concatenate([which for which, _ in fields]) if fields else np.zeros(0, np.int64)

@@ -152,8 +152,8 @@ class SpectralFlow(Flow):
         if self.kind == "spectral" and isinstance(starts, np.ndarray) and starts.shape[1:] == (modes,):
             with contextlib.suppress(ValueError, TypeError):  # else it is looked for which one is wrong
                 values = np.ascontiguousarray(checked_array("starts", starts))
-                smallest, largest, _ = coordinates.extent(values.reshape(1, -1))
-                if smallest >= 1e-300 and largest <= LARGEST:
+                sizes = np.abs(values)
+                if sizes[sizes > 0.0].min(initial=np.inf) >= 1e-300 and sizes.max() <= LARGEST:
                     return values
         return super().starts(starts)
 
