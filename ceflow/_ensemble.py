@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from .solve import Outcome
 from .trajectory import trajectory_type
@@ -42,8 +43,15 @@ class Ensemble:
         Those of `until`.
     """
 
+    log_t_end: np.ndarray
+    status: np.ndarray
+    event: np.ndarray
+    nsteps: np.ndarray
+    nrejected: np.ndarray
+    nfev: np.ndarray
+
     def __init__(
-        self, flow: Flow, starts: Any, grid: np.ndarray | None, data: dict[str, np.ndarray],
+        self, flow: Flow[Any], starts: Any, grid: np.ndarray | None, data: dict[str, np.ndarray],
         members: dict[str, np.ndarray], *, rtol: float, atol: float, max_steps: int, events: tuple = (),
     ) -> None:  # fmt: skip
         self.flow, self.starts, self.grid, self.data, self._members = flow, starts, grid, data, members
@@ -94,7 +102,7 @@ class Ensemble:
     def __len__(self) -> int:
         return len(self.status)
 
-    def __getitem__(self, members) -> Ensemble:
+    def __getitem__(self, members: int | slice | ArrayLike) -> Ensemble:
         """Some of the members, by an index, a slice or an array, as an ensemble; an IndexError beyond them."""
         if isinstance(members, (int, np.integer)):
             members = range(len(self))[members]
@@ -110,7 +118,7 @@ class Ensemble:
             max_steps=self.max_steps, events=self.events,
         )  # fmt: skip
 
-    def __array__(self, *args, **kwargs):
+    def __array__(self, *args: object, **kwargs: object) -> np.ndarray:
         raise TypeError("an ensemble is no array; take one of its quantities, such as singular_values")
 
     def __repr__(self) -> str:
@@ -125,11 +133,11 @@ class Ensemble:
         """The rows as an xarray Dataset (needs the extra ``xarray``), with the members first."""
         import xarray
 
-        dims, table = {}, trajectory_type(self.flow).observables
+        dims, table = dict[str, tuple[str, ...]](), trajectory_type(self.flow).observables
         for observable in table.values():
             of = observable.dims(self.flow) if callable(observable.dims) else observable.dims
             dims |= of if isinstance(of, dict) else {observable.name: of}
-        variables = {name: (("member", *dims[name]), values) for name, values in self.data.items()}
+        variables: dict[str, Any] = {name: (("member", *dims[name]), values) for name, values in self.data.items()}
         variables |= {name: ("member", values) for name, values in self._members.items()}
         variables["success"] = ("member", self.success)
         if not isinstance(self.starts, list):

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ._checks import checked_array, checked_number
-from .flow import Flow, MatrixFlow
-from .trajectory import MatrixTrajectory, Times
+from .flow import BlockFlow, ETFFlow, Flow, MatrixFlow, ReducedETFFlow, RegressionFlow, SpectralFlow
+from .trajectory import MatrixTrajectory, Times, trajectory_type
 
 OF_THE_MODEL = ("activation", "bias", "depth", "frozen")  # options that `from_torch` reads off the layers
 
@@ -60,7 +60,10 @@ def record(flow: Flow, t: ArrayLike, *states: ArrayLike, step_size: float = 0.0)
     """
     if not isinstance(flow, Flow):
         raise TypeError(f"flow must be a SpectralFlow or a MatrixFlow, got {type(flow).__name__}")
-    flow = flow if isinstance(flow, MatrixFlow) else flow.full()
+    if isinstance(flow, (SpectralFlow, BlockFlow, RegressionFlow, ReducedETFFlow)):
+        flow = flow.full()
+    if not isinstance(flow, (MatrixFlow, ETFFlow)):
+        raise TypeError(f"record takes a flow of matrices, or one reduced from it, got {type(flow).__name__}")
     checked_number("step_size", step_size, 0.0, 1e100)
     t = checked_array("t", t, 0.0)
     if t.ndim != 1 or not t.size or np.any(np.diff(t) <= 0.0):
@@ -78,7 +81,7 @@ def record(flow: Flow, t: ArrayLike, *states: ArrayLike, step_size: float = 0.0)
         raise ValueError(f"record takes one run, not a batch: W must be (n, K, d), got {parts[0].shape}")
     y = np.array([flow.origin(state) for state in rows])
     message = f"recorded at {len(t)} times"
-    return MatrixTrajectory(flow, rows[0], Times.of(t).log_t, y, t=t, step_size=float(step_size), message=message)
+    return trajectory_type(flow)(flow, rows[0], Times.of(t).log_t, y, t=t, step_size=float(step_size), message=message)
 
 
 def from_torch(*layers: Any, **options: Any) -> tuple[MatrixFlow, tuple[np.ndarray, ...]]:
@@ -158,7 +161,8 @@ def _flattened(torch: Any, layers: Iterable[Any]) -> Iterator[Any]:
 def _read(torch: Any, layers: Iterable[Any]) -> tuple[list, Any, tuple[str, ...], bool]:
     """Weights from the features on, the bias of the last layer, activations between, and whether samples are rows."""
     nn = torch.nn
-    weights, biases, activations, by_rows = [], [], [], False
+    weights, biases, activations = list[Any](), list[Any](), list[str]()
+    by_rows = False
     for layer in _flattened(torch, layers):
         if isinstance(layer, torch.Tensor) or type(layer) is nn.Embedding:
             if weights:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,7 +89,7 @@ def escape(point: CriticalPoint, t_end: float, *, size: float = 1e-6, rtol: floa
 def flow_of(point: CriticalPoint) -> MatrixFlow:
     """The flow whose critical point this is."""
     problem = point.landscape
-    bias = {} if problem.bias_decay is None else {"bias": True, "bias_decay": problem.bias_decay}
+    bias: dict[str, Any] = {} if problem.bias_decay is None else {"bias": True, "bias_decay": problem.bias_decay}
     labels = np.repeat(np.arange(problem.classes), problem.samples)
     return MatrixFlow(labels=labels, weight_decay=problem.weight_decay, **bias)
 

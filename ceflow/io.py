@@ -18,12 +18,13 @@ import math
 import os
 import uuid
 import zipfile
+from typing import Any, cast
 
 import numpy as np
 
 from . import kernels, losses, symmetry
 from ._checks import checked_integer, checked_number
-from .flow import BlockFlow, BlockLayersFlow, LayersFlow, MatrixFlow, RegressionFlow, ReplayFlow, SpectralFlow
+from .flow import BlockFlow, BlockLayersFlow, Flow, LayersFlow, MatrixFlow, RegressionFlow, ReplayFlow, SpectralFlow
 from .flow.etf import ETFFlow, ReducedETFFlow
 from .flow.objective import Objective
 from .network.layers import Layers
@@ -42,7 +43,7 @@ _BEGINNINGS = {
 _ENDINGS = {"(at rest: nothing can move any more)": Outcome.AT_REST, "solution to the end)": Outcome.CLOSED_FORM}
 
 
-def save(trajectory: Trajectory, path: str | os.PathLike) -> None:
+def save(trajectory: Trajectory, path: str | os.PathLike[str]) -> None:
     """Write the run to an ``.npz`` file, dense output included, for `ceflow.load`. The file appears whole or not at
     all."""
     segments = trajectory._path.segments if trajectory._path is not None else []
@@ -74,7 +75,7 @@ def save(trajectory: Trajectory, path: str | os.PathLike) -> None:
     temporary = f"{os.fspath(path)}.{uuid.uuid4().hex}.tmp"
     try:
         with open(temporary, "xb") as file:
-            np.savez(file, meta=np.array(json.dumps(meta)), **arrays)
+            np.savez(file, **cast("dict[str, Any]", arrays | {"meta": np.array(json.dumps(meta))}))
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -84,7 +85,7 @@ def save(trajectory: Trajectory, path: str | os.PathLike) -> None:
         raise
 
 
-def load(path: str | os.PathLike) -> Trajectory:
+def load(path: str | os.PathLike[str]) -> Trajectory:
     """Load a run that `Trajectory.save` wrote, dense output included.
 
     Parameters
@@ -147,7 +148,7 @@ def load(path: str | os.PathLike) -> Trajectory:
         )
         if resume is not None:
             whole = any(name.startswith("tail_") for name in arrays)
-            tail = tuple(arrays[f"tail_{name}"] for name in ("y", "h", "log_t")) if whole else None
+            tail = (arrays["tail_y"], arrays["tail_h"], arrays["tail_log_t"]) if whole else None
             steps = _method(resume.get("steps", resume.get("method", DEFAULT)))
             taken = checked_integer("its taken", resume.get("taken", options["nsteps"]), 0)
             resume = {
@@ -163,7 +164,7 @@ def load(path: str | os.PathLike) -> Trajectory:
         raise ValueError(f"{path!r} is not a whole file of a ceflow run: {error}") from None
 
 
-def _flow(spec: dict, arrays: dict[str, np.ndarray]) -> tuple[SpectralFlow | MatrixFlow, np.ndarray | tuple]:
+def _flow(spec: dict, arrays: dict[str, np.ndarray]) -> tuple[Flow[Any], Any]:
     """A flow and where it started."""
     kind, loss = spec.pop("flow"), losses.from_spec(spec.pop("loss"))
     return _FLOWS[kind](spec | {"loss": loss}, arrays)

@@ -51,7 +51,7 @@ def place_of(executor: Any, workers: int | None, scheduler: str | None) -> Place
     if executor is None:
         return Place(Serial, window=1)
     if isinstance(executor, Executor):
-        return Place(functools.partial(contextlib.nullcontext, executor), again=False)
+        return Place(lambda: contextlib.nullcontext(executor), again=False)
     named = {
         "threads": functools.partial(ThreadPoolExecutor, workers or os.cpu_count()),
         "processes": functools.partial(_processes, workers),
@@ -75,7 +75,8 @@ def _end_with_parent() -> None:
     """Ends this process when its parent is gone, which cannot tell it if it was killed."""
 
     def follow() -> None:
-        multiprocessing.parent_process().join()
+        if parent := multiprocessing.parent_process():
+            parent.join()
         os._exit(1)
 
     threading.Thread(target=follow, daemon=True).start()
@@ -131,7 +132,7 @@ def _feed(
     function: Callable, left: dict[int, Any], executor: Executor, place: Place, report: Callable[[Any], None]
 ) -> None:
     """Takes from the tasks that are left those that are done."""
-    waiting, running = collections.deque(left), {}
+    waiting, running = collections.deque(left), dict[Future, int]()
     try:
         while waiting or running:
             while waiting and len(running) < place.window:

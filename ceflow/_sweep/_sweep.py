@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from tqdm import tqdm
 
 from .._checks import checked_array, checked_choice, checked_integer
@@ -35,13 +36,13 @@ def sweep(
     starts: str | Callable[..., Any] | np.ndarray = "random",
     t_end: float | None = None,
     *,
-    store: str | os.PathLike,
+    store: str | os.PathLike[str],
     members: int | None = None,
-    flow: Callable[..., Flow] = reduced_flow,
+    flow: Callable[..., Flow[Any]] = reduced_flow,
     seed: int = 0,
     log_t_end: float | None = None,
-    t_eval=None,
-    log_t_eval=None,
+    t_eval: ArrayLike | None = None,
+    log_t_eval: ArrayLike | None = None,
     observables: Sequence[str] = ("singular_values", "loss"),
     until: Callable | Sequence[Callable] | None = None,
     rtol: float = 1e-9,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -11,7 +12,6 @@ from numpy.typing import NDArray
 from ._limits import EPS
 
 if TYPE_CHECKING:
-    from ._definitions import SchemeByDefinition
     from ._lyapunov import Lyapunov
     from ._propagation import Response
 
@@ -72,9 +72,16 @@ class View(ABC):
     terms: Any = None
     joint = False
     numbers: int
-    law: str | None
+    scheme: Any  # of a reduced run
+    shares: NDArray  # the same
+    slope_error: Callable[[Any], NDArray]  # of a full run
+    if TYPE_CHECKING:
+
+        @property
+        def law(self) -> str | None: ...
+
     why_no_law = why_no_product = ""
-    definition: SchemeByDefinition | None = None
+    definition: Any = None
 
     def __init__(self, run: Any, classes: int) -> None:
         self.flow, self.start, self.classes = run.flow, run.start, classes

@@ -105,9 +105,11 @@ def lane_fields(
     data = np.zeros((len(starts), NUMBERS + 4 * (modes + 1)))
     scratch = np.empty((1, modes)), np.empty(modes)
     _pack(np.ascontiguousarray(starts), weights, valencies, classes, log_unit, vanished, *scratch, data)
+    margins, forces = transforms.margins.by_lanes, transforms.forces.by_lanes
+    assert margins is not None and forces is not None
     by_lanes = transforms._replace(
-        margins=transforms.margins._replace(function=transforms.margins.by_lanes),
-        forces=transforms.forces._replace(function=transforms.forces.by_lanes),
+        margins=transforms.margins._replace(function=margins),
+        forces=transforms.forces._replace(function=forces),
     )
     spaces = _SPACES * (modes + 1) * LANES
     layout = plain_layout(modes, by_lanes, closes)

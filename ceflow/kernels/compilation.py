@@ -13,7 +13,8 @@ from contextvars import ContextVar
 from typing import Any, Generic, ParamSpec, TypeVar
 
 SOON, LATE = 1.0, 10.0  # CPU seconds
-P, T = ParamSpec("P"), TypeVar("T")
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Settings:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeGuard, cast
 
 import numpy as np
 
@@ -63,7 +63,7 @@ def loss(
             curves.append((least, "least loss at this nuclear norm", colors.grey, "-.", 1.4))
     curves.append((loss_of, "loss", colors.blue, "-", 2.0))
     if dense.flow.loss.margins_only:
-        curves.append((dense.log_accuracy_gap / LN10, "accuracy gap $1 - p_0$", colors.orange, "--", 1.6))
+        curves.append((cast(Any, dense).log_accuracy_gap / LN10, "accuracy gap $1 - p_0$", colors.orange, "--", 1.6))
     (x,) = on_log_axis(ax, "x", x)
     heights = on_log_axis(ax, "y", *(finite(curve[0]) for curve in curves))
     for y, (_, name, shade, style, width) in zip(heights, curves, strict=True):
@@ -154,7 +154,7 @@ def conserved(
     return finish(ax, dense, "relative drift of the conserved quantities")
 
 
-def collapse(traj: MatrixTrajectory, ax: Axes | None = None) -> Axes:
+def collapse(traj: Trajectory, ax: Axes | None = None) -> Axes:
     """Neural-collapse measures of a full run over time; see `ceflow.collapse.measures`.
 
     Parameters
@@ -174,10 +174,10 @@ def collapse(traj: MatrixTrajectory, ax: Axes | None = None) -> Axes:
     TypeError, ValueError
         If traj is no run of a MatrixFlow, or has no row after t = 0.
     """
-    traj = drawn(traj) if isinstance(traj, Trajectory) else traj
-    if not isinstance(traj, MatrixTrajectory):
-        raise TypeError(f"collapse measures are drawn of a run of a MatrixFlow, got {type(traj).__name__}")
-    dense = sampled(traj)
+    run = drawn(traj) if isinstance(traj, Trajectory) else traj
+    if not isinstance(run, MatrixTrajectory):
+        raise TypeError(f"collapse measures are drawn of a run of a MatrixFlow, got {type(run).__name__}")
+    dense = sampled(run)
     ax = axes_or_new(ax)
     found, colors = dense.collapse, colors_of(ax)
     (x,) = on_log_axis(ax, "x", log10_t(dense))
@@ -192,17 +192,17 @@ def collapse(traj: MatrixTrajectory, ax: Axes | None = None) -> Axes:
     return finish(ax, dense, "distance from neural collapse")
 
 
-def v_is_lyapunov(traj: Trajectory) -> bool:
+def v_is_lyapunov(traj: Trajectory) -> TypeGuard[SpectralTrajectory]:
     """Whether V is proved to fall: cross-entropy, two balanced layers, a symmetric start, no singular value below 0."""
     return _is_plain(traj) and traj.start.ndim == 1 and traj.start.min() >= 0.0
 
 
-def _is_plain(traj: Trajectory) -> bool:
+def _is_plain(traj: Trajectory) -> TypeGuard[SpectralTrajectory]:
     """Whether it is a reduced run of the flow that the theorems are about: two layers, cross-entropy, nothing else."""
     return isinstance(traj, SpectralTrajectory) and traj.flow.plain
 
 
-def _drift(traj: Trajectory) -> np.ndarray:
+def _drift(traj: SpectralTrajectory | MatrixTrajectory) -> np.ndarray:
     """Distance of the conserved quantities from where they should be, relative to the size of the layers."""
     first = traj._with(np.array([-math.inf]), np.asarray(traj.flow.origin(traj.start))[None])
     with np.errstate(under="ignore"):

@@ -62,6 +62,7 @@ def scheme_definition(scheme: Scheme) -> SchemeDefinition:
     ValueError
         If the scheme is too large to be counted, and has no formula.
     """
+    algebra: Any = None
     try:
         family = closed_form(scheme) if scheme.classes > COUNTED else None
     except ValueError as error:
@@ -91,7 +92,7 @@ def scheme_definition(scheme: Scheme) -> SchemeDefinition:
         source, sizes = "the matrix of relations", (algebra.valencies, algebra.multiplicities)
     else:
         source, sizes = family.source, (family.valency(every), family.multiplicity(every))
-    return SchemeDefinition(source, *(np.asarray(size, float) for size in sizes), gaps)
+    return SchemeDefinition(source, np.asarray(sizes[0], float), np.asarray(sizes[1], float), gaps)
 
 
 class LossDefinition:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -345,12 +345,13 @@ def _advance(f: LaneFields, method: Method, sums: Sums, span: Span, w: Work, fou
 
 def _work_for(fields: LaneFields, modes: int, used: Method) -> Work:
     samples, n, places, size = used.samples.size, used.stages, len(used.weights), modes * LANES
-    return Work(
+    parts: Any = (
         np.zeros(fields.data.shape[1] * LANES), np.zeros(fields.spaces), np.zeros((n + ROWS, size)),
         np.zeros((places, 3 * LANES)), *np.zeros((2, 2 * samples * LANES)), np.zeros((6, LANES)),
         *np.zeros((13, LANES)), np.zeros((5, LANES)), np.zeros(LANES, np.int64), np.zeros(n),
         np.zeros((2, samples)), np.zeros(SCRATCH),
     )  # fmt: skip
+    return Work(*parts)
 
 
 def advance_lanes(
