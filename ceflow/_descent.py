@@ -182,8 +182,7 @@ def sharpness(run: Trajectory, *, width: int | None = None) -> np.ndarray:
         raise TypeError(f"sharpness is of the layers of a SpectralFlow or a MatrixFlow, got a run of {run.flow!r}")
     if run.start[0].ndim != 2:
         raise ValueError("sharpness takes one run, not a batch")
-    v: np.ndarray
-    found, v = np.zeros(len(run)), np.random.default_rng(0).standard_normal(run.y.shape[1])
+    found, v = np.zeros(len(run)), np.asarray(np.random.default_rng(0).standard_normal(run.y.shape[1]))
     for row, y in enumerate(run.y):
         if not (size := float(np.linalg.norm(y))) <= MOST:
             raise ValueError(f"layers must have a norm of at most {MOST:g}, row {row} has {size:g}: take rows before")
@@ -221,7 +220,7 @@ class _Hessian:
             self.from_samples, self.to_samples = (lambda H: H @ root), (lambda H: H @ inverse)
         self.moving = np.ones(y.size)
         for frozen in objective.frozen:
-            part = len(shapes) - 1 if frozen == "b" else frozen
+            part = len(shapes) - 1 if frozen == "b" else int(frozen)
             self.moving[ends[part] - math.prod(shapes[part]) : ends[part]] = 0.0
         precision = float(np.finfo(run.flow.dtype).eps) ** 0.2
         self.step = precision / max(1.0, float(np.linalg.norm(y)))

@@ -6,12 +6,13 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from .solve import Outcome
 from .trajectory import trajectory_type
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import xarray
 
     from .flow import Flow
@@ -73,6 +74,10 @@ class Ensemble:
         known = ", ".join(self.__dict__.get("data", {}))
         raise AttributeError(f"an ensemble has no {name!r}; observables asked for were {known or 'none'}")
 
+    if TYPE_CHECKING:
+
+        def __iter__(self) -> Iterator[Ensemble]: ...
+
     def __dir__(self) -> list[str]:
         return [*super().__dir__(), *self._members, *self.data]
 
@@ -102,7 +107,7 @@ class Ensemble:
     def __len__(self) -> int:
         return len(self.status)
 
-    def __getitem__(self, members: int | slice | ArrayLike) -> Ensemble:
+    def __getitem__(self, members: Any) -> Ensemble:
         """Some of the members, by an index, a slice or an array, as an ensemble; an IndexError beyond them."""
         if isinstance(members, (int, np.integer)):
             members = range(len(self))[members]

@@ -165,7 +165,7 @@ class _Runs:
         own = span["rows"] is None and span["events"]  # each run has its own last time, and a row there
         rows = None if own else span["end"] if span["rows"] is None else span["rows"]
         self.rows: Times | None = rows
-        self.wanted: Any = None if rows is None else rows.log_t
+        self.wanted = cast(Any, None if rows is None else rows.log_t)
         self.stopped = threading.Event()
         # the last time is not that of the last row only where `until` is given, or the end is beyond the rows
         self.compiled = not span["events"] and self.wanted[-1] == span["end"].log_t[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -79,7 +79,7 @@ def record(flow: Flow, t: ArrayLike, *states: ArrayLike, step_size: float = 0.0)
             raise ValueError(f"row {row} is no state of the flow: {error}") from None
     if rows[0][0].ndim != 2:
         raise ValueError(f"record takes one run, not a batch: W must be (n, K, d), got {parts[0].shape}")
-    y = np.array([flow.origin(state) for state in rows])
+    y = np.array([flow.origin(cast(Any, state)) for state in rows])
     message = f"recorded at {len(t)} times"
     return trajectory_type(flow)(flow, rows[0], Times.of(t).log_t, y, t=t, step_size=float(step_size), message=message)
 

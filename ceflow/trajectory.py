@@ -125,7 +125,6 @@ class Trajectory(quantities.OfAll):
     """
 
     observables: ClassVar[Mapping[str, Observable]]
-
     def __init_subclass__(cls, kinds: tuple[str, ...] = (), **options: Any) -> None:
         super().__init_subclass__(**options)
         _KINDS.update(dict.fromkeys(kinds, cls))
@@ -154,16 +153,14 @@ class Trajectory(quantities.OfAll):
     @property
     def times(self) -> Times:
         """The times of the rows."""
-        given = self._given
-        return Times(self.log_t, given.given_of(self.log_t) if isinstance(given, Times) else given)
+        return Times(self.log_t, t.given_of(self.log_t) if isinstance(t := self._given, Times) else t)
 
     def __len__(self) -> int:
         return len(self.log_t)
 
     def __repr__(self) -> str:
-        end = self.log_t_end / math.log(10)
         state = "" if self.success else ", success=False"
-        rows = f"{len(self)} rows to t = 1e{end:.6g}, {self.nsteps} steps{state}"
+        rows = f"{len(self)} rows to t = 1e{self.log_t_end / math.log(10):.6g}, {self.nsteps} steps{state}"
         return f"<Trajectory of {self.flow!r}: {rows}: {self.message}>"
 
     def at(self, t: ArrayLike | None = None, *, log_t: ArrayLike | None = None) -> Self:
@@ -223,8 +220,8 @@ class Trajectory(quantities.OfAll):
         return self._with(self.log_t[rows], self.y[rows], self.times.given[rows])
 
     def _with(self, log_t: np.ndarray, y: np.ndarray, t: np.ndarray | None = None) -> Self:
-        options = self._options() | {"path": self._path, "rtol": self.rtol, "atol": self.atol}
-        return type(self)(self.flow, self.start, log_t, y, t=t, **options)
+        options = self._options() | {"t": t, "path": self._path, "rtol": self.rtol, "atol": self.atol}
+        return type(self)(self.flow, self.start, log_t, y, **options)
 
     def _options(self) -> dict:
         names = ("log_t_end", "outcome", "message", "nfev", "nsteps", "nrejected", "event", "step_size", "compiled")
@@ -380,13 +377,16 @@ class ReducedETFTrajectory(quantities.OfClassifiers, quantities.OfMatrices, Redu
     """The same on (K-1) x (K-1) matrices: W and H are those of width K - 1, what the classifier sees of them."""
     flow: flows.ReducedETFFlow
     start: np.ndarray
-    classes = property(lambda self: len(self.start) + 1, doc="K.")
+
+    @property
+    def classes(self) -> int:
+        """K."""
+        return len(self.start) + 1
+
     terms = cached_property(MatrixTrajectory.terms.func)  # type: ignore[attr-defined]  # mypy sees a property
 
 
-def _on_full_matrices(
-    run: Trajectory, flow: Flow[RunT], start: tuple, full: Callable[[np.ndarray], np.ndarray]
-) -> RunT:
+def _on_full_matrices(run: Trajectory, flow: Flow[RunT], start: tuple, full: Callable[..., np.ndarray]) -> RunT:
     """A reduced run as one of the full flow, of a function that makes its states of the reduced ones."""
     if len(run) * sum(part.size for part in start) > MOST_LIFTED:
         raise ValueError(f"the matrices of {len(run)} rows would have more than {MOST_LIFTED} entries")

@@ -68,7 +68,7 @@ class View(ABC):
         Of the scheme, if the run has one.
     """
 
-    eps = EPS
+    eps: float = EPS
     terms: Any = None
     joint = False
     numbers: int

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -32,7 +32,7 @@ class BlockSizes:
     if TYPE_CHECKING:
 
         @property
-        def reduction(self) -> str: ...
+        def reduction(self) -> Literal["mean", "sum"]: ...
 
     @functools.cached_property
     def fibre_sizes(self) -> np.ndarray:

@@ -135,7 +135,7 @@ class MatrixField:
         if self.kernel is not None:
             last[...] = xp.matmul(last, self.kernel)
         for frozen in self.frozen:
-            velocities[-1 if frozen == "b" else frozen][...] = 0.0
+            velocities[-1 if frozen == "b" else int(frozen)][...] = 0.0
         return log_scale, a, rate
 
     def _push(self, W, X, log_scale):

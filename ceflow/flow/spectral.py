@@ -98,8 +98,8 @@ class SpectralFlow(Flow["SpectralTrajectory"]):
 
     scheme: Scheme
 
-    @overload  # type: ignore[overload-overlap]  # of a scheme, what follows is for options that make blocks
-    def __new__(cls, symmetry: Scheme, **options: Unpack[ModesOptions]) -> Self: ...
+    @overload  # of a scheme; below, any other symmetry, or options that make blocks, of a class beside this one
+    def __new__(cls, symmetry: Scheme, **options: Unpack[ModesOptions]) -> Self: ...  # type: ignore[overload-overlap]
     @overload
     def __new__(cls, symmetry: Symmetry, **options: Unpack[BlocksOptions]) -> BlockFlow: ...  # type: ignore[misc]
     def __new__(cls, symmetry: Symmetry = _BLANK, **options: Any) -> Any:

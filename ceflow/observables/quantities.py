@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Iterator
+    from typing import Never, Self
 
     import numpy as np
     import pandas
@@ -29,6 +31,7 @@ class Quantity(Generic[T]):
     if TYPE_CHECKING:
 
         def __get__(self, run: object, owner: type | None = None) -> T: ...
+        def __set__(self, run: object, value: Never) -> None: ...
 
 
 class OfAll:
@@ -48,6 +51,7 @@ class OfAll:
         def certificate(self) -> Certificate: ...
         def to_pandas(self) -> pandas.DataFrame: ...
         def _repr_html_(self) -> str: ...
+        def __iter__(self) -> Iterator[Self]: ...
 
 
 class OfModes:

@@ -81,6 +81,7 @@ def ternary(
     times = [log10_t(run) for run in dense]
     paths = [shares(run.singular_values) @ CORNERS for run in dense]
     norm = Normalize(*_busy(times, paths))
+    middle: Callable[[Any], Any]
     for x, path in zip(times, paths, strict=True):
         if color == "time":
             segments = np.stack([path[:-1], path[1:]], axis=1)
@@ -90,7 +91,7 @@ def ternary(
             first, middle = colors.shades(0.0), colors.shades
         else:
             ax.plot(*path.T, color=color, lw=1.4, zorder=3)
-            first, middle = color, lambda _: color
+            first, middle = color, _constant(color)
         ax.plot(*path[0], "o", ms=4.5, mfc=colors.paper, mec=first, mew=1.2, zorder=4)
         if arrows:
             _draw_arrow(ax, path, lambda i, x=x, middle=middle: middle(norm(x[i])))
@@ -107,6 +108,10 @@ def ternary(
         bar.set_label(f"time $t$ ({runs[0].flow.reduction} reduction)")
         powers(bar.ax.yaxis)
     return ax
+
+
+def _constant(color: str) -> Callable[[Any], str]:
+    return lambda _: color
 
 
 def name_corners(ax: Axes) -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Any, cast, overload
+from typing import Any, TypeVar, cast, overload
 
 import numpy as np
 
-from ..flow import MatrixFlow, RunT
+from ..flow import MatrixFlow
 from ..trajectory import BlockTrajectory, MatrixTrajectory, ReducedTrajectory, SpectralTrajectory, Trajectory
 from ._style import power
 
+Run = TypeVar("Run", bound=Trajectory)
 SAMPLES, MOST_NUMBERS = 500, 2**21  # of a curve; of all states sampled for a figure
 LN10 = math.log(10.0)
 ROUNDING = 2.0**-48  # relative, of differences of singular values
@@ -28,7 +29,7 @@ def check_run(traj: Trajectory) -> None:
 @overload
 def drawn(traj: Trajectory) -> Trajectory: ...
 @overload
-def drawn(traj: Trajectory, need: str, *needs: str) -> SpectralTrajectory | MatrixTrajectory: ...
+def drawn(traj: Trajectory, need: str, /, *needs: str) -> SpectralTrajectory | MatrixTrajectory: ...
 def drawn(traj: Trajectory, *needs: str) -> Trajectory:
     """The run that a figure shows: where it is reduced to more than modes, the same run on full matrices. A TypeError
     where it has none of the observables that are needed."""
@@ -45,9 +46,9 @@ def drawn(traj: Trajectory, *needs: str) -> Trajectory:
 
 
 @overload
-def sampled(traj: RunT) -> RunT: ...
+def sampled(traj: Run) -> Run: ...
 @overload
-def sampled(traj: Trajectory, need: str, *needs: str) -> SpectralTrajectory | MatrixTrajectory: ...
+def sampled(traj: Trajectory, need: str, /, *needs: str) -> SpectralTrajectory | MatrixTrajectory: ...
 def sampled(traj: Trajectory, *needs: str) -> Trajectory:
     """The run at times that resolve it, t = 0 left out: spread evenly between its rows, and evenly in log t."""
     traj = cast(Any, drawn)(traj, *needs)

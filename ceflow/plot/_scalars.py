@@ -204,14 +204,14 @@ def _is_plain(traj: Trajectory) -> TypeGuard[SpectralTrajectory]:
 
 def _drift(traj: SpectralTrajectory | MatrixTrajectory) -> np.ndarray:
     """Distance of the conserved quantities from where they should be, relative to the size of the layers."""
-    first = traj._with(np.array([-math.inf]), np.asarray(traj.flow.origin(traj.start))[None])
+    first = traj._with(np.array([-math.inf]), np.asarray(traj.flow.origin(cast(Any, traj.start)))[None])
     with np.errstate(under="ignore"):
         decay = max(traj.flow.objective.decays)
         fade = np.exp(-2.0 * decay * traj.t) if decay else np.ones(len(traj))
-    if isinstance(traj, SpectralTrajectory):
+    if not isinstance(traj, MatrixTrajectory):
         modes, layers = traj.flow.scheme.modes, traj.layers
-        found = traj.conserved.reshape(len(traj), -1, modes)  # of deep layers one for each pair of neighbours
-        change = np.abs(found - fade[:, None, None] * first.conserved.reshape(1, -1, modes)).max(axis=1)
+        found = cast(np.ndarray, traj.conserved).reshape(len(traj), -1, modes)  # of deep layers one for each pair of neighbours
+        change = np.abs(found - fade[:, None, None] * cast(np.ndarray, first.conserved).reshape(1, -1, modes)).max(axis=1)
         size = (layers**2).sum(axis=1)
         return np.max(change / np.where(size > 0.0, size, 1.0), axis=1)
     pairs = [np.asarray(X) for X in traj.conserved] if isinstance(traj.conserved, tuple) else [traj.conserved]
