@@ -8,8 +8,10 @@ import os
 import threading
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from typing import Any, cast
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ._arrays import host
 from ._checks import checked_choice, checked_integer, checked_number
@@ -35,20 +37,20 @@ _OF_SINGULAR_VALUES = {
 
 
 def integrate_many(
-    flow: Flow,
-    starts,
+    flow: Flow[Any],
+    starts: Any,
     t_end: float | None = None,
     *,
     log_t_end: float | None = None,
-    t_eval=None,
-    log_t_eval=None,
+    t_eval: ArrayLike | None = None,
+    log_t_eval: ArrayLike | None = None,
     observables: Sequence[str] = ("singular_values", "loss"),
     until: Until | Sequence[Until] | None = None,
     rtol: float = 1e-9,
     atol: float = 0.0,
     max_steps: int = 1_000_000,
     closed_form: bool = True,
-    method: str = DEFAULT,
+    method: Method = DEFAULT,
     threads: int | None = None,
     progress: bool = False,
 ) -> Ensemble:
@@ -135,7 +137,7 @@ def _cores() -> set[int]:
     return set(range(os.cpu_count() or 1))
 
 
-def _starts(flow: Flow, starts):
+def _starts(flow: Flow[Any], starts: Any) -> Any:
     """The starts, checked: as one array if each of them is one of the same shape, else as a list."""
     if isinstance(starts, tuple) and flow.kind == "matrix":
         parts = [np.asarray(part) for part in starts]
@@ -173,7 +175,7 @@ class _Runs:
         Observables.
     """
 
-    def __init__(self, flow: Flow, starts, options: dict, span: dict, names: tuple[str, ...]) -> None:
+    def __init__(self, flow: Flow[Any], starts: Any, options: dict, span: dict, names: tuple[str, ...]) -> None:
         self.flow, self.starts, self.options, self.names, self.span = flow, starts, options, names, span
         own = span["rows"] is None and span["events"]  # each run has its own last time, and a row there
         rows = None if own else span["end"] if span["rows"] is None else span["rows"]
@@ -182,7 +184,7 @@ class _Runs:
         self.stopped, self.tell = threading.Event(), lambda count: None  # how many runs more are done
         # the last time is not that of the last row only where `until` is given, or the end is beyond the rows
         self.compiled = not span["events"] and self.wanted[-1] == span["end"].log_t[0]
-        members, count = Ensemble.room(len(starts)), 1 if own else len(rows)
+        members, count = Ensemble.room(len(starts)), 1 if rows is None else len(rows)
         data, table = {}, trajectory_type(flow).observables
         with compiling(False):  # of one state only shapes are asked for
             for part, value in self._parts(self._trajectory(0, np.full(1, -np.inf), flow.origin(starts[0])[None])):
@@ -372,7 +374,7 @@ class _Runs:
 
     def _trajectory_of_many(self, which: np.ndarray, y: np.ndarray) -> Trajectory:
         """The rows of many runs as one trajectory, of which singular values are known, and what follows from them."""
-        s = self.flow.singular_values_of(self.starts[which], y)
+        s = cast(SpectralFlow, self.flow).singular_values_of(self.starts[which], y)
         run = trajectory_type(self.flow)(self.flow, None, np.tile(self.wanted, len(which)), y.reshape(-1, y.shape[2]))
         vars(run)["singular_values"] = s.reshape(-1, s.shape[2])
         return run
@@ -387,7 +389,7 @@ class _Runs:
 
     def _parts(self, run: Trajectory) -> list[tuple[str, np.ndarray]]:
         """The observables of a trajectory, those of several parts as these, by name."""
-        found = []
+        found: list[tuple[str, np.ndarray]] = []
         for name in self.names:
             observable, value = run.observables[name], getattr(run, name)
             dims = observable.dims(self.flow) if callable(observable.dims) else observable.dims

@@ -85,7 +85,7 @@ class Examination:
         states = self.view.states(rows)
         self.rows_seen = len(rows)
         drift = self.view.drift(states.log_t, states.w)
-        return Moments(*(getattr(states, name) for name in Moments._fields[:-1]), drift)
+        return Moments(*(drift if name == "drift" else getattr(states, name) for name in Moments._fields))
 
     @cached_property
     def v_values(self) -> tuple[NDArray, NDArray]:

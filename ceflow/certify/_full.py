@@ -29,7 +29,7 @@ class FullView(View):
         self.objective = run.flow.objective
         self.start, self.network = self._moving(run.start), self._definition(run)
         self.terms = run.terms if self.objective.terms else None
-        self.unit = -math.log(self.network.average)
+        self.unit = -math.log(float(self.network.average))
         self.decay = float(max(self.network.decays))
         self.fading = float(self.network.decays[0])
         self.eps = float(np.finfo(self.flow.dtype).eps)

@@ -26,7 +26,9 @@ def add_to(commands: argparse._SubParsersAction) -> None:
 def _proofs() -> ModuleType:
     """The package of the proofs: `derivations` in a clone, `ceflow_derivations` in an installed wheel."""
     if CLONE.exists():
-        from derivations import _command
-    else:
-        from ceflow_derivations import _command
+        from derivations import _command as here
+
+        return here
+    from ceflow_derivations import _command
+
     return _command

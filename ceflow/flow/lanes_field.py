@@ -154,8 +154,8 @@ def lane_fields(
     data[:, NUMBERS : NUMBERS + modes] = weights * starts
     data[:, NUMBERS + modes + 1 : NUMBERS + 2 * modes + 1] = 2.0 * direction
     by_lanes = transforms._replace(
-        margins=transforms.margins._replace(function=transforms.margins.by_lanes),
-        forces=transforms.forces._replace(function=transforms.forces.by_lanes),
+        margins=transforms.margins._replace(function=margins),
+        forces=transforms.forces._replace(function=forces),
     )
     numbers = _padded(modes)
     spaces = _SPACES * (numbers + 1) * LANES, _SERIES * numbers * LANES
