@@ -8,15 +8,17 @@ import os
 import threading
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from typing import Any, cast
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ._arrays import host
 from ._checks import checked_choice, checked_integer, checked_number
 from ._ensemble import Ensemble
 from ._field import CompiledField
 from ._integrate import Until, _span
-from ._run import Run, is_looked_at, steps_unwatched
+from ._run import Run, is_looked_at, progress_bar, steps_unwatched
 from .flow import Flow
 from .kernels import compiling, settings
 from .kernels.lanes import LANES
@@ -35,20 +37,20 @@ _OF_SINGULAR_VALUES = {
 
 
 def integrate_many(
-    flow: Flow,
-    starts,
+    flow: Flow[Any],
+    starts: Any,
     t_end: float | None = None,
     *,
     log_t_end: float | None = None,
-    t_eval=None,
-    log_t_eval=None,
+    t_eval: ArrayLike | None = None,
+    log_t_eval: ArrayLike | None = None,
     observables: Sequence[str] = ("singular_values", "loss"),
     until: Until | Sequence[Until] | None = None,
     rtol: float = 1e-9,
     atol: float = 0.0,
     max_steps: int = 1_000_000,
     closed_form: bool = True,
-    method: str = DEFAULT,
+    method: Method = DEFAULT,
     threads: int | None = None,
     progress: bool = False,
 ) -> Ensemble:
@@ -91,11 +93,11 @@ def integrate_many(
     Notes
     -----
     Each run is that of `integrate` with ``dense_output=False``, to the bit, but for cross-entropy on two balanced
-    layers without decay and absolute tolerance. There eight runs go side by side, in the lanes of vectors, with the
-    same steps and other rounding: singular values agree to a relative 1e-12, or 1e-4 rtol where that is more. Runs of a
-    MatrixFlow whose starts have the same shapes go together on arrays, with the same steps to rounding. All runs are
-    compiled, unless ``ceflow.settings.compiled`` is False: to the bit they are those of ``integrate(...,
-    compiled=True)``.
+    layers without decay, by the default method and without absolute tolerance. There eight runs go side by side, in the
+    lanes of vectors, by Taylor series [ceflow]: these meet the same tolerance in fewer steps, each of which counts as
+    many evaluations as the series has coefficients. Runs of a MatrixFlow whose starts have the same shapes go together
+    on arrays, with the same steps to rounding. All runs are compiled, unless ``ceflow.settings.compiled`` is False: to
+    the bit they are those of ``integrate(..., compiled=True)``.
 
     Examples
     --------
@@ -135,7 +137,7 @@ def _cores() -> set[int]:
     return set(range(os.cpu_count() or 1))
 
 
-def _starts(flow: Flow, starts):
+def _starts(flow: Flow[Any], starts: Any) -> Any:
     """The starts, checked: as one array if each of them is one of the same shape, else as a list."""
     if isinstance(starts, tuple) and flow.kind == "matrix":
         parts = [np.asarray(part) for part in starts]
@@ -173,7 +175,7 @@ class _Runs:
         Observables.
     """
 
-    def __init__(self, flow: Flow, starts, options: dict, span: dict, names: tuple[str, ...]) -> None:
+    def __init__(self, flow: Flow[Any], starts: Any, options: dict, span: dict, names: tuple[str, ...]) -> None:
         self.flow, self.starts, self.options, self.names, self.span = flow, starts, options, names, span
         own = span["rows"] is None and span["events"]  # each run has its own last time, and a row there
         rows = None if own else span["end"] if span["rows"] is None else span["rows"]
@@ -182,10 +184,11 @@ class _Runs:
         self.stopped, self.tell = threading.Event(), lambda count: None  # how many runs more are done
         # the last time is not that of the last row only where `until` is given, or the end is beyond the rows
         self.compiled = not span["events"] and self.wanted[-1] == span["end"].log_t[0]
-        members, count = Ensemble.room(len(starts)), 1 if own else len(rows)
+        members, count = Ensemble.room(len(starts)), 1 if rows is None else len(rows)
         data, table = {}, trajectory_type(flow).observables
-        for part, value in self._parts(self._trajectory(0, np.full(1, -np.inf), flow.origin(starts[0])[None])):
-            data[part] = np.full((len(starts), count, *value.shape[1:]), np.nan)
+        with compiling(False):  # of one state only shapes are asked for
+            for part, value in self._parts(self._trajectory(0, np.full(1, -np.inf), flow.origin(starts[0])[None])):
+                data[part] = np.full((len(starts), count, *value.shape[1:]), np.nan)
         self.at_once = flow.kind == "spectral" and isinstance(starts, np.ndarray) and starts.ndim == 2
         self.at_once = self.at_once and set(names) <= _OF_SINGULAR_VALUES and set(names) <= set(table)
         common = {name: options[name] for name in ("rtol", "atol")} | {
@@ -199,7 +202,7 @@ class _Runs:
         """Makes all runs, or as many as there are before an interrupt."""
         members = len(self.starts)
         size = CHUNK if threads == 1 else min(CHUNK, max(LEAST, LANES * math.ceil(members / (4 * threads * LANES))))
-        with _bar(members) if progress else contextlib.nullcontext() as bar, ThreadPoolExecutor(threads) as pool:
+        with progress_bar(progress, members, "run") as bar, ThreadPoolExecutor(threads) as pool:
             self.tell = bar.update if progress else self.tell
             left = {pool.submit(self._chunk, first, min(first + size, members)) for first in range(0, members, size)}
             try:
@@ -237,7 +240,8 @@ class _Runs:
     def _in_lanes(self, members: np.ndarray) -> np.ndarray:
         """Makes runs side by side, where the flow can; returns which are left."""
         left = [members]
-        if self.options["atol"] == 0.0 and hasattr(self.flow, "side_by_side") and isinstance(self.starts, np.ndarray):
+        usual = self.options["atol"] == 0.0 and self.options["method"] == DEFAULT
+        if usual and hasattr(self.flow, "side_by_side") and isinstance(self.starts, np.ndarray):
             starts = self.starts[members]
             fields = self.flow.side_by_side(starts, self.options["closed_form"])
             left = [members] if not fields else []
@@ -246,8 +250,7 @@ class _Runs:
                     return members[:0]
                 size, chosen = starts.shape[1], members[which]
                 found = advance_lanes(
-                    lanes, size, self.wanted, self.options["rtol"], self._steps(size), self.span["max_steps"],
-                    self.options["method"],
+                    lanes, size, self.wanted, self.options["rtol"], self._steps(size), self.span["max_steps"]
                 )  # fmt: skip
                 left.append(self._keep(chosen, found))
             taken = np.concatenate([which for which, _ in fields]) if fields else np.zeros(0, np.int64)
@@ -371,7 +374,7 @@ class _Runs:
 
     def _trajectory_of_many(self, which: np.ndarray, y: np.ndarray) -> Trajectory:
         """The rows of many runs as one trajectory, of which singular values are known, and what follows from them."""
-        s = self.flow.singular_values_of(self.starts[which], y)
+        s = cast(SpectralFlow, self.flow).singular_values_of(self.starts[which], y)
         run = trajectory_type(self.flow)(self.flow, None, np.tile(self.wanted, len(which)), y.reshape(-1, y.shape[2]))
         vars(run)["singular_values"] = s.reshape(-1, s.shape[2])
         return run
@@ -386,15 +389,9 @@ class _Runs:
 
     def _parts(self, run: Trajectory) -> list[tuple[str, np.ndarray]]:
         """The observables of a trajectory, those of several parts as these, by name."""
-        found = []
+        found: list[tuple[str, np.ndarray]] = []
         for name in self.names:
             observable, value = run.observables[name], getattr(run, name)
             dims = observable.dims(self.flow) if callable(observable.dims) else observable.dims
             found += zip(dims, value, strict=True) if isinstance(dims, dict) else [(name, value)]
         return found
-
-
-def _bar(members: int):
-    from tqdm.auto import tqdm  # which is slow to import
-
-    return tqdm(total=members, unit="run")

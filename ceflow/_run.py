@@ -6,7 +6,7 @@ import contextlib
 import functools
 import math
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -60,11 +60,14 @@ class Run:
         self.max_steps, self.closed_form, self.dense_output = max_steps, closed_form, dense_output
         self.log_end, self.asked = float(end.log_t[0]), end if rows is None else rows
         self.wanted = None if rows is None else rows.log_t
-        self.events, self.event, self.watches = events, None, Watches(events, flow, start) if events else None
-        self.checkpoint, self.every, self.saved = None, math.inf, time.monotonic()
+        self.events, self.watches = events, Watches(events, flow, start) if events else None
+        self.event: int | None = None
+        self.checkpoint: str | None = None
+        self.every, self.saved = math.inf, time.monotonic()
         self.outcome = Outcome.REACHED
         self.segments: list = []  # that are finished
-        self.growing, self.again = [], None  # the pieces of the one that is not, and what makes its field
+        self.growing: list[Steps] = []
+        self.again: Any = None  # the pieces of the one that is not, and what makes its field
         self.known_to = -math.inf  # rows up to here are known
         y = flow.origin(start)
         self.found = [(np.array([-math.inf]), y[None])]  # rows that are final: (log_t, y)
@@ -95,7 +98,8 @@ class Run:
         chosen = self.compiled
         if chosen is None and (compiled() or (settings.compiled is None and large)):
             chosen = True  # and so it stays
-        with _bar() if progress else contextlib.nullcontext() as bar, compiling(chosen):
+        style = "{l_bar}{bar}| {postfix} [{elapsed}]"
+        with progress_bar(progress, 100, "%", bar_format=style) as bar, compiling(chosen):
             try:
                 self._go(bar)
             except self.flow.memory_errors as error:
@@ -138,7 +142,7 @@ class Run:
     ) -> tuple[Outcome, np.ndarray]:
         """Integrates from y until the end, the criterion, or a change of what moves the state, or of the method.
         Returns the outcome, and the state that was reached."""
-        solver = stepper(field, method)
+        solver: Any = stepper(field, method)
         solver.begin(y)
         # of a flow that takes its time, no more than a step is lost by an interrupt
         most = max(1, min(CHUNK_STEPS, CHUNK_BYTES // (8 * y.size))) if solver.compiled else 1
@@ -223,7 +227,8 @@ class Run:
         if self.known_to > first:
             first, begin = self.known_to, np.searchsorted(log_t, self.known_to, "right")
         knots = slice(begin, max(begin, np.searchsorted(log_t, self.log_end, "left")))
-        inside, y = log_t[knots], None
+        inside = log_t[knots]
+        y: Any = None
         if log_t[-1] >= self.log_end:
             inside = np.append(inside, self.log_end)
         if not len(inside):
@@ -351,7 +356,10 @@ def _next_look(nsteps: int) -> int:
     return look
 
 
-def _bar() -> tqdm:
+def progress_bar(shown: bool, total: int, unit: str, **options):
+    """A bar of tqdm as a context, or None as one."""
+    if not shown:
+        return contextlib.nullcontext()
     from tqdm.auto import tqdm  # which is slow to import
 
-    return tqdm(total=100, unit="%", bar_format="{l_bar}{bar}| {postfix} [{elapsed}]")
+    return tqdm(total=total, unit=unit, **options)

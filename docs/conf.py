@@ -5,6 +5,8 @@ import shutil
 import sys
 from pathlib import Path
 
+from docutils import nodes
+
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent), str(HERE)]
 
@@ -23,12 +25,18 @@ project = "ceflow"
 author = copyright = "the ceflow authors"
 version = release = ceflow.__version__
 
-extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.napoleon", "sphinx.ext.mathjax", "sphinx-mathjax-offline",
-              "sphinx.ext.viewcode"]
+extensions = [
+    "myst_nb", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.napoleon", "sphinx.ext.mathjax",
+    "sphinx-mathjax-offline", "sphinx.ext.viewcode",
+]  # fmt: skip
+autosummary_generate = False  # tables only: what is in them has its place on a page
 exclude_patterns = ["_build", "_generated"]
 default_role = "py:obj"  # in docstrings a name in single backticks is a link where there is something to link to
 
-myst_enable_extensions = ["dollarmath", "amsmath", "deflist"]
+myst_enable_extensions = [
+    "myst_nb", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.napoleon", "sphinx.ext.mathjax",
+    "sphinx-mathjax-offline", "sphinx.ext.viewcode",
+]  # fmt: skip
 myst_heading_anchors = 3
 nb_execution_mode = "off"  # they are committed with their outputs, and the tests see to it
 nb_merge_streams = True
@@ -48,10 +56,22 @@ html_css_files = ["style.css"]
 html_theme_options = {"navigation_with_keys": True}
 
 
+WORD_JOINER = "\u2060"  # which nobody sees, and which is no space
+
+
 def one_name(app, what, name, obj, options, lines):
     """Attributes that share a description, such as "nfev, nsteps", are one name to Sphinx only without spaces."""
-    lines[:] = [re.sub(r"^:(ivar|vartype) [^:]+:", lambda m: re.sub(r",\s+", ",", m[0]), line) for line in lines]
+    joined = f",{WORD_JOINER}"
+    lines[:] = [re.sub(r"^:(ivar|vartype) [^:]+:", lambda m: re.sub(r",\s+", joined, m[0]), line) for line in lines]
+
+
+def with_spaces(app, doctree):
+    """The spaces that `one_name` took."""
+    for text in doctree.findall(nodes.Text):
+        if WORD_JOINER in text:
+            text.parent.replace(text, nodes.Text(text.replace(WORD_JOINER, " ")))
 
 
 def setup(app):
     app.connect("autodoc-process-docstring", one_name, priority=900)  # after napoleon
+    app.connect("doctree-read", with_spaces)

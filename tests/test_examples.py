@@ -1,4 +1,4 @@
-"""Every public docstring has an example, and all of them are true.
+"""Every public docstring has an example, the index has a line for each, and all examples are true.
 
 Examples take `np` and `cf` as imported, as those of NumPy do. They run interpreted, which is cheap for what is as small
 as they are, in an empty folder. Those that need an optional package are tests of their own, skipped where it is not.
@@ -8,6 +8,7 @@ import ast
 import doctest
 import importlib
 import inspect
+import re
 import types
 from pathlib import Path
 
@@ -20,8 +21,10 @@ import ceflow as cf
 ROOT = Path(__file__).resolve().parents[1]
 # All public names of these have an example: those of `__all__`, or else functions and classes that are defined there.
 ROOMS = [
-    "ceflow", "ceflow.basins", "ceflow.certify", "ceflow.collapse", "ceflow.losses", "ceflow.lyapunov", "ceflow.plot",
-    "ceflow.reference", "ceflow.rigor", "ceflow.terms", "ceflow.theory",
+    "ceflow", "ceflow.basins", "ceflow.certify", "ceflow.collapse", "ceflow.collapse.forgetting", "ceflow.losses",
+    "ceflow.lyapunov", "ceflow.plot", "ceflow.reference", "ceflow.rigor", "ceflow.terms", "ceflow.theory",
+    "ceflow.theory.codes", "ceflow.theory.complexity", "ceflow.theory.imbalance", "ceflow.theory.landscape",
+    "ceflow.theory.low_rank", "ceflow.theory.regression", "ceflow.theory.replay",
 ]  # fmt: skip
 # What examples need, by the beginning of their names; those that import a package themselves say so.
 NEEDS = {
@@ -52,6 +55,14 @@ def test_every_public_name_has_an_example(room):
     things = public(room) | {"the module": importlib.import_module(room)}
     documented = {name: inspect.getdoc(thing) or "" for name, thing in things.items() if not is_data(thing)}
     assert not [name for name, doc in documented.items() if ">>>" not in doc]
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_every_public_name_is_in_the_index(room):
+    text = (ROOT / "docs" / "api" / "index.md").read_text(encoding="utf-8")
+    (section,) = re.findall(rf"^## [^\n]*: `{re.escape(room)}`\n(.*?)(?=^## |\Z)", text, re.DOTALL | re.MULTILINE)
+    listed = re.findall(r"^   (?:~\w+\.)?(\w+)$|`([A-Z_]+)`", section, re.MULTILINE)
+    assert sorted(map("".join, listed)) == sorted(public(room))
 
 
 def docstrings(path):

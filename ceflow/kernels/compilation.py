@@ -19,7 +19,7 @@ P, T = ParamSpec("P"), TypeVar("T")
 
 
 class Settings:
-    """What holds for all of a process: ``ceflow.settings``.
+    """Settings that hold for all of a process, ``ceflow.settings``.
 
     Attributes
     ----------

@@ -256,3 +256,19 @@ def conserved(layers: np.ndarray) -> np.ndarray:
     """
     difference = (layers[..., :-1, :] - layers[..., 1:, :]) * (layers[..., :-1, :] + layers[..., 1:, :])
     return difference[..., 0, :] if layers.shape[-2] == 2 else difference
+
+
+@njit(**KERNEL)
+def extent(layers):
+    """The smallest size of numbers that are not 0, the largest, and the largest product of a column."""
+    smallest, largest, top = np.inf, 0.0, 0.0
+    for i in range(layers.shape[1]):
+        product = 1.0
+        for row in range(layers.shape[0]):
+            size = abs(layers[row, i])
+            product *= size
+            largest = max(largest, size)
+            if size > 0.0:
+                smallest = min(smallest, size)
+        top = max(top, product)
+    return smallest, largest, top

@@ -44,8 +44,8 @@ def mode(t: ArrayLike, *, sigma: ArrayLike, a: ArrayLike, b: ArrayLike, weight_d
     """Exact solution of one mode, ``da/dt = (sigma - a b) b - l a``, ``db/dt = (sigma - a b) a - l b``.
 
     Without imbalance it is the logistic curve of Saxe et al.; with imbalance ``c = a^2 - b^2 = c_0 exp(-2 l t)``,
-    and ``(a + b)^2`` obeys a Riccati equation, elementary for l = 0 and solved by modified Bessel functions of order (sigma -
-    l)/(2 l) for l > 0.
+    and ``(a + b)^2`` obeys a Riccati equation, elementary for l = 0 and solved by modified Bessel functions of order
+    (sigma - l)/(2 l) for l > 0.
 
     Parameters
     ----------

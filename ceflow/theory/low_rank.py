@@ -36,6 +36,7 @@ import scipy
 from numpy.typing import NDArray
 
 from .._checks import LIMIT, checked_array, checked_choice, checked_integer, checked_number
+from . import _low_rank_chain as chain
 from ._arguments import checked_classes
 
 SIGNS = ("-", "+")
@@ -245,7 +246,8 @@ def graph_coefficient(vertices: int, *, depth: int, sign: str = "-") -> float:
     """
     r, depth = _checked_vertices(vertices), _checked_depth(depth)
     norm = inverse_adjacency_norm(r) if checked_choice("sign", sign, SIGNS) == "-" else 0.5 * r * (r - 1)
-    return depth * math.exp((math.log(norm) + 2.0 * math.log(r - 2) + _log_chain(r, _ratios(r, depth))) / depth)
+    log_layers = chain.log_chain(r, chain.ratios(r, depth))
+    return depth * math.exp((math.log(norm) + 2.0 * math.log(r - 2) + log_layers) / depth)
 
 
 def union(classes: int, *, depth: int) -> Union:
@@ -289,6 +291,11 @@ def least_classes(depth: int) -> float:
     """Classes from which on a `union` beats deep collapse: 6, for four layers 10, for three never (inf).
 
     A larger number of classes has the blocks of a smaller one and single ones.
+
+    Examples
+    --------
+    >>> [cf.theory.low_rank.least_classes(depth) for depth in (3, 4, 5)]
+    [inf, 10.0, 6.0]
     """
     depth = _checked_depth(depth)
     for r in (4, 5):  # with three layers C is never below depth K, see derivations/low_rank.py
@@ -298,7 +305,16 @@ def least_classes(depth: int) -> float:
 
 
 def collapse_layers(classes: int, *, depth: int, scale: float = 1.0) -> tuple[NDArray[np.float64], ...]:
-    """W, ..., H of deep collapse: ``depth`` layers (K, K), each ``z^(1/depth) I``."""
+    """W, ..., H of deep collapse: ``depth`` layers (K, K), each ``z^(1/depth) I``.
+
+    Examples
+    --------
+    >>> layers = cf.theory.low_rank.collapse_layers(3, depth=4, scale=0.5)
+    >>> np.linalg.multi_dot(layers).round(4)
+    array([[0.5, 0. , 0. ],
+           [0. , 0.5, 0. ],
+           [0. , 0. , 0.5]])
+    """
     classes, depth = checked_classes(classes), _checked_depth(depth)
     return (checked_number("scale", scale, 0.0, LIMIT) ** (1.0 / depth) * np.eye(classes),) * depth
 
@@ -323,6 +339,15 @@ def graph_layers(
     H : (r + K, K) array
         Hidden units are the points of ``ceflow.subsets(r, (1, 2))``, vertices and then edges; those of the other kind
         are 0. ``SpectralFlow(..., class_fibres=1).project`` makes of the layers where a reduced flow starts.
+
+    Examples
+    --------
+    >>> W, *_, H = layers = cf.theory.low_rank.graph_layers(5, depth=4)
+    >>> W.shape, H.shape  # 10 classes, 5 vertices and 10 edges
+    ((10, 15), (15, 10))
+    >>> coefficient = cf.theory.low_rank.graph_coefficient(5, depth=4)
+    >>> f"{sum((layer**2).sum() for layer in layers):.4f}, {coefficient:.4f}"
+    '36.9375, 36.9375'
     """
     r, depth = _checked_vertices(vertices), _checked_depth(depth)
     checked_choice("sign", sign, SIGNS)
@@ -333,9 +358,9 @@ def graph_layers(
     N[np.array(pairs).T, np.arange(K)] = 1.0
     # unit maps from the classes to the vertices: of the constants, and of what sums to 0 over vertices
     constant, standard = np.full((r, K), (r * K) ** -0.5), (N - 2.0 / r) / math.sqrt(r - 2)
-    mean, ratios, k = np.full((r, r), 1.0 / r), _ratios(r, depth), _last_ratio(r)
+    mean, ratios, k = np.full((r, r), 1.0 / r), chain.ratios(r, depth), chain.last_ratio(r)
     first = math.sqrt(ratios[0] if ratios.size else k)
-    layers = [first * constant + standard]
+    layers: list[NDArray] = [first * constant + standard]
     if ratios.size:
         steps = [first, *(ratios[1:] / ratios[:-1])]
         layers += [np.eye(r) + (step - 1.0) * mean for step in steps]
@@ -347,7 +372,7 @@ def graph_layers(
     vertex, edge = slice(0, r), slice(r, r + K)
     places = [slice(0, K), *[vertex] * (depth - 2), edge, slice(0, K)]
     widths = [K, *[r + K] * (depth - 1), K]
-    found = []
+    found: list[NDArray] = []
     for layer, (below, above), (columns, rows) in zip(
         layers, itertools.pairwise(places), itertools.pairwise(widths), strict=True
     ):
@@ -355,41 +380,6 @@ def graph_layers(
         whole[above, below] = size / np.linalg.norm(layer) * layer
         found.insert(0, whole)
     return tuple(found)
-
-
-def _last_ratio(r: int) -> float:
-    """Singular value of the last pre-activation on the constants, over that on what sums to 0 over vertices."""
-    return (r - 1) * (r - 4) / (2.0 * (r - 2))
-
-
-def _log_chain(r: int, ratios: NDArray) -> float:
-    """Log of the product of squared norms of all layers but W_L, for ratios t of constants to the rest."""
-    k = _last_ratio(r)
-    if not ratios.size:
-        return 2.0 * math.log(r - 1 + k)
-    squares = np.append(ratios[1:] / ratios[:-1], k / ratios[-1]) ** 2
-    return float(2.0 * np.log(r - 1 + ratios[0]) + np.log(r - 1 + squares).sum())
-
-
-def _ratios(r: int, depth: int) -> NDArray:
-    """(depth - 3,) ratios t_2, ..., t_(L-1) that make the chain cheapest, all at least rho: where layers are >= 0."""
-    rho = math.sqrt(2.0 * (r - 1) / (r - 2))
-    least = np.full(depth - 3, rho)
-    if r <= 6 or not least.size:
-        return least
-    k = _last_ratio(r)
-
-    def slope(x):
-        first = np.exp(x[0])
-        squares = np.exp(2.0 * np.diff(np.append(x, math.log(k))))
-        shares = 2.0 * squares / (r - 1 + squares)
-        found = -shares
-        found[1:] += shares[:-1]
-        found[0] += 2.0 * first / (r - 1 + first)
-        return _log_chain(r, np.exp(x)), found
-
-    bounds, options = [(math.log(rho), None)] * least.size, {"ftol": 0.0, "gtol": 1e-9, "maxiter": 20000}
-    return np.exp(scipy.optimize.minimize(slope, np.log(least), jac=True, bounds=bounds, options=options).x)
 
 
 def _checked_depth(depth: int) -> int:
