@@ -48,8 +48,8 @@ def test_each_run_is_that_of_integrate(kind, backend):
     for i in (0, 2):
         run = cf.integrate(flow, starts[i], log_t_eval=LOG_T, rtol=1e-6, dense_output=False, compiled=True)
         assert many.messages(i) == run.message
-        assert abs(many.nsteps[i] - run.nsteps) <= 1  # where stability limits steps, rounding decides about attempts
-        same = 1e-9 if (many.nsteps[i], many.nrejected[i]) == (run.nsteps, run.nrejected) else 1e-6
+        assert abs(many.nsteps[i] - run.nsteps) <= 1  # near equilibria stability limits steps: rounding grows in each,
+        same = 1e-6 if flow.objective.decaying or flow.loss.name == "squared_error" else 1e-9  # up to the tolerance
         np.testing.assert_allclose(many.loss[i], run.loss, rtol=same, atol=1e-20)
         largest = run.singular_values.max(axis=1, keepdims=True)
         np.testing.assert_allclose(many.singular_values[i] / largest, run.singular_values / largest, atol=same)
