@@ -201,7 +201,7 @@ def plot(self: Comparison, ax: Axes | None = None) -> Axes:
     >>> full = cf.integrate(cf.MatrixFlow(), flow.lift(s0), 1e3, rtol=1e-6)
     >>> ax = cf.compare(cf.integrate(flow, s0, 1e3), full).plot()
     >>> ax.get_xlabel()
-    'time $t$ (mean reduction)'
+    'time $t$'
     """
     from .plot import comparison
 

@@ -14,7 +14,7 @@ Examples
 >>> ax = cf.plot.loss(run)
 >>> _ = ax.axvline(1e3)  # own curves go on top
 >>> ax.get_xscale(), ax.get_xlabel()
-('log', 'time $t$ (mean reduction)')
+('log', 'time $t$')
 """
 
 from ._classifiers import classifiers

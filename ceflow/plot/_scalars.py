@@ -50,7 +50,7 @@ def loss(
     --------
     >>> ax = cf.plot.loss(cf.integrate(cf.SpectralFlow(cf.complete(4)), [1e-3], 1e6))
     >>> [line.get_label() for line in ax.get_lines()]
-    ['upper bound of the loss', 'least loss at this nuclear norm', 'loss', 'accuracy gap $1 - p_0$']
+    ['upper bound of the loss', 'least loss at this nuclear norm', 'loss', 'error probability $1 - p_0$']
     """
     dense = sampled(traj)
     ax, x = axes_or_new(ax), log10_t(dense)
