@@ -7,6 +7,8 @@ Examples
 [74.06 74.06 74.06] 2.1e-32
 """
 
+from typing import TYPE_CHECKING
+
 from . import _methods as _methods  # certificate() of trajectories, plot() of comparisons
 from . import basins, collapse, losses, lyapunov, symmetry, terms, theory
 from ._classifiers import ClassifierComparison, compare_classifiers
@@ -43,6 +45,10 @@ from .symmetry import (
     trivial,
 )
 from .trajectory import Trajectory
+
+if TYPE_CHECKING:  # imported when they are asked for
+    from . import certify, plot, reference, rigor
+    from .certify import Certificate
 
 __version__ = "0.1.0"
 
@@ -122,10 +128,12 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
-def __getattr__(name: str):
-    if name not in _LATER:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    import importlib
+if not TYPE_CHECKING:  # for a checker that would be anything
 
-    module = importlib.import_module(f".{_LATER[name]}", __name__)
-    return module if name == _LATER[name] else getattr(module, name)
+    def __getattr__(name: str):
+        if name not in _LATER:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        import importlib
+
+        module = importlib.import_module(f".{_LATER[name]}", __name__)
+        return module if name == _LATER[name] else getattr(module, name)

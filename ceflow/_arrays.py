@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import scipy
 
 
 class Arrays:
     """An array library, a device and a precision: where a flow of full matrices lives."""
+
+    xp: Any  # NumPy or PyTorch
+    dtype: Any
+    device: Any
+    options: dict[str, Any]
 
     def __init__(self, backend: str, device: str | None, dtype: str) -> None:
         if backend == "torch":
@@ -21,28 +28,29 @@ class Arrays:
             self.options = {"dtype": self.dtype}
         self._constants: dict[bytes, object] = {}
 
-    def zeros(self, *shape: int):
+    def zeros(self, *shape: int) -> Any:
         return self.xp.zeros(shape, **self.options)
 
-    def indices(self, n: int):
+    def indices(self, n: int) -> Any:
         return self.xp.arange(n) if self.device is None else self.xp.arange(n, device=self.device)
 
-    def asarray(self, array: np.ndarray):
+    def asarray(self, array: np.ndarray) -> Any:
         """An array of the host, where the flow lives: integers as they are, all else in its precision."""
         if array.dtype.kind == "i":
             return array if self.device is None else self.xp.asarray(np.array(array), device=self.device)
         return self.xp.asarray(np.array(array, float), **self.options)
 
-    def constant(self, weights: np.ndarray):
+    def constant(self, weights: np.ndarray) -> Any:
         """A small array of weights, kept where the flow lives."""
         if self.xp is np and weights.dtype == self.dtype:
             return weights
         key = weights.tobytes()
-        if key not in self._constants:
+        found = self._constants.get(key)
+        if found is None:  # another thread may clear them at any time
             if len(self._constants) > 1000:
                 self._constants.clear()
-            self._constants[key] = self.xp.asarray(weights, **self.options)
-        return self._constants[key]
+            found = self._constants[key] = self.xp.asarray(weights, **self.options)
+        return found
 
     @property
     def memory_errors(self) -> tuple[type[Exception], ...]:
@@ -50,12 +58,12 @@ class Arrays:
         return (MemoryError,) if self.xp is np else (MemoryError, self.xp.OutOfMemoryError)
 
 
-def host(array) -> np.ndarray:
+def host(array: Any) -> np.ndarray:
     """The array on the host, in float64."""
     return np.asarray(array if isinstance(array, np.ndarray) else array.cpu().numpy(), dtype=float)
 
 
-def svd(matrices: np.ndarray, **options: bool):
+def svd(matrices: np.ndarray, **options: Any) -> Any:
     """`numpy.linalg.svd`, also where the fast driver of LAPACK gives up, as it may on deficient ranks."""
     try:
         return np.linalg.svd(matrices, **options)
@@ -67,7 +75,7 @@ def svd(matrices: np.ndarray, **options: bool):
         return slow(matrices)
 
 
-def as_like(array, other):
+def as_like(array: Any, other: Any) -> Any:
     """An array of the host as one of the library and device of another."""
     if isinstance(other, np.ndarray) or not isinstance(array, np.ndarray):
         return array

@@ -6,6 +6,7 @@ import math
 import warnings
 from collections.abc import Iterable
 from numbers import Integral
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 LIMIT = 1e300  # of all numbers that come in: sums of a few of them do not overflow
 
 
-def checked_array(name: str, values: ArrayLike, low: float = -LIMIT, high: float = LIMIT) -> NDArray[np.float64]:
+def checked_array(name: str, values: ArrayLike | None, low: float = -LIMIT, high: float = LIMIT) -> NDArray[np.float64]:
     """The values as float64, if they are real numbers from low to high; else a TypeError or a ValueError.
 
     Tensors of PyTorch may be parameters, on any device, and of any floating type. Numbers that float64 does not hold,
@@ -43,7 +44,7 @@ def _rounded(array: NDArray) -> bool:
     return bool(np.any(np.abs(floats) >= 2.0**53 if array.dtype.kind in "iu" else floats != array))
 
 
-def on_host(values: ArrayLike) -> ArrayLike:
+def on_host(values: Any) -> Any:
     """Tensors, and those in a sequence, as arrays of NumPy; all else as it is."""
     if isinstance(values, (list, tuple)):
         return [on_host(part) for part in values] if any(hasattr(part, "detach") for part in values) else values
@@ -53,7 +54,7 @@ def on_host(values: ArrayLike) -> ArrayLike:
     return (tensor.double() if tensor.is_floating_point() else tensor).numpy()
 
 
-def checked_number(name: str, value: float, low: float, high: float) -> float:
+def checked_number(name: str, value: Any, low: float, high: float) -> float:
     """The value as a float, if it is a number from low to high; else a TypeError or a ValueError."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.floating, np.integer)):
         raise TypeError(f"{name} must be a number, got {type(value).__name__}")
@@ -66,17 +67,18 @@ def checked_number(name: str, value: float, low: float, high: float) -> float:
     return value
 
 
-def checked_integer(name: str, value: int, low: int | None = None, high: int | None = None) -> int:
+def checked_integer(name: str, value: Any, low: int | None = None, high: int | None = None) -> int:
     """The value as an int, if it is an integer from low to high; else a TypeError or a ValueError."""
     if isinstance(value, bool) or not isinstance(value, Integral):
         raise TypeError(f"{name} must be an integer, got {value!r}")
+    value = int(value)
     if (low is not None and value < low) or (high is not None and value > high):
         bounds = f"at least {low}" if high is None else f"at most {high}" if low is None else f"from {low} to {high}"
         raise ValueError(f"{name} must be {bounds}, got {value}")
-    return int(value)
+    return value
 
 
-def checked_choice(name: str, value: str, choices: Iterable[str]) -> str:
+def checked_choice(name: str, value: Any, choices: Iterable[str]) -> str:
     """The value, if it is one of the choices; else a TypeError or a ValueError."""
     if not isinstance(value, str):
         raise TypeError(f"{name} must be a name, got {type(value).__name__}")

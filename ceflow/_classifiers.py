@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from typing import Any, Literal
 
 import numpy as np
 import scipy
@@ -14,9 +15,9 @@ from ._integrate import integrate
 from .collapse import simplex_etf
 from .flow import ETFFlow
 from .theory import etf_sphere
-from .trajectory import Trajectory
+from .trajectory import ETFTrajectory
 
-VARIANTS = {
+VARIANTS: dict[str, dict[str, Any]] = {
     "free": {"classifier": "free"},
     "fixed": {"classifier": "fixed"},
     "nearest": {"classifier": "nearest"},
@@ -54,7 +55,7 @@ class ClassifierComparison:
     ['0.022', '0.017', '0.002', '0.002']
     """
 
-    def __init__(self, runs: dict[str, Trajectory], losses: tuple[float, ...], optimum: float) -> None:
+    def __init__(self, runs: dict[str, ETFTrajectory], losses: tuple[float, ...], optimum: float) -> None:
         self.runs, self.optimum = runs, optimum
         single = next(iter(runs.values())).flow.objective.labels is None  # and no variability
         measures = {name: levels for name, levels in MEASURES.items() if not (single and name == "nc1")}
@@ -82,7 +83,7 @@ class ClassifierComparison:
         if below[0] == 0:
             return 0.0
 
-        fine = np.linspace(*t[below[0] - 1 : below[0] + 1], CLOSER)
+        fine = np.linspace(t[below[0] - 1], t[below[0]], CLOSER)
         there = _quantities(self.runs[name].at(fine), quantity)[quantity]
         height = scipy.interpolate.CubicSpline(fine, np.log(np.maximum(there, SMALLEST) / level))
         return scipy.optimize.brentq(height, fine[0], fine[-1], rtol=1e-12)
@@ -112,7 +113,7 @@ def compare_classifiers(
     radius: float | None = None,
     labels: ArrayLike | None = None,
     losses: tuple[float, ...] | None = None,
-    reduction: str = "mean",
+    reduction: Literal["mean", "sum"] = "mean",
     rtol: float = 1e-8,
 ) -> ClassifierComparison:
     """Runs the flow from the same features under a free classifier, a fixed simplex ETF, and the nearest one.
@@ -166,8 +167,8 @@ def compare_classifiers(
     W = checked_array("W", W, -1e6, 1e6)
     if W.ndim != 2 or len(W) < 2:
         raise ValueError(f"W must be (K, d) with K >= 2, got shape {W.shape}")
-    etf = simplex_etf(*W.shape, rng=0) if fixed is None else fixed
-    options = {"radius": radius, "labels": labels, "reduction": reduction}
+    etf = simplex_etf(len(W), W.shape[1], rng=0) if fixed is None else fixed
+    options: Any = {"radius": radius, "labels": labels, "reduction": reduction}
     runs = {}
     for name, variant in VARIANTS.items():
         flow = ETFFlow(**variant, **options)
@@ -178,7 +179,7 @@ def compare_classifiers(
     return ClassifierComparison(runs, chosen, optimum)
 
 
-def _quantities(rows: Trajectory, *names: str) -> dict[str, NDArray[np.float64]]:
+def _quantities(rows: ETFTrajectory, *names: str) -> dict[str, NDArray[np.float64]]:
     """(n,) loss of a sample and collapse measures, by name."""
     found = {}
     if "loss" in names:

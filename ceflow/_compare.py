@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -14,6 +15,9 @@ from ._training import record
 from .flow import BlockFlow, Flow, MatrixFlow, ReducedETFFlow, RegressionFlow
 from .solve import Outcome
 from .trajectory import MatrixTrajectory, ReducedTrajectory, ReplayTrajectory, SpectralTrajectory
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 # Two runs agree if they differ by at most so many times rtol, for errors of all steps add up in both, and by so much.
 AGREEMENT, COARSEST_AGREEMENT = 1000.0, 0.01
@@ -52,10 +56,14 @@ class Comparison:
     'logits differ by 0.0071 of their norm, losses by 0.0022'
     """
 
+    if TYPE_CHECKING:  # what rooms above give it
+
+        def plot(self, ax: Axes | None = None) -> Axes: ...
+        def _repr_html_(self) -> str: ...
+
     def __init__(self, reduced: ReducedTrajectory | MatrixTrajectory, full: MatrixTrajectory) -> None:
         self.reduced, self.full = reduced, full
         self.log_t = full.log_t
-        symmetric = isinstance(reduced, ReducedTrajectory)
         logits = _logits_of(reduced)
         self.error, self.off_diagonal, self.singular_value_error = np.empty((3, len(full)))
         for row, parts in enumerate(
@@ -64,13 +72,15 @@ class Comparison:
             Z, mine = full[row].logits[0], logits(row)
             size, top = np.linalg.norm(Z), full.singular_values[row, 0]
             self.error[row] = np.linalg.norm(mine - Z) / (size if size > 0.0 else 1.0)
-            self.off_diagonal[row] = reduced.flow.project(*parts)[1] if symmetric else np.nan
+            symmetric = isinstance(reduced, ReducedTrajectory)
+            self.off_diagonal[row] = cast(Any, reduced).flow.project(*parts)[1] if symmetric else np.nan
             mine = svd(mine, compute_uv=False)
             apart = np.abs(mine - full.singular_values[row, : len(mine)]).max()
             self.singular_value_error[row] = apart / (top if top > 0.0 else 1.0)
         self.loss_error = np.abs(np.expm1(reduced.log_loss - full.log_loss))
-        modes = isinstance(reduced, SpectralTrajectory)
-        self.lyapunov_error = np.abs(reduced.lyapunov - full.lyapunov) if modes else np.full(len(full), np.nan)
+        self.lyapunov_error = np.full(len(full), np.nan)
+        if isinstance(reduced, SpectralTrajectory):
+            self.lyapunov_error = np.abs(reduced.lyapunov - full.lyapunov)
 
     @property
     def t(self) -> np.ndarray:
@@ -124,7 +134,7 @@ class Comparison:
         )
 
 
-def _name_of(flow: Flow) -> str:
+def _name_of(flow: Any) -> str:
     if isinstance(flow, RegressionFlow):
         return "the modes of the targets"
     if isinstance(flow, ReducedETFFlow):
@@ -137,7 +147,7 @@ def _name_of(flow: Flow) -> str:
 def _logits_of(reduced: ReducedTrajectory | MatrixTrajectory) -> Callable[[int], np.ndarray]:
     """The logits (K, N) of each row."""
     if not isinstance(reduced, SpectralTrajectory):
-        return lambda row: reduced[row].logits[0]
+        return lambda row: cast(Any, reduced[row]).logits[0]
     scheme = reduced.flow.scheme
     basis, values = scheme.basis()[:, 1:], reduced.singular_values[:, scheme.columns[1:] - 1]
     return lambda row: (basis * values[row]) @ basis.T

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
 from ._arrays import as_like, host
 from ._checks import checked_integer, checked_number
-from .flow import Flow, in_layers
+from .flow import Flow, MatrixFlow, RunT, in_layers
 from .solve import Outcome
 from .trajectory import MatrixTrajectory, ReducedTrajectory, Trajectory, trajectory_type
 
@@ -21,13 +22,13 @@ _RTOL = 1e-5  # what flows ask for, of which steps of gradient descent take no n
 
 
 def descend(
-    flow: Flow,
-    start,
+    flow: Flow[RunT],
+    start: Any,
     *,
     step_size: float,
     steps: int | None = None,
     steps_eval: Sequence[int] | None = None,
-) -> Trajectory:
+) -> RunT:
     """Full-batch gradient descent on the objective of a flow: all layers at once, ``w <- w - step_size * gradient``.
 
     Euler's method for the flow: at the time t = step x step_size it differs from the flow by an error that is
@@ -112,10 +113,10 @@ def _rows(steps: int | None, steps_eval: Sequence[int] | None) -> np.ndarray:
     if (steps is None) == (steps_eval is None):
         raise ValueError(f"give either steps or steps_eval, got {'none' if steps is None else 'both'}")
     if steps_eval is None:
-        steps = checked_integer("steps", steps, 1, 2**53)
-        if steps <= MOST_ROWS:
-            return np.arange(steps + 1)
-        return np.unique(np.append(0, np.geomspace(1, steps, MOST_ROWS).round().astype(np.int64)))
+        last = checked_integer("steps", steps, 1, 2**53)
+        if last <= MOST_ROWS:
+            return np.arange(last + 1)
+        return np.unique(np.append(0, np.geomspace(1, last, MOST_ROWS).round().astype(np.int64)))
     rows = np.asarray(steps_eval)
     if rows.dtype.kind not in "iu":
         raise TypeError(f"steps_eval must be integers, got dtype {rows.dtype}")
@@ -124,9 +125,11 @@ def _rows(steps: int | None, steps_eval: Sequence[int] | None) -> np.ndarray:
     return rows.astype(np.int64)
 
 
-def _descended(flow: Flow, start, step_size: float, rows: np.ndarray) -> tuple[np.ndarray, list[np.ndarray], Outcome]:
+def _descended(
+    flow: Flow, start: Any, step_size: float, rows: np.ndarray
+) -> tuple[np.ndarray, list[np.ndarray], Outcome]:
     """The rows that were reached, their states, and why it ended."""
-    origin, states = flow.origin(start), []
+    origin, states = flow.origin(start), list[np.ndarray]()
     field = flow.motion(start, origin, -math.inf, _RTOL)
     if not hasattr(field, "rates"):  # nothing moves
         return rows, [origin] * len(rows), Outcome.REACHED
@@ -192,11 +195,11 @@ def sharpness(run: Trajectory, *, width: int | None = None) -> np.ndarray:
         run = run.lifted(width=width)
     elif width is not None:
         raise ValueError("width is for reduced runs: full matrices have their own")
-    if run.flow.kind != "matrix":
+    if not isinstance(run, MatrixTrajectory) or not isinstance(run.flow, MatrixFlow):
         raise TypeError(f"sharpness is of the layers of a SpectralFlow or a MatrixFlow, got a run of {run.flow!r}")
     if run.start[0].ndim != 2:
         raise ValueError("sharpness takes one run, not a batch")
-    found, v = np.zeros(len(run)), np.random.default_rng(0).standard_normal(run.y.shape[1])
+    found, v = np.zeros(len(run)), np.asarray(np.random.default_rng(0).standard_normal(run.y.shape[1]))
     for row, y in enumerate(run.y):
         if not (size := float(np.linalg.norm(y))) <= MOST:
             raise ValueError(f"layers must have a norm of at most {MOST:g}, row {row} has {size:g}: take rows before")
@@ -215,8 +218,10 @@ class _Hessian:
     """Products of the Hessian at a state, in the layers of all samples."""
 
     def __init__(self, run: MatrixTrajectory, y: np.ndarray) -> None:
-        objective, shapes = run.flow.objective, [part.shape for part in run.start]
-        self.field, self.y = run.flow._field(run.start), y
+        flow, shapes = run.flow, [part.shape for part in run.start]
+        assert isinstance(flow, MatrixFlow)
+        objective = flow.objective
+        self.field, self.y = flow._field(run.start), y
         self.place = self.field.allocate(2, self.field.size)
         ends = np.cumsum([math.prod(shape) for shape in shapes])
         last = int(objective.depth) - 1
@@ -232,7 +237,7 @@ class _Hessian:
             self.from_samples, self.to_samples = (lambda H: H @ root), (lambda H: H @ inverse)
         self.moving = np.ones(y.size)
         for frozen in objective.frozen:
-            part = len(shapes) - 1 if frozen == "b" else frozen
+            part = len(shapes) - 1 if frozen == "b" else int(frozen)
             self.moving[ends[part] - math.prod(shapes[part]) : ends[part]] = 0.0
         precision = float(np.finfo(run.flow.dtype).eps) ** 0.2
         self.step = precision / max(1.0, float(np.linalg.norm(y)))
@@ -243,7 +248,7 @@ class _Hessian:
         near, far = (self._velocity(i * h * v) - self._velocity(-i * h * v) for i in (1, 2))
         return -self._mapped((8.0 * near - far) / (12.0 * h), self.to_samples) * self.moving
 
-    def _mapped(self, v: np.ndarray, function) -> np.ndarray:
+    def _mapped(self, v: np.ndarray, function: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
         out = v.copy()
         out[self.features] = function(v[self.features].reshape(self.shape)).ravel()
         return out

@@ -53,8 +53,15 @@ class Ensemble:
     ((1, 2, 1), True)
     """
 
+    log_t_end: np.ndarray
+    status: np.ndarray
+    event: np.ndarray
+    nsteps: np.ndarray
+    nrejected: np.ndarray
+    nfev: np.ndarray
+
     def __init__(
-        self, flow: Flow, starts: Any, grid: np.ndarray | None, data: dict[str, np.ndarray],
+        self, flow: Flow[Any], starts: Any, grid: np.ndarray | None, data: dict[str, np.ndarray],
         members: dict[str, np.ndarray], *, rtol: float, atol: float, max_steps: int, events: tuple = (),
     ) -> None:  # fmt: skip
         self.flow, self.starts, self.grid, self.data, self._members = flow, starts, grid, data, members
@@ -75,6 +82,10 @@ class Ensemble:
                 return values[name]
         known = ", ".join(self.__dict__.get("data", {}))
         raise AttributeError(f"an ensemble has no {name!r}; observables asked for were {known or 'none'}")
+
+    if TYPE_CHECKING:
+
+        def __iter__(self) -> Iterator[Ensemble]: ...
 
     def __dir__(self) -> list[str]:
         return [*super().__dir__(), *self._members, *self.data]
@@ -111,7 +122,7 @@ class Ensemble:
     def __len__(self) -> int:
         return len(self.status)
 
-    def __getitem__(self, members) -> Ensemble:
+    def __getitem__(self, members: Any) -> Ensemble:
         """Some of the members, by an index, a slice or an array, as an ensemble; an IndexError beyond them."""
         if isinstance(members, (int, np.integer)):
             members = range(len(self))[members]

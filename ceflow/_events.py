@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Sequence
+from typing import Any, Literal, cast
 
 import numpy as np
 import scipy
@@ -18,6 +19,7 @@ _FIRST = 100.0  # before the first step no further back in log t than this is lo
 _MOST_LOOKS = 1000
 
 Values = Callable[[np.ndarray], np.ndarray]
+Direction = Literal["down", "up", "either"]
 
 
 class Event:
@@ -38,7 +40,7 @@ class Event:
     1
     """
 
-    def __init__(self, function: Callable[[Trajectory], np.ndarray], direction: str, name: str, looks: int) -> None:
+    def __init__(self, function: Callable[[Any], Any], direction: Direction, name: str, looks: int) -> None:
         self.function, self.direction, self.name, self.looks = function, direction, name, looks
 
     def __call__(self, trajectory: Trajectory) -> np.ndarray:
@@ -54,7 +56,7 @@ class Event:
 
 
 def event(
-    function: Callable[[Trajectory], np.ndarray], direction: str = "either", *, name: str | None = None, looks: int = 1
+    function: Callable[[Any], Any], direction: Direction = "either", *, name: str | None = None, looks: int = 1
 ) -> Event:
     """An event at which a run stops, for ``until`` of `integrate`.
 
@@ -92,8 +94,8 @@ def event(
     checked_choice("direction", direction, DIRECTIONS)
     if name is not None and not isinstance(name, str):
         raise TypeError(f"name must be a string, got {type(name).__name__}")
-    name = name or getattr(function, "__name__", type(function).__name__)
-    return Event(function, direction, name, checked_integer("looks", looks, 1, _MOST_LOOKS))
+    own: str = getattr(function, "__name__", type(function).__name__)
+    return Event(function, direction, name or own, checked_integer("looks", looks, 1, _MOST_LOOKS))
 
 
 def collapsed(threshold: float, *, looks: int = 1) -> Event:
@@ -131,12 +133,12 @@ def _excess(threshold: float, run: Trajectory) -> np.ndarray:
             f"collapsed watches V, which a run of a {type(run.flow).__name__} does not have: give an event of what "
             "it has, such as ceflow.event(lambda run: run.margin - 5)"
         )
-    return run.lyapunov - threshold
+    return cast(Any, run).lyapunov - threshold
 
 
 def checked_events(until: Callable | Sequence[Callable] | None) -> tuple[Event, ...]:
     """The events of an argument `until`: none, one, or a list, of events or plain functions."""
-    listed = until if isinstance(until, (list, tuple)) else [] if until is None else [until]
+    listed: Any = until if isinstance(until, (list, tuple)) else [] if until is None else [until]
     if not all(callable(one) for one in listed):
         wrong = next(type(one).__name__ for one in listed if not callable(one))
         raise TypeError(f"until must be callable, such as ceflow.collapsed(1e-6), or a list of such, got {wrong}")

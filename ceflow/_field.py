@@ -26,13 +26,16 @@ import numpy as np
 
 from .kernels import KERNEL, compiled, njit
 from .kernels.compilation import process
-from .kernels.linking import FLOAT, FLOATS, INTEGERS, call
+from .kernels.linking import FLOAT, FLOATS, INTEGER, INTEGERS, call
 
 # Arguments of the linked functions of a compiled field: its data, its layout and its scratch space first.
 OWN = (FLOATS, INTEGERS, FLOATS)
 RATES = (*OWN, FLOATS, FLOATS, FLOATS)  # y, dy, a (written) -> phi
 NORM = (*OWN, FLOATS, FLOATS, FLOATS, FLOAT, FLOAT)  # error, y, dy, rtol, atol -> size
 EVENT = (*OWN, FLOATS, FLOATS, FLOAT)  # y, dy, rtol -> Event
+# and of `LaneFields`, of series of so many coefficients
+START = (*OWN, FLOATS, INTEGER, FLOAT)  # state, order, rtol
+SERIES = (*OWN, FLOATS, FLOATS, INTEGER)  # state, coefficients of its rates, order
 
 
 class Event(enum.IntEnum):
@@ -57,18 +60,24 @@ class Functions(NamedTuple):
 
 
 class LaneFields(NamedTuple):
-    """Fields of one kind, one a run, with functions of LANES runs at once, number by number (see `kernels.lanes`).
+    """Fields of one kind, one a run, as Taylor series of LANES runs at once, number by number (see `kernels.lanes`).
 
-    The rates write, in place of a, the numbers m, total and speed of the clock: ``dt/dtau = exp(log_unit) (exp(m) +
-    total) / speed``. Errors of all numbers of a state count alike.
+    A state is n numbers, and after them come their n rates and the clock, three numbers. The series are those of a
+    place rho that begins at 0 in each step. The last number of a state is part of the time in the step: ``dt/drho =
+    exp(log_unit) (exp(m + bend rho) + its rate)``. The start writes the rates, and of the clock m, and what is not 0
+    where the field is to be looked at again. The series, after the start at the same state, writes the coefficients of
+    the rates, number by number, and the bend, the third number of the clock.
     """
 
-    rates: int
-    event: int  # writes, in place of a velocity, what is not 0 where the field is to be looked at again
+    start: int
+    series: int
     data: np.ndarray  # (m, s) of each field
     lane_layout: np.ndarray
     log_unit: float
-    spaces: int  # numbers that rates and event work in
+    units: np.ndarray  # (m, N): a number of the path is a unit times that of the state
+    numbers: int  # n of a state, an even number: N and time, and a zero if need be
+    spaces: int  # numbers that start and series work in,
+    spaces_a_coefficient: int  # and those besides for each coefficient
 
 
 @njit(**KERNEL, fastmath={"contract"})

@@ -6,7 +6,7 @@ import base64
 import html
 import io
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -54,7 +54,8 @@ def image(draw: Callable[[Figure], object], size: tuple[float, float], text: str
 
     names = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
     file = io.BytesIO()
-    with rc_context(dict.fromkeys(names, GREY) | {"font.size": 8.0}):
+    look: dict[Any, Any] = dict.fromkeys(names, GREY) | {"font.size": 8.0}
+    with rc_context(look):
         figure = Figure(figsize=size, layout="constrained")
         draw(figure)
         figure.savefig(file, format="png", dpi=110, transparent=True)

@@ -5,42 +5,46 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Sequence
+from typing import Any, Literal, TypeVar
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from . import kernels
 from ._checks import checked_array, checked_choice, checked_integer, checked_number
 from ._events import checked_events
 from ._run import Run
-from .flow import Flow
+from .flow import Flow, RunT
 from .solve import DEFAULT, TABLEAUS
 from .trajectory import Times, Trajectory
 
-Until = Callable[[Trajectory], np.ndarray]
+Until = Callable[[Any], Any]  # of a trajectory of the flow, one number a row
+AnyRun = TypeVar("AnyRun", bound=Trajectory)
+Method = Literal["dop853", "dopri5"]
 
 _LATEST = 1e7  # log of the last time there is
 
 
 def integrate(
-    flow: Flow,
-    start,
+    flow: Flow[RunT],
+    start: Any,
     t_end: float | None = None,
     *,
     log_t_end: float | None = None,
-    t_eval=None,
-    log_t_eval=None,
+    t_eval: ArrayLike | None = None,
+    log_t_eval: ArrayLike | None = None,
     until: Until | Sequence[Until] | None = None,
     rtol: float = 1e-9,
     atol: float = 0.0,
     max_steps: int = 1_000_000,
     dense_output: bool = True,
     closed_form: bool = True,
-    method: str = DEFAULT,
+    method: Method = DEFAULT,
     compiled: bool | None = None,
     progress: bool = False,
-    checkpoint: str | os.PathLike | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
     checkpoint_every: float = 60.0,
-) -> Trajectory:
+) -> RunT:
     """Integrate a flow from t = 0. An interrupt (Ctrl-C) ends the run early, and what was computed is returned.
 
     Parameters
@@ -127,19 +131,19 @@ def integrate(
 
 
 def resume(
-    trajectory: Trajectory,
+    trajectory: AnyRun,
     t_end: float | None = None,
     *,
-    flow: Flow | None = None,
+    flow: Flow[AnyRun] | None = None,
     log_t_end: float | None = None,
-    t_eval=None,
-    log_t_eval=None,
+    t_eval: ArrayLike | None = None,
+    log_t_eval: ArrayLike | None = None,
     until: Until | Sequence[Until] | None = None,
     max_steps: int = 1_000_000,
     progress: bool = False,
-    checkpoint: str | os.PathLike | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
     checkpoint_every: float = 60.0,
-) -> Trajectory:
+) -> AnyRun:
     """Go on with a run where it ended, or was interrupted, as if it had never stopped: with the same steps, to the bit.
 
     Parameters
@@ -189,17 +193,17 @@ def resume(
 
 
 def sequence(
-    stages: Sequence[tuple[Flow, float]],
-    start,
+    stages: Sequence[tuple[Flow[RunT], float]],
+    start: Any,
     *,
     rtol: float = 1e-9,
     atol: float = 0.0,
     max_steps: int = 1_000_000,
     dense_output: bool = True,
     closed_form: bool = True,
-    method: str = DEFAULT,
+    method: Method = DEFAULT,
     progress: bool = False,
-) -> tuple[Trajectory, ...]:
+) -> tuple[RunT, ...]:
     """Flows that follow each other, each from the last state of the one before: tasks in sequence.
 
     Parameters
@@ -229,15 +233,15 @@ def sequence(
     >>> [run.logits[-1].argmax(axis=0).tolist() for run in runs]  # decisions on the four classes after each task
     [[0, 1, 0, 2], [0, 1, 2, 3]]
     """
-    stages = [tuple(stage) if isinstance(stage, (tuple, list)) else () for stage in stages]
-    if not stages or any(len(stage) != 2 for stage in stages):
+    pairs: list[Any] = [tuple(stage) if isinstance(stage, (tuple, list)) else () for stage in stages]
+    if not pairs or any(len(pair) != 2 for pair in pairs):
         raise ValueError("stages must be pairs (flow, duration), one or more")
-    of_run = {
+    of_run: dict[str, Any] = {
         "rtol": rtol, "atol": atol, "dense_output": dense_output, "closed_form": closed_form, "method": method
     }  # fmt: skip
-    each = {"max_steps": max_steps, "progress": progress}
-    runs: list[Trajectory] = []
-    for flow, duration in stages:
+    each: dict[str, Any] = {"max_steps": max_steps, "progress": progress}
+    runs: list[RunT] = []
+    for flow, duration in pairs:
         if runs and not runs[-1].success:
             break
         if runs:
@@ -247,7 +251,7 @@ def sequence(
     return tuple(runs)
 
 
-def _last_state(trajectory: Trajectory, flow: Flow):
+def _last_state(trajectory: Trajectory, flow: Flow) -> Any:
     """Where a run ended, as the start of another flow of the same network."""
     if not isinstance(flow, Flow) or flow.kind != trajectory.flow.kind or flow.depth != trajectory.flow.depth:
         raise ValueError(f"flow must be of the kind and depth of the run's {trajectory.flow!r}, got {flow!r}")
@@ -256,7 +260,7 @@ def _last_state(trajectory: Trajectory, flow: Flow):
     return flow.start(trajectory.flow.state(trajectory.start, trajectory.y[-1]))
 
 
-def _span(t_end, log_t_end, t_eval, log_t_eval, until, max_steps) -> dict:
+def _span(t_end: Any, log_t_end: Any, t_eval: Any, log_t_eval: Any, until: Any, max_steps: Any) -> dict[str, Any]:
     """How far to go, checked."""
     max_steps = checked_integer("max_steps", max_steps, 1)
     events, rows = checked_events(until), _times("t_eval", t_eval, log_t_eval)
@@ -268,7 +272,7 @@ def _span(t_end, log_t_end, t_eval, log_t_eval, until, max_steps) -> dict:
     }
 
 
-def _gone(run: Run, progress: bool, checkpoint: str | os.PathLike | None, every: float) -> Trajectory:
+def _gone(run: Run, progress: bool, checkpoint: str | os.PathLike[str] | None, every: float) -> Any:
     """The trajectory of a run, after it went."""
     if checkpoint is not None:
         run.checkpoint, run.every = os.fspath(checkpoint), checked_number("checkpoint_every", every, 0.0, 1e9)
@@ -279,13 +283,15 @@ def _gone(run: Run, progress: bool, checkpoint: str | os.PathLike | None, every:
     return trajectory
 
 
-def _times(name: str, t, log_t) -> Times | None:
+def _times(name: str, t: ArrayLike | None, log_t: ArrayLike | None) -> Times | None:
     """Times that are asked for, or their logarithms, checked."""
     if t is None and log_t is None:
         return None
     if t is not None and log_t is not None:
         raise ValueError(f"give {name} or log_{name}, not both")
-    given = np.atleast_1d(checked_array(name, t if log_t is None else log_t, -math.inf, math.inf))
+    values = t if log_t is None else log_t
+    assert values is not None
+    given = np.atleast_1d(checked_array(name, values, -math.inf, math.inf))
     if (
         given.ndim != 1
         or not len(given)
@@ -303,7 +309,7 @@ def _times(name: str, t, log_t) -> Times | None:
     return Times.of(given)
 
 
-def _end(t_end, log_t_end, rows, events) -> Times:
+def _end(t_end: float | None, log_t_end: float | None, rows: Times | None, events: Sequence) -> Times:
     if t_end is not None and log_t_end is not None:
         raise ValueError("give t_end or log_t_end, not both")
     if t_end is not None:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
 from ._integrate import integrate
-from .flow import Flow
-from .trajectory import Trajectory
+from .flow import Flow, RunT
 
 
-def lowest(flow: Flow, starts: Iterable, *, t_end: float = 1e5, rtol: float = 1e-7) -> list[Trajectory]:
+def lowest(flow: Flow[RunT], starts: Iterable[Any], *, t_end: float = 1e5, rtol: float = 1e-7) -> list[RunT]:
     """Runs of a flow from several starts to a late time, those that end with the lowest objective first.
 
     A way to look for minima: reduced flows of "relu" slide along kinks of the objective, where methods that need

@@ -8,8 +8,10 @@ import os
 import threading
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from typing import Any, cast
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ._arrays import host
 from ._checks import checked_choice, checked_integer, checked_number
@@ -35,20 +37,20 @@ _OF_SINGULAR_VALUES = {
 
 
 def integrate_many(
-    flow: Flow,
-    starts,
+    flow: Flow[Any],
+    starts: Any,
     t_end: float | None = None,
     *,
     log_t_end: float | None = None,
-    t_eval=None,
-    log_t_eval=None,
+    t_eval: ArrayLike | None = None,
+    log_t_eval: ArrayLike | None = None,
     observables: Sequence[str] = ("singular_values", "loss"),
     until: Until | Sequence[Until] | None = None,
     rtol: float = 1e-9,
     atol: float = 0.0,
     max_steps: int = 1_000_000,
     closed_form: bool = True,
-    method: str = DEFAULT,
+    method: Method = DEFAULT,
     threads: int | None = None,
     progress: bool = False,
 ) -> Ensemble:
@@ -56,7 +58,7 @@ def integrate_many(
 
     Of every run only rows of some observables are kept, so that a million of runs fit in memory. A run that fails stops
     no other. What comes back depends on no other run, on no number of threads and on no order, to the last bit; or, for
-    a MatrixFlow, to rounding. An interrupt (Ctrl-C) returns what is done; the other runs have the status
+    a MatrixFlow on PyTorch, to rounding. An interrupt (Ctrl-C) returns what is done; the other runs have the status
     ``Outcome.INTERRUPTED``.
 
     Parameters
@@ -91,11 +93,11 @@ def integrate_many(
     Notes
     -----
     Each run is that of `integrate` with ``dense_output=False``, to the bit, but for cross-entropy on two balanced
-    layers without decay and absolute tolerance. There eight runs go side by side, in the lanes of vectors, with the
-    same steps and other rounding: singular values agree to a relative 1e-12, or 1e-4 rtol where that is more. Runs of a
-    MatrixFlow whose starts have the same shapes go together on arrays, with the same steps to rounding. All runs are
-    compiled, unless ``ceflow.settings.compiled`` is False: to the bit they are those of ``integrate(...,
-    compiled=True)``.
+    layers without decay, by the default method and without absolute tolerance. There eight runs go side by side, in the
+    lanes of vectors, by Taylor series [ceflow]: these meet the same tolerance in fewer steps, each of which counts as
+    many evaluations as the series has coefficients. Runs of a MatrixFlow whose starts have the same shapes go together
+    on arrays, with the same steps to rounding. All runs are compiled, unless ``ceflow.settings.compiled`` is False: to
+    the bit they are those of ``integrate(..., compiled=True)``.
 
     Examples
     --------
@@ -135,7 +137,7 @@ def _cores() -> set[int]:
     return set(range(os.cpu_count() or 1))
 
 
-def _starts(flow: Flow, starts):
+def _starts(flow: Flow[Any], starts: Any) -> Any:
     """The starts, checked: as one array if each of them is one of the same shape, else as a list."""
     if isinstance(starts, tuple) and flow.kind == "matrix":
         parts = [np.asarray(part) for part in starts]
@@ -173,19 +175,20 @@ class _Runs:
         Observables.
     """
 
-    def __init__(self, flow: Flow, starts, options: dict, span: dict, names: tuple[str, ...]) -> None:
+    def __init__(self, flow: Flow[Any], starts: Any, options: dict, span: dict, names: tuple[str, ...]) -> None:
         self.flow, self.starts, self.options, self.names, self.span = flow, starts, options, names, span
         own = span["rows"] is None and span["events"]  # each run has its own last time, and a row there
         rows = None if own else span["end"] if span["rows"] is None else span["rows"]
         self.rows: Times | None = rows
         self.wanted = None if own else rows.log_t
-        self.stopped = threading.Event()
+        self.stopped, self.tell = threading.Event(), lambda count: None  # how many runs more are done
         # the last time is not that of the last row only where `until` is given, or the end is beyond the rows
         self.compiled = not span["events"] and self.wanted[-1] == span["end"].log_t[0]
-        members, count = Ensemble.room(len(starts)), 1 if own else len(rows)
+        members, count = Ensemble.room(len(starts)), 1 if rows is None else len(rows)
         data, table = {}, trajectory_type(flow).observables
-        for part, value in self._parts(self._trajectory(0, np.full(1, -np.inf), flow.origin(starts[0])[None])):
-            data[part] = np.full((len(starts), count, *value.shape[1:]), np.nan)
+        with compiling(False):  # of one state only shapes are asked for
+            for part, value in self._parts(self._trajectory(0, np.full(1, -np.inf), flow.origin(starts[0])[None])):
+                data[part] = np.full((len(starts), count, *value.shape[1:]), np.nan)
         self.at_once = flow.kind == "spectral" and isinstance(starts, np.ndarray) and starts.ndim == 2
         self.at_once = self.at_once and set(names) <= _OF_SINGULAR_VALUES and set(names) <= set(table)
         common = {name: options[name] for name in ("rtol", "atol")} | {
@@ -200,14 +203,13 @@ class _Runs:
         members = len(self.starts)
         size = CHUNK if threads == 1 else min(CHUNK, max(LEAST, LANES * math.ceil(members / (4 * threads * LANES))))
         with progress_bar(progress, members, "run") as bar, ThreadPoolExecutor(threads) as pool:
+            self.tell = bar.update if progress else self.tell
             left = {pool.submit(self._chunk, first, min(first + size, members)) for first in range(0, members, size)}
             try:
                 while left:
                     done, left = wait(left, return_when=FIRST_COMPLETED)
                     for one in done:
-                        count = one.result()
-                        if bar is not None:
-                            bar.update(count)
+                        one.result()
             except BaseException as error:
                 self.stopped.set()
                 pool.shutdown(wait=True, cancel_futures=True)
@@ -216,8 +218,8 @@ class _Runs:
                 status = self.ensemble.status
                 status[status == Outcome.RUNNING] = Outcome.INTERRUPTED
 
-    def _chunk(self, first: int, end: int) -> int:
-        """Makes the runs first..end-1, and returns how many that are."""
+    def _chunk(self, first: int, end: int) -> None:
+        """Makes the runs first..end-1."""
         left = np.arange(first, end)
         with _compiling():  # which a thread does not know from that which made it
             if self.compiled and hasattr(self.flow, "stacked"):
@@ -228,9 +230,8 @@ class _Runs:
                 if self.stopped.is_set():
                     break
                 self._alone(int(i))
-        return end - first
 
-    # -- three ways to make runs ---------------------------------------------------------------------------------------
+    # -- ways to make runs ---------------------------------------------------------------------------------------------
 
     def _steps(self, size: int) -> int:
         """How many steps a compiled loop takes of a run; later ones may be implicit."""
@@ -239,7 +240,8 @@ class _Runs:
     def _in_lanes(self, members: np.ndarray) -> np.ndarray:
         """Makes runs side by side, where the flow can; returns which are left."""
         left = [members]
-        if self.options["atol"] == 0.0 and hasattr(self.flow, "side_by_side") and isinstance(self.starts, np.ndarray):
+        usual = self.options["atol"] == 0.0 and self.options["method"] == DEFAULT
+        if usual and hasattr(self.flow, "side_by_side") and isinstance(self.starts, np.ndarray):
             starts = self.starts[members]
             fields = self.flow.side_by_side(starts, self.options["closed_form"])
             left = [members] if not fields else []
@@ -248,8 +250,7 @@ class _Runs:
                     return members[:0]
                 size, chosen = starts.shape[1], members[which]
                 found = advance_lanes(
-                    lanes, size, self.wanted, self.options["rtol"], self._steps(size), self.span["max_steps"],
-                    self.options["method"],
+                    lanes, size, self.wanted, self.options["rtol"], self._steps(size), self.span["max_steps"]
                 )  # fmt: skip
                 left.append(self._keep(chosen, found))
             taken = np.concatenate([which for which, _ in fields]) if fields else np.zeros(0, np.int64)
@@ -281,16 +282,15 @@ class _Runs:
 
     def _in_stacks(self, members: np.ndarray) -> np.ndarray:
         """Makes runs on arrays together, those of the same shapes; returns which are left at their starts."""
-        kinds: dict[tuple, list[int]] = {}
+        left, kinds = [], {}
         for i in members:
             kinds.setdefault(tuple(part.shape for part in self.starts[i]), []).append(i)
-        left = []
         for shapes, runs in kinds.items():
-            numbers = sum(map(math.prod, shapes)) * (Stepper.arrays(self.options["method"]) + len(self.wanted))
-            most = max(1, STACK_NUMBERS // numbers)
+            arrays = Stepper.arrays(self.options["method"]) + len(self.wanted)
+            most = max(1, STACK_NUMBERS // (arrays * sum(map(math.prod, shapes))))
             for first in range(0, len(runs), most):
                 chosen = np.array(runs[first : first + most])
-                if len(chosen) == 1 or len(shapes[0]) > 2:  # a start that is a batch
+                if len(shapes[0]) > 2:  # a start that is a batch
                     left.extend(chosen)
                 elif not self.stopped.is_set():
                     self._in_a_stack(chosen)
@@ -302,10 +302,9 @@ class _Runs:
         origins = np.array([flow.origin(start) for start in starts])
 
         def leaves(member: int, taken: int, y, log_t: float, h: float) -> bool:
-            if not is_looked_at(int(taken)) or origins.shape[1] > LARGEST or log_t == -math.inf:
-                return False
-            y = host(y)
-            return Response(flow.motion(starts[member], y, log_t, o["rtol"], o["atol"]), y).is_stiff(h)
+            asked = is_looked_at(int(taken)) and len(y) <= LARGEST and log_t > -math.inf
+            y = host(y) if asked else y
+            return asked and Response(flow.motion(starts[member], y, log_t, o["rtol"], o["atol"]), y).is_stiff(h)
 
         flow.motion(starts[0], origins[0], -math.inf, o["rtol"], o["atol"])  # which refuses what cannot be
         found, where = advance_stacked(
@@ -317,10 +316,9 @@ class _Runs:
             if self.stopped.is_set():
                 break
             rows = ~np.isnan(found.y[place, :, 0])
-            known = self.wanted[rows], found.y[place, rows]
             at = Resume(where.state[place], where.y[place], None, {}, o["method"], int(found.nsteps[place]))
             counts = {name: int(getattr(found, name)[place]) for name in ("nsteps", "nrejected", "nfev")}
-            self._alone(int(members[place]), at=at, known=known, counts=counts)
+            self._alone(int(members[place]), at=at, known=(self.wanted[rows], found.y[place, rows]), counts=counts)
 
     def _alone(self, i: int, **taken_on) -> None:
         """Makes one run, in every detail as `integrate` does; or takes it on from where it was left."""
@@ -344,6 +342,7 @@ class _Runs:
             for part, value in self._parts(trajectory):
                 self.ensemble.data[part][i, : len(value)] = value
         members["status"][i] = run.outcome  # last: an interrupt must not find it done
+        self.tell(1)
 
     # -- what is kept --------------------------------------------------------------------------------------------------
 
@@ -367,6 +366,7 @@ class _Runs:
                     for part, value in self._parts(self._trajectory(i, self.wanted, rows)):
                         self.ensemble.data[part][i] = value
             members["status"][kept] = Outcome.REACHED
+            self.tell(len(kept))
         return which[~done]
 
     def _trajectory(self, i: int, log_t: np.ndarray, y: np.ndarray) -> Trajectory:
@@ -374,7 +374,7 @@ class _Runs:
 
     def _trajectory_of_many(self, which: np.ndarray, y: np.ndarray) -> Trajectory:
         """The rows of many runs as one trajectory, of which singular values are known, and what follows from them."""
-        s = self.flow.singular_values_of(self.starts[which], y)
+        s = cast(SpectralFlow, self.flow).singular_values_of(self.starts[which], y)
         run = trajectory_type(self.flow)(self.flow, None, np.tile(self.wanted, len(which)), y.reshape(-1, y.shape[2]))
         vars(run)["singular_values"] = s.reshape(-1, s.shape[2])
         return run
@@ -389,7 +389,7 @@ class _Runs:
 
     def _parts(self, run: Trajectory) -> list[tuple[str, np.ndarray]]:
         """The observables of a trajectory, those of several parts as these, by name."""
-        found = []
+        found: list[tuple[str, np.ndarray]] = []
         for name in self.names:
             observable, value = run.observables[name], getattr(run, name)
             dims = observable.dims(self.flow) if callable(observable.dims) else observable.dims

@@ -82,7 +82,8 @@ def to_pandas(self: Trajectory) -> pandas.DataFrame:
     import pandas
 
     table = {"log_t": self.log_t}
-    for name, values in self.to_xarray().data_vars.items():
+    for key, values in self.to_xarray().data_vars.items():
+        name = str(key)
         if values.ndim == 1:
             table[name] = values.to_numpy()
         elif name == "singular_values" and values.ndim == 2:
@@ -109,7 +110,7 @@ def _trajectory_html(self: Trajectory) -> str:
     return card("Trajectory" if self.success else "Trajectory, not complete", facts, _figure_of(self))
 
 
-Trajectory._repr_html_ = _trajectory_html
+type.__setattr__(Trajectory, "_repr_html_", _trajectory_html)
 
 
 def _figure_of(traj: Trajectory) -> str:
@@ -120,7 +121,8 @@ def _figure_of(traj: Trajectory) -> str:
 
     def draw(figure: Figure) -> None:
         for function, ax in zip((plot.singular_values, plot.loss), figure.subplots(1, 2), strict=True):
-            function(traj, ax).get_legend().remove()
+            if legend := function(traj, ax).get_legend():
+                legend.remove()
 
     return image(draw, (7.0, 2.4), "singular values and loss over time")
 
@@ -163,7 +165,8 @@ def _bands_of(ensemble: Ensemble) -> str:
 
     def draw(figure: Figure) -> None:
         for name, ax in zip(names, np.ravel(figure.subplots(1, len(names))), strict=True):
-            plot.quantiles(ensemble, name, ax=ax).get_legend().remove()
+            scale = "log" if np.nanmin(ensemble.data[name]) > 0.0 else "linear"
+            plot.quantiles(ensemble, name, ax=ax, scale=scale).get_legend().remove()
 
     try:
         return image(draw, (3.5 * len(names), 2.4), "quantiles over time")
@@ -182,13 +185,13 @@ def _comparison_html(self: Comparison) -> str:
         ("compared", f"at {len(self.log_t)} times to t = {time_text(self.log_t[-1])}"),
     ]
     if not self.trusted.all():
-        facts.append(("counted until", f"t = {time_text(self.trusted_until)}, for the symmetric path is unstable"))
+        facts.append(("counted until", f"t = {time_text(self.trusted_until)}, as the symmetric run is unstable"))
     drawn = np.isfinite(self.log_t).any()
     figure = image(lambda figure: comparison(self, figure.subplots()), (7.0, 3.6), "errors over time") if drawn else ""
     return card("Comparison of a reduced and a full run", facts, figure)
 
 
-Comparison._repr_html_ = _comparison_html
+type.__setattr__(Comparison, "_repr_html_", _comparison_html)
 
 
 @_method_of(Comparison)

@@ -6,7 +6,7 @@ import contextlib
 import functools
 import math
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -60,11 +60,14 @@ class Run:
         self.max_steps, self.closed_form, self.dense_output = max_steps, closed_form, dense_output
         self.log_end, self.asked = float(end.log_t[0]), end if rows is None else rows
         self.wanted = None if rows is None else rows.log_t
-        self.events, self.event, self.watches = events, None, Watches(events, flow, start) if events else None
-        self.checkpoint, self.every, self.saved = None, math.inf, time.monotonic()
+        self.events, self.watches = events, Watches(events, flow, start) if events else None
+        self.event: int | None = None
+        self.checkpoint: str | None = None
+        self.every, self.saved = math.inf, time.monotonic()
         self.outcome = Outcome.REACHED
         self.segments: list = []  # that are finished
-        self.growing, self.again = [], None  # the pieces of the one that is not, and what makes its field
+        self.growing: list[Steps] = []
+        self.again: Any = None  # the pieces of the one that is not, and what makes its field
         self.known_to = -math.inf  # rows up to here are known
         y = flow.origin(start)
         self.found = [(np.array([-math.inf]), y[None])]  # rows that are final: (log_t, y)
@@ -139,7 +142,7 @@ class Run:
     ) -> tuple[Outcome, np.ndarray]:
         """Integrates from y until the end, the criterion, or a change of what moves the state, or of the method.
         Returns the outcome, and the state that was reached."""
-        solver = stepper(field, method)
+        solver: Any = stepper(field, method)
         solver.begin(y)
         # of a flow that takes its time, no more than a step is lost by an interrupt
         most = max(1, min(CHUNK_STEPS, CHUNK_BYTES // (8 * y.size))) if solver.compiled else 1
@@ -224,7 +227,8 @@ class Run:
         if self.known_to > first:
             first, begin = self.known_to, np.searchsorted(log_t, self.known_to, "right")
         knots = slice(begin, max(begin, np.searchsorted(log_t, self.log_end, "left")))
-        inside, y = log_t[knots], None
+        inside = log_t[knots]
+        y: Any = None
         if log_t[-1] >= self.log_end:
             inside = np.append(inside, self.log_end)
         if not len(inside):

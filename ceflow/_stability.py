@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from . import losses
 from ._checks import log_time_unit
-from .network.factors import product
+from .network.factors import check_whole_depth, product
 from .trajectory import SpectralTrajectory
 
 LANCZOS_STEPS = 20
@@ -45,10 +45,11 @@ def growth_off_symmetry(run: SpectralTrajectory, log_t_end: float, width: int) -
     """
     log_t_end = min(log_t_end, LATEST)
     first = min(float(run.log_t[min(1, len(run) - 1)]), log_t_end) - 1.0  # nothing has moved before
-    moments = np.arange(first, log_t_end, max(APART, (log_t_end - first) / MOST)) if math.isfinite(first) else []
+    apart = max(APART, (log_t_end - first) / MOST)
+    moments = np.arange(first, log_t_end, apart) if math.isfinite(first) else np.empty(0)
     rows = run.at(log_t=np.concatenate([[-math.inf], moments, [log_t_end]]))
     inner, rng = min(width, run.classes), np.random.default_rng(0)
-    v = rng.standard_normal(2 * run.classes * inner + (run.flow.depth - 2) * inner**2)
+    v = rng.standard_normal(2 * run.classes * inner + (check_whole_depth(run.flow.depth) - 2) * inner**2)
     integral, least, log_growth, before = 0.0, math.inf, [], (-math.inf, 0.0)
     for log_t, layers in zip(rows.log_t, rows.layers, strict=True):
         state, t = _State(run.flow, layers, width), math.exp(log_t)
@@ -130,7 +131,7 @@ class _State:
         return self._off(out)
 
 
-def _largest_eigenvalue(A: Callable[[np.ndarray], np.ndarray], v: np.ndarray) -> tuple[float, np.ndarray]:
+def _largest_eigenvalue(A: Any, v: np.ndarray) -> tuple[float, np.ndarray]:
     """Of a symmetric operator off the scheme, and its vector: Lanczos' method from v, fully orthogonalized."""
     v = A.off(v)
     basis, diagonal, beside = [v / np.linalg.norm(v)], [], []

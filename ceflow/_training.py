@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -169,7 +169,8 @@ def _flattened(torch: Any, layers: Iterable[Any]) -> Iterator[Any]:
 def _read(torch: Any, layers: Iterable[Any]) -> tuple[list, Any, tuple[str, ...], bool]:
     """Weights from the features on, the bias of the last layer, activations between, and whether samples are rows."""
     nn = torch.nn
-    weights, biases, activations, by_rows = [], [], [], False
+    weights, biases, activations = list[Any](), list[Any](), list[str]()
+    by_rows = False
     for layer in _flattened(torch, layers):
         if isinstance(layer, torch.Tensor) or type(layer) is nn.Embedding:
             if weights:

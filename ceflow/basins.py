@@ -11,7 +11,7 @@ Examples
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -119,7 +119,7 @@ def flow_of(point: CriticalPoint) -> MatrixFlow:
     ((0, 0, 1, 1, 2, 2), 0.1)
     """
     problem = point.landscape
-    bias = {} if problem.bias_decay is None else {"bias": True, "bias_decay": problem.bias_decay}
+    bias: dict[str, Any] = {} if problem.bias_decay is None else {"bias": True, "bias_decay": problem.bias_decay}
     labels = np.repeat(np.arange(problem.classes), problem.samples)
     return MatrixFlow(labels=labels, weight_decay=problem.weight_decay, **bias)
 

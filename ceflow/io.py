@@ -18,6 +18,7 @@ import math
 import os
 import uuid
 import zipfile
+from typing import Any, cast
 
 import numpy as np
 
@@ -94,7 +95,7 @@ def _write(path: str | os.PathLike, meta: dict, arrays: dict[str, np.ndarray]) -
     temporary = f"{os.fspath(path)}.{uuid.uuid4().hex}.tmp"
     try:
         with open(temporary, "xb") as file:
-            np.savez(file, meta=np.array(json.dumps(meta)), **arrays)
+            np.savez(file, **cast("dict[str, Any]", arrays | {"meta": np.array(json.dumps(meta))}))
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -179,7 +180,7 @@ def load(path: str | os.PathLike) -> Trajectory | Ensemble:
         )
         if resume is not None:
             whole = any(name.startswith("tail_") for name in arrays)
-            tail = tuple(arrays[f"tail_{name}"] for name in ("y", "h", "log_t")) if whole else None
+            tail = (arrays["tail_y"], arrays["tail_h"], arrays["tail_log_t"]) if whole else None
             steps = _method(resume.get("steps", resume.get("method", DEFAULT)))
             taken = checked_integer("its taken", resume.get("taken", options["nsteps"]), 0)
             resume = {
@@ -195,7 +196,7 @@ def load(path: str | os.PathLike) -> Trajectory | Ensemble:
         raise ValueError(f"{path!r} is not a whole file of a ceflow run: {error}") from None
 
 
-def _flow(spec: dict, arrays: dict[str, np.ndarray]) -> tuple[SpectralFlow | MatrixFlow, np.ndarray | tuple]:
+def _flow(spec: dict, arrays: dict[str, np.ndarray]) -> tuple[Flow[Any], Any]:
     """A flow and where it started."""
     kind, loss = spec.pop("flow"), losses.from_spec(spec.pop("loss"))
     return _FLOWS[kind](spec | {"loss": loss}, arrays)

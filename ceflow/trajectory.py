@@ -6,22 +6,23 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, Self, cast
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from ._checks import checked_array
 from .flow.terms import Terms
-from .observables import BLOCKS, COMMON, ETF, FULL, REDUCED, REGRESSION, REPLAY, Observable
+from .observables import BLOCKS, COMMON, ETF, FULL, REDUCED, REGRESSION, REPLAY, Observable, quantities
 from .solve import DEFAULT, Outcome
 from .solve.times import Times
 
 if TYPE_CHECKING:
     import xarray
 
-    from .flow import Flow
-
+    from . import flow as flows
+    from .flow import Flow, RunT
+    from .network.layers import Layers
 
 MOST_LIFTED = 2**28  # entries of full matrices made of a reduced run
 _KINDS: dict[str, type[Trajectory]] = {}  # which belongs to a flow, by its `kind`
@@ -47,7 +48,7 @@ class Resume(NamedTuple):
 
 
 @COMMON.attach
-class Trajectory:
+class Trajectory(quantities.OfAll):
     """A run of a flow, as n rows at increasing times. A loop over it gives the rows, each a trajectory.
 
     Attributes
@@ -91,32 +92,17 @@ class Trajectory:
     """
 
     observables: ClassVar[Mapping[str, Observable]]
-
     def __init_subclass__(cls, kinds: tuple[str, ...] = (), **options: Any) -> None:
         super().__init_subclass__(**options)
         _KINDS.update(dict.fromkeys(kinds, cls))
 
     def __init__(
-        self,
-        flow: Flow,
-        start: np.ndarray,
-        log_t: np.ndarray,
-        y: np.ndarray,
-        *,
-        t: np.ndarray | Times | None = None,
-        path: DenseOutput | None = None,
-        log_t_end: float | None = None,
-        rtol: float = math.nan,
-        atol: float = 0.0,
-        outcome: Outcome = Outcome.REACHED,
-        message: str = "",
-        nfev: int = 0,
-        nsteps: int = 0,
-        nrejected: int = 0,
-        event: int | None = None,
-        step_size: float | None = None,
-        compiled: bool | None = None,
-    ) -> None:
+        self, flow: Flow[Any], start: Any, log_t: np.ndarray, y: np.ndarray,
+        *, t: np.ndarray | Times | None = None, path: DenseOutput | None = None, log_t_end: float | None = None,
+        rtol: float = math.nan, atol: float = 0.0, outcome: Outcome = Outcome.REACHED, message: str = "",
+        nfev: int = 0, nsteps: int = 0, nrejected: int = 0, event: int | None = None,
+        step_size: float | None = None, compiled: bool | None = None,
+    ) -> None:  # fmt: skip
         self.flow, self.start, self.log_t, self.y = flow, start, log_t, y
         self._given = t  # of the rows, or of those that were asked for
         self._path, self.rtol, self.atol = path, rtol, atol
@@ -134,19 +120,17 @@ class Trajectory:
     @property
     def times(self) -> Times:
         """The times of the rows."""
-        given = self._given
-        return Times(self.log_t, given.given_of(self.log_t) if isinstance(given, Times) else given)
+        return Times(self.log_t, t.given_of(self.log_t) if isinstance(t := self._given, Times) else t)
 
     def __len__(self) -> int:
         return len(self.log_t)
 
     def __repr__(self) -> str:
-        end = self.log_t_end / math.log(10)
         state = "" if self.success else ", success=False"
-        rows = f"{len(self)} rows to t = 1e{end:.6g}, {self.nsteps} steps{state}"
+        rows = f"{len(self)} rows to t = 1e{self.log_t_end / math.log(10):.6g}, {self.nsteps} steps{state}"
         return f"<Trajectory of {self.flow!r}: {rows}: {self.message}>"
 
-    def at(self, t=None, *, log_t=None) -> Trajectory:
+    def at(self, t: ArrayLike | None = None, *, log_t: ArrayLike | None = None) -> Self:
         """The trajectory at other times, by dense output.
 
         Parameters
@@ -198,20 +182,20 @@ class Trajectory:
             raise ValueError(f"this trajectory has no dense output between its rows: {what}")
         return self.y[rows]
 
-    def __array__(self, *args, **kwargs):
+    def __array__(self, *args: object, **kwargs: object) -> np.ndarray:
         # with __len__ and __getitem__ NumPy would take it for a sequence of sequences without end
         raise TypeError("a trajectory is no array; take one of its quantities, such as singular_values")
 
-    def __getitem__(self, rows) -> Trajectory:
+    def __getitem__(self, rows: Any) -> Self:
         """Some of the rows, by an index, a slice or an array, as a trajectory; an IndexError beyond the rows."""
         if isinstance(rows, (int, np.integer)):
             rows = range(len(self))[rows]  # which ends a loop over the rows
             rows = slice(rows, rows + 1)
         return self._with(self.log_t[rows], self.y[rows], self.times.given[rows])
 
-    def _with(self, log_t: np.ndarray, y: np.ndarray, t: np.ndarray | None = None) -> Trajectory:
-        options = self._options() | {"path": self._path, "rtol": self.rtol, "atol": self.atol}
-        return type(self)(self.flow, self.start, log_t, y, t=t, **options)
+    def _with(self, log_t: np.ndarray, y: np.ndarray, t: np.ndarray | None = None) -> Self:
+        options = self._options() | {"t": t, "path": self._path, "rtol": self.rtol, "atol": self.atol}
+        return type(self)(self.flow, self.start, log_t, y, **options)
 
     def _options(self) -> dict:
         names = ("log_t_end", "outcome", "message", "nfev", "nsteps", "nrejected", "event", "step_size", "compiled")
@@ -230,7 +214,7 @@ class Trajectory:
 
         units = {"log_t": "log(time)", "t": self.observables["t"].units}
         times = {name: ("row", getattr(self, name), {"units": unit}) for name, unit in units.items()}
-        variables = {}
+        variables: dict[str, Any] = {}
         for observable in self.observables.values():
             if observable.exported and not observable.why_not(self.flow):
                 variables |= observable.variables(self)
@@ -242,6 +226,7 @@ class Trajectory:
 
 class ReducedTrajectory(Trajectory):
     """A run of a reduced flow, which is also one of full matrices."""
+    flow: flows.SpectralFlow | flows.BlockFlow | flows.RegressionFlow | flows.ReducedETFFlow
 
     def lifted(self, *, width: int | None = None, rng: int = 0) -> MatrixTrajectory:
         """The same run on full matrices, as the full flow would have made it: its rows, and its dense output.
@@ -270,8 +255,10 @@ class ReducedTrajectory(Trajectory):
 
 
 @REDUCED.attach
-class SpectralTrajectory(ReducedTrajectory, kinds=("spectral", "layers")):
+class SpectralTrajectory(quantities.OfModes, ReducedTrajectory, kinds=("spectral", "layers")):
     """A run of the reduced flow on D modes."""
+    flow: flows.SpectralFlow
+    start: np.ndarray
 
     @property
     def classes(self) -> int:
@@ -284,8 +271,10 @@ class SpectralTrajectory(ReducedTrajectory, kinds=("spectral", "layers")):
 
 
 @BLOCKS.attach
-class BlockTrajectory(ReducedTrajectory, kinds=("blocks", "block_layers")):
+class BlockTrajectory(quantities.OfBlocks, ReducedTrajectory, kinds=("blocks", "block_layers")):
     """A run of the reduced flow under any symmetry, on blocks of layers."""
+    flow: flows.BlockFlow
+    start: Layers
 
     @property
     def classes(self) -> int:
@@ -294,8 +283,10 @@ class BlockTrajectory(ReducedTrajectory, kinds=("blocks", "block_layers")):
 
 
 @REGRESSION.attach
-class RegressionTrajectory(ReducedTrajectory, kinds=("regression",)):
+class RegressionTrajectory(quantities.OfTargets, ReducedTrajectory, kinds=("regression",)):
     """A run of the reduced flow of a regression, on the modes of its targets."""
+    flow: flows.RegressionFlow
+    start: np.ndarray
 
     @property
     def classes(self) -> int:
@@ -315,8 +306,10 @@ class _Lifted:
 
 
 @REPLAY.attach
-class ReplayTrajectory(Trajectory, kinds=("replay",)):
+class ReplayTrajectory(quantities.OfTasks, Trajectory, kinds=("replay",)):
     """A run of tasks with replay, on few numbers."""
+    flow: flows.ReplayFlow
+    start: flows.ReplayState
 
     @property
     def classes(self) -> int:
@@ -343,11 +336,13 @@ class ReplayTrajectory(Trajectory, kinds=("replay",)):
 
 
 @FULL.attach
-class MatrixTrajectory(Trajectory, kinds=("matrix",)):
+class MatrixTrajectory(quantities.OfMatrices, Trajectory, kinds=("matrix",)):
     """A run of the full flow on W (K, d) and H (d, N), or on as many factors as there are layers.
 
     Of a batch of B starts every array has the axis B after that of the rows.
     """
+    flow: flows.MatrixFlow | flows.ETFFlow
+    start: tuple[np.ndarray, ...]
 
     @property
     def classes(self) -> int:
@@ -361,22 +356,27 @@ class MatrixTrajectory(Trajectory, kinds=("matrix",)):
 
 
 @ETF.attach
-class ETFTrajectory(MatrixTrajectory, kinds=("etf",)):
+class ETFTrajectory(quantities.OfClassifiers, MatrixTrajectory, kinds=("etf",)):
     """A run of features under a classifier that is computed, fixed or free, on full matrices."""
+    flow: flows.ETFFlow
 
 
 @ETF.attach
 @FULL.attach
-class ReducedETFTrajectory(ReducedTrajectory, kinds=("reduced_etf",)):
+class ReducedETFTrajectory(quantities.OfClassifiers, quantities.OfMatrices, ReducedTrajectory, kinds=("reduced_etf",)):
     """The same on (K-1) x (K-1) matrices: W and H are those of width K - 1, what the classifier sees of them."""
+    flow: flows.ReducedETFFlow
+    start: np.ndarray
 
-    classes = property(lambda self: len(self.start) + 1, doc="K.")
-    terms = cached_property(MatrixTrajectory.terms.func)
+    @property
+    def classes(self) -> int:
+        """K."""
+        return len(self.start) + 1
+
+    terms = cached_property(MatrixTrajectory.terms.func)  # type: ignore[attr-defined]  # mypy sees a property
 
 
-def _on_full_matrices(
-    run: Trajectory, flow: Flow, start: tuple, full: Callable[[np.ndarray], np.ndarray]
-) -> MatrixTrajectory:
+def _on_full_matrices(run: Trajectory, flow: Flow[RunT], start: tuple, full: Callable[..., np.ndarray]) -> RunT:
     """A reduced run as one of the full flow, of a function that makes its states of the reduced ones."""
     if len(run) * sum(part.size for part in start) > MOST_LIFTED:
         raise ValueError(f"the matrices of {len(run)} rows would have more than {MOST_LIFTED} entries")
@@ -385,6 +385,6 @@ def _on_full_matrices(
     return trajectory_type(flow)(flow, start, run.log_t, full(run.y), **options)
 
 
-def trajectory_type(flow: Flow) -> type[Trajectory]:
+def trajectory_type(flow: Flow[RunT]) -> type[RunT]:
     """Which Trajectory belongs to a flow."""
-    return _KINDS[flow.kind]
+    return cast("type[RunT]", _KINDS[flow.kind])

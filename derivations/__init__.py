@@ -2,8 +2,10 @@
 
 Each module states its theorem in the docstring, yields the proof in `derivation()` step by step,
 and returns the residuals of all steps in `check()`: they must be exactly 0. `WRONG` lists false
-variants of its claims, as keyword arguments of both; `check` must reject them. `python -m
-derivations` runs all, `python -m derivations NAME` prints one. Only sympy is needed.
+variants of its claims, as keyword arguments of both; `check` must reject them. Steps name the steps
+of other derivations that they use, and the theorems that they quote (`_quoted`). `python -m
+derivations` runs all, `python -m derivations NAME` prints one and proves what it rests on. Only
+sympy is needed.
 """
 
 from __future__ import annotations

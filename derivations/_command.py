@@ -6,7 +6,7 @@ import argparse
 import os
 import textwrap
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
@@ -77,17 +77,33 @@ def prove(name: str) -> Result:
     return Result(name, _title(module.__doc__), scopes, failed, residuals, time.perf_counter() - start, light)
 
 
-def prove_all(names: Sequence[str], jobs: int) -> Iterator[Result]:
-    """Yield the results in order, premises judged, using up to `jobs` processes; premises of `names` must be in it."""
-    found: dict[str, Result] = {}
+def _proofs(names: Sequence[str], jobs: int) -> Iterator[Result]:
+    """Yield the results in order, using up to `jobs` processes."""
     with ProcessPoolExecutor(max_workers=min(jobs, len(names))) if jobs > 1 < len(names) else nullcontext() as pool:
-        for result in pool.map(prove, names) if pool else map(prove, names):
-            own: dict[str, bool] = {}
-            for step in result.steps:
-                result.failed.extend(_premises.unmet(result.name, step, own, found, names))
-                own |= {step.name: step.holds} if step.name else {}
-            found[result.name] = result
-            yield result
+        yield from pool.map(prove, names) if pool else map(prove, names)
+
+
+def _judged(results: Iterable[Result]) -> Iterator[Result]:
+    """Yield the results, in the order of `NAMES`, with premises that cannot be used among what failed."""
+    found: dict[str, Result] = {}
+    for result in results:
+        result.failed.extend(_premises.all_unmet(result.name, result.steps, found, NAMES))
+        found[result.name] = result
+        yield result
+
+
+def prove_all(names: Sequence[str], jobs: int) -> Iterator[Result]:
+    """Yield the results in order, premises judged; the premises of `names` must be in it."""
+    return _judged(_proofs(names, jobs))
+
+
+def prove_premises(heads: Sequence[str], jobs: int) -> list[Result]:
+    """Return the results of these derivations and of all that they rest on, directly or not, premises judged."""
+    found: dict[str, Result] = {}
+    while missing := [name for name in NAMES if name in heads and name not in found]:
+        found |= {result.name: result for result in _proofs(missing, jobs)}
+        heads = _premises.modules(p for result in found.values() for p in result.premises)
+    return list(_judged(found[name] for name in NAMES if name in found))
 
 
 def _title(doc: str | None) -> str:
@@ -132,16 +148,16 @@ def print_table(names: Sequence[str], jobs: int) -> int:
     return 0 if proved == len(results) else 1
 
 
-def print_proof(name: str, wrong: str | None, latex: bool) -> int:
-    """Print one derivation step by step and return the exit code."""
+def print_proof(name: str, wrong: str | None, latex: bool, only: bool, jobs: int) -> int:
+    """Print one derivation step by step, prove what it rests on unless `only` it is asked for; return the exit code."""
     module = load(name)
     print(f"{(module.__doc__ or '').strip()}\n")
     claim = module.WRONG[wrong] if wrong else {}
     if wrong:
         print(f"With a false claim: {wrong}.\n")
-    holds, used = True, []
+    steps = []
     for number, step in enumerate(module.derivation(**claim), start=1):
-        holds = holds and step.holds
+        steps.append(step)
         print("\n".join(_wrap(step.says, f"{number:>3}. ")))
         if step.shows is not None:
             print(textwrap.indent(_formula(step, latex), " " * 5))
@@ -149,12 +165,24 @@ def print_proof(name: str, wrong: str | None, latex: bool) -> int:
         for word, what in (("rests on", step.premises), ("quotes, unchecked:", step.quotes)):
             if what:
                 print("\n".join(_wrap(f"[{word} {'; '.join(what)}]", " " * 5)))
-        used += step.premises
         print()
-    if heads := _premises.modules(used):
-        print("\n".join(_wrap(f"It rests on {', '.join(heads)}, which the table and --graph prove with it.", "")))
-    print("Proved." if holds else "NOT proved.")
-    return 0 if holds else 1
+    holds = all(step.holds for step in steps)
+    heads = _premises.modules(p for step in steps for p in step.premises)
+    if only or wrong or not heads:
+        if heads:
+            print("\n".join(_wrap(f"It rests on {', '.join(heads)}: not proved here.", "")))
+        print(("Proved, if its premises hold." if heads else "Proved.") if holds else "NOT proved.")
+        return 0 if holds else 1
+    results = prove_premises(heads, jobs)
+    failed = _premises.all_unmet(name, steps, {result.name: result for result in results}, NAMES)
+    failed += [f"{result.name}: {says}" for result in results for says in result.failed]
+    print(f"It rests on {len(results)} derivation{'s' * (len(results) > 1)}, proved with it:")
+    for result in results:
+        print(f"  {result.name:<{_INDENT}}{result.seconds:6.1f} s  {'proved' if result.proved else 'FAILED'}")
+    for says in failed:
+        print("\n".join(_wrap(says, "fails: ")))
+    print("Proved, with all that it rests on." if holds and not failed else "NOT proved.")
+    return 0 if holds and not failed else 1
 
 
 def print_graph(names: Sequence[str], jobs: int, dot: bool) -> int:
@@ -199,10 +227,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--graph", action="store_true", help="prove all, and print what rests on what")
     parser.add_argument("--dot", action="store_true", help="the same in the language of Graphviz")
+    parser.add_argument("--only", action="store_true", help="with NAME: do not prove what it rests on")
     parser.add_argument("--latex", action="store_true", help="with NAME: print the formulas in LaTeX")
     parser.add_argument("--wrong", metavar="VARIANT", help="with NAME: run the proof on a false variant; it must fail")
     parser.add_argument(
-        "-j", "--jobs", type=int, default=os.cpu_count() or 1, help="processes for the table (default: all cores)"
+        "-j",
+        "--jobs",
+        type=int,
+        default=os.cpu_count() or 1,
+        help="processes for all that is proved but NAME (default: all cores)",
     )
 
 
@@ -223,26 +256,24 @@ def run(args: argparse.Namespace) -> int:
                 print(" " * _INDENT + f"false: {variant}")
         return 0
     if args.name is None:
-        if args.latex or args.wrong:
-            raise ValueError("--latex and --wrong need the NAME of a derivation")
+        if args.latex or args.wrong or args.only:
+            raise ValueError("--latex, --wrong and --only need the NAME of a derivation")
         return print_graph(NAMES, args.jobs, args.dot) if args.graph or args.dot else print_table(NAMES, args.jobs)
     if args.graph or args.dot:
         raise ValueError("--graph and --dot are of all derivations, without a NAME")
     module = load(args.name)
     if args.wrong and args.wrong not in module.WRONG:
-        raise ValueError(
-            f"{args.name} has no variant {args.wrong!r}; choose from {', '.join(map(repr, module.WRONG))}"
-        )
-    return print_proof(args.name, args.wrong, args.latex)
+        raise ValueError(f"{args.name} has no variant {args.wrong!r}; choose from {', '.join(map(repr, module.WRONG))}")
+    return print_proof(args.name, args.wrong, args.latex, args.only, args.jobs)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code: 0 proved, 1 not proved, 2 wrong usage."""
     parser = argparse.ArgumentParser(
-        prog="python -m derivations",
+        prog=f"python -m {__package__}",
         description="Prove the theorems behind ceflow by exact computer algebra. Without NAME: all, as a table; "
-        "exit code 1 if any fails. With NAME: that proof, line by line.",
-        epilog="example: python -m derivations lyapunov",
+        "exit code 1 if any fails. With NAME: that proof, line by line, and whether all that it rests on is proved.",
+        epilog=f"example: python -m {__package__} lyapunov",
     )
     add_arguments(parser)
     args = parser.parse_args(argv)

@@ -50,21 +50,19 @@ def unmet(
     return found
 
 
+def all_unmet(name: str, steps: Iterable[Step], results: Mapping[str, Result], order: Sequence[str]) -> list[str]:
+    """Return in words which premises of the steps of one derivation cannot be used; arguments as for `unmet`."""
+    found: list[str] = []
+    own: dict[str, bool] = {}
+    for step in steps:
+        found += unmet(name, step, own, results, order)
+        own |= {step.name: step.holds} if step.name else {}
+    return found
+
+
 def modules(premises: Iterable[str]) -> list[str]:
     """Return the other derivations among premises, each once, in order."""
     return list(dict.fromkeys(p.partition(".")[0] for p in premises if not p.startswith(".")))
-
-
-def closure(names: Iterable[str], premises: Mapping[str, Sequence[str]]) -> set[str]:
-    """Return the derivations that these rest on, directly or not, and themselves."""
-    found: set[str] = set()
-    rest = list(names)
-    while rest:
-        name = rest.pop()
-        if name not in found:
-            found.add(name)
-            rest += modules(premises[name])
-    return found
 
 
 def graph(results: Sequence[Result], dot: bool = False) -> str:
@@ -75,9 +73,16 @@ def graph(results: Sequence[Result], dot: bool = False) -> str:
     lines = []
     for result in results:
         lines.append(f"{result.name}{'' if result.proved else '  (NOT proved)'}")
-        for head in modules(result.premises):
+        heads = modules(result.premises)
+        if not heads:
+            lines.append("    rests on no other derivation")
+        for head in heads:
             parts = [p.partition(".")[2] for p in result.premises if p.partition(".")[0] == head]
             steps = ", ".join(part for part in dict.fromkeys(parts) if part)
             lines.append(f"    rests on {head}{': ' + steps if steps else ''}")
         lines += [f"    quotes {quote}" for quote in result.quotes]
+    steps = sum(len(result.steps) for result in results)
+    premises = sum(len(step.premises) for result in results for step in result.steps)
+    quotes = {quote for result in results for quote in result.quotes}
+    lines.append(f"{len(results)} derivations, {steps} steps with {premises} premises, {len(quotes)} quoted facts")
     return "\n".join(lines)

@@ -202,6 +202,9 @@ class ConvexityGap(sp.Function):
         return rf"\varepsilon_2\left({printer._print(self.args[0])}\right)"
 
 
+GAPS = {MeanExp: "ε₁", ConvexityGap: "ε₂"}  # how steps call the lemmas
+
+
 def gap_lemmas(*gaps: type[sp.Function]) -> Iterator[Step]:
     """Yield the integral representations that make the gaps positive; they hold at x = 0 by continuity."""
     x = sp.Symbol("x", real=True, nonzero=True)
@@ -219,7 +222,7 @@ def gap_lemmas(*gaps: type[sp.Function]) -> Iterator[Step]:
             integrals[gap],
             SCALAR,
             by=lambda e: vanish(e.doit()),
-        )
+        ).on(name=GAPS[gap])
 
 
 def open_gaps(expr: sp.Expr) -> sp.Expr:
@@ -227,9 +230,7 @@ def open_gaps(expr: sp.Expr) -> sp.Expr:
     return expr.replace(lambda e: isinstance(e, MeanExp | ConvexityGap), lambda e: e.doit())
 
 
-def by_chain_rule(
-    outer: sp.Expr, inner: Mapping[sp.Symbol, sp.Expr], variables: Iterable[sp.Symbol]
-) -> list[sp.Expr]:
+def by_chain_rule(outer: sp.Expr, inner: Mapping[sp.Symbol, sp.Expr], variables: Iterable[sp.Symbol]) -> list[sp.Expr]:
     """Return the derivatives of `outer` by the variables, through the symbols that stand for the inner expressions."""
     slopes = [(sp.diff(outer, symbol), value, value.free_symbols) for symbol, value in inner.items()]
     return [sp.Add(*(slope * sp.diff(value, x) for slope, value, of in slopes if x in of)) for x in variables]

@@ -70,7 +70,7 @@ def derivation(growing: int = 1, classes_power: int = 1) -> Iterator[Step]:
         sp.KroneckerDelta(x, w) - 1 / K,
         "every K, symbolic",
         by=lambda e: vanish(normal(e, [])),
-    )
+    ).on(name="projector")
     t = sp.Symbol("t", real=True)
     W0, X0 = sp.symbols("W_0 X_0", commutative=False)
     stay_W, stay_X = W0 - _G0 * W0, X0 - _G0 * X0
@@ -83,8 +83,10 @@ def derivation(growing: int = 1, classes_power: int = 1) -> Iterator[Step]:
         _G0 * (stay_X + GX),
         ALL_MATRICES,
         by=_project,
-    )
-    yield identity("... and dX/dt = G_0 W ...", sp.diff(stay_X + GX, t), _G0 * (stay_W + GW), ALL_MATRICES, by=_project)
+    ).on(".projector", "reduction.W", name="W")
+    yield identity(
+        "... and dX/dt = G_0 W ...", sp.diff(stay_X + GX, t), _G0 * (stay_W + GW), ALL_MATRICES, by=_project
+    ).on(".projector", "reduction.H", name="X")
     yield entries(
         "... from W_0 and X_0.",
         [((stay_W + GW).subs(t, 0), W0), ((stay_X + GX).subs(t, 0), X0)],
@@ -99,7 +101,7 @@ def derivation(growing: int = 1, classes_power: int = 1) -> Iterator[Step]:
         sp.exp(2 * t) * a * aT + growing * (b * aT - a * bT) - sp.exp(-2 * t) * b * bT,
         ALL_MATRICES,
         by=lambda e: sp.expand(sp.expand(e)),
-    )
+    ).on(".W", ".X")
     W, H = sp.symbols("W H", commutative=False)
     yield identity(
         "The whole Z: its centered part of order e^{2t}; (G_0 W)(H - H G_0), of order e^t since H - H G_0 rests; and "
@@ -108,7 +110,7 @@ def derivation(growing: int = 1, classes_power: int = 1) -> Iterator[Step]:
         _G0 * W * H * _G0 + _G0 * W * (H - H * _G0) + (W * H - _G0 * W * H),
         ALL_MATRICES,
         by=_project,
-    )
+    ).on(".projector", ".W", ".X")
     yield from _next_order(classes_power)
 
 
@@ -126,7 +128,7 @@ def _next_order(classes_power: int) -> Iterator[Step]:
         (Z[j, c] - sp.Sum(Z[j, c], (j, 1, K)) / K) / scale,
         "every K, symbolic",
         by=lambda e: vanish(normal(e, [])),
-    )
+    ).on("reduction.loss", name="softmax")
     W, WT = sp.symbols("W W^T", commutative=False)
     Zs = W * WT
     G = _G0 - Zs / scale
@@ -141,10 +143,12 @@ def _next_order(classes_power: int) -> Iterator[Step]:
         2 * (Zs - Zs * Zs / K),
         ALL_MATRICES,
         by=centered,
-    )
+    ).on(".softmax", "reduction.W", "reduction.H", name="logistic")
     t, s0 = sp.symbols("t s_0", positive=True)
     s = K / (1 + (K / s0 - 1) * sp.exp(-2 * t))
-    yield identity("Every singular value is logistic.", sp.diff(s, t), 2 * s * (1 - s / scale), SCALAR)
+    yield identity("Every singular value is logistic.", sp.diff(s, t), 2 * s * (1 - s / scale), SCALAR).on(
+        ".logistic", name="values"
+    )
     change = g.derivative(lyapunov.value(g), lambda i: 2 * g.s(i) * (1 - g.s(i) / scale))
     spread = g.sum(lambda i: g.m(i) * (g.s(i) - g.sbar) ** 2)
     yield nonnegative(
@@ -153,7 +157,7 @@ def _next_order(classes_power: int) -> Iterator[Step]:
         2 * spread / (K * g.sbar),
         "every K, symbolic",
         by=g.vanish,
-    )
+    ).on("closure.axioms", ".logistic", "lyapunov.nonnegative")
     rows = sp.Matrix([[2, 1, 1], [1, 1, 1], [1, 1, 1]])  # entrywise exponential of diag(log 2, 0, 0)
     P = sp.Matrix(3, 3, lambda i, j: rows[i, j] / sum(rows[:, j]))
     yield entries(

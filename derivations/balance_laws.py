@@ -31,6 +31,7 @@ from collections.abc import Iterator
 import sympy as sp
 
 from ._proof import ALL_MATRICES, SCALAR, Step, entries, identity, nonnegative, residuals_of, vanish_matrix
+from ._quoted import MONOTONE
 from .groups import TWO, Two
 
 WRONG = {
@@ -72,7 +73,7 @@ def _matrices(power: int, rate: int, unequal: int) -> Iterator[Step]:
         speeds[1] + 2 * lH * grams[1],
         ALL_MATRICES,
         by=vanish,
-    )
+    ).on("groups.loss", name="law")
     law = sp.Symbol("l", nonnegative=True)
     yield identity(
         "Equal decay: d/dt (W^T W - H N H^T) = -2 l (W^T W - H N H^T).",
@@ -80,7 +81,7 @@ def _matrices(power: int, rate: int, unequal: int) -> Iterator[Step]:
         -rate * law * (grams[0] - grams[1]),
         ALL_MATRICES,
         by=vanish,
-    )
+    ).on("groups.loss")
     yield identity(
         "Unequal decay: the derivative of e^{2 lW t} (W^T W - H N H^T), divided by the exponential, is 2 (lH - lW) H N "
         "H^T, a positive semi-definite matrix times the sign of lH - lW.",
@@ -88,7 +89,7 @@ def _matrices(power: int, rate: int, unequal: int) -> Iterator[Step]:
         unequal * 2 * (lH - lW) * grams[1],
         ALL_MATRICES,
         by=vanish,
-    )
+    ).on("groups.loss", quotes=(MONOTONE,))
     U, V, Y, X = (
         sp.MatrixSymbol(name, *shape) for name, shape in zip("UVYX", ((K, d), (d, d), (d, d), (d, K)), strict=True)
     )
@@ -100,7 +101,7 @@ def _matrices(power: int, rate: int, unequal: int) -> Iterator[Step]:
         dY * Y.T + Y * dY.T,
         ALL_MATRICES,
         by=vanish_matrix,
-    )
+    ).on("reduction.W", "reduction.H")
 
 
 def _two_groups(power: int, rate: int, unequal: int) -> Iterator[Step]:
@@ -124,12 +125,12 @@ def _two_groups(power: int, rate: int, unequal: int) -> Iterator[Step]:
         "Two groups, no decay: a_A^2 - n_A b_A^2, a_B^2 - n_B b_B^2 and w^2 - n_A y_A^2 - n_B y_B^2 are conserved.",
         [(derivative(c).subs(free), sp.S.Zero) for c in conserved],
         TWO,
-    )
+    ).on("groups.classifier", "groups.features")
     yield entries(
         "Equal decay l: each fades as e^{-2 l t}.",
         [(derivative(c).subs({two.lW: law, two.lH: law}), -rate * law * c) for c in conserved],
         TWO,
-    )
+    ).on("groups.classifier", "groups.features")
     yield entries(
         "Unequal decay: dc/dt = -2 lW c + 2 (lH - lW) q for each c = p - q, p the part of W and q >= 0 that of H.",
         [
@@ -137,7 +138,7 @@ def _two_groups(power: int, rate: int, unequal: int) -> Iterator[Step]:
             for c, q in zip(conserved, features, strict=True)
         ],
         TWO,
-    )
+    ).on("groups.classifier", "groups.features", name="unequal")
     q, gap, t = sp.symbols("q h t", nonnegative=True)
     c, lW, grown = sp.Symbol("c", real=True), two.lW, sp.exp(2 * two.lW * t)
     yield nonnegative(
@@ -146,7 +147,7 @@ def _two_groups(power: int, rate: int, unequal: int) -> Iterator[Step]:
         grown * (-2 * lW * c + unequal * 2 * gap * q) + sp.diff(grown, t) * c,
         2 * gap * q * grown,
         SCALAR,
-    )
+    ).on(".unequal", quotes=(MONOTONE,))
     lH, a, b, samples = sp.symbols("l_H a b n", positive=True)
     rest = sp.Symbol("l_W", positive=True)
     ratio = sp.sqrt(samples * lH / rest)
@@ -155,7 +156,7 @@ def _two_groups(power: int, rate: int, unequal: int) -> Iterator[Step]:
         (rest * a**2 - lH * samples**power * b**2).subs(a, b * ratio),
         sp.S.Zero,
         SCALAR,
-    )
+    ).on(".unequal")
 
 
 check = residuals_of(derivation)

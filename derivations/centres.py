@@ -28,6 +28,7 @@ from collections.abc import Iterator
 import sympy as sp
 
 from ._proof import SCALAR, Step, entries, identity, nonnegative, residuals_of
+from ._quoted import GAUSSIAN
 
 NUMBERS = "every number of centres, symbolic"
 
@@ -81,12 +82,12 @@ def _geometry(gain: int, simplex: int) -> Iterator[Step]:
         [(sp.cos(a) ** 2 + inner, 1), (1 + (f - 1) * inner, g), (f * (1 + (f - 1) * inner), f * g)],
         NUMBERS,
         by=sp.simplify,
-    )
+    ).on(name="rows")
     yield entries(
         "Rows of different classes are orthogonal, and so are the sums.",
         [(sp.sin(a) ** 2 * between, 0), (f * k * sp.sin(a) ** 2 * between, 0)],
         NUMBERS,
-    )
+    ).on(name="orthogonal")
 
 
 def _squared(scale: int) -> Iterator[Step]:
@@ -109,7 +110,7 @@ def _squared(scale: int) -> Iterator[Step]:
         NUMBERS,
         by=sp.simplify,
         shows=gram,
-    )
+    ).on(".rows", ".orthogonal", name="optimum")
     total = sp.Sum(x[j], (j, 1, f))
     yield identity(
         "Coefficients x of sum 0 are its other eigenvectors, of the eigenvalue cos^2 a: the rates of own rows are g + "
@@ -117,7 +118,7 @@ def _squared(scale: int) -> Iterator[Step]:
         gram_times(x[j]).xreplace({total: sp.S.Zero}),
         sp.cos(a) ** 2 * x[i],
         NUMBERS,
-    )
+    ).on(".rows", ".orthogonal", name="rates")
     logit = g / (g + decay)
     yield identity(
         "The value at the minimum is f (g/(g + l) - 1)^2/2 + l f g/(2 (g + l)^2) = f l/(2 (g + l)).",
@@ -125,7 +126,7 @@ def _squared(scale: int) -> Iterator[Step]:
         f * decay / (2 * (g + decay)),
         NUMBERS,
         by=sp.simplify,
-    )
+    ).on(".optimum")
     z = sp.symbols("z", real=True)
     yield nonnegative(
         "It is the only one for l > 0: the second derivative is a sum of squares of z = w.v, and l |v|^2.",
@@ -134,7 +135,7 @@ def _squared(scale: int) -> Iterator[Step]:
         + decay,
         z**2 + beta * z**2 + decay,
         SCALAR,
-    )
+    ).on(".optimum")
 
 
 def _cosine(half: int, speed: int) -> Iterator[Step]:
@@ -152,7 +153,7 @@ def _cosine(half: int, speed: int) -> Iterator[Step]:
         [(radial.subs(polar), -decay * r), (turning.subs(polar), -m * sp.sin(phi) / r**2)],
         SCALAR,
         by=sp.simplify,
-    )
+    ).on(name="polar")
     norm = r0 * sp.exp(-decay * t)
     tau = (sp.exp(2 * decay * t) - 1) / (2 * decay * r0**2)
     yield entries(
@@ -160,7 +161,7 @@ def _cosine(half: int, speed: int) -> Iterator[Step]:
         [(sp.diff(norm, t), -decay * norm), (sp.diff(tau, t), norm ** (-2 * speed))],
         SCALAR,
         by=sp.simplify,
-    )
+    ).on(".polar", name="time")
     s = sp.Symbol("τ", positive=True)
     angle = half * sp.atan(sp.tan(start / half) * sp.exp(-m * s))
     yield identity(
@@ -169,7 +170,7 @@ def _cosine(half: int, speed: int) -> Iterator[Step]:
         -m * sp.sin(angle),
         SCALAR,
         by=lambda e: sp.simplify(sp.expand_trig(e)),
-    )
+    ).on(".polar", ".time")
 
 
 def _sphere(late: int) -> Iterator[Step]:
@@ -196,7 +197,7 @@ def _sphere(late: int) -> Iterator[Step]:
         [(at[0], (sp.sqrt(f) - sp.sqrt(g)) ** 2 / 2), (at[1], 0), (at[2], sp.sqrt(f * g) - g + square)],
         NUMBERS,
         by=sp.simplify,
-    )
+    ).on(".rows", name="sphere")
     a, extra = sp.Symbol("a", real=True), sp.Symbol("e", nonnegative=True)
     yield nonnegative(
         "q = cos^2 a within the own rows, by the eigenvalue above, and 0 where no row sees v. With f = 1 + e rows f - "
@@ -205,7 +206,7 @@ def _sphere(late: int) -> Iterator[Step]:
         extra * sp.cos(a) ** 2,
         NUMBERS,
         by=sp.simplify,
-    )
+    ).on(".rates", ".sphere")
     gap, phi = sp.symbols("c φ", positive=True)
     time = 1 / (2 * gap) + sp.log(2 / gap - 1) / 4
     passed = sp.diff(time, gap).subs(gap, 1 - sp.cos(phi)) * sp.sin(phi)  # dt/dφ
@@ -215,8 +216,8 @@ def _sphere(late: int) -> Iterator[Step]:
         sp.S.One,
         SCALAR,
         by=sp.simplify,
-    )
-    yield identity("Late, c t tends to 1/2.", sp.limit(gap * time, gap, 0, "+"), sp.S.One / late, SCALAR)
+    ).on(name="one row")
+    yield identity("Late, c t tends to 1/2.", sp.limit(gap * time, gap, 0, "+"), sp.S.One / late, SCALAR).on(".one row")
 
 
 def _boundary(boundary: int) -> Iterator[Step]:
@@ -231,7 +232,7 @@ def _boundary(boundary: int) -> Iterator[Step]:
         sp.sqrt(k * q) * sp.sin(phi),
         SCALAR,
         by=sp.simplify,
-    )
+    ).on(".rows", ".orthogonal", name="crossing")
     yield identity(
         "Unit features with noise σ: the distance of m_i/|m_i| from the boundary is sin φ = sqrt(f_i g_i/(f_i g_i + "
         "f_k g_k)), so the pair error is Q(sin φ/σ).",
@@ -239,7 +240,7 @@ def _boundary(boundary: int) -> Iterator[Step]:
         sp.sin(sp.atan(sp.sqrt(f * g / (k * q)))),
         SCALAR,
         by=sp.simplify,
-    )
+    ).on(".crossing", quotes=(GAUSSIAN,))
 
 
 check = residuals_of(derivation)

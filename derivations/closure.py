@@ -39,8 +39,9 @@ from collections.abc import Iterator
 import sympy as sp
 
 from ._proof import RATIONAL, Step, entries, identity, residuals_of, vanish
+from ._quoted import SPECTRAL
 from ._schemes import Model, Scheme, complete, cyclic, hadamard, hamming, johnson
-from ._sums import Generic
+from ._sums import Generic, normal, other, summed, third
 
 SCHEMES = (
     *map(hadamard, (2, 4, 8, 16)),
@@ -70,6 +71,7 @@ def derivation(schemes: tuple[Scheme, ...] = SCHEMES, valency_power: int = 1, fo
     """Yield the proof; arguments are the schemes to check and the constants of the two formulas."""
     g = Generic()
     i = g.i
+    yield from _axioms(g)
     yield identity(
         "The eigenvalue of I - softmax on eigenspace i: 1 - sum_{j>=0} p_j P_ij, with P_i0 = 1 and p_0 = 1 - sum k_j "
         "p_j, is a sum over the relations off the diagonal in which nothing cancels.",
@@ -77,7 +79,7 @@ def derivation(schemes: tuple[Scheme, ...] = SCHEMES, valency_power: int = 1, fo
         force_sign * g.sum(lambda j: g.p(j) * (g.k(j) - g.P(i, j))),
         g.name,
         by=g.vanish,
-    )
+    ).on(".axioms", ".softmax", name="force")
     yield identity(
         "The formula for the logits inverts the eigenvalues: sum_{j>=0} P_ij z_j = s_i, by orthogonality of the rows "
         "of P.",
@@ -85,9 +87,36 @@ def derivation(schemes: tuple[Scheme, ...] = SCHEMES, valency_power: int = 1, fo
         g.s(i),
         g.name,
         by=g.vanish,
-    )
+    ).on(".axioms", name="logits")
     for scheme in schemes:
         yield from _on_matrices(scheme, valency_power, force_sign)
+
+
+def _axioms(g: Generic) -> Iterator[Step]:
+    """Yield what all symbolic proofs take from a scheme: orthogonality of the rows of P, and equal column sums."""
+    i, l, j, h = g.i, g.l, g.j, g.h  # noqa: E741
+    overlap = sp.KroneckerDelta(j, h) * g.K * g.k(j)
+    parts = g.m(i) * g.P(i, j) / (g.K * g.k(j)), g.m(l) * g.P(l, h) / (g.K * g.k(h))
+    rows = sp.Sum(g.P(i, j) * g.P(l, j) / g.k(j), (j, 1, g.D))
+    yield identity(
+        "The A_j are symmetric, disjoint, 0/1: trace(A_j A_h) = K k_j δ_jh. As trace(A_j E_i) = m_i P_ij, E_i is "
+        "(1/K) sum_j (m_i P_ij/k_j) A_j, and trace(E_i E_l) = δ_il m_i is this: the rows of P are orthogonal. Other "
+        "axioms are traces (sum_i m_i = K - 1, sum_i m_i P_ij = -k_j) and row sums (sum_j k_j = K - 1, sum_j P_ij = "
+        "-1).",
+        g.m(i) * g.m(l) / g.K + sp.Sum(parts[0] * parts[1] * overlap, (j, 1, g.D), (h, 1, g.D)),
+        g.m(i) * g.m(l) / g.K * (1 + rows),
+        g.name,
+        by=lambda e: vanish(normal(e, [])),
+    ).on(name="axioms", quotes=(SPECTRAL,))
+    x, y, A, e = *sp.symbols("x y", integer=True), sp.IndexedBase("A"), sp.IndexedBase("e", positive=True)
+    yield identity(
+        "An entrywise function acts on the coefficients, as the A_j are disjoint and 0/1; a column y of sum_j e_j A_j "
+        "has the sum sum_j k_j e_j for every y. So the softmax of sum_j z_j A_j is sum_j p_j A_j.",
+        sp.Sum(e[j] * A[j, x, y], (j, 1, g.D), (x, 1, g.K)),
+        sp.Sum(g.k(j) * e[j], (j, 1, g.D)),
+        g.name,
+        by=lambda d: vanish(normal(d, [(summed, A[other, summed, third], g.k(other))])),
+    ).on(name="softmax")
 
 
 def _on_matrices(scheme: Scheme, valency_power: int, force_sign: int) -> Iterator[Step]:
@@ -106,12 +135,13 @@ def _on_matrices(scheme: Scheme, valency_power: int, force_sign: int) -> Iterato
         scheme.name,
         how=RATIONAL,
     )
+    overlaps = {(i, h): sum(P[i][j] * P[h][j] / P[0][j] for j in every) for i in every for h in range(i, D + 1)}
     yield entries(
-        f"{scheme.name}: E_i = (1/K) sum_j (m_i P_ij / k_j) A_j are orthogonal projectors of rank m_i with sum I, and "
-        "A_j E_i = P_ij E_i.",
+        f"{scheme.name}: with E_i = (1/K) sum_j (m_i P_ij / k_j) A_j, A_j E_i = P_ij E_i, and the rows of P are "
+        "orthogonal. So E_l E_i = (m_l/K) sum_j P_lj P_ij/k_j E_i: orthogonal projectors, of rank m_i, with sum I.",
         [
             (sum(E, sp.zeros(K)), sp.eye(K)),
-            *((E[i] * E[l], E[i] if i == l else sp.zeros(K)) for i in every for l in range(i, D + 1)),  # noqa: E741
+            *((scheme.m[h] * total, K * int(i == h)) for (i, h), total in overlaps.items()),
             *((E[i].trace(), scheme.m[i]) for i in every),
             *((A[j] * E[i], P[i][j] * E[i]) for i in every for j in every),
         ],
@@ -147,9 +177,10 @@ def _on_matrices(scheme: Scheme, valency_power: int, force_sign: int) -> Iterato
     softmax = sp.Matrix(K, K, lambda x, y: exponentials[x, y] / sum(exponentials[:, y]))
     p = [v / sum(k * w for k, w in zip(P[0], e, strict=True)) for v in e]
     total = sp.Add(*(k * w for k, w in zip(P[0], e, strict=True)))  # G = I - softmax times the sum of a column
-    G, lam = total * sp.eye(K) - exponentials, [
-        force_sign * sum(e[j] * (P[0][j] - P[i][j]) for j in range(1, D + 1)) for i in every
-    ]
+    G, lam = (
+        total * sp.eye(K) - exponentials,
+        [force_sign * sum(e[j] * (P[0][j] - P[i][j]) for j in range(1, D + 1)) for i in every],
+    )
     yield entries(
         f"{scheme.name}: the softmax is sum_j p_j A_j, and (I - softmax) E_i = lambda_i E_i, entry by entry.",
         [(softmax, scheme.matrix(p)), *((G * E[i], lam[i] * E[i]) for i in every)],

@@ -28,6 +28,7 @@ from collections.abc import Iterator
 import sympy as sp
 
 from ._proof import SCALAR, Step, entries, identity, nonnegative, residuals_of
+from ._quoted import JENSEN, NEAREST, RADON
 
 UNIT = "all unit vectors, symbolic inner products"
 WRONG = {
@@ -59,7 +60,7 @@ def _duality() -> Iterator[Step]:
         (ww - 2 * wx + xx)
         + sp.diff(ww - 2 * wx + xx - 2 * e * (wy - wx - xy + xx) + e**2 * (yy - 2 * xy + xx), e).subs(e, 0) / 2,
         "all vectors, symbolic inner products",
-    )
+    ).on(name="duality", quotes=(NEAREST,))
 
 
 def _simplex(others: int) -> Iterator[Step]:
@@ -70,20 +71,20 @@ def _simplex(others: int) -> Iterator[Step]:
         w - (S - w) / (K - others),
         (K * w - S) / (K - 1),
         "every K, each coordinate",
-    )
+    ).on(name="mean")
     q = sp.Symbol("|S|^2", nonnegative=True)
     yield nonnegative(
         "The mean of its squares over k, sum_k <w_k, S> = |S|^2, is at most K^2/(K-1)^2; so is the smallest dist_k^2.",
         K**2 / (K - 1) ** 2 - (K**2 * K - 2 * K * q + K * q) / K / (K - 1) ** 2,
         q / (K - 1) ** 2,
         "every K >= 2",
-    )
+    ).on(".mean")
     yield identity(
         "The simplex, <w_j, w_k> = -1/(K-1), has these margins with h_k = w_k.",
         1 + 1 / (K - 1),
         K / (K - 1),
         "every K >= 2",
-    )
+    ).on(".duality")
 
 
 def _radon(far: int) -> Iterator[Step]:
@@ -94,7 +95,7 @@ def _radon(far: int) -> Iterator[Step]:
         1 - (1 - 2 * (far * P + excess) + P),
         P + 2 * excess,
         UNIT,
-    )
+    ).on(name="Radon", quotes=(RADON,))
     e, y = sp.symbols("ε |y|^2", nonnegative=True)
     g = sp.Symbol("<w_k,y>", real=True)
     yield identity(
@@ -103,14 +104,14 @@ def _radon(far: int) -> Iterator[Step]:
         sp.diff(1 - 2 * e * g + e**2 * y, e).subs(e, 0),
         -2 * g,
         UNIT,
-    )
+    ).on(".Radon", quotes=(NEAREST,))
     a, b, c = sp.symbols("a b c", nonnegative=True)
     yield nonnegative(
         "Conversely, for <w_k, w_j> = -a the margins of h_k = w_k are at least 1.",
         (1 + a) - 1,
         a,
         UNIT,
-    )
+    ).on(".duality")
     yield nonnegative(
         "There are at most 2d of them: take the part along one, w, off all others. With <w_i, w> = -a, <w_j, w> = -b, "
         "<w_i, w_j> = -c inner products stay as they are in sign, in a space of one dimension less, and at most one "
@@ -144,7 +145,7 @@ def _circle(chord: int) -> Iterator[Step]:
         SCALAR,
         by=simple,
         shows=sp.Eq(sp.Symbol("dist"), chord * sp.sin(a / 2) * sp.sin(b / 2), evaluate=False),
-    )
+    ).on(name="chord")
     x = sp.Symbol("x", real=True)
     yield nonnegative(
         "log sin is concave: the mean of log(2 sin^2(gap/2)), gaps of the sum 2π, is at most that of equal gaps.",
@@ -152,18 +153,16 @@ def _circle(chord: int) -> Iterator[Step]:
         sp.sin(x) ** -2,
         SCALAR,
         by=sp.simplify,
-    )
+    ).on(".chord", quotes=(JENSEN,))
     K = sp.Symbol("K", positive=True)
-    yield identity(
-        "Equal gaps 2π/K.", 2 * sp.sin(sp.pi / K) ** 2, 1 - sp.cos(2 * sp.pi / K), "every K", by=simple
-    )
+    yield identity("Equal gaps 2π/K.", 2 * sp.sin(sp.pi / K) ** 2, 1 - sp.cos(2 * sp.pi / K), "every K", by=simple)
     yield nonnegative(
         "Two gaps of the sum s: the product is at most sin^2(s/4).",
         sp.sin((a + b) / 4) ** 2 - sp.sin(a / 2) * sp.sin(b / 2),
         sp.sin((a - b) / 4) ** 2,
         SCALAR,
         by=simple,
-    )
+    ).on(".chord", name="two gaps")
     n = sp.Symbol("n", nonnegative=True)
     m = n + 1
     yield nonnegative(
@@ -172,7 +171,7 @@ def _circle(chord: int) -> Iterator[Step]:
         4 * m - (2 * m + 2),
         2 * n,
         "every K >= 4",
-    )
+    ).on(".two gaps")
 
 
 def _cost(spare: int) -> Iterator[Step]:

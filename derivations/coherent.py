@@ -105,7 +105,7 @@ def _symbolic_sizes(size_power: int) -> Iterator[Step]:
         tuple(vanish_matrix(block) for block in blocks),
         IDENTITY,
         scope,
-    )
+    ).on(name="product")
     delta, f = sp.Symbol("δ"), sp.Function("f")
     image = X.apply(f)
     yield entries(
@@ -113,7 +113,7 @@ def _symbolic_sizes(size_power: int) -> Iterator[Step]:
         "in place of x, and f(Y).",
         [(f(X.x[g] * delta + X.Y[g, g]).subs(delta, v), image.x[g] * v + image.Y[g, g]) for g in every for v in (0, 1)],
         scope,
-    )
+    ).on(name="entries")
     yield entries(
         "The column sums of group h are x_h + sum_g K_g Y_gh: one number a group.",
         [
@@ -125,7 +125,7 @@ def _symbolic_sizes(size_power: int) -> Iterator[Step]:
         ],
         scope,
         by=vanish_matrix,
-    )
+    ).on(name="columns")
 
 
 def _axioms(c: Configuration) -> Iterator[Step]:

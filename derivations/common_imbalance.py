@@ -33,6 +33,7 @@ from . import mirror
 from ._proof import SCALAR, Step, entries, identity, nonnegative, residuals_of, surely_not_zero, vanish
 from ._schemes import Model, cyclic, hadamard, hamming
 from ._sums import Generic
+from .mirror import d2psi, dpsi, psi
 
 SCHEMES = (hadamard(4), cyclic(4), cyclic(5), hamming(2, 3))
 
@@ -40,26 +41,6 @@ WRONG = {
     "Jensen gap with the opposite sign": {"gap_sign": 1},
     "not divided by the mean": {"mean_power": 0},
 }
-
-
-class psi(sp.Function):
-    """An undetermined potential."""
-
-    def fdiff(self, argindex: int = 1) -> sp.Expr:
-        """Return psi'."""
-        return dpsi(*self.args)
-
-
-class dpsi(sp.Function):
-    """Its first derivative."""
-
-    def fdiff(self, argindex: int = 1) -> sp.Expr:
-        """Return psi''."""
-        return d2psi(*self.args)
-
-
-class d2psi(sp.Function):
-    """Its second derivative."""
 
 
 def value(model: Model, c: sp.Expr) -> sp.Expr:
@@ -96,7 +77,7 @@ def derivation(gap_sign: int = -1, mean_power: int = 1) -> Iterator[Step]:
         _dissipation(g, lambda s: 1 / d2psi(s), lambda s: s * dpsi(s) - psi(s), gap_sign, 1),
         g.name,
         by=g.vanish,
-    )
+    ).on("mirror.unbalanced", "closure.axioms", "lyapunov.trace", "lyapunov.weighted", "lyapunov.mean", name="rate")
     yield from _hypentropy()
     s = sp.Symbol("s", positive=True)
     L = sp.Symbol("L", positive=True)
@@ -108,14 +89,14 @@ def derivation(gap_sign: int = -1, mean_power: int = 1) -> Iterator[Step]:
         s ** (2 / L) / 2,
         SCALAR,
         by=lambda e: sp.simplify(sp.expand_power_exp(sp.simplify(e))),
-    )
+    ).on(".rate")
     yield identity(
         "Balanced: V_psi is (K-1)/2 times the log of the arithmetic over the geometric mean.",
         _value(g, g.sbar, mirror.balanced_potential, mirror.balanced_coordinate, mean_power),
         (g.K - 1) * sp.log(g.sbar) / 2 - g.sum(lambda i: g.m(i) * sp.log(g.s(i))) / 2,
         g.name,
         by=g.vanish,
-    )
+    ).on("closure.axioms", "mirror.balanced")
     c = sp.Symbol("c", positive=True)
     for scheme in SCHEMES:
         model = Model(scheme, sp.symbols(f"s1:{scheme.D + 1}", real=True))
@@ -144,13 +125,13 @@ def _hypentropy() -> Iterator[Step]:
         s * mirror.coordinate(s, c) - mirror.potential(s, c),
         sp.sqrt(4 * s**2 + c**2) / 4,
         SCALAR,
-    )
+    ).on(name="chi")
     yield identity(
         "Its slope is s/sqrt(4 s^2 + c^2), that is tanh(theta)/2 where 2 s = c sinh(theta).",
         sp.diff(sp.sqrt(4 * s**2 + c**2) / 4, s),
         s / sp.sqrt(4 * s**2 + c**2),
         SCALAR,
-    )
+    ).on(".chi", name="slope")
     gap = c * (sp.cosh(theta) - sp.cosh(mean)) / 4 - sp.tanh(mean) / 2 * c * (sp.sinh(theta) - sp.sinh(mean)) / 2
     yield nonnegative(
         "chi lies above each of its tangents, whatever the sign of s: the Jensen gap is the sum of m_i times this, at "
@@ -159,7 +140,7 @@ def _hypentropy() -> Iterator[Step]:
         c * sp.sinh((theta - mean) / 2) ** 2 / (2 * sp.cosh(mean)),
         SCALAR,
         by=lambda e: sp.simplify(vanish(e.rewrite(sp.exp))),
-    )
+    ).on(".rate", ".chi", ".slope", "lyapunov.pairs", "lyapunov.falls", "positivity.positive")
 
 
 def _with_roots(expr: sp.Expr) -> sp.Expr:

@@ -34,6 +34,7 @@ from collections.abc import Iterator
 import sympy as sp
 
 from ._proof import ALL_MATRICES, ALL_SCHEMES, SCALAR, Step, entries, identity, nonnegative, residuals_of, vanish
+from ._quoted import GAUSSIAN
 from ._sums import Generic, normal
 
 WRONG = {
@@ -88,14 +89,14 @@ def _model(seen: int) -> Iterator[Step]:
         W.T * G - decay * A * S,
         ALL_MATRICES,
         by=by,
-    )
+    ).on("reduction.H")
     yield identity(
         "... and B = A (I - S S^T) has dB/dt = -l B.",
         speed * rest,
         -decay * A * rest + seen * W.T * G * S.T,
         ALL_MATRICES,
         by=by,
-    )
+    ).on("reduction.H")
     yield identity(
         "A A^T = H H^T + B B^T, and the trace of it is the complexity.",
         A * A.T,
@@ -136,14 +137,14 @@ def _scheme() -> Iterator[Step]:
         2 * complexity,
         ALL_SCHEMES,
         by=model.vanish,
-    )
+    ).on("closure.axioms", "closure.logits")
     yield identity(
         "Where all b_i = b all distances agree, d_j^2 = 2 b^2.",
         model.constant(square(model.j), s=sp.Symbol("b") ** 2),
         2 * sp.Symbol("b") ** 2,
         ALL_SCHEMES,
         by=model.vanish,
-    )
+    ).on("closure.axioms", "closure.logits")
 
 
 def _floor(classes: int) -> Iterator[Step]:
@@ -159,7 +160,7 @@ def _floor(classes: int) -> Iterator[Step]:
         2 * K * (sp.Sum(h[i] ** 2, (i, 1, K)) - sp.Sum(h[i], (i, 1, K)) ** 2 / K),
         SYMBOLIC,
         by=lambda e: vanish(normal(e, [])),
-    )
+    ).on(name="pairs")
     total = sp.Sum(w[bound], (bound, 1, N))
     pairs = (i, 1, N), (j, 1, N)
     yield nonnegative(
@@ -169,7 +170,7 @@ def _floor(classes: int) -> Iterator[Step]:
         sp.Sum(w[i] * w[j] * (x[i] - x[j]) ** 2 / (2 * x[i] * x[j]), *pairs),
         SYMBOLIC,
         by=lambda e: vanish(normal(e, []).xreplace({total: sp.S.One})),
-    )
+    ).on(name="Jensen")
     noise, mean, tau, v = sp.symbols("n q τ v", positive=True)  # |B|^2, K |h̄|^2, and |H|^2 = q + v
     complexity, distance = noise + mean + v, 2 * v / (K - 1)  # mean squared distance, of K (K-1) ordered pairs
     yield nonnegative(
@@ -178,7 +179,7 @@ def _floor(classes: int) -> Iterator[Step]:
         (tau**2 * complexity / distance - tau**2 * (K - classes) / 2).subs(K, sp.Symbol("k", positive=True) + 1),
         sp.Symbol("k", positive=True) * tau**2 * (noise + mean) / (2 * v),
         SCALAR,
-    )
+    ).on(".pairs", ".Jensen", name="floor")
 
 
 def _bayes() -> Step:
@@ -192,7 +193,7 @@ def _bayes() -> Step:
         sp.Sum((u[i] * v[j] - u[j] * v[i]) ** 2 / 2, (i, 1, D), (j, 1, D)),
         SYMBOLIC,
         by=lambda e: vanish(normal(e, [])),
-    )
+    ).on(quotes=(GAUSSIAN,))
 
 
 def _moments(quadratic: int, estimated: int) -> Iterator[Step]:
@@ -219,13 +220,13 @@ def _moments(quadratic: int, estimated: int) -> Iterator[Step]:
         mean(margin),
         delta**2,
         SCALAR,
-    )
+    ).on(name="mean", quotes=(GAUSSIAN,))
     yield identity(
         "... and the variance 4 (1 + 1/n) c δ^2 + (8/n + 4/n^2) c^2; summed over coordinates it is v.",
         mean(margin**2) - mean(margin) ** 2,
         4 * (1 + estimated / n) * c * delta**2 + (quadratic / n + 4 / n**2) * c**2,
         SCALAR,
-    )
+    ).on(".mean", name="variance")
 
 
 def _cantelli(power: int) -> Iterator[Step]:
@@ -236,13 +237,13 @@ def _cantelli(power: int) -> Iterator[Step]:
         (-m - y - shift) ** 2 / (m + shift) ** 2 - 1,
         y * (2 * (m + shift) + y) / (m + shift) ** 2,
         SCALAR,
-    )
+    ).on(".mean", name="Cantelli")
     yield identity(
         "... whose mean is (v + λ^2)/(m + λ)^2: at λ = v/m it is v/(v + m^2).",
         ((v + shift**2) / (m + shift) ** 2).subs(shift, v / m),
         v / (v + m**power),
         SCALAR,
-    )
+    ).on(".Cantelli", ".variance")
 
 
 def _forms() -> Iterator[Step]:
@@ -256,14 +257,14 @@ def _forms() -> Iterator[Step]:
         sp.Sum(slack[i] * delta[i] ** 2, (i, 1, D)),
         SYMBOLIC,
         by=lambda e: vanish(normal(e, [])),
-    )
+    ).on(".variance", name="forms")
     yield nonnegative(
         "... and tr C^2 <= T^2. Divided by |D|^4, v is at most 4 (1 + 1/n) V + (8/n + 4/n^2) V^2.",
         trace * sp.Sum(c[j], (j, 1, D)) - sp.Sum(c[j] * (trace - slack[j]), (j, 1, D)),
         sp.Sum(c[j] * slack[j], (j, 1, D)),
         SYMBOLIC,
         by=lambda e: vanish(normal(e, [])),
-    )
+    ).on(".forms")
 
 
 def _rest(ratio: int) -> Iterator[Step]:
@@ -280,13 +281,13 @@ def _rest(ratio: int) -> Iterator[Step]:
         ],
         SCALAR,
         by=sp.simplify,
-    )
+    ).on("groups.loss", "ray.equal", name="rest")
     yield identity(
         "There the normalized variance is τ^2 (K-1) b^2/(2 b^2), the floor, whatever lW/lH.",
         tau**2 * (K - 1) * b**2 / (2 * b**2),
         tau**2 * (K - 1) / 2,
         SCALAR,
-    )
+    ).on(".rest", ".floor")
 
 
 check = residuals_of(derivation)

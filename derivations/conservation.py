@@ -50,7 +50,7 @@ def derivation(sign: int = -1, quarter: sp.Expr = QUARTER) -> Iterator[Step]:
         -sign * (dH * H.T + H * dH.T),
         ALL_MATRICES,
         by=vanish_matrix,
-    )
+    ).on("reduction.W", "reduction.H", name="balance")
     ones = sp.OneMatrix(1, K)
     P = sp.MatrixSymbol("P", K, K)
     yield identity(
@@ -59,10 +59,12 @@ def derivation(sign: int = -1, quarter: sp.Expr = QUARTER) -> Iterator[Step]:
         sp.ZeroMatrix(1, d),
         ALL_MATRICES,
         by=lambda e: vanish_matrix(e.doit().expand().subs(ones * P * H.T, ones * H.T)),
-    )
+    ).on("reduction.loss", "reduction.W")
     a, b, lam, t = sp.symbols("a b λ t", real=True)
     da, db = b * lam, a * lam
-    yield identity("Mode by mode: d(a^2 - b^2)/dt.", 2 * a * da + sign * 2 * b * db, sp.S.Zero, SCALAR)
+    yield identity("Mode by mode: d(a^2 - b^2)/dt.", 2 * a * da + sign * 2 * b * db, sp.S.Zero, SCALAR).on(
+        "reduction.modes", name="modes"
+    )
     a0, b0 = sp.symbols("a_0 b_0", real=True)
     Lambda = sp.Function("Λ", real=True)(t)
     A = ((a0 + b0) * sp.exp(Lambda) + (a0 - b0) * sp.exp(-Lambda)) / 2
@@ -72,10 +74,10 @@ def derivation(sign: int = -1, quarter: sp.Expr = QUARTER) -> Iterator[Step]:
         sp.diff(A, t),
         B * sp.diff(Lambda, t),
         SCALAR,
-    )
+    ).on("reduction.modes")
     yield identity(
         "... and db/dt = a lambda, from a_0 and b_0 at Λ = 0.", sp.diff(B, t), A * sp.diff(Lambda, t), SCALAR
-    )
+    ).on("reduction.modes")
     yield identity("Their product is s.", A * B, singular_value(a0, b0, Lambda, quarter), SCALAR)
     yield nonnegative(
         "ds/dΛ = a^2 + b^2 is a sum of squares.",

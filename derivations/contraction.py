@@ -43,6 +43,7 @@ from ._proof import (
     vanish,
     vanish_matrix,
 )
+from ._quoted import MONOTONE
 from ._sums import normal
 
 SYMBOLIC = "every K, symbolic"
@@ -84,7 +85,7 @@ def _distance(rate: int, weights: int) -> Iterator[Step]:
         -rate * lH * gap.T * gap - 2 * o * (W * h + b - (W * k + b)).T * (g - f),
         ALL_MATRICES,
         by=vanish_matrix,
-    )
+    ).on("reduction.H", name="distance")
 
 
 def _divergence(both: int, classes: int) -> Iterator[Step]:
@@ -107,7 +108,7 @@ def _divergence(both: int, classes: int) -> Iterator[Step]:
         total(p[j] * X[j]) - X[c],
         SYMBOLIC,
         by=lambda e: vanish(normal(e.xreplace(softmax), [])),
-    )
+    ).on(name="gradient")
     A, B = sp.symbols("S_i S_j", positive=True)  # p_j = exp(z_j + δ_j)/S_i, q_j = exp(y_j + δ_j)/S_j, both of sum 1
     ratio = z[j] - sp.log(A) - (y[j] - sp.log(B))
     other = sp.Symbol("c_j", integer=True)
@@ -121,7 +122,7 @@ def _divergence(both: int, classes: int) -> Iterator[Step]:
         total(p[j] * ratio) - both * total(q[j] * ratio),
         SYMBOLIC,
         by=lambda e: vanish(normal(e, []).xreplace(ones)),
-    )
+    ).on(".gradient", name="divergence")
     yield from gap_lemmas(MeanExp)
     weight, x = sp.Symbol("q", positive=True), sp.Symbol("x", real=True, nonzero=True)
     yield nonnegative(
@@ -130,7 +131,7 @@ def _divergence(both: int, classes: int) -> Iterator[Step]:
         weight * x**2 * MeanExp(x),
         SCALAR,
         by=lambda e: vanish(open_gaps(e)),
-    )
+    ).on(".distance", ".divergence", ".ε₁", quotes=(MONOTONE,))
 
 
 def _convex() -> Iterator[Step]:
@@ -143,7 +144,7 @@ def _convex() -> Iterator[Step]:
         sp.Integral(sp.diff(phi(u), u, 2), (u, 0, 1)).doit(),
         sp.diff(phi(u), u).subs(u, 1) - sp.diff(phi(u), u).subs(u, 0),
         "every convex loss, twice differentiable",
-    )
+    ).on(".distance", quotes=(MONOTONE,))
     K = sp.Symbol("K", integer=True, positive=True)
     j, k, bound = *sp.symbols("j k", integer=True), sp.Symbol("n0", integer=True)
     z, D, p = sp.IndexedBase("z", real=True), sp.IndexedBase("D", real=True), sp.IndexedBase("p", positive=True)
@@ -157,7 +158,7 @@ def _convex() -> Iterator[Step]:
         sp.Sum(p[j] * p[k] * (D[j] - D[k]) ** 2 / 2, (j, 1, K), (k, 1, K)),
         SYMBOLIC,
         by=lambda e: vanish(normal(e, []).xreplace({sp.Sum(p[bound], (bound, 1, K)): sp.S.One})),
-    )
+    ).on(name="Hessian")
 
 
 check = residuals_of(derivation)

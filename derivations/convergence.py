@@ -22,8 +22,8 @@ The condition is sharp. A mode with a_i + b_i = 0 keeps it, s_i = -a_i^2 <= 0 fo
 does not collapse; what it converges to, if it does, is not said here.
 
 The steps are algebra. Where a statement needs more than that, the step names the theorem of
-analysis that it quotes: global existence, comparison of a differential inequality with its
-equation, and a limit. No compactness is used.
+analysis that it quotes: global existence, that a function with a derivative of one sign is monotone, and
+limits. No compactness is used.
 
 Source: [ceflow]; arXiv:2512.04006 has convergence for balanced Hadamard starts.
 """
@@ -34,7 +34,7 @@ from collections.abc import Iterator
 
 import sympy as sp
 
-from . import loss_bound, ray
+from . import loss_bound, lyapunov, ray
 from ._proof import (
     SCALAR,
     ConvexityGap,
@@ -48,9 +48,9 @@ from ._proof import (
     residuals_of,
     vanish,
 )
+from ._quoted import EXISTENCE, LIMITS, MONOTONE
 from ._schemes import Model, cyclic, hamming
 from ._sums import Generic, normal, summed
-from .time_bounds import COMPARISON
 
 SCHEMES = (cyclic(5), hamming(2, 3))
 
@@ -63,8 +63,6 @@ WRONG = {
     "twice the rate": {"speed": 2},
     "a mode with a = -b moves off": {"departure": 1},
 }
-
-EXISTENCE = "existence and uniqueness of solutions of ordinary differential equations, and no blow-up under a bound"
 
 
 def rate(K: sp.Expr, W1: sp.Expr, x_mean: sp.Expr, y_mean: sp.Expr) -> sp.Expr:
@@ -105,20 +103,20 @@ def _coordinates(departure: int) -> Iterator[Step]:
     def rate_of(e: sp.Expr) -> sp.Expr:
         return sp.diff(e, a) * da + sp.diff(e, b) * db
 
-    yield identity("s = a b is x - y.", a * b, x - y, SCALAR).on("reduction", name="split")
+    yield identity("s = a b is x - y.", a * b, x - y, SCALAR).on(name="split")
     yield entries(
         "d log x/dt = 2 λ and d log y/dt = -2 λ, without a condition on the imbalance: x y is conserved. As 0 < λ <= "
         "2, x > 0 grows, at most like e^{4t}, and y falls: the solution exists for all t.",
         [(rate_of(x), 2 * lam * x), (rate_of(y), -2 * lam * y), (rate_of(x * y), sp.S.Zero)],
         SCALAR,
-    ).on("reduction", "positivity", name="clock", quotes=(EXISTENCE,))
+    ).on("reduction.modes", "positivity.positive", "positivity.at most 2", name="clock", quotes=(EXISTENCE, MONOTONE))
     yield identity(
         "A mode with a + b = 0 keeps it (d(a + b)/dt = λ (a + b)), and then s = -a^2 <= 0: no collapse. So x_i(0) > 0 "
         "for all i is necessary.",
         (a + b).diff(a) * da + (a + b).diff(b) * db,
         lam * (a + b) + departure * lam,
         SCALAR,
-    ).on(name="necessary")
+    ).on("reduction.modes", ".split", name="necessary", quotes=(EXISTENCE,))
 
 
 def _identity(g: Generic, sign: int) -> Iterator[Step]:
@@ -133,7 +131,15 @@ def _identity(g: Generic, sign: int) -> Iterator[Step]:
         2 * g.K / (g.K - 1) * error,
         g.name,
         by=g.vanish,
-    ).on(".clock", "geometric_mean", name="tau")
+    ).on(".clock", "geometric_mean.trace", "closure.axioms", name="tau")
+    yield identity(
+        "W of the x_i is V of lyapunov, with x_i for s_i, and moves by (2/((K-1) x̄)) sum_i m_i λ_i (x_i - x̄): divided "
+        "by dtau/dt it obeys x̄ (1 - p_0) K dW/dtau = sum_i m_i λ_i (x_i - x̄).",
+        g.derivative(lyapunov.value(g), lambda i: 2 * g.s(i) * g.lam(i)) / (2 * g.K / (g.K - 1) * error),
+        g.sum(lambda i: g.m(i) * g.lam(i) * (g.s(i) - g.sbar)) / (g.sbar * error * g.K),
+        g.name,
+        by=g.vanish,
+    ).on(".clock", ".tau", "closure.axioms", name="speed")
     excess = g.sum(lambda j: g.k(j) * g.p(j) * (g.z(j) - g.zbar))
 
     def split(expr: sp.Expr) -> sp.Expr:
@@ -144,14 +150,16 @@ def _identity(g: Generic, sign: int) -> Iterator[Step]:
         return vanish(normal(moved.xreplace({g.sbar: xbar + sign * ybar}), [*g.axioms, *sums]))
 
     yield identity(
-        "So x̄ (1 - p_0) K dW/dtau = sum_i m_i λ_i (x_i - x̄), and with x = s + y it is -K sum_j k_j p_j (z_j - z̄) + "
+        "With x = s + y, sum_i m_i λ_i (x_i - x̄) is -K sum_j k_j p_j (z_j - z̄) + "
         "sum_i m_i λ_i (y_i - ȳ): with A the mean of z_j - z̄ under the weights k_j p_j, dW/dtau = -(A - Δ)/x̄, where Δ "
         "is a mean of y_i - ȳ with the weights m_i λ_i.",
         g.sum(lambda i: g.m(i) * g.lam(i) * (x[i] - xbar)),
         -g.K * excess + g.sum(lambda i: g.m(i) * g.lam(i) * (y[i] - ybar)),
         g.name,
         by=split,
-    ).on(".split", ".clock", ".tau", "lyapunov", name="dissipation")
+    ).on(
+        ".split", ".speed", "closure.axioms", "lyapunov.trace", "lyapunov.weighted", "lyapunov.mean", name="dissipation"
+    )
     top, low = sp.Symbol("Y", positive=True), sp.IndexedBase("d", nonnegative=True)
     weight = sp.IndexedBase("w", nonnegative=True)
     yield nonnegative(
@@ -159,10 +167,8 @@ def _identity(g: Generic, sign: int) -> Iterator[Step]:
         top - sp.Sum(weight[i] * (y[i] - ybar), (i, 1, g.D)),
         ybar + sp.Sum(weight[i] * low[i], (i, 1, g.D)),
         g.name,
-        by=lambda e: vanish(
-            normal(e.xreplace({low[i]: top - y[i]}), [(summed, weight[summed], sp.S.One)])
-        ),
-    ).on(".clock", "positivity", name="perturbation")
+        by=lambda e: vanish(normal(e.xreplace({low[i]: top - y[i]}), [(summed, weight[summed], sp.S.One)])),
+    ).on(".clock", ".tau", ".dissipation", "positivity.positive", name="perturbation")
 
 
 def _pairs(g: Generic, angle: sp.Expr, valencies: bool) -> Iterator[Step]:
@@ -177,7 +183,7 @@ def _pairs(g: Generic, angle: sp.Expr, valencies: bool) -> Iterator[Step]:
         total,
         g.name,
         by=lambda e: vanish(sp.expand(g.softmax(e.rewrite(sp.exp)))),
-    ).on(name="half angle")
+    ).on("closure.softmax", "lyapunov.pairs", name="half angle")
     u, r = sp.symbols("u r", positive=True)
     yield nonnegative(
         "tanh(v)/v falls: minus its slope times v^2 cosh(v)^2 is (sinh(2v) - 2v)/2, here as the integral of sinh(u)^2 "
@@ -186,7 +192,7 @@ def _pairs(g: Generic, angle: sp.Expr, valencies: bool) -> Iterator[Step]:
         sp.Integral((sp.exp(u) - sp.exp(-u)) ** 2 / 2, (u, 0, r)),
         SCALAR,
         by=lambda e: sp.simplify(sp.simplify(e.doit().rewrite(sp.exp))),
-    ).on(name="tanh")
+    ).on(name="tanh", quotes=(MONOTONE,))
     weight = g.k if valencies else lambda j: sp.S.One
     square = g.sum(lambda j: g.sum(lambda h: g.k(j) * g.k(h) * (g.p(j) + g.p(h)) * (g.z(j) - g.z(h)) ** 2))
     mean = g.sum(lambda h: weight(h) * g.z(h)) / (g.K - 1)
@@ -200,14 +206,14 @@ def _pairs(g: Generic, angle: sp.Expr, valencies: bool) -> Iterator[Step]:
         terms,
         g.name,
         by=lambda e: vanish(normal(e.xreplace({g.p0: 1 - g.sum(lambda j: g.k(j) * g.p(j))}), g.axioms)),
-    ).on(".half angle", ".tanh", "lyapunov", name="variance")
+    ).on(".half angle", ".tanh", "lyapunov.pairs", "closure.axioms", name="variance")
 
 
 def _spread(g: Generic, classes: int) -> Iterator[Step]:
     """Yield the variance of the logits in terms of the s_i, and a bound of their range."""
-    yield identity(
-        "The mean of the logits off the diagonal is -s̄/K.", g.zbar, -g.sbar / g.K, g.name, by=g.vanish
-    ).on(name="mean")
+    yield identity("The mean of the logits off the diagonal is -s̄/K.", g.zbar, -g.sbar / g.K, g.name, by=g.vanish).on(
+        "closure.axioms", "closure.logits", name="mean"
+    )
     yield identity(
         "The logits off the diagonal spread like the singular values: sum_j k_j (z_j - z̄)^2 = (1/K) sum_i m_i (s_i - "
         "s̄)^2, by orthogonality of the rows of P ...",
@@ -215,7 +221,7 @@ def _spread(g: Generic, classes: int) -> Iterator[Step]:
         g.sum(lambda i: g.m(i) * (g.s(i) - g.sbar) ** 2) / (g.K + classes),
         g.name,
         by=g.vanish,
-    ).on("closure", ".mean", name="spread")
+    ).on("closure.axioms", "closure.logits", ".mean", name="spread")
     size, f = sp.IndexedBase("S", nonnegative=True), sp.IndexedBase("f", nonnegative=True)
     i, j = g.i, g.j
     bounds = {f[i, j]: g.k(j) - g.P(i, j)}
@@ -227,7 +233,7 @@ def _spread(g: Generic, classes: int) -> Iterator[Step]:
         sp.Sum(g.m(i) * size[i] * f[i, j], (i, 1, g.D)) / (g.K * g.k(j)),
         g.name,
         by=lambda e: g.vanish(e.xreplace(bounds)),
-    ).on("positivity", ".split", name="range")
+    ).on("positivity.k I - A", "positivity.k I + A", "closure.logits", ".split", name="range")
     for scheme in SCHEMES:
         model = Model(scheme)
         spread = model.sum(lambda j, m=model: m.k(j) * (m.z(j) - m.zbar) ** 2)
@@ -243,13 +249,11 @@ def _spread(g: Generic, classes: int) -> Iterator[Step]:
     yield nonnegative(
         "sum_i m_i (s_i - s̄)^2 >= sum_i m_i (x_i - x̄)^2 - 2 sum_i m_i x_i y_i, the last sum conserved and at most "
         "(K-1) x̄ Y.",
-        g.sum(
-            lambda i: g.m(i) * ((x[i] - y[i] - xbar + ybar) ** 2 - (x[i] - xbar) ** 2 + 2 * x[i] * y[i])
-        ),
+        g.sum(lambda i: g.m(i) * ((x[i] - y[i] - xbar + ybar) ** 2 - (x[i] - xbar) ** 2 + 2 * x[i] * y[i])),
         g.sum(lambda i: g.m(i) * (y[i] - ybar) ** 2) + 2 * (g.K - 1) * xbar * ybar,
         g.name,
         by=lambda e: vanish(normal(e, [*g.axioms, *sums])),
-    ).on(".split", ".clock", name="squares")
+    ).on("closure.axioms", ".split", ".clock", name="squares")
 
 
 def _means() -> tuple[sp.Symbol, sp.Symbol]:
@@ -270,7 +274,7 @@ def _shares(g: Generic, factor: int) -> Iterator[Step]:
         sp.Sum(g.m(i) * v**2 * ConvexityGap(v), (i, 1, g.D)),
         g.name,
         by=lambda e: vanish(normal(sp.expand(open_gaps(e)), [*g.axioms, *rule])),
-    ).on(name="shares")
+    ).on("closure.axioms", ".ε₂", name="shares")
     yield nonnegative(
         "log(1/r) <= 1/r - 1 termwise, the gap at log(1/r), and 1/r - 1 = (1 - r) + (1 - r)^2/r: with r_i >= ξ the "
         "sum of m_i (r_i - 1)^2 is at least ξ (K - 1) W.",
@@ -278,21 +282,23 @@ def _shares(g: Generic, factor: int) -> Iterator[Step]:
         sp.Sum(g.m(i) * v**2 * ConvexityGap(-v), (i, 1, g.D)),
         g.name,
         by=lambda e: vanish(normal(sp.expand(open_gaps(e)), [*g.axioms, *rule])),
-    ).on(".shares", name="quadratic")
+    ).on("closure.axioms", ".shares", ".ε₂", name="quadratic")
 
 
 def _inequality(speed: int) -> Iterator[Step]:
     """Yield the differential inequality of W, its solution, and the bound W_1."""
     K, Y, GM, tau, W0, kappa = sp.symbols("K Y GM_0 τ W_0 κ", positive=True)
     xbar, ybar = _means()
-    yield identity(
-        "A >= 0, Δ <= Y and x̄ = GM e^W >= GM = GM_0 e^tau: dW/dtau <= (Y/GM_0) e^{-tau}, which integrates to at most "
-        "Y/GM_0. So W <= W_1 = W_0 + Y/GM_0 for ever.",
-        sp.Integral(Y / GM * sp.exp(-tau), (tau, 0, sp.oo)),
-        Y / GM,
+    A, ahead, below = sp.symbols("A l p", nonnegative=True)
+    clock = GM * sp.exp(tau)
+    lead = clock + ahead
+    yield nonnegative(
+        "x̄ = GM e^W >= GM = GM_0 e^tau (x̄ = GM + l), A >= 0 and Δ <= Y (Δ = Y - p): W + (Y/GM_0) e^{-tau} does not "
+        "grow. So W <= W_1 = W_0 + Y/GM_0 for ever.",
+        -(-(A - (Y - below)) / lead + sp.diff(Y / GM * sp.exp(-tau), tau)),
+        (A + below) / lead + Y * ahead / (clock * lead),
         SCALAR,
-        by=lambda e: vanish(e.doit()),
-    ).on(".dissipation", ".half angle", ".perturbation", name="bounded", quotes=(COMPARISON,))
+    ).on(".speed", ".dissipation", ".half angle", ".perturbation", ".shares", name="bounded", quotes=(MONOTONE,))
     xi, W, T, flat, spare, slack = sp.symbols("ξ W T f e d", nonnegative=True)
     v, classes = xbar + ybar, sp.Symbol("K", positive=True)
     spread = xbar**2 * xi * W + spare - 2 * (xbar * Y - slack)
@@ -304,24 +310,58 @@ def _inequality(speed: int) -> Iterator[Step]:
         SCALAR,
         by=lambda e: vanish(e.xreplace({flat: 1 - T})),
     ).on(".variance", ".spread", ".range", ".squares", ".quadratic", ".tanh", name="drift")
-    lead, drop = sp.symbols("δ ε", nonnegative=True)
+    lead, drop, more = sp.symbols("δ ε d", nonnegative=True)
     x0 = sp.Symbol("x̄_0", positive=True)
     yield nonnegative(
-        "x̄ grows and ȳ falls (x̄ = x̄_0 + δ, ȳ_0 = ȳ + ε), tanh(x̄ + ȳ) >= tanh(x̄_0): so x̄ tanh(v)/(2 v K) is at least "
-        "κ/ξ.",
+        "x̄ grows and ȳ falls (x̄ = x̄_0 + δ, ȳ_0 = ȳ + ε): x̄/(x̄ + ȳ) does not fall ...",
         (x0 + lead) / (x0 + lead + ybar) - x0 / (x0 + ybar + drop),
         (x0 * drop + lead * ybar + lead * drop) / ((x0 + lead + ybar) * (x0 + ybar + drop)),
         SCALAR,
-    ).on(".clock", name="constant")
-    U = bound(tau, W0, Y / GM, kappa, K)
-    yield identity(
-        "The claimed bound U solves dU/dtau = -κ U + (1 + 1/K) (Y/GM_0) e^{-tau}, U(0) = W_0, and W obeys the "
-        "inequality: W <= U, which tends to 0 as tau -> infinity.",
-        sp.diff(U, tau),
-        -kappa * U * speed + (1 + 1 / K) * Y / GM * sp.exp(-tau),
+    ).on(".clock", name="share")
+    yield nonnegative(
+        "... and tanh(v) >= tanh(x̄_0), v = x̄_0 + d: so x̄ tanh(v)/(2 v K) is at least κ/ξ. κ is a product of three "
+        "numbers between 0 and 1, over 2K.",
+        sp.tanh(x0 + more) - sp.tanh(x0),
+        sp.sinh(more) / (sp.cosh(x0) * sp.cosh(x0 + more)),
         SCALAR,
-    ).on(".drift", ".constant", ".bounded", ".perturbation", ".shares", name="decay", quotes=(COMPARISON,))
-    yield identity("U(0) = W_0.", U.subs(tau, 0), W0, SCALAR).on(name="start")
+        by=lambda e: vanish(sp.expand(e.rewrite(sp.exp))),
+    ).on(".share", name="constant")
+    size, spare = sp.symbols("W q", nonnegative=True)
+    mean = clock + ahead
+    drift = kappa * size - Y / (K * mean) + spare  # A/x̄, by drift and constant
+    yield nonnegative(
+        "Hence dW/dtau <= -κ W + (1 + 1/K) (Y/GM_0) e^{-tau}: A/x̄ = κ W - Y/(K x̄) + q, Δ = Y - p, x̄ = GM_0 e^tau + l, "
+        "and what is left is not negative.",
+        -kappa * size + (1 + 1 / K) * Y / GM * sp.exp(-tau) + drift - (Y - below) / mean,
+        spare + below / mean + (1 + 1 / K) * Y * ahead / (clock * mean),
+        SCALAR,
+    ).on(".speed", ".dissipation", ".perturbation", ".bounded", ".drift", ".constant", ".shares", name="inequality")
+    U = bound(tau, W0, Y / GM, kappa, K)
+    forced = (1 + 1 / K) * Y / GM * sp.exp(-tau)
+    yield identity(
+        "The claimed bound U solves dU/dtau = -κ U + (1 + 1/K) (Y/GM_0) e^{-tau} ...",
+        sp.diff(U, tau),
+        -kappa * U * speed + forced,
+        SCALAR,
+    ).on(name="solution")
+    yield identity("... with U(0) = W_0.", U.subs(tau, 0), W0, SCALAR).on(name="start")
+    path, short = sp.Function("W")(tau), sp.Symbol("q", nonnegative=True)
+    rate_of_W = -kappa * path + forced - short
+    gap = sp.diff(sp.exp(kappa * tau) * (U - path), tau).subs(sp.diff(path, tau), rate_of_W)
+    yield nonnegative(
+        "Comparison, by the integrating factor: with dW/dtau less than that by q >= 0, e^{κ tau} (U - W) has the "
+        "derivative e^{κ tau} q. It is 0 at the start, so W <= U.",
+        gap,
+        sp.exp(kappa * tau) * short,
+        SCALAR,
+    ).on(".inequality", ".solution", ".start", name="decay", quotes=(MONOTONE,))
+    yield identity(
+        "The bound tends to 0 as tau -> infinity.",
+        sp.limit(U, tau, sp.oo),
+        sp.S.Zero,
+        SCALAR,
+        shows=sp.Eq(sp.Limit(U, tau, sp.oo), 0, evaluate=False),
+    ).on(".decay", name="limit")
 
 
 def _time() -> Iterator[Step]:
@@ -332,21 +372,28 @@ def _time() -> Iterator[Step]:
     yield from gap_lemmas(MeanExp)
     yield nonnegative(
         "y = e^{W_1} GM is at least x̄ >= s̄, y = s̄ + δ, and 1 - p_0 is at least (K-1)/(e^{s̄} + K - 1) whatever the sign "
-        "of s̄; n = K - 1. So the ray's time T(y) runs at least as fast as t, and GM(t) >= e^{-W_1} s_ray(t; y_0).",
+        "of s̄; n = K - 1. T(y) - t does not decrease: the ray's time T(y) runs at least as fast as t, "
+        "and GM(t) >= e^{-W_1} s_ray(t; y_0).",
         sp.diff(ray.time(y, start, n + 1), y) * growth - 1,
         sp.exp(mean) * lead * MeanExp(lead) / (sp.exp(mean) + n) + excess * (sp.exp(y) + n) / n,
         SCALAR,
         by=lambda e: vanish(open_gaps(e).subs(y, mean + lead)),
-    ).on(".tau", ".bounded", ".split", "loss_bound", "ray", name="time", quotes=(COMPARISON,))
-    x, small = sp.symbols("x̄ ȳ", positive=True)
-    share, part = sp.symbols("r y", positive=True)
+    ).on(".tau", ".bounded", ".split", "loss_bound.error", "ray.time", ".ε₁", name="time", quotes=(MONOTONE,))
+    W0, kappa, at, x, small, share, part = sp.symbols("W_0 κ s x̄ ȳ r y", positive=True)
+    yield identity(
+        "Balanced, Y = 0: GM >= e^{-W_0} s, s = s_ray(t; x̄_0), x̄_0 = e^{W_0} GM_0, so that W <= W_0 (s/x̄_0)^{-κ}.",
+        bound(sp.log(at * sp.exp(-W0) / start), W0, sp.S.Zero, kappa, n + 1),
+        W0 * (at / (sp.exp(W0) * start)) ** -kappa,
+        SCALAR,
+        by=lambda e: vanish(e.subs({at: sp.exp(mean), start: sp.exp(sp.Symbol("u", real=True))})),
+    ).on(".decay", ".time", name="balanced")
     yield entries(
         "T(y) is finite for every y, so GM, x̄ and tau tend to infinity, W to 0, and s_i/s̄ = (x_i - y_i)/(x̄ - ȳ) to 1, "
         "as y_i and ȳ stay bounded: here with x_i = r x̄, and r -> 1 by the shares.",
         [(sp.limit((share * x - part) / (x - small), x, sp.oo), share)],
         SCALAR,
         shows=sp.Eq(sp.Limit((share * x - part) / (x - small), x, sp.oo), share, evaluate=False),
-    ).on(".time", ".decay", ".shares", ".clock", name="collapse", quotes=("limits of sums, products and quotients",))
+    ).on(".time", ".limit", ".shares", ".clock", ".split", name="collapse", quotes=(LIMITS,))
 
 
 check = residuals_of(derivation)

@@ -53,6 +53,7 @@ from ._proof import (
     residuals_of,
     vanish,
 )
+from ._quoted import MANIFOLDS, MONOTONE
 from ._schemes import Model, Scheme, cyclic, hadamard, hamming
 from ._sums import normal, other, summed
 
@@ -109,7 +110,7 @@ def _no_others() -> Iterator[Step]:
         sp.Sum(P[j, c] * gap[j], (j, 1, K)),
         "every K, symbolic",
         by=lambda e: vanish(normal(e.xreplace({gap[j]: x[c] - x[j]}), columns)),
-    )
+    ).on("reduction.loss", "reduction.H", name="classifier")
     y, uniform = sp.IndexedBase("y", real=True), sp.KroneckerDelta(j, c) - 1 / K
     yield identity(
         "Then the columns of Z = 1 w^T H are constant, P = J/K, and G H^T = 0 says that every row y of H equals its "
@@ -118,7 +119,7 @@ def _no_others() -> Iterator[Step]:
         y[j] - sp.Sum(y[r], (r, 1, K)) / K,
         "every K, symbolic",
         by=lambda e: vanish(normal(e, [])),
-    )
+    ).on("reduction.W", ".classifier", name="critical")
 
 
 def _hessian() -> Iterator[Step]:
@@ -137,7 +138,7 @@ def _hessian() -> Iterator[Step]:
         centered - 2 * coupling,
         "every K, symbolic",
         by=lambda e: vanish(normal(e, [])),
-    )
+    ).on(".critical", name="Hessian")
     eta, mu = sp.symbols("η μ", real=True)
     blocks = sp.Matrix([[0, -1], [-1, 0]]), sp.Matrix([[eta**2, -1], [-1, 0]])
     yield identity(
@@ -146,7 +147,7 @@ def _hessian() -> Iterator[Step]:
         (blocks[0] - mu * sp.eye(2)).det(),
         (mu - 1) * (mu + 1),
         ALL_MATRICES,
-    )
+    ).on(".Hessian", name="blocks")
     root = sp.sqrt(eta**4 + 4)
     yield identity(
         "... and one form η^2 x^2 - 2 x y, η = |h|, of eigenvalues (η^2 +- sqrt(η^4 + 4))/2. Their product is -1: "
@@ -154,10 +155,10 @@ def _hessian() -> Iterator[Step]:
         (blocks[1] - mu * sp.eye(2)).det(),
         (mu - (eta**2 + root) / 2) * (mu - (eta**2 - root) / 2),
         ALL_MATRICES,
-    )
+    ).on(".Hessian", name="block")
     yield identity(
         "All 2 K d dimensions are counted.", 2 * (K - 1) * (d - 1) + 2 * (K - 1) + 2 * d, 2 * K * d, ALL_MATRICES
-    )
+    ).on(".blocks", ".block", quotes=(MANIFOLDS,))
 
 
 def _explicit_hessian(K: int, w: tuple[int, ...], h: tuple[int, ...], index_shift: int) -> Step:
@@ -170,9 +171,11 @@ def _explicit_hessian(K: int, w: tuple[int, ...], h: tuple[int, ...], index_shif
     at |= {symbol: value.xreplace(at) for symbol, value in logits.items()}
     gradient = by_chain_rule(loss, logits, entries_of)
     through = [by_chain_rule(g, logits, entries_of) for g in gradient]
-    exact = sp.Matrix(len(gradient), len(gradient), lambda i, j: sp.cancel(
-        (through[i][j] + sp.diff(gradient[i], entries_of[j])).xreplace(at)
-    ))
+    exact = sp.Matrix(
+        len(gradient),
+        len(gradient),
+        lambda i, j: sp.cancel((through[i][j] + sp.diff(gradient[i], entries_of[j])).xreplace(at)),
+    )
     mu, h_squared = sp.Symbol("μ"), sum(v * v for v in h)
     claim = sp.prod((mu - value) ** count for value, count in spectrum(K, d, h_squared, index_shift).items())
     return entries(
@@ -198,8 +201,10 @@ def _dead_modes(rate_sign: int) -> Iterator[Step]:
             (jacobian * sp.Matrix([1, -1]), -rate_sign * lam * sp.Matrix([1, -1])),
         ],
         SCALAR,
-    )
-    yield identity("The set a = -b is invariant: d(a + b)/dt = λ (a + b).", lam * b + lam * a, lam * (a + b), SCALAR)
+    ).on("reduction.modes", "mirror.gradient", name="dead")
+    yield identity(
+        "The set a = -b is invariant: d(a + b)/dt = λ (a + b).", lam * b + lam * a, lam * (a + b), SCALAR
+    ).on("reduction.modes")
     K, d = sp.symbols("K d", integer=True, positive=True)
     n = sp.Symbol("r", integer=True, positive=True)
     O, B = sp.MatrixSymbol("O", n, d), sp.MatrixSymbol("B", n, K)  # noqa: E741
@@ -212,7 +217,7 @@ def _dead_modes(rate_sign: int) -> Iterator[Step]:
         sp.ZeroMatrix(K, K),
         ALL_MATRICES,
         by=lambda e: sp.S.Zero if e.subs(x.T * O.T, sp.ZeroMatrix(1, n)).doit().is_ZeroMatrix else e,
-    )
+    ).on("reduction.W", "reduction.modes")
 
 
 def _transverse(scheme: Scheme, dead: tuple[int, ...], rate_sign: int) -> Step:
@@ -249,7 +254,7 @@ def _bounded_growth() -> Iterator[Step]:
         "six stay equal.",
         [(model.lam(1), model.lam(i)) for i in active[1:]],
         name,
-    )
+    ).on("closure.force", "reduction.modes", name="six")
     bound = 8 * sp.exp((q - s) / 8)
     relative = sp.exp(q / 8 - s / 8) * (2 * sp.exp(-s / 2) + sp.exp(-3 * s / 4) + 4 * sp.exp((q - 3 * s) / 8))
     lam, (u, w) = sp.symbols("λ_1 λ_8"), sp.symbols("u w", positive=True)
@@ -262,7 +267,7 @@ def _bounded_growth() -> Iterator[Step]:
         name,
         by=lambda e: vanish(e.subs({s: 8 * sp.log(u), q: 8 * sp.log(w)})),  # rational in u = e^{s/8}, w = e^{q/8}
         shows=sp.Eq(bound * lam[0] - lam[1], 16 * relative / sp.Symbol("S"), evaluate=False),
-    )
+    ).on(".six", "closure.force", name="force")
     lead = sp.Symbol("δ", nonnegative=True)  # s = s_0 + δ
     yield nonnegative(
         "The six are balanced, ds/dt = 2 s λ_1: per unit of s, Λ_8 grows by at most 8 e^{(q-s)/8}/(2 s), hence at most "
@@ -271,14 +276,14 @@ def _bounded_growth() -> Iterator[Step]:
         4 * sp.exp((q - s) / 8) * lead / (s * s0),
         name,
         by=lambda e: vanish(e.subs(s, s0 + lead)),
-    )
+    ).on(".six", ".force", name="per s")
     yield identity(
         "q only falls, q <= q_0, and the integral from s_0 to infinity is finite; e^{Λ_8} is bounded.",
         sp.Integral(4 * sp.exp((q - s) / 8) / s0, (s, s0, sp.oo)),
         32 * sp.exp((q - s0) / 8) / s0,
         name,
         by=lambda e: vanish(sp.powsimp(sp.expand(e.doit()))),
-    )
+    ).on(".per s", "positivity.positive", quotes=(MONOTONE,))
 
 
 check = residuals_of(derivation)

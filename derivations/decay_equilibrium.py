@@ -35,6 +35,7 @@ import sympy as sp
 from . import ray
 from ._configurations import Groups
 from ._proof import SCALAR, Step, by_chain_rule, entries, identity, nonnegative, residuals_of, vanish
+from ._quoted import AVERAGING, NUCLEAR
 
 WRONG = {
     "c without n": {"samples": 0},
@@ -76,23 +77,23 @@ def derivation(samples: int = 1, classes: int = 0, shift: int = 1) -> Iterator[S
         ],
         SCALAR,
         by=sp.simplify,
-    )
+    ).on("groups.loss", ".algebra", "ray.force", name="rest")
     yield identity(
         '"mean", o = 1/(n K): the force at rest is K c, c = sqrt(n lW lH) ...',
         (sp.sqrt(lW * lH / n) / o).subs(o, 1 / (n * K)),
         K * rest,
         SCALAR,
         by=sp.simplify,
-    )
+    ).on(".rest", name="mean")
     yield identity(
         "... and it is K c at the margin log(1/c - K + 1).", force.subs(s, margin(c, K, shift)), K * c, SCALAR
-    )
+    ).on("ray.force", ".mean")
     yield identity(
         '"sum", o = 1: the same with c = sqrt(lW lH/n)/K.',
         force.subs(s, margin(sp.sqrt(lW * lH / n) / K, K, shift)),
         sp.sqrt(lW * lH / n),
         SCALAR,
-    )
+    ).on("ray.force", ".rest")
     yield from _minimum(K, c, s, shift)
     yield nonnegative(
         "(i) For modes of singular values a and b: the decay is never less than c a b a mode, with equality at rest; "
@@ -100,14 +101,14 @@ def derivation(samples: int = 1, classes: int = 0, shift: int = 1) -> Iterator[S
         (lW * a**2 + n * lH * b**2) / 2 - strength(n, lW, lH, samples) * a * b,
         (sp.sqrt(lW) * a - sp.sqrt(n) * sp.sqrt(lH) * b) ** 2 / 2,
         SCALAR,
-    )
+    ).on(name="nuclear", quotes=(NUCLEAR,))
     yield identity(
         "At rest a^2 = s sqrt(n lH/lW): K - 1 modes have the decay (K-1) c s.",
         (K - 1) * (lW * s * ratio + n * lH * s / ratio) / 2,
         (K - 1) * rest * s,
         SCALAR,
         by=sp.simplify,
-    )
+    ).on(".rest")
     for size in (2, 3):
         yield _gradient(size, 2, samples, classes, shift)
 
@@ -124,7 +125,7 @@ def _algebra(K: sp.Expr) -> Step:
         "stays at 0.",
         [(G.x[0], force), (G.Y[0, 0], -force / K), (G.T.column_sum(0), sp.S.Zero)],
         "every K, symbolic",
-    )
+    ).on("coherent.product", "coherent.columns", name="algebra")
 
 
 def _minimum(K: sp.Expr, c: sp.Expr, s: sp.Expr, shift: int) -> Iterator[Step]:
@@ -138,25 +139,25 @@ def _minimum(K: sp.Expr, c: sp.Expr, s: sp.Expr, shift: int) -> Iterator[Step]:
         objective(sp.S.Zero, K, m),
         SCALAR,
         by=lambda e: vanish(sp.powsimp(sp.simplify(e))),
-    )
+    ).on("contraction.Hessian", name="averaged", quotes=(AVERAGING,))
     yield nonnegative(
         "The objective log(1 + (K-1) e^{-s}) + (K-1) c s is convex in s, k = K - 1.",
         sp.diff(total, s, 2).subs(K, k + 1),
         k * sp.exp(s) / (sp.exp(s) + k) ** 2,
         SCALAR,
-    )
+    ).on(".averaged", name="convex")
     yield identity(
         "Its derivative is 0 at the margin of the theorem ...",
         sp.diff(total, s).subs(s, margin(c, K, shift)),
         sp.S.Zero,
         SCALAR,
-    )
+    ).on(".convex")
     yield identity(
         "... and -(K-1) (1/K - c) at s = 0: the margin is positive, and 0 no minimum, if and only if K c < 1.",
         sp.diff(total, s).subs(s, 0),
         -(K - 1) * (1 / K - c),
         SCALAR,
-    )
+    ).on(".convex")
 
 
 def _gradient(K: int, n: int, power: int, classes: int, shift: int) -> Step:

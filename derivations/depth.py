@@ -18,7 +18,17 @@ wins if and only if 2 * 2^{2/L} < 3, that is
 This compares global minima of the cost. Which limit a run reaches depends on its start: the theorem
 does not say.
 
-Source: arXiv:2605.23087, arXiv:2410.23169; [ceflow] for the list of all vertices.
+Near collapse, s_i = s (1 + r_i) with sum_i m_i r_i = 0, to first order, and on the ray ds/dt = L s^{2-2/L} λ,
+
+    d log r_i/dt = s^{1-2/L} λ (L - 2 - L s/K):
+
+deviations grow until s = (1 - 2/L) K, and fall from there on. For K = 4, s_1 = s_2 = s and s_3 = x s, x < 1, the
+forces have λ_3/λ_1 = 2/(1 + e^{-(1-x) s/2}), which tends to 2 with s, and with 2 in its place
+
+    d log x/d log s = 2 x^{1-2/L} - 1 < 0    if and only if x < x* = 2^{-L/(L-2)}.
+
+Source: arXiv:2605.23087, arXiv:2410.23169; [ceflow] for the list of all vertices and for what is near collapse and
+near rank two.
 """
 
 from __future__ import annotations
@@ -39,10 +49,16 @@ from ._proof import (
     vanish,
     vanish_matrix,
 )
+from ._quoted import CONCAVE, MONOTONE
 from ._schemes import Model, hadamard
 from ._sums import normal
 
-WRONG = {"exponent 2 - 1/L": {"power": 1}, "threshold log 2 / log(3/2)": {"threshold_factor": 1}}
+WRONG = {
+    "exponent 2 - 1/L": {"power": 1},
+    "threshold log 2 / log(3/2)": {"threshold_factor": 1},
+    "deviations from collapse that fall from s = 0 on": {"lost": 0},
+    "rank two attracts below x = 1/2": {"edge": 1},
+}
 
 THRESHOLD = 2 * sp.log(2) / sp.log(sp.Rational(3, 2))
 
@@ -57,8 +73,12 @@ def cost(s: list, m: list, L: sp.Expr) -> sp.Expr:
     return sum(mi * sp.sympify(si) ** (2 / sp.sympify(L)) for mi, si in zip(m, s, strict=True))
 
 
-def derivation(power: int = 2, threshold_factor: int = 2) -> Iterator[Step]:
-    """Yield the proof; arguments are p in the exponent 2 - p/L, and the factor of the threshold."""
+def derivation(power: int = 2, threshold_factor: int = 2, lost: int = 2, edge: int = 0) -> Iterator[Step]:
+    """Yield the proof.
+
+    Arguments are p in the exponent 2 - p/L, the factor of the threshold, what is taken off L in the rate of deviations,
+    and whether x* is claimed to be 1/2.
+    """
     sizes = sp.symbols("n_0:4", integer=True, positive=True)
     K = sp.Symbol("K", integer=True, positive=True)
     above, layer1 = sp.MatrixSymbol("U", K, sizes[2]), sp.MatrixSymbol("W_{l+1}", sizes[2], sizes[1])
@@ -71,9 +91,10 @@ def derivation(power: int = 2, threshold_factor: int = 2) -> Iterator[Step]:
         lower * layer0.T + layer0 * lower.T,
         ALL_MATRICES,
         by=vanish_matrix,
-    )
+    ).on("reduction.W", "reduction.H", name="balance")
     yield from _modes(power)
     yield from _threshold(threshold_factor)
+    yield from _near(lost, edge)
 
 
 def _modes(power: int) -> Iterator[Step]:
@@ -96,7 +117,7 @@ def _modes(power: int) -> Iterator[Step]:
         2 * w[l] * step - 2 * w[k] * step.xreplace({l: k}),
         sp.S.Zero,
         "every depth, symbolic L",
-    )
+    ).on(name="squares")
     rate = sp.Sum(s / w[l] * step, (l, 1, L))
     yield identity(
         "ds/dt = sum_l (s/w_l) dw_l/dt; on balanced layers w_l = s^{1/L}.",
@@ -104,7 +125,7 @@ def _modes(power: int) -> Iterator[Step]:
         velocity(s, lam, L, power),
         "every depth, symbolic L",
         by=lambda e: sp.powsimp(vanish(sp.powsimp(normal(e, [])))),
-    )
+    ).on(".squares", name="speed")
 
 
 def _threshold(factor: int) -> Iterator[Step]:
@@ -116,7 +137,7 @@ def _threshold(factor: int) -> Iterator[Step]:
         "The margins of hadamard(4) are half the sums of two singular values.",
         zip(margins, expected, strict=True),
         "hadamard(4)",
-    )
+    ).on("closure.logits", name="margins")
     planes = [*(margin - 1 for margin in margins), *s]
     vertices = set()
     for tight in combinations(planes, 3):
@@ -132,7 +153,7 @@ def _threshold(factor: int) -> Iterator[Step]:
         [(len(vertices), 4), (len(vertices & listed), 4)],
         "hadamard(4)",
         how=RATIONAL,
-    )
+    ).on(".margins", name="vertices")
     L, x = sp.Symbol("L", positive=True), sp.Symbol("x", positive=True)
     excess = sp.Symbol("q", nonnegative=True)  # L = 2 + q
     yield nonnegative(
@@ -141,7 +162,7 @@ def _threshold(factor: int) -> Iterator[Step]:
         2 * excess / (2 + excess) ** 2 * x ** (2 / (2 + excess) - 2),
         "every depth, symbolic L",
         by=sp.simplify,
-    )
+    ).on(name="concave")
     ones = [1, 1, 1]
     two, three = cost([2, 2, 0], ones, L), cost([1, 1, 1], ones, L)
     yield identity(
@@ -149,20 +170,20 @@ def _threshold(factor: int) -> Iterator[Step]:
         two - three,
         2 * 2 ** (2 / L) - 3,
         "hadamard(4)",
-    )
+    ).on(".vertices", ".concave", name="costs", quotes=(CONCAVE,))
     yield nonnegative(
         "The difference falls with L ...",
         -sp.diff(two - three, L),
         4 * sp.log(2) * 2 ** (2 / L) / L**2,
         "every depth, symbolic L",
-    )
+    ).on(".costs", name="falls")
     threshold = THRESHOLD * factor / 2
     yield identity(
         "... and vanishes at the threshold, where 2^{2/L} = 3/2.",
         (two - three).subs(L, threshold),
         sp.S.Zero,
         "hadamard(4)",
-    )
+    ).on(".costs", name="threshold")
     cubes, squares = sp.Integer(2) ** 5 - sp.Integer(3) ** 3, sp.Integer(3) ** 2 - sp.Integer(2) ** 3
     yield Step(
         "It lies between 3 and 4, in integers: (2 * 2^{2/3})^3 = 2^5 > 3^3 and (2 * 2^{2/4})^2 = 2^3 < 3^2.",
@@ -174,7 +195,39 @@ def _threshold(factor: int) -> Iterator[Step]:
         ),
         RATIONAL,
         "hadamard(4)",
-    )
+    ).on(".falls", ".threshold", quotes=(MONOTONE,))
+
+
+def _near(lost: int, edge: int) -> Iterator[Step]:
+    """Yield what becomes of deviations from collapse, and of a third mode near a state of rank two."""
+    s, r, K, p, x = sp.symbols("s r K p x", positive=True)
+    L = 2 + sp.Symbol("q", positive=True)
+    step = sp.Symbol("ε", real=True)
+    moved = velocity(s * (1 + step * r), K * p - step * p * s * r, L) / (s * (1 + step * r))  # λ = K p, dλ = -p dh
+    yield identity(
+        "Near collapse: λ = K p on the ray, and a deviation h = s r of sum 0 changes it by -p h. So r moves by the "
+        "change of d log s_i/dt = L s_i^{1-2/L} λ_i.",
+        sp.diff(moved, step).subs(step, 0),
+        s ** (1 - 2 / L) * K * p * (L - lost - L * s / K) * r,
+        "every symmetric scheme, symbolic K and L > 2",
+        by=lambda e: sp.simplify(sp.expand(sp.powsimp(sp.expand(e)))),
+    ).on(".speed", "linearization.jacobian", "ray.equal")
+    model = Model(hadamard(4), [s, s, x * s])
+    yield identity(
+        "K = 4, s_1 = s_2 = s, s_3 = x s: λ_3/λ_1 = 2/(1 + e^{-(1-x) s/2}), which tends to 2 for x < 1.",
+        model.lam(3) * (1 + sp.exp(-(1 - x) * s / 2)),
+        2 * model.lam(1),
+        "hadamard(4)",
+    ).on("closure.force", name="edge")
+    lam = sp.Symbol("λ", positive=True)
+    rate = velocity(x * s, 2 * lam, L) / (x * s) / (velocity(s, lam, L) / s) - 1
+    share = sp.S.Half if edge else 2 ** (-L / (L - 2))
+    yield entries(
+        "With λ_3 = 2 λ_1, d log x/d log s = 2 x^{1-2/L} - 1, which is 0 at x* = 2^{-L/(L-2)} and grows with x.",
+        [(rate, 2 * x ** (1 - 2 / L) - 1), ((2 * x ** (1 - 2 / L) - 1).subs(x, share), sp.S.Zero)],
+        "every depth, symbolic L > 2",
+        by=lambda e: sp.simplify(sp.powdenest(sp.expand(sp.powsimp(sp.expand_power_base(e, force=True))), force=True)),
+    ).on(".speed", ".edge")
 
 
 check = residuals_of(derivation)

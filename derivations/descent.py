@@ -28,6 +28,7 @@ from collections.abc import Iterator
 import sympy as sp
 
 from ._proof import ALL_MATRICES, SCALAR, Step, identity, nonnegative, residuals_of, vanish_matrix
+from ._quoted import MONOTONE
 
 WRONG = {
     "a step conserves a^2 - b^2": {"second": 0},
@@ -55,7 +56,7 @@ def _matrices(second: int, power: int) -> Iterator[Step]:
         c**2 * (W.T * W - H * H.T) + second * h**power * (H * G.T * G * H.T - W.T * G * G.T * W),
         ALL_MATRICES,
         by=vanish_matrix,
-    )
+    ).on("reduction.W", "reduction.H")
     U, V, Y, X = (
         sp.MatrixSymbol(name, *shape) for name, shape in zip("UVYX", ((K, d), (d, d), (d, d), (d, K)), strict=True)
     )
@@ -67,7 +68,7 @@ def _matrices(second: int, power: int) -> Iterator[Step]:
         c**2 * (V.T * V - Y * Y.T) + second * h**power * (left.T * left - right * right.T),
         ALL_MATRICES,
         by=vanish_matrix,
-    )
+    ).on("reduction.W", "reduction.H")
 
 
 def _modes(second: int, power: int) -> Iterator[Step]:
@@ -81,7 +82,7 @@ def _modes(second: int, power: int) -> Iterator[Step]:
         new[0] ** 2 - new[1] ** 2,
         ((1 - h * decay) ** 2 - second * h**power * (g * force) ** 2) * (a**2 - b**2),
         SCALAR,
-    )
+    ).on("reduction.modes", "depth.squares", name="mode")
 
 
 def _complexity() -> Iterator[Step]:
@@ -95,21 +96,21 @@ def _complexity() -> Iterator[Step]:
         s**2,
         SCALAR,
         by=sp.simplify,
-    )
+    ).on(name="square")
     yield nonnegative(
         "The classifier is the larger layer, D > 0: b^2 falls as D grows, so a step, which makes D smaller, raises it.",
         -sp.diff(square, D),
         2 * s**2 / (root * (root + D)),
         SCALAR,
         by=lambda e: sp.simplify(sp.radsimp(e)),
-    )
+    ).on(".mode", ".square", quotes=(MONOTONE,))
     yield nonnegative(
         "The features are, a^2 - b^2 = -D: b^2 = (sqrt(4 s^2 + D^2) + D)/2 grows with D, so a step lowers it.",
         sp.diff((root + D) / 2, D),
         sp.Rational(1, 2) + D / (2 * root),
         SCALAR,
         by=sp.simplify,
-    )
+    ).on(".mode", ".square", quotes=(MONOTONE,))
 
 
 check = residuals_of(derivation)

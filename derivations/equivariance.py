@@ -41,6 +41,7 @@ from itertools import product
 import sympy as sp
 
 from ._proof import ALL_MATRICES, IDENTITY, Step, by_chain_rule, entries, identity, residuals_of, vanish_matrix
+from ._quoted import EXISTENCE, INCLUSIONS
 
 WRONG = {
     "samples of one orbit with different weights": {"weights": "samples"},
@@ -292,7 +293,7 @@ def _on_entries(network: Network, name: str, loss: object, activations: str) -> 
         network.name,
         by=sp.sympify,
         how=IDENTITY,
-    )
+    ).on(quotes=(EXISTENCE, INCLUSIONS))
 
 
 check = residuals_of(derivation)

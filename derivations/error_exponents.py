@@ -32,6 +32,7 @@ from collections.abc import Iterator
 import sympy as sp
 
 from ._proof import SCALAR, Step, entries, identity, nonnegative, residuals_of, vanish
+from ._quoted import GAUSSIAN, LIMITS
 from ._sums import normal
 
 ANY_WIDTH = "every width, symbolic"
@@ -69,7 +70,7 @@ def _distance() -> Iterator[Step]:
         ((t + q) ** 2 + r**2) / 2 - t**2 / 2,
         q * t + q**2 / 2 + r**2 / 2,
         SCALAR,
-    )
+    ).on(name="nearest")
     tail = sp.erfc(t / (s * sp.sqrt(2))) / 2
     yield identity(
         "The tail of a Gaussian of deviation s beyond t is Φ(-t/s): -s^2 times its logarithm tends to t^2/2 (its "
@@ -77,7 +78,7 @@ def _distance() -> Iterator[Step]:
         sp.limit(tail * sp.exp(t**2 / (2 * s**2)) * t / s, s, 0, "+"),
         1 / sp.sqrt(2 * sp.pi),
         SCALAR,
-    )
+    ).on(".nearest", name="tail", quotes=(GAUSSIAN, LIMITS))
     d = sp.Symbol("d", integer=True, positive=True)
     u = sp.MatrixSymbol("u", d, 1)
     L = sp.MatrixSymbol("L", d, d)
@@ -88,7 +89,7 @@ def _distance() -> Iterator[Step]:
         u.T * (L * L.T) * u,
         ANY_WIDTH,
         by=lambda e: sp.S.Zero if e.doit().expand().doit().is_ZeroMatrix else e,
-    )
+    ).on(name="norm")
     v, i, b = sp.IndexedBase("u"), sp.Symbol("i", integer=True), sp.Symbol("b")
     first, second = sp.IndexedBase("μ_k"), sp.IndexedBase("μ_j")
 
@@ -101,7 +102,7 @@ def _distance() -> Iterator[Step]:
         total(v[i] * (first[i] - second[i])),
         ANY_WIDTH,
         by=lambda e: vanish(normal(e, [])),
-    )
+    ).on(name="sum")
 
 
 def _pair(mean: int, share: int, power: int) -> Iterator[Step]:
@@ -115,13 +116,13 @@ def _pair(mean: int, share: int, power: int) -> Iterator[Step]:
         (2 * a + delta) ** 2 / 8 - smaller**2 / 2,
         a * delta / 2 + delta**2 / 8,
         SCALAR,
-    )
+    ).on(".tail", name="smaller")
     yield identity(
         "The distances add up to u.D/|u| = |D| cos θ, so the bound is cos^2 θ |D|^2/8.",
         (size * cosine) ** 2 / 8,
         cosine**power * size**2 / share,
         SCALAR,
-    )
+    ).on(".sum", ".norm", ".smaller")
 
 
 def _cauchy_schwarz() -> Iterator[Step]:
@@ -171,7 +172,7 @@ def _optimum(norms: int, whitened: int) -> Iterator[Step]:
         square * 2 * (u.T * cov * u)[0],
         "every diagonal covariance in two dimensions, of which the plane of a pair has no more",
         by=lambda e: sp.expand(sp.numer(sp.together(e))),
-    )
+    ).on(".tail", ".norm")
     p, q = sp.Matrix([1, 0]), sp.Matrix([0, 1])
     rows = p - norms * q
     yield identity(
@@ -204,13 +205,13 @@ def _simplices() -> Iterator[Step]:
         sp.cos(theta) ** 2 * best,
         "every K, symbolic",
         by=sp.simplify,
-    )
+    ).on(".tail", ".norm")
     yield entries(
         "Equal margins m of both classes: the boundary is equidistant, u.D = 2 m, and E = m^2/(2 |u|^2) is cos^2 θ "
         "|D|^2/8.",
         [(m**2 / (2 * size**2), (2 * m / size) ** 2 / 8)],
         SCALAR,
-    )
+    ).on(".tail", ".norm", ".sum")
 
 
 check = residuals_of(derivation)

@@ -44,14 +44,14 @@ def derivation(normalized: bool = True, complement: bool = True) -> Iterator[Ste
         g.K * (1 - g.p0),
         g.name,
         by=g.vanish,
-    )
+    ).on("closure.axioms", "closure.force", name="trace")
     yield identity(
         "Differentiate log GM along ds_i/dt = 2 s_i lambda_i.",
         g.derivative(log_mean(g), lambda i: 2 * g.s(i) * g.lam(i)),
         growth(g, normalized, complement),
         g.name,
         by=g.vanish,
-    ).on("reduction")
+    ).on("reduction.modes", "closure.axioms", ".trace", name="growth")
     for scheme in SCHEMES:
         model = Model(scheme)
         yield entries(

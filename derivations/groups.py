@@ -45,6 +45,7 @@ import sympy as sp
 
 from ._configurations import Groups
 from ._proof import Step, by_chain_rule, entries, identity, residuals_of, vanish
+from ._quoted import EXISTENCE
 from ._sums import Generic, normal
 
 TWO = "two groups, symbolic sizes, samples, weights, decays"
@@ -172,7 +173,7 @@ def _loss() -> Step:
         sp.Sum(nu[c] * P[j, c] * X[j, c], (j, 1, K), (c, 1, K)) - sp.Sum(nu[c] * X[c, c], (c, 1, K)),
         "every K, symbolic",
         by=lambda e: vanish(normal(e.xreplace({column: S[c], P[j, c]: probability}), [])),
-    )
+    ).on("reduction.W", "reduction.H", name="loss")
 
 
 def _insert(claim: dict[str, object]) -> Iterator[Step]:
@@ -198,7 +199,7 @@ def _insert(claim: dict[str, object]) -> Iterator[Step]:
         ],
         TWO,
         by=_vanish,
-    )
+    ).on("coherent.product", name="projectors")
     Z = A @ B
     yield entries(
         "The layers multiply to the logits of the theorem: of the own class, of another in the group, of the other "
@@ -210,7 +211,7 @@ def _insert(claim: dict[str, object]) -> Iterator[Step]:
         ],
         TWO,
         by=_vanish,
-    )
+    ).on("coherent.product", name="logits")
     e = [sp.symbols(f"e_d{g} e_o{g} e_x{g}", positive=True) for g in "AB"]  # exponentials of the adjusted logits
     exponentials = two.element(
         [e[g][0] - e[g][1] for g in (0, 1)],
@@ -226,7 +227,7 @@ def _insert(claim: dict[str, object]) -> Iterator[Step]:
         "deviations within groups; nothing cancels in it.",
         [*zip(G.x, lam, strict=True), (G.Y, -sp.Matrix([[p_o[0], p_x[1]], [p_x[0], p_o[1]]]))],
         TWO,
-    )
+    ).on("coherent.product", "coherent.columns", ".loss", ".logits", name="force")
     o, x = sp.symbols("p_oA p_oB", positive=True), sp.symbols("p_xA p_xB", positive=True)
     forces = two.element(
         [own[g] * o[g] + own[1 - g] * x[g] for g in (0, 1)],
@@ -239,7 +240,7 @@ def _insert(claim: dict[str, object]) -> Iterator[Step]:
         zip(dA.coefficients, two.classifier(v["a_A"], v["a_B"], v["w"]).coefficients, strict=True),
         TWO,
         by=_vanish,
-    )
+    ).on("coherent.product", ".loss", ".force", ".projectors", name="classifier")
     dB = A.T @ forces.columns_times(two.o) - two.lH * B
     yield entries(
         "A^T G diag(o) - lH B is again a combination of Π_A, Π_B and u (y_A f_A - y_B f_B)^T: the velocities of b_A, "
@@ -247,7 +248,7 @@ def _insert(claim: dict[str, object]) -> Iterator[Step]:
         zip(dB.coefficients, two.features(v["b_A"], v["b_B"], v["y_A"], v["y_B"]).coefficients, strict=True),
         TWO,
         by=_vanish,
-    )
+    ).on("coherent.product", ".loss", ".force", ".projectors", name="features", quotes=(EXISTENCE,))
 
 
 def _vanish(expr: sp.Expr) -> sp.Expr:
@@ -273,7 +274,7 @@ def _schemes() -> Iterator[Step]:
         ],
         g.name,
         by=g.vanish,
-    )
+    ).on("closure.axioms", "closure.logits", name="scheme")
     yield identity(
         "With probability q in a column for the other groups, p_0 = 1 - q - sum_j k_j p_j, its force is the scheme's "
         "plus q: every mode of every group stays one number.",
@@ -281,7 +282,7 @@ def _schemes() -> Iterator[Step]:
         g.sum(lambda j: g.p(j) * (g.k(j) - g.P(i, j))) + rest,
         g.name,
         by=g.vanish,
-    )
+    ).on("closure.softmax", ".scheme", name="scheme force")
 
 
 def _block() -> Iterator[Step]:
@@ -294,7 +295,7 @@ def _block() -> Iterator[Step]:
         [(constants(X @ Y), constants(X) * constants(Y)), (constants(X.T), constants(X).T)],
         "three groups, symbolic sizes",
         by=sp.expand,
-    )
+    ).on("coherent.product", name="blocks")
 
 
 def constants(X: Groups) -> sp.Matrix:

@@ -39,6 +39,7 @@ from ._proof import (
     vanish,
     vanish_matrix,
 )
+from ._quoted import DUALITY, NUCLEAR
 from ._sums import normal
 
 WRONG = {
@@ -73,7 +74,7 @@ def _critical(swapped: int) -> Iterator[Step]:
         first * W.T * W - second * H * H.T,
         ALL_MATRICES,
         by=vanish_matrix,
-    )
+    ).on("reduction.W", "reduction.H", name="balance")
     yield identity(
         "The columns of g have the sum 0: 1^T times the gradient in W leaves lW 1^T W = 0, and the rank of W is at "
         "most K - 1.",
@@ -81,21 +82,21 @@ def _critical(swapped: int) -> Iterator[Step]:
         lW * one.T * W,
         ALL_MATRICES,
         by=vanish_matrix,
-    )
+    ).on("reduction.W")
     yield identity(
         "Where W a = 0, the gradient in H leaves lH a^T H = 0.",
         a.T * slope_H - (W * a).T * g,
         lH * a.T * H,
         ALL_MATRICES,
         by=vanish_matrix,
-    )
+    ).on("reduction.H", name="kernel")
     yield identity(
         "The sum of the two products, and its trace: lW |W|^2 + lH |H|^2 = -2 <g, W H> at a critical point.",
         W.T * slope_W + slope_H * H.T,
         lW * W.T * W + lH * H * H.T + 2 * W.T * g * H.T,
         ALL_MATRICES,
         by=vanish_matrix,
-    )
+    ).on("reduction.W", "reduction.H", name="sum")
 
 
 def _second_derivative() -> Iterator[Step]:
@@ -110,7 +111,7 @@ def _second_derivative() -> Iterator[Step]:
         W * H + e * (U * H + W * Y) + e**2 * U * Y,
         ALL_MATRICES,
         by=vanish_matrix,
-    )
+    ).on(name="second")
     j, n0 = sp.symbols("j n0", integer=True)
     p, x = sp.IndexedBase("p", positive=True), sp.IndexedBase("x", real=True)
     ones = {sp.Sum(p[n0], (n0, 1, K)): sp.S.One}
@@ -123,7 +124,7 @@ def _second_derivative() -> Iterator[Step]:
         sp.Sum(p[j] * (x[j] - m) ** 2, (j, 1, K)),
         "every K, symbolic",
         by=lambda e: vanish(normal(e, []).xreplace(ones)),
-    )
+    ).on(".second", "contraction.Hessian", name="variance")
 
 
 def _direction(curvature: int, root: int) -> Iterator[Step]:
@@ -140,7 +141,7 @@ def _direction(curvature: int, root: int) -> Iterator[Step]:
         -g * v * u.T,
         ALL_MATRICES,
         by=lambda e: vanish_matrix(e.doit().expand().subs(norm).doit()),
-    )
+    ).on(".second", name="direction")
     yield identity(
         "D_W H = 0 and W D_H = 0, so nothing is left of the loss but 2 <g, D_W D_H> = -2 σ, σ = |g|; with |D_W| = r "
         "and |D_H| = 1/r the second derivative is 2 (sqrt(lW lH) - σ).",
@@ -148,13 +149,15 @@ def _direction(curvature: int, root: int) -> Iterator[Step]:
         curvature * (sp.sqrt(lW * lH) - sigma),
         SCALAR,
         by=lambda e: vanish(sp.powdenest(sp.expand(e), force=True)),
-    )
+    ).on(".direction", ".kernel")
 
 
 def _bound(spread: int) -> Iterator[Step]:
     lW, lH, sigma = sp.symbols("l_W l_H σ", positive=True)
     mu = (lW + lH) / 2 - sp.sqrt(spread * ((lW - lH) / 2) ** 2 + sigma**2)
-    yield identity("μ is an eigenvalue of [[lW, -σ], [-σ, lH]].", (lW - mu) * (lH - mu), sigma**2, SCALAR)
+    yield identity("μ is an eigenvalue of [[lW, -σ], [-σ, lH]].", (lW - mu) * (lH - mu), sigma**2, SCALAR).on(
+        name="eigenvalue"
+    )
     a, b = sp.symbols("α β", nonnegative=True)
     p, q = sp.symbols("p q", positive=True)
     yield nonnegative(
@@ -164,14 +167,14 @@ def _bound(spread: int) -> Iterator[Step]:
         p * a**2 + q * b**2 - 2 * sp.sqrt(p * q) * a * b,
         (sp.sqrt(p) * a - sp.sqrt(q) * b) ** 2,
         SCALAR,
-    )
+    ).on(".variance", ".eigenvalue", ".direction", quotes=(DUALITY, NUCLEAR))
     yield identity(
         "μ < 0 if and only if σ^2 > lW lH: the product of the two eigenvalues is lW lH - σ^2, and the larger one is "
         "positive.",
         mu * (lW + lH - mu),
         lW * lH - sigma**2,
         SCALAR,
-    )
+    ).on(".eigenvalue")
 
 
 def _global() -> Iterator[Step]:
@@ -182,14 +185,14 @@ def _global() -> Iterator[Step]:
         (lW * w**2 + lH * h**2) / 2 - sp.sqrt(lW * lH) * w * h,
         (sp.sqrt(lW) * w - sp.sqrt(lH) * h) ** 2 / 2,
         SCALAR,
-    )
+    ).on(".sum", name="nuclear", quotes=(NUCLEAR,))
     c, excess, size = sp.symbols("c q z", nonnegative=True)
     yield nonnegative(
         "With c = sqrt(lW lH) = |g| + q, q >= 0: c |Z'|_* - |g| |Z'|_* is not negative, so f' - f >= 0.",
         c * size - (c - excess) * size,
         excess * size,
         SCALAR,
-    )
+    ).on(".balance", ".sum", ".nuclear", "contraction.Hessian", quotes=(DUALITY,))
     lb, b, move = sp.symbols("l_b b δ", real=True)
     decay = sp.Symbol("l_b", nonnegative=True)
     yield nonnegative(

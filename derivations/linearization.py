@@ -32,6 +32,7 @@ import sympy as sp
 
 from . import ray
 from ._proof import SCALAR, Step, entries, identity, residuals_of, vanish
+from ._quoted import LIMITS
 from ._schemes import Model, cyclic, hadamard, hamming, johnson
 from ._sums import Generic, normal
 
@@ -78,13 +79,13 @@ def derivation(sign: int = -1, classes: int = 0) -> Iterator[Step]:
         g.name,
         by=lambda e: vanish(g.normal(e)),
         shows=sp.Eq(sp.Derivative(g.lam(g.l), step), claim.xreplace({p_ray: p}), evaluate=False),
-    )
+    ).on("ray.margins", "closure.axioms", "closure.force", "closure.logits", name="jacobian")
     yield identity(
         "Along the ray this is the derivative of its force.",
         -g.K * sp.exp(s) * p_ray**2,
         sp.diff(ray.force(s, g.K), s),
         SCALAR,
-    )
+    ).on("ray.force")
     pi = sp.IndexedBase("m", positive=True)
     yield identity(
         "The two parts are the complementary projectors I - Π and Π = 1 m^T/(K-1), since Π^2 = Π; the trace of Π is "
@@ -93,7 +94,7 @@ def derivation(sign: int = -1, classes: int = 0) -> Iterator[Step]:
         pi[g.l] / (g.K - 1),
         g.name,
         by=g.vanish,
-    )
+    ).on("closure.axioms", ".jacobian")
     yield from _rates(g, s, p, p_ray, sign, classes)
     for scheme in SCHEMES:
         model = Model(scheme)
@@ -129,7 +130,7 @@ def _hadamard(sign: int) -> Iterator[Step]:
         -sp.sympify(sign) / K * (mean(chi[i, j] * chi[l, j]) - mean(chi[i, j]) * mean(chi[l, j])),
         "every hadamard(K), symbolic K",
         by=lambda e: vanish(normal(e.xreplace({at_rest: total, p[j]: sp.exp(z[j]) / total}), [])),
-    )
+    ).on("closure.softmax", "closure.logits")
     model = Model(hadamard(4))
     q = [sp.S.One, *(1 - model.lam(i) for i in range(1, 4))]
     yield entries(
@@ -154,16 +155,16 @@ def _rates(g: Generic, s: sp.Expr, p: sp.Expr, p_ray: sp.Expr, sign: int, classe
         sign * p * (eta / curvature) / advance,
         -eta / (K + classes),
         SCALAR,
-    )
+    ).on(".jacobian", "ray.equal", "mirror.unbalanced", name="rate")
     yield identity(
         "Balanced, r = s_i/s - 1 is 2 η to first order: d log r/ds = 2 (-p s)/(2 s K p).",
         2 * sign * p * s * r / (2 * s * K * p) / r,
         -1 / (K + classes),
         SCALAR,
-    )
+    ).on(".rate", "mirror.balanced", name="balanced")
     start, first = sp.symbols("s_1 r_1", positive=True)
     decay = deviation(first, s, start, K + classes)
-    yield identity("Its solution.", sp.diff(decay, s), sign * decay / K, SCALAR)
+    yield identity("Its solution.", sp.diff(decay, s), sign * decay / K, SCALAR).on(".balanced")
     slope = -ray.time(s, start, K) / (K * sp.diff(ray.time(s, start, K), s))
     tail, small = s * sp.exp(-s), sp.exp(-s)
     parts = tail * sp.Ei(s), tail * sp.log(s), tail, small
@@ -174,12 +175,12 @@ def _rates(g: Generic, s: sp.Expr, p: sp.Expr, p_ray: sp.Expr, sign: int, classe
         -(parts[0] + (K - 1) * parts[1] - constant * parts[2]) / (1 + (K - 1) * parts[3]),
         SCALAR,
         by=lambda e: vanish(sp.expand_log(e)),
-    )
+    ).on(".balanced", "ray.time", name="time")
     yield entries(
         "... whose limits are 1, 0, 0, 0: K d log r/d log t tends to -1.",
         [(sp.limit(part, s, sp.oo), value) for part, value in zip(parts, (1, 0, 0, 0), strict=True)],
         SCALAR,
-    )
+    ).on(".time", quotes=(LIMITS,))
     yield identity(
         "... like -(1 + 1/s): Ei(s) = (e^s/s)(1 + 1/s + O(1/s^2)), since (Ei(s) - e^s/s - e^s/s^2)' = 2 e^s/s^3.",
         sp.diff(sp.Ei(s) - sp.exp(s) / s - sp.exp(s) / s**2, s),
@@ -195,7 +196,7 @@ def _rates(g: Generic, s: sp.Expr, p: sp.Expr, p_ray: sp.Expr, sign: int, classe
         -2 * hessian * sp.sqrt(size * other_size / (weight * other_weight)),
         SCALAR,
         by=sp.simplify,
-    ).on("mirror")
+    ).on("reduction.modes", "mirror.gradient", "mirror.convex")
 
 
 check = residuals_of(derivation)

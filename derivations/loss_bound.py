@@ -34,6 +34,7 @@ from ._proof import (
     residuals_of,
     vanish,
 )
+from ._quoted import DUALITY, JENSEN
 from ._schemes import Model, cyclic, hadamard, hamming, johnson
 from ._sums import Generic, normal, summed
 
@@ -61,7 +62,7 @@ def derivation(shift: int = 0, offset: int = -1) -> Iterator[Step]:
         g.sbar,
         g.name,
         by=g.vanish,
-    )
+    ).on("closure.axioms", "closure.logits", name="mean")
     yield from gap_lemmas(ConvexityGap)
     y = g.z(g.j) - g.zbar
 
@@ -73,37 +74,37 @@ def derivation(shift: int = 0, offset: int = -1) -> Iterator[Step]:
         sp.exp(-g.sbar) * sp.Sum(g.k(g.j) * y**2 * ConvexityGap(y), (g.j, 1, g.D)),
         g.name,
         by=lambda e: g.vanish(open_gaps(e)),
-    )
-    n, u, gap, mean = sp.symbols("n u δ s̄", positive=True)
+    ).on("closure.axioms", "closure.logits", ".mean", ".ε₂", name="odds")
+    (n, u, gap), mean = sp.symbols("n u δ", positive=True), sp.Symbol("s̄", real=True)
     least = n * sp.exp(-mean)
     yield identity(
         "At the least value, u_0 = (K-1) e^{-s̄}, the error probability u/(1+u) is the bound.",
         least / (1 + least),
         error_bound(mean, n + 1, offset),
         SCALAR,
-    )
+    ).on(".odds")
     yield nonnegative(
         "The error probability 1 - p_0 = u/(1+u) increases with the odds u = sum_j k_j exp(z_j - z_0): u = u_0 + δ, "
         "n = K - 1.",
         (least + gap) / (1 + least + gap) - least / (1 + least),
         gap / ((1 + least + gap) * (1 + least)),
         SCALAR,
-    )
+    ).on("closure.softmax", ".odds", name="error")
     f = sp.log(1 + n * sp.exp(-u))
     yield nonnegative(
         "For every Z: log(1 + (K-1) e^{-x}) is convex in the mean margin x of a column, n = K - 1 ...",
         sp.diff(f, u, 2),
         n * sp.exp(-u) / (1 + n * sp.exp(-u)) ** 2,
         SCALAR,
-    )
+    ).on(quotes=(JENSEN,))
     yield nonnegative("... and decreasing.", -sp.diff(f, u), n * sp.exp(-u) / (1 + n * sp.exp(-u)), SCALAR)
     x, y = sp.symbols("x y", integer=True)
     v = sp.IndexedBase("v", real=True)
     entry = g.K * sp.KroneckerDelta(x, y) - 1
     centered = [(summed, v[summed], sp.S.Zero)]
-    for says, vector, image in (
-        ("The eigenvalues of K I - J: 0 on the constant vector ...", sp.S.One, sp.S.Zero),
-        ("... and K on every v with sum 0. So its operator norm is K.", v[y], g.K * v[x]),
+    for says, vector, image, quotes in (
+        ("The eigenvalues of K I - J: 0 on the constant vector ...", sp.S.One, sp.S.Zero, ()),
+        ("... and K on every v with sum 0. So its operator norm is K.", v[y], g.K * v[x], (DUALITY,)),
     ):
         yield identity(
             says,
@@ -111,7 +112,7 @@ def derivation(shift: int = 0, offset: int = -1) -> Iterator[Step]:
             image,
             "every K, symbolic",
             by=lambda e: vanish(normal(e, centered)),
-        )
+        ).on(quotes=quotes)
     for scheme in SCHEMES:
         model = Model(scheme)
         at = {model.s(i): sp.Symbol("s", positive=True) for i in range(1, model.D + 1)}

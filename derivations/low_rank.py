@@ -27,6 +27,7 @@ from collections.abc import Iterator
 import sympy as sp
 
 from ._proof import SCALAR, Step, entries, identity, nonnegative, residuals_of
+from ._quoted import MEANS, NUCLEAR
 
 WRONG = {
     "stationary with l C p": {"pull": 2},
@@ -60,7 +61,7 @@ def _profile(pull: int, shift: int) -> Iterator[Step]:
         sp.S.Zero,
         SCALAR,
         by=sp.simplify,
-    )
+    ).on(name="stationary")
     gain = sp.simplify((loss - sp.Rational(1, 2)).subs({C: 2 * (1 - z) * z ** (1 - p) / (decay * p)}) / z)
     yield identity(
         "There the loss less 1/2 is z (z/2 - 1 + (1 - z)/p), which is 0 at z = (1/p - 1)/(1/p - 1/2).",
@@ -68,7 +69,7 @@ def _profile(pull: int, shift: int) -> Iterator[Step]:
         sp.S.Zero,
         SCALAR,
         by=sp.simplify,
-    )
+    ).on(".stationary")
 
 
 def _norms(collapse: int) -> Iterator[Step]:
@@ -79,14 +80,14 @@ def _norms(collapse: int) -> Iterator[Step]:
         x**2 + y**2 - 2 * x * y,
         (x - y) ** 2,
         SCALAR,
-    )
+    ).on(name="means", quotes=(MEANS,))
     yield identity(
         "Deep collapse: L + 1 isometries z^{1/(L+1)} I of squared norm K z^{2/(L+1)}, C = (L + 1) K.",
         (L + 1) * (K ** (L + 1) * z**2) ** (1 / (L + 1)),
         (L + collapse) * K * z ** (2 / (L + 1)),
         SCALAR,
         by=lambda e: sp.simplify(sp.powdenest(sp.expand(e), force=True)),
-    )
+    ).on(".means")
 
 
 def _inverse_norm(r: sp.Expr, constants: int) -> sp.Expr:
@@ -110,20 +111,20 @@ def _graph(sign: int, third: int, constants: int) -> Iterator[Step]:
             (whole + (r - 1) * some + r * (r - 3) / 2 * rest, sp.S.Zero),
         ],
         EVERY,
-    )
+    ).on(name="graph")
     yield identity(
         "|A^-1|^2 is the sum of inverse squares with multiplicities 1, r - 1 and r (r-3)/2.",
         1 / whole**2 + (r - 1) / some**2 + r * (r - 3) / 2 / rest**2 if rest else sp.oo,
         _inverse_norm(r, constants),
         EVERY,
-    )
+    ).on(".graph", name="norm")
     yield identity(
         "A is strongly regular: on what is orthogonal to constants A^2 + (r - 4) A - (r - 3) I = 0, so A^2 = (r-3) I - "
         "(r-4) A + c J.",
         (some - 1) * (some + r - 3) + (rest - 1) * (rest + r - 3),
         sp.S.Zero,
         EVERY,
-    )
+    ).on(".graph")
     for size in (4, 5, 6):
         yield _matrices(size, sign, third)
 
@@ -155,9 +156,24 @@ def _matrices(r: int, sign: int, third: int) -> Step:
 def _three_layers(constants: int) -> Iterator[Step]:
     r, m = sp.Symbol("r", positive=True), sp.Symbol("m", nonnegative=True)
     K, k = r * (r - 1) / 2, (r - 1) * (r - 4) / (2 * (r - 2))
-    excess = sp.together(_inverse_norm(r, constants) * (r - 1 + k) ** 2 * (r - 2) ** 2 - K**3)
+    rows, constant = r - 2, 2 * (r - 1) - K  # of N^T N - J on sums over vertices, on constants
+    yield nonnegative(
+        "(iv) L = 2: the features before the relu are a (J - N^T N), of rank r. On constants it is a (r-2) k, not "
+        "negative for r = 4 + m ...",
+        -constant.subs(r, m + 4),
+        m * (m + 3) / 2,
+        EVERY,
+    ).on(".graph")
     yield identity(
-        "(iv) L = 2: C^3/27 - K^3 = w (r-1+k)^2 (r-2)^2 - K^3 is 0 at r = 4.", excess.subs(r, 4), sp.S.Zero, "r = 4"
+        "... so its nuclear norm is a (r-2) (r-1+k), the least (|W_1|^2 + |H_1|^2)/2. With |W_2|^2 = w z^2/a^2 the "
+        "three have the product w (r-1+k)^2 (r-2)^2 z^2.",
+        -constant + (r - 1) * rows,
+        (r - 2) * (r - 1 + k),
+        EVERY,
+    ).on(".graph", ".norm", name="three", quotes=(NUCLEAR,))
+    excess = sp.together(_inverse_norm(r, constants) * (r - 1 + k) ** 2 * (r - 2) ** 2 - K**3)
+    yield identity("C^3/27 - K^3 = w (r-1+k)^2 (r-2)^2 - K^3 is 0 at r = 4.", excess.subs(r, 4), sp.S.Zero, "r = 4").on(
+        ".means", ".three"
     )
     for part in sp.fraction(sp.together(excess.subs(r, m + 5))):
         yield nonnegative(
@@ -165,7 +181,7 @@ def _three_layers(constants: int) -> Iterator[Step]:
             part,
             sp.expand(part),
             "every r >= 5",
-        )
+        ).on(".three")
 
 
 check = residuals_of(derivation)

@@ -71,21 +71,21 @@ def derivation(sign: int = -1, factor: int = 2, pairs: int = 1) -> Iterator[Step
         g.K * g.sum(lambda j: g.k(j) * g.p(j)),
         g.name,
         by=g.vanish,
-    )
+    ).on("closure.axioms", "closure.force", name="trace")
     yield identity(
         "Weighted by s they are the trace of Z (I - softmax): exchange the sums, then sum_i m_i s_i P_ij = K k_j z_j.",
         g.sum(lambda i: g.m(i) * g.s(i) * g.lam(i)),
         g.K * g.sum(lambda j: g.k(j) * g.p(j) * (g.z0 - g.z(j))),
         g.name,
         by=g.vanish,
-    )
+    ).on("closure.force", "closure.logits", name="weighted")
     yield identity(
         "The constant mode carries nothing, so the logits have mean zero: z_0 - s̄ is the mean off the diagonal.",
         g.z0 - g.sbar,
         g.zbar,
         g.name,
         by=g.vanish,
-    )
+    ).on("closure.axioms", "closure.logits", name="mean")
     change = g.derivative(value(g), lambda i: 2 * g.s(i) * g.lam(i))
     yield identity(
         "Differentiate V along ds_i/dt = 2 s_i lambda_i and insert the three lines above: the dissipation identity.",
@@ -93,14 +93,14 @@ def derivation(sign: int = -1, factor: int = 2, pairs: int = 1) -> Iterator[Step
         scale * dissipation(g),
         g.name,
         by=g.vanish,
-    ).on("reduction")
+    ).on("reduction.modes", "closure.axioms", ".trace", ".weighted", ".mean", name="dissipation")
     yield identity(
         "Write the excess as a sum over pairs.",
         dissipation(g),
         pairs * dissipation_pairs(g),
         g.name,
         by=g.vanish,
-    )
+    ).on("closure.axioms", name="pairs")
     yield from gap_lemmas(MeanExp, ConvexityGap)
     x = g.z(g.j) - g.z(g.h)
     yield nonnegative(
@@ -110,7 +110,7 @@ def derivation(sign: int = -1, factor: int = 2, pairs: int = 1) -> Iterator[Step
         g.k(g.j) * g.k(g.h) * g.p(g.h) * x**2 * MeanExp(x),
         g.name,
         by=lambda e: sp.simplify(sp.expand(g.softmax(open_gaps(e)))),
-    )
+    ).on("closure.softmax", ".dissipation", ".pairs", ".ε₁", name="falls")
     z = sp.Symbol("z", real=True)
     yield identity(
         "If all z_j, j > 0, are one number z, every mode has the same singular value z_0 - z (sum_j P_ij = -1): "
@@ -119,7 +119,7 @@ def derivation(sign: int = -1, factor: int = 2, pairs: int = 1) -> Iterator[Step
         g.z0 - z,
         g.name,
         by=g.vanish,
-    )
+    ).on("closure.axioms", "closure.logits", name="collapse")
     r = sp.log(g.s(g.i)) - sp.log(g.sbar)
     yield nonnegative(
         "V itself is a sum of squares with positive weights, r = log(s_i/s̄): it is 0 only where all s_i agree.",
@@ -127,7 +127,7 @@ def derivation(sign: int = -1, factor: int = 2, pairs: int = 1) -> Iterator[Step
         sp.Sum(g.m(g.i) * r**2 * ConvexityGap(r), (g.i, 1, g.D)),
         g.name,
         by=lambda e: g.vanish(open_gaps(e)),
-    )
+    ).on("closure.axioms", ".ε₂", name="nonnegative")
     for scheme in SCHEMES:
         model = Model(scheme)
         explicit = model.derivative(value(model), lambda i, model=model: 2 * model.s(i) * model.lam(i))

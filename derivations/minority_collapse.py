@@ -33,6 +33,7 @@ import sympy as sp
 
 from ._configurations import Groups
 from ._proof import SCALAR, Step, entries, identity, nonnegative, residuals_of, vanish
+from ._quoted import AVERAGING
 from .groups import TWO, Two
 
 WRONG = {
@@ -70,7 +71,7 @@ def _force_at_zero(at_zero: str) -> Step:
         "modes is exactly 1: whatever the other entries, adjusted logits included.",
         zip(G.x, claimed, strict=True),
         "three groups, symbolic sizes and logits",
-    )
+    ).on("coherent.product", "coherent.columns", name="zero")
 
 
 def _slope(power: int) -> Iterator[Step]:
@@ -84,7 +85,7 @@ def _slope(power: int) -> Iterator[Step]:
         sp.diff(loss, s).subs(s, 0),
         -(K - 1) * n * o,
         SCALAR,
-    )
+    ).on(name="slope")
     others = sp.Symbol("k", nonnegative=True)  # K - 1
     E, F = others * sp.exp(-s), rest * sp.exp(-s * others / (1 + others))
     share = others / (1 + others)
@@ -96,14 +97,14 @@ def _slope(power: int) -> Iterator[Step]:
         sp.Add(*[part / below**2 for part in (E, share**2 * F, (1 - share) ** 2 * E * F)]),
         SCALAR,
         shows=second,
-    )
+    ).on(".slope", name="convex")
     yield identity(
         "With (K - 1) √n μ |s| the slopes at s = ±0 have the signs of ±: s = 0 is the minimum if and only if n o <= √n "
         "μ, that is n o^2 <= μ^2.",
         ((K - 1) * n * o / ((K - 1) * sp.sqrt(n))) ** 2,
         n**power * o**2,
         SCALAR,
-    )
+    ).on(".slope", ".convex", "decay_equilibrium.nuclear", "contraction.Hessian", name="threshold", quotes=(AVERAGING,))
     yield identity(
         "Squared error, targets I or I - 1 1^T/K: the columns of a group have n o (K - 1) (1 - s)^2/2 on its zero-sum "
         "modes, the same slope at s = 0.",
@@ -130,14 +131,14 @@ def _at_rest(square: int) -> Iterator[Step]:
         [(v[name].subs(force).subs(rest), sp.S.Zero) for name in ("a_A", "b_A")],
         TWO,
         by=lambda e: sp.simplify(sp.powdenest(sp.expand(e), force=True)),
-    )
+    ).on("groups.classifier", "groups.features", name="rest")
     s, e = sp.symbols("s p", positive=True)
     yield identity(
         "1 - λ = p_d - p_o = p_o (e^s - 1), so that s = log(1 + (1 - λ)/p_o) is positive where λ < 1.",
         1 - (A * e + (1 - (A - 1) * e - e * sp.exp(s))),
         e * (sp.exp(s) - 1),
         SCALAR,
-    )
+    ).on("groups.force")
     g = [sp.sqrt(two.K * other) * p for other, p in zip((B, A), p_x, strict=True)]
     y = [o_g * two.w * force_g / lH for o_g, force_g in zip(two.o, g, strict=True)]
     at = dict(zip(two.y, y, strict=True))
@@ -151,7 +152,7 @@ def _at_rest(square: int) -> Iterator[Step]:
         ],
         TWO,
         by=lambda e: vanish(sp.expand(sp.powdenest(e, force=True))),
-    )
+    ).on("groups.classifier", "groups.features", name="means")
 
 
 def _order(last: str) -> Iterator[Step]:
@@ -165,20 +166,20 @@ def _order(last: str) -> Iterator[Step]:
         n * o**2 * (sp.sqrt(K * B) / K) ** 2 + m * o**2 * (sp.sqrt(K * A) / K) ** 2,
         means,
         SCALAR,
-    )
+    ).on(".means", name="at zero")
     died = n * o**2 if last == "majority" else means
     yield nonnegative(
         "... which is less than n_A o^2 by K_A (n_A - n_B) o^2/K: at it the modes of A are alive, if there are any.",
         died - means,
         A * more * o**2 / K if last == "majority" else sp.S.Zero,
         SCALAR,
-    )
+    ).on(".at zero", ".threshold")
     yield nonnegative(
         "From the last threshold on the modes of A are dead as well: it is not less than n_A o^2.",
         died - n * o**2,
         sp.S.Zero,
         SCALAR,
-    )
+    ).on(".threshold")
     below = sp.Symbol("D", positive=True)  # the exponentials of a column of A over that of B
     lam, p = (A * y + B) / below, 1 / below
     yield identity(
@@ -187,14 +188,14 @@ def _order(last: str) -> Iterator[Step]:
         (n * K * B * p**2 + n * lam**2 * A / K) - n * lam**2,
         n * B / K * ((K * p) ** 2 - lam**2),
         SCALAR,
-    )
+    ).on(".threshold", ".rest", ".means", name="B")
     gap = sp.Symbol("u", nonnegative=True)  # 1 - y, y = e^(-s_A/K_A) <= 1
     yield nonnegative(
         "... and K p_x > λ_A where s_A > 0, y = e^(-s_A/K_A) < 1: the means are alive, and outlive the modes of B.",
         (K * p - lam).subs(y, 1 - gap),
         A * gap / below,
         SCALAR,
-    )
+    ).on(".B")
 
 
 check = residuals_of(derivation)

@@ -36,6 +36,26 @@ WRONG = {
 HALF = sp.Rational(1, 2)
 
 
+class psi(sp.Function):
+    """An undetermined potential."""
+
+    def fdiff(self, argindex: int = 1) -> sp.Expr:
+        """Return psi'."""
+        return dpsi(*self.args)
+
+
+class dpsi(sp.Function):
+    """Its first derivative."""
+
+    def fdiff(self, argindex: int = 1) -> sp.Expr:
+        """Return psi''."""
+        return d2psi(*self.args)
+
+
+class d2psi(sp.Function):
+    """Its second derivative."""
+
+
 def loss(model: Model) -> sp.Expr:
     """Return the cross-entropy, summed over the classes."""
     return -model.K * sp.log(model.p0)
@@ -96,7 +116,7 @@ def _potentials(half: sp.Expr) -> Iterator[Step]:
         (a**2 + b**2) ** 2,
         4 * (a * b) ** 2 + (a**2 - b**2) ** 2,
         SCALAR,
-    )
+    ).on("reduction.modes", "conservation.modes", name="speed")
     yield identity(
         "Unbalanced: psi' is the derivative of psi ...",
         sp.diff(potential(s, c, half), s),
@@ -110,7 +130,7 @@ def _potentials(half: sp.Expr) -> Iterator[Step]:
         sp.S.One,
         SCALAR,
         by=rooted,
-    )
+    ).on(".speed", name="unbalanced")
     yield identity(
         "Balanced: psi' is the derivative of psi ...",
         sp.diff(balanced_potential(positive, half), positive),
@@ -122,7 +142,7 @@ def _potentials(half: sp.Expr) -> Iterator[Step]:
         sp.diff(balanced_coordinate(positive, half), positive) * 2 * positive,
         sp.S.One,
         SCALAR,
-    )
+    ).on(".speed", name="balanced")
     yield identity(
         "As c -> 0 the unbalanced coordinate, less a constant, becomes the balanced one: sinh of the logarithm below "
         "is 2 s/c.",
@@ -164,7 +184,7 @@ def _convex_loss(sign: int) -> Iterator[Step]:
         g.K * g.sum(lambda j: g.k(j) * g.p(j) * y[j]),
         g.name,
         by=lambda e: vanish(_normal_with_p0(g, in_probabilities(e))),
-    )
+    ).on("closure.softmax", name="slope")
     margins = g.sum(lambda i: g.m(i) * h[i] * (g.P(i, g.j) / g.k(g.j) - 1)) / g.K
     yield identity(
         "Moving s along h moves the margins by y_j = (1/K) sum_i m_i h_i (P_ij/k_j - 1): the slope is -sum_i m_i "
@@ -173,7 +193,7 @@ def _convex_loss(sign: int) -> Iterator[Step]:
         sign * g.sum(lambda i: g.m(i) * g.lam(i) * h[i]),
         g.name,
         by=g.vanish,
-    )
+    ).on("closure.logits", ".slope", name="gradient")
     pairs = g.k(g.j) * g.k(g.h) * g.p(g.j) * g.p(g.h) * (y[g.j] - y[g.h]) ** 2 / 2
     squares = g.K * g.p0 * g.sum(lambda j: g.k(j) * g.p(j) * y[j] ** 2) + g.K * sp.Sum(
         pairs, (g.j, 1, g.D), (g.h, 1, g.D)
@@ -184,7 +204,7 @@ def _convex_loss(sign: int) -> Iterator[Step]:
         squares,
         g.name,
         by=lambda e: vanish(g.normal(_normal_with_p0(g, in_probabilities(e)))),
-    )
+    ).on(".slope", name="convex")
     speed = sp.IndexedBase("ρ", positive=True)
     yield nonnegative(
         "Along ds_i/dt = rho_i lambda_i, rho_i = a_i^2 + b_i^2, the loss therefore falls at a rate that is a sum of "
@@ -192,7 +212,7 @@ def _convex_loss(sign: int) -> Iterator[Step]:
         g.sum(lambda i: -(sign * g.m(i) * g.lam(i)) * speed[i] * g.lam(i)),
         g.sum(lambda i: g.m(i) * speed[i] * g.lam(i) ** 2),
         g.name,
-    )
+    ).on("reduction.modes", ".gradient", name="falls")
 
 
 def _normal_with_p0(g: Generic, expr: sp.Expr) -> sp.Expr:

@@ -27,6 +27,7 @@ from collections.abc import Iterator
 import sympy as sp
 
 from ._proof import SCALAR, Step, entries, identity, nonnegative, residuals_of
+from ._quoted import POLAR
 
 ALL = "every number of classes and every width, symbolic"
 
@@ -77,7 +78,7 @@ def _polar(proximal: sp.Expr) -> Iterator[Step]:
         objective,
         2 + delta * K - (2 / sp.sqrt(K - 1) * near + proximal * delta * before),
         ALL,
-    )
+    ).on(name="objective")
     s, inner = sp.Symbol("s_i", nonnegative=True), sp.Symbol("x", real=True)
     distance = sp.Symbol("y", nonnegative=True)  # |u_i - P v_i|^2
     yield nonnegative(
@@ -86,7 +87,7 @@ def _polar(proximal: sp.Expr) -> Iterator[Step]:
         (s * (1 - inner)).subs(inner, 1 - distance / 2),
         s * distance / 2,
         ALL,
-    )
+    ).on(".objective", name="polar", quotes=(POLAR,))
 
 
 def _logits(scale: int) -> Iterator[Step]:
@@ -101,14 +102,16 @@ def _logits(scale: int) -> Iterator[Step]:
 
     F = U * s * Vt * Bt  # B an orthonormal basis of mean 0, so that J = B B^T and F B = U Σ V^T
     S = B * V * s * Vt * Bt
-    yield identity("S^2 = F^T F.", product(S * S), product(B * V * s * Ut * F), ALL, by=product)
+    yield identity("S^2 = F^T F.", product(S * S), product(B * V * s * Ut * F), ALL, by=product).on(
+        name="S", quotes=(POLAR,)
+    )
     yield identity(
         "The nearest ETF is W = c B V U^T, and W F = c S: logits are symmetric and positive, whatever the width.",
         product(c * B * V * Ut * F),
         c**scale * S,
         ALL,
         by=product,
-    )
+    ).on(".polar", ".S", name="logits")
 
 
 def _velocities(factor: int, envelope: int) -> Iterator[Step]:
@@ -122,9 +125,9 @@ def _velocities(factor: int, envelope: int) -> Iterator[Step]:
         (si + sj) * direct,
         c * (si * g + sj * h),
         SCALAR,
-    )
+    ).on("reduction.H", ".logits", name="direct")
     Y = both / (si + sj)
-    yield identity("Y solves S Y + Y S = (G + G^T)/2.", si * Y + Y * sj, both, SCALAR)
+    yield identity("Y solves S Y + Y S = (G + G^T)/2.", si * Y + Y * sj, both, SCALAR).on(name="Y")
     through = factor * c * (si**2 + sj**2) / (si + sj) ** 2 * both
     yield identity(
         "Through the argmin: -df = c <(G + G^T)/2, dS> = c <Y, S dS + dS S> = 2 c <F Y, dF>, so dF = 2 c F Y and "
@@ -132,11 +135,11 @@ def _velocities(factor: int, envelope: int) -> Iterator[Step]:
         (si + sj) * through,
         2 * c * (si**2 + sj**2) * Y,
         SCALAR,
-    )
+    ).on(".Y", ".logits", "reduction.loss", name="through")
     ratio = (si - sj) / (si + sj)
     size = 2 * (si**2 + sj**2) / (si + sj) ** 2
-    yield nonnegative("The factor is at least 1, and 1 where s_i = s_j.", size - 1, ratio**2, SCALAR)
-    yield nonnegative("It is less than 2.", 2 - size, 4 * si * sj / (si + sj) ** 2, SCALAR)
+    yield nonnegative("The factor is at least 1, and 1 where s_i = s_j.", size - 1, ratio**2, SCALAR).on(".through")
+    yield nonnegative("It is less than 2.", 2 - size, 4 * si * sj / (si + sj) ** 2, SCALAR).on(".through")
     gap = 0 if envelope else c * ratio * (ratio * both - half)
     yield identity(
         "The gradient through the argmin is what both differ by. It vanishes where G is diagonal in the basis, which "
@@ -144,8 +147,10 @@ def _velocities(factor: int, envelope: int) -> Iterator[Step]:
         through - direct,
         gap,
         SCALAR,
+    ).on(".direct", ".through")
+    yield identity("On the diagonal both agree.", (through - direct).subs({sj: si, h: g}), sp.S.Zero, SCALAR).on(
+        ".direct", ".through"
     )
-    yield identity("On the diagonal both agree.", (through - direct).subs({sj: si, h: g}), sp.S.Zero, SCALAR)
 
 
 def _ray(power: int, terminal: int) -> Iterator[Step]:
@@ -158,10 +163,12 @@ def _ray(power: int, terminal: int) -> Iterator[Step]:
         (K - 1) * p,
         K * p * (1 - 1 / K),
         ALL,
-    )
+    ).on("ray.force", name="ray")
     c = sp.sqrt(K / (K - 1))
     time = (sp.exp(s) - sp.exp(s0) + (K - 1) * (s - s0)) / (c**power * K)
-    yield identity("dZ/dt = c^2 J G J, so ds/dt = c^2 λ(s).", sp.diff(time, s), 1 / (c**2 * K * p), ALL)
+    yield identity("dZ/dt = c^2 J G J, so ds/dt = c^2 λ(s).", sp.diff(time, s), 1 / (c**2 * K * p), ALL).on(
+        ".ray", ".direct", name="time"
+    )
     yield identity("The time is 0 at the start.", time.subs(s, s0), sp.S.Zero, ALL)
     force = sp.Symbol("λ", positive=True)
     late = K / (K - 1) / 2 + x
@@ -171,7 +178,7 @@ def _ray(power: int, terminal: int) -> Iterator[Step]:
         terminal * (2 * late * force - K / (K - 1) * force),
         2 * x * force,
         ALL,
-    )
+    ).on("ray.time", ".time")
 
 
 def _spheres(radius: int) -> Iterator[Step]:
@@ -187,7 +194,7 @@ def _spheres(radius: int) -> Iterator[Step]:
         (K * p) * 1 / tau,
         K * p / tau**radius,
         ALL,
-    )
+    ).on(".ray", name="sphere")
     z, total = sp.symbols("z_j Σ", real=True)  # changes of wrong logits, whose sum is -z_kk, as W^T 1 = 0
     q = 1 - (K - 1) * p
     mean = (q * -total + p * total).subs(total, 0)
@@ -196,14 +203,14 @@ def _spheres(radius: int) -> Iterator[Step]:
         "does not see it, and the change of -softmax is -(diag p - p p^T) z = -p z.",
         [(-p * (z - mean), -p * z), ((-q * (-total - mean)).subs(total, 0), sp.S.Zero)],
         ALL,
-    )
+    ).on(".ray", name="span")
     n = sp.Symbol("n", positive=True)
     yield identity(
         "W W^T = c^2 J, so W^T W is c^2 on the span of W, n = |δ|^2: the force is -p c^2 δ, and none of it radial.",
         square**2 * n / square,
         square * n,
         ALL,
-    )
+    ).on(".sphere", ".span")
 
 
 def _mean(mean: int) -> Iterator[Step]:
@@ -212,7 +219,9 @@ def _mean(mean: int) -> Iterator[Step]:
     aj, ak = sp.symbols("α_j α_k", real=True)
     square, q = K / (K - 1), 1 - (K - 1) * p
     shrunk = 1 - square / K
-    yield identity("The mean of δ_k is (1 - c^2/K) a, as Σ w_k w_k^T = c^2.", shrunk, (K - 2) / (K - 1), ALL)
+    yield identity("The mean of δ_k is (1 - c^2/K) a, as Σ w_k w_k^T = c^2.", shrunk, (K - 2) / (K - 1), ALL).on(
+        name="shrunk"
+    )
     other = aj + ak / (K - 1) - shrunk * aj  # w_j.(δ_k - mean), δ_k = a - w_k α_k
     own = ak - ak - shrunk * ak
     yield entries(
@@ -223,10 +232,12 @@ def _mean(mean: int) -> Iterator[Step]:
             (((K - 1) * ak - ak) / (K - 1) + own, sp.S.Zero),  # Σ_{j≠k} α_j = -α_k
         ],
         ALL,
-    )
+    ).on(".shrunk", name="changes")
     average = q * own - p * own
     change = -q * (own - average)
-    yield identity("The own column of G changes by -q K p z_kk.", change, -q * K * p * own, ALL)
+    yield identity("The own column of G changes by -q K p z_kk.", change, -q * K * p * own, ALL).on(
+        ".changes", name="own"
+    )
     tangent = -p * square / (K - 1)  # of P_k a in W^T dG_k: Σ_{j≠k} w_j α_j is c^2 a along the sphere
     radial = square * change / ak  # of w_k α_k, as w_k.W^T g = c^2 g_k for columns of sum 0
     centre = tangent * shrunk + radial * square / K  # the mean over k
@@ -237,7 +248,7 @@ def _mean(mean: int) -> Iterator[Step]:
         tangent - centre,
         -rate,
         ALL,
-    )
+    ).on(".shrunk", ".own")
 
 
 check = residuals_of(derivation)

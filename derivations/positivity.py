@@ -44,7 +44,7 @@ def derivation(inner_sign: int = -1, deficit: int = 0) -> Iterator[Step]:
         total,
         g.name,
         by=g.vanish,
-    )
+    ).on("closure.axioms", name="sum")
     smallest = sp.Symbol("p_min", positive=True)
     excess, gap = sp.IndexedBase("e", nonnegative=True), sp.IndexedBase("g", nonnegative=True)
     gaps = {excess[g.j]: g.p(g.j) - smallest, gap[i, g.j]: g.k(g.j) - g.P(i, g.j)}
@@ -54,7 +54,7 @@ def derivation(inner_sign: int = -1, deficit: int = 0) -> Iterator[Step]:
         total * smallest + sp.Sum(excess[g.j] * gap[i, g.j], (g.j, 1, g.D)),
         g.name,
         by=lambda e: g.vanish(e.xreplace(gaps)),
-    )
+    ).on("closure.axioms", ".k I - A", ".sum", name="positive")
     opposite = sp.IndexedBase("f", nonnegative=True)
     yield nonnegative(
         "With f_ij = k_j + P_ij >= 0 (the same form with squares of sums) the force is at most 2 (1 - p_0).",
@@ -62,7 +62,7 @@ def derivation(inner_sign: int = -1, deficit: int = 0) -> Iterator[Step]:
         sp.Sum(g.p(g.j) * opposite[i, g.j], (g.j, 1, g.D)),
         g.name,
         by=lambda e: g.vanish(e.xreplace({opposite[i, g.j]: g.k(g.j) + g.P(i, g.j)})),
-    )
+    ).on(".k I + A", name="at most 2")
     for scheme in SCHEMES:
         coefficients = [
             [scheme.k[j] - scheme.P[mode][j] for j in range(1, scheme.D + 1)] for mode in range(1, scheme.D + 1)
@@ -93,7 +93,7 @@ def _dirichlet(inner_sign: int) -> Iterator[Step]:
             sp.Sum(A[x, y] * (v[x] + sign * v[y]) ** 2 / 2, *over),
             "every symmetric scheme, symbolic K",
             by=lambda e: vanish(normal(e, row_sums)),
-        )
+        ).on("closure.axioms", name=name)
 
 
 check = residuals_of(derivation)

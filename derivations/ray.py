@@ -26,6 +26,7 @@ from collections.abc import Iterator
 import sympy as sp
 
 from ._proof import RATIONAL, SCALAR, Step, entries, identity, residuals_of, vanish
+from ._quoted import BESSEL
 from ._schemes import Model, complete, cyclic, hadamard, hamming, johnson
 from ._sums import Generic
 
@@ -62,7 +63,9 @@ def derivation(extra: int = 0, parity: int = -1) -> Iterator[Step]:
     def on_ray(expr: sp.Expr) -> sp.Expr:
         return vanish(g.normal(g.constant(expr, s=s, p=p)))
 
-    yield identity("On s_i = s every margin is s (sum_i m_i P_ij = -k_j).", g.z0 - g.z(g.j), s, g.name, by=on_ray)
+    yield identity("On s_i = s every margin is s (sum_i m_i P_ij = -k_j).", g.z0 - g.z(g.j), s, g.name, by=on_ray).on(
+        "closure.axioms", "closure.logits", name="margins"
+    )
     yield identity(
         "So all p_j, j > 0, are one number p, and every force is K p (the coefficients k_j - P_ij sum to K): equal "
         "s_i and equal c_i stay equal.",
@@ -70,13 +73,13 @@ def derivation(extra: int = 0, parity: int = -1) -> Iterator[Step]:
         g.K * p,
         g.name,
         by=on_ray,
-    )
+    ).on("closure.axioms", "closure.softmax", "closure.force", ".margins", name="equal")
     yield identity(
         "p = e^{-s}/(1 + (K-1) e^{-s}): the force.",
         g.K * sp.exp(-s) / (1 + (g.K - 1) * sp.exp(-s)),
         force(s, g.K),
         SCALAR,
-    )
+    ).on(".margins", ".equal", name="force")
     for scheme in SCHEMES:
         model = Model(scheme, [s] * scheme.D)
         yield entries(
@@ -90,7 +93,7 @@ def derivation(extra: int = 0, parity: int = -1) -> Iterator[Step]:
         sp.diff(time(s, s0, g.K, extra), s),
         1 / (2 * s * force(s, g.K)),
         SCALAR,
-    )
+    ).on("mirror.speed", ".force", name="time")
     yield identity("... and vanishes at s_0.", time(s, s0, g.K, extra).subs(s, s0), sp.S.Zero, SCALAR)
     yield from _unbalanced(g.K, s, c, parity)
 
@@ -105,14 +108,14 @@ def _unbalanced(K: sp.Expr, s: sp.Expr, c: sp.Expr, parity: int) -> Iterator[Ste
         4 * position**2 + c**2,
         SCALAR,
         by=lambda e: sp.simplify(e.rewrite(sp.exp)),
-    )
+    ).on("mirror.speed", ".force", name="theta")
     n, x = sp.Symbol("n", integer=True), sp.Symbol("x", positive=True)
     yield identity(
         "e^{(c/2) sinh(theta)} is the generating function exp(x (u - 1/u)/2) at u = e^theta, x = c/2 ...",
         sp.exp(position.rewrite(sp.exp)),
         sp.exp(x * (sp.exp(theta) - sp.exp(-theta)) / 2).subs(x, c / 2),
         SCALAR,
-    )
+    ).on(".theta", name="generating")
     yield identity(
         "... whose Laurent coefficients c_n(x) solve c_n' = (c_{n-1} - c_{n+1})/2 (differentiate in x) with c_n(0) = "
         "delta_n0. So do the J_n, and a bounded linear equation in l^2 has one solution: c_n = J_n(x).",
@@ -122,7 +125,7 @@ def _unbalanced(K: sp.Expr, s: sp.Expr, c: sp.Expr, parity: int) -> Iterator[Ste
         shows=sp.Eq(
             sp.Derivative(sp.besselj(n, x), x), (sp.besselj(n - 1, x) - sp.besselj(n + 1, x)) / 2, evaluate=False
         ),
-    ).on(quotes=("a bounded linear equation in l^2 has one solution", "integration of a Laurent series term by term"))
+    ).on(".generating", name="Bessel", quotes=(BESSEL,))
     yield entries(
         "Their values at x = 0: J_0 = 1 and J_n = 0 otherwise, listed for |n| <= 3.",
         [(sp.besselj(i, 0), int(i == 0)) for i in range(-3, 4)],
@@ -145,14 +148,14 @@ def _unbalanced(K: sp.Expr, s: sp.Expr, c: sp.Expr, parity: int) -> Iterator[Ste
         claimed,
         (K - 1 + generating).subs(x, c / 2),
         "scalar equation, series truncated at |n| <= 3",
-    )
+    ).on(".theta", ".Bessel", name="series")
     expansion = sp.series(sp.exp(x * sp.sinh(theta).rewrite(sp.exp)), x, 0, order + 1).removeO()
     yield identity(
         "... which agree with e^s + K - 1 through third order in c, for every theta.",
         sp.series(claimed.subs(c, 2 * x), x, 0, order + 1).removeO(),
         expansion + K - 1,
         "scalar equation, through third order in c",
-    )
+    ).on(".series")
     yield identity(
         "... and it vanishes at theta_0.",
         unbalanced_time(theta, theta0, c, K, order, parity).doit().subs(theta, theta0),

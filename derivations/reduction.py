@@ -25,6 +25,7 @@ from collections.abc import Iterator
 import sympy as sp
 
 from ._proof import ALL_MATRICES, Step, by_chain_rule, entries, identity, residuals_of, vanish, vanish_matrix
+from ._quoted import EXISTENCE
 from ._schemes import Model, Scheme, complete, cyclic, hadamard, johnson
 from ._sums import normal
 
@@ -52,30 +53,50 @@ def derivation(direction: int = 1, scale: object = lambda K: sp.S.One) -> Iterat
         direction * (sp.Sum(P[j, c] * X[j, c], (j, 1, K), (c, 1, K)) - sp.Sum(X[c, c], (c, 1, K))) * scale(K),
         "every K, symbolic",
         by=lambda e: vanish(normal(e.xreplace({column: S[c], P[j, c]: sp.exp(Z[j, c]) / S[c]}), [])),
-    )
+    ).on(name="loss")
     r = sp.Symbol("r", integer=True)
     g, u, y, w, h = (sp.IndexedBase(name, real=True) for name in ("G", "U", "Y", "W", "H"))
-    for says, change, along in (
+    for name, says, change, along in (
         (
+            "W",
             "Moving W along U moves Z along U H, and <G, U H> = <G H^T, U> by exchanging the sums: the velocity of W.",
             g[j, c] * sp.Sum(u[j, r] * h[r, c], (r, 1, d)),
             sp.Sum(sp.Sum(g[j, c] * h[r, c], (c, 1, K)) * u[j, r], (j, 1, K), (r, 1, d)),
         ),
         (
+            "H",
             "Moving H along Y moves Z along W Y, and <G, W Y> = <W^T G, Y>: the velocity of H.",
             g[j, c] * sp.Sum(w[j, r] * y[r, c], (r, 1, d)),
             sp.Sum(sp.Sum(w[j, r] * g[j, c], (j, 1, K)) * y[r, c], (r, 1, d), (c, 1, K)),
         ),
     ):
         total = sp.Sum(change, (j, 1, K), (c, 1, K))
-        yield identity(says, total, along, ALL_MATRICES, by=lambda e: vanish(normal(e, [])))
+        yield identity(says, total, along, ALL_MATRICES, by=lambda e: vanish(normal(e, []))).on(".loss", name=name)
     G = sp.MatrixSymbol("G", K, K)
     A, B, O = sp.MatrixSymbol("A", K, K), sp.MatrixSymbol("B", K, K), sp.MatrixSymbol("O", K, d)  # noqa: E741
     orthonormal = {O * O.T: sp.Identity(K)}
-    for says, left, right in (
-        ("On aligned factors Z = A B, in the algebra; hence so is G (see closure).", A * O * O.T * B, A * B),
-        ("The velocity of W is (G B) O: W keeps its form, dA/dt = G B.", G * (O.T * B).T, G * B.T * O),
-        ("The velocity of H is O^T (A G): H keeps its form, dB/dt = A G.", (A * O).T * G, O.T * A.T * G),
+    for name, says, left, right, premises in (
+        (
+            "form",
+            "On aligned factors Z = A B, in the algebra; hence so is G (see closure).",
+            A * O * O.T * B,
+            A * B,
+            ("closure.axioms", "closure.softmax"),
+        ),
+        (
+            "classifier",
+            "The velocity of W is (G B) O: W keeps its form, dA/dt = G B.",
+            G * (O.T * B).T,
+            G * B.T * O,
+            (".loss", ".W", ".form"),
+        ),
+        (
+            "modes",
+            "The velocity of H is O^T (A G): H keeps its form, dB/dt = A G.",
+            (A * O).T * G,
+            O.T * A.T * G,
+            (".loss", ".H", ".form", ".classifier", "closure.force"),
+        ),
     ):
         yield identity(
             says + " (A, B, G are symmetric and commute; on eigenspace i they are a_i, b_i, lambda_i.)",
@@ -83,7 +104,7 @@ def derivation(direction: int = 1, scale: object = lambda K: sp.S.One) -> Iterat
             right,
             ALL_MATRICES,
             by=lambda e: vanish_matrix(e.subs(orthonormal)),
-        )
+        ).on(*premises, name=name, quotes=(EXISTENCE,) if name == "modes" else ())
     for scheme in SCHEMES:
         yield _gradient(scheme, direction, sp.sympify(scale(scheme.K)))
 

@@ -41,6 +41,7 @@ from collections.abc import Iterator
 import sympy as sp
 
 from ._proof import ALL_MATRICES, RATIONAL, SCALAR, Step, entries, identity, nonnegative, residuals_of, vanish
+from ._quoted import EXISTENCE, NUCLEAR, VON_NEUMANN
 
 WRONG = {
     "logistic growth without the decay": {"growth": 0},
@@ -113,7 +114,7 @@ def _aligned() -> Iterator[Step]:
         ],
         ANY_TARGETS,
         by=lambda e: _reduced(e, *rules),
-    )
+    ).on("reduction.W", "reduction.H", name="aligned", quotes=(EXISTENCE,))
     da, db = velocity((lW, lH))
     layers = {a: sp.sqrt(s) * sp.exp(u / 2), b: sp.sqrt(s) * sp.exp(-u / 2)}
     yield entries(
@@ -124,7 +125,7 @@ def _aligned() -> Iterator[Step]:
         ],
         SCALAR,
         by=sp.simplify,
-    )
+    ).on(".aligned")
 
 
 def _modes(growth: int, order: int) -> Iterator[Step]:
@@ -137,8 +138,10 @@ def _modes(growth: int, order: int) -> Iterator[Step]:
         (da * b + a * db).subs(b, a),
         2 * a**2 * (sigma - growth * ell - a**2),
         SCALAR,
+    ).on(".aligned", name="balanced")
+    yield identity("... whose solution is logistic.", sp.diff(curve, t), 2 * curve * (r - curve), SCALAR).on(
+        ".balanced"
     )
-    yield identity("... whose solution is logistic.", sp.diff(curve, t), 2 * curve * (r - curve), SCALAR)
     yield entries(
         "In general the difference D = (a + b)(a - b) decays by itself, and P = (a + b)^2 obeys P' = 2 r P - P^2/2 + "
         "D^2/2.",
@@ -147,7 +150,7 @@ def _modes(growth: int, order: int) -> Iterator[Step]:
             (2 * (a + b) * (da + db), 2 * (sigma - ell) * (a + b) ** 2 - (a + b) ** 4 / 2 + (a**2 - b**2) ** 2 / 2),
         ],
         SCALAR,
-    )
+    ).on(".aligned", name="Riccati")
     w, D = sp.Function("w")(t), sp.Function("D")(t)
     P = 2 * sp.diff(w, t) / w
     yield identity(
@@ -155,13 +158,13 @@ def _modes(growth: int, order: int) -> Iterator[Step]:
         sp.diff(P, t) - 2 * r * P + P**2 / 2 - D**2 / 2,
         2 / w * (sp.diff(w, t, 2) - 2 * r * sp.diff(w, t) - D**2 * w / 4),
         SCALAR,
-    )
+    ).on(".Riccati", name="linear")
     D0, z = sp.symbols("D_0 z", positive=True)
     for sign in (1, -1):
         k = r + sign * sp.sqrt(r**2 + D0**2 / 4)
         yield identity(
             "l = 0: D is constant, and w = e^{kt}, k = r ± sqrt(r^2 + D^2/4).", k**2, 2 * r * k + D0**2 / 4, SCALAR
-        )
+        ).on(".Riccati", ".linear")
     nu, f = r / (order * ell), sp.Function("f")
     whole = sp.exp(r * t) * f(D0 * sp.exp(-2 * ell * t) / (4 * ell))
     fade = sp.exp(-2 * ell * t)
@@ -175,7 +178,7 @@ def _modes(growth: int, order: int) -> Iterator[Step]:
         z**2 * second + z * first - (z**2 + nu**2) * f(z),
         SCALAR,
         by=lambda e: sp.simplify(sp.powsimp(sp.expand(e), force=True)),
-    )
+    ).on(".Riccati", ".linear")
 
 
 def _imbalance(rate: int, decays: int) -> Iterator[Step]:
@@ -190,14 +193,14 @@ def _imbalance(rate: int, decays: int) -> Iterator[Step]:
         -rate * ell * (Wt * W - F * Ft),
         ALL_MATRICES,
         by=sp.expand,
-    )
+    ).on("reduction.W", "reduction.H", name="imbalance")
     yield identity(
         "Where W P = 0, P F F^T P = -P (W^T W - F F^T) P, which is -e^{-2lt} P G P with G the imbalance at the start.",
         P * F * Ft * P,
         -P * (Wt * W - F * Ft) * P,
         ALL_MATRICES,
         by=lambda e: _reduced(e, (W * P, 0)),
-    )
+    ).on(".imbalance")
 
 
 def _riccati(imbalance: int) -> Iterator[Step]:
@@ -213,7 +216,7 @@ def _riccati(imbalance: int) -> Iterator[Step]:
         ],
         ALL_MATRICES,
         by=lambda e: _reduced(e, *rules),
-    )
+    ).on(".imbalance", name="Q")
     A, E, Q, Qt, N = _words("A E Q Q^T N^{-1}")
     S = E * Q * N * Qt * E
     speed = A * E * Q * N * Qt * E + E * Q * N * Qt * E * A - E * Q * N * (Qt * E * E * Q) * N * Qt * E
@@ -224,7 +227,7 @@ def _riccati(imbalance: int) -> Iterator[Step]:
         A * S + S * A - S * S,
         ALL_MATRICES,
         by=sp.expand,
-    )
+    ).on(".Q")
 
 
 def _minimum(power: int) -> Iterator[Step]:
@@ -236,7 +239,7 @@ def _minimum(power: int) -> Iterator[Step]:
         (lW * a**2 + lH * b**2) / 2 - sp.sqrt(lW * lH) * a * b,
         (sp.sqrt(lW) * a - sp.sqrt(lH) * b) ** 2 / 2,
         SCALAR,
-    )
+    ).on(name="decay", quotes=(NUCLEAR,))
     cost = (sigma - s) ** 2 / 2 + q * s
     yield nonnegative(
         "Above the threshold, σ > √c: what each mode costs exceeds c/2 + √c (σ - √c) by half a square, 0 at s = σ - "
@@ -244,13 +247,13 @@ def _minimum(power: int) -> Iterator[Step]:
         cost - (q**2 / 2 + q * (sigma - q)),
         (s - (sigma - edge)) ** 2 / 2,
         SCALAR,
-    )
+    ).on(".decay", quotes=(VON_NEUMANN,))
     yield nonnegative(
         "Below it, √c = σ + g with g >= 0: it exceeds σ^2/2 by terms that are not negative, 0 at s = 0.",
         cost.subs(q, sigma + gap) - sigma**2 / 2,
         s**2 / 2 + gap * s,
         SCALAR,
-    )
+    ).on(".decay", quotes=(VON_NEUMANN,))
     da, db = velocity((lW, lH))
     c = sp.sqrt(lW * lH)
     size = sigma - c**power
@@ -262,14 +265,14 @@ def _minimum(power: int) -> Iterator[Step]:
         [(da.subs(rest), 0), (db.subs(rest), 0)],
         SCALAR,
         by=lambda e: sp.simplify(sp.expand(e)),
-    )
+    ).on(".aligned", name="rest")
     yield identity(
         "Its linear rates: det(J + μ) = μ^2 - σ (lW + lH)/√c μ + 4 √c (σ - √c).",
         (jacobian + mu * sp.eye(2)).det().subs(rest),
         mu**2 - sigma * (lW + lH) / c * mu + 4 * c * (sigma - c),
         SCALAR,
         by=lambda e: sp.simplify(sp.expand(e)),
-    )
+    ).on(".aligned", ".rest")
 
 
 def _between(columns: bool) -> Step:
@@ -288,7 +291,7 @@ def _between(columns: bool) -> Step:
         "an exact example with two outputs",
         by=vanish,
         how=RATIONAL,
-    )
+    ).on("reduction.W", "reduction.H")
 
 
 check = residuals_of(derivation)

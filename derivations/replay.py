@@ -26,6 +26,7 @@ from collections.abc import Iterator
 import sympy as sp
 
 from ._proof import SCALAR, Step, entries, identity, nonnegative, residuals_of
+from ._quoted import MONOTONE
 
 NUMBERS = "every number of classes and of samples, symbolic"
 
@@ -77,7 +78,7 @@ def _modes(private: int) -> Iterator[Step]:
         ],
         NUMBERS,
         by=sp.expand,
-    )
+    ).on("reduction.H", "reduction.W", name="moves")
     own, p_o, p_x, others = sp.symbols("p_d p_o p_x M", positive=True)
     yield identity(
         "A column of G has 1 - p_d at its class, -p_o at others of the task: on differences G is λ = 1 - p_d + p_o, "
@@ -85,7 +86,7 @@ def _modes(private: int) -> Iterator[Step]:
         (1 - own + p_o).subs(own, 1 - (K - 1) * p_o - others * p_x),
         K * p_o + others * p_x,
         NUMBERS,
-    )
+    ).on("reduction.loss", name="force")
 
 
 def _mixture(inflation: int, private: int) -> Iterator[Step]:
@@ -99,7 +100,7 @@ def _mixture(inflation: int, private: int) -> Iterator[Step]:
         c_rate - pi * b_rate,
         -lH * (c - pi * b),
         SCALAR,
-    )
+    ).on(".moves", name="mixture")
     yield identity("The inverse of π is the inflation.", 1 / pi, inflation + v / (r * n), SCALAR)
     yield identity("π/(1 - π) is linear in the buffer.", pi / (1 - pi), r * n / v, SCALAR)
     yield nonnegative("π grows with the buffer.", sp.diff(pi, n), r * v / (r * n + v) ** 2, SCALAR)
@@ -115,7 +116,7 @@ def _threshold(weight: int) -> Iterator[Step]:
         K * p + others * x * p,
         sp.S.One,
         NUMBERS,
-    )
+    ).on(".force", name="at zero")
     growth = sp.Symbol("γ", real=True)
     jacobian = sp.Matrix([[-lW, n * o], [(r * n + v) * o, -lH]])
     index = n * o**weight * (r * n + v) - lW * lH
@@ -125,13 +126,13 @@ def _threshold(weight: int) -> Iterator[Step]:
         (jacobian - growth * sp.eye(2)).det(),
         growth**2 + (lW + lH) * growth - index,
         SCALAR,
-    )
+    ).on(".moves", ".at zero", name="threshold")
     force = sp.sqrt(lW * lH / (n * o**weight * (r * n + v)))
     a = sp.Symbol("a", positive=True)
     b = (r * n + v) * o * force * a / lH
     yield identity(
         "At rest a = n o λ b/lW and b = (r n + v) o λ a/lH, so a = 0 or λ as said.", n * o * force * b, lW * a, SCALAR
-    )
+    ).on(".moves")
 
 
 def _replay(any_replay: int, balanced: int) -> Iterator[Step]:
@@ -147,17 +148,21 @@ def _replay(any_replay: int, balanced: int) -> Iterator[Step]:
         sp.oo if any_replay else sp.S.Zero,
         SCALAR,
         by=lambda e: e,
-    )
+    ).on(".threshold")
     yield identity(
         "For a fixed buffer it outgrows the decay as that goes to 0.",
         1 / sp.limit(index / decay, decay, 0, "+"),
         sp.S.Zero,
         SCALAR,
-    )
+    ).on(".threshold")
     shared = 1 / (2 * K * B)
     fair = B * shared**2 * (r * B + v)
-    yield identity("Balanced weights: the index is (r + v/B)/(4 K_A^2).", fair, (r + v / B) / (4 * K**2), SCALAR)
-    yield nonnegative("It falls as the buffer grows.", -balanced * sp.diff(fair, B), v / (4 * K**2 * B**2), SCALAR)
+    yield identity("Balanced weights: the index is (r + v/B)/(4 K_A^2).", fair, (r + v / B) / (4 * K**2), SCALAR).on(
+        ".threshold", name="balanced"
+    )
+    yield nonnegative("It falls as the buffer grows.", -balanced * sp.diff(fair, B), v / (4 * K**2 * B**2), SCALAR).on(
+        ".balanced", quotes=(MONOTONE,)
+    )
 
 
 def _without(decay: int) -> Iterator[Step]:
@@ -169,7 +174,7 @@ def _without(decay: int) -> Iterator[Step]:
         "Without weight nothing but decay is left in da/dt and dc/dt.",
         [(sp.diff(classifier, t), -lW * classifier), (sp.diff(features, t), -lH * features)],
         SCALAR,
-    )
+    ).on(".moves")
 
 
 check = residuals_of(derivation)

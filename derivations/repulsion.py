@@ -47,7 +47,7 @@ def derivation(power: int = 2, lost: int = 2) -> Iterator[Step]:
         sp.S.One,
         ALL_SCHEMES,
         by=scheme.vanish,
-    )
+    ).on("closure.axioms", "closure.force", name="zero")
     excess = sp.Symbol("q", positive=True)
     L, lam = 2 + excess, sp.Symbol("λ", positive=True)
     s, r, t = sp.Symbol("s_i", positive=True), sp.Symbol("s_j", positive=True), sp.Symbol("t", nonnegative=True)
@@ -62,7 +62,7 @@ def derivation(power: int = 2, lost: int = 2) -> Iterator[Step]:
         L * lam * (s**p - r**p),
         SCALAR,
         by=simple,
-    )
+    ).on("depth.speed", name="ratio")
     true = 1 - 2 / L
     yield identity(
         "s^{-p} falls at the rate (L-2) λ, whatever s is: differences of two of them are constant.",
@@ -70,7 +70,7 @@ def derivation(power: int = 2, lost: int = 2) -> Iterator[Step]:
         -(L - lost) * lam,
         SCALAR,
         by=simple,
-    )
+    ).on("depth.speed")
     yield from gap_lemmas(MeanExp)
     x, a, base = sp.Symbol("x", nonnegative=True), sp.Symbol("a", nonnegative=True), sp.Symbol("y", positive=True)
     yield nonnegative(
@@ -80,7 +80,7 @@ def derivation(power: int = 2, lost: int = 2) -> Iterator[Step]:
         base * a * x * MeanExp(a * x),
         SCALAR,
         by=lambda e: vanish(open_gaps(e)),
-    )
+    ).on(".ratio", ".ε₁")
     start, left = sp.Symbol("s_0", positive=True), sp.Symbol("u", positive=True)  # u = 1 - (L-2) t s_0^p
     yield identity(
         "Solution: with u = 1 - (L-2) t s_0^p, du/dt = -(L-2) s_0^p and s = s_0 u^{-1/p}, log s moves by L s_0^p/u, "
@@ -89,13 +89,13 @@ def derivation(power: int = 2, lost: int = 2) -> Iterator[Step]:
         L * start**true / left,
         SCALAR,
         by=simple,
-    )
+    ).on("depth.speed", ".zero")
     yield identity(
         "Two layers: every s grows as e^{2 t}, and ratios stay.",
         sp.diff(start * sp.exp(2 * t), t),
         velocity(start * sp.exp(2 * t), sp.S.One, sp.S(2)),
         SCALAR,
-    )
+    ).on("depth.speed", ".zero")
 
 
 check = residuals_of(derivation)

@@ -76,14 +76,14 @@ def _one_residual(root: sp.Expr) -> Iterator[Step]:
         residual * scaled.T - lW * W,
         ALL_MATRICES,
         by=lambda e: vanish(e.subs(D * D * O, O * D * D)),
-    )
+    ).on("groups.loss", name="classifier")
     yield identity(
         "... that of H~ is W^T R - lH H~: no n and no o is left outside of R.",
         (W.T * G * O - lH * H) * scale,
         W.T * residual - lH * scaled,
         ALL_MATRICES,
         by=vanish,
-    )
+    ).on("groups.loss", name="features")
     dW, dH = residual * scaled.T, W.T * residual
     yield identity(
         "So W^T W - H~ H~^T = W^T W - H N H^T is conserved without decay.",
@@ -91,7 +91,7 @@ def _one_residual(root: sp.Expr) -> Iterator[Step]:
         dH * scaled.T + scaled * dH.T,
         ALL_MATRICES,
         by=vanish,
-    )
+    ).on(".classifier", ".features")
     c = sp.symbols("n1:4", positive=True)
     h = sp.Matrix(2, 3, sp.symbols("h:6", real=True))
     both = h * sp.diag(*(v**root for v in c))
@@ -122,7 +122,7 @@ def _equal_samples(sign: int, mean_time: int, time: sp.Expr | None) -> Iterator[
             [(left.subs(here), right.subs(here)) for left, right in (classifier, features, logits)],
             L_LAYERS,
             by=lambda e: sp.simplify(sp.powsimp(sp.expand_power_exp(sp.expand(e)))),
-        )
+        ).on("groups.loss")
         equations = [
             p + r - (1 + weight + (L - 2) * p + q),
             q + r - (weight + (L - 1) * p),

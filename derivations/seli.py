@@ -39,6 +39,7 @@ import sympy as sp
 
 from ._configurations import Groups
 from ._proof import SCALAR, Step, entries, identity, nonnegative, residuals_of, vanish
+from ._quoted import ROOT
 from .groups import TWO, Two, constants
 
 WRONG = {
@@ -65,12 +66,12 @@ def derivation(mixed: str = "other", features: int = -1, across: int = 1, residu
         "P is the square root of C D C: the squares of the singular values are n_A, n_B and S^2, and W W^T = P for "
         "balanced W (W^T W = H D H^T gives (W W^T)^2 = Z D Z^T).",
         [(P @ P, C.columns_times(two.n) @ C)],
-    )
+    ).on("coherent.product", "groups.projectors", name="P", quotes=(ROOT,))
     yield equal(
         "Q is its pseudo-inverse, P Q = C, and Q D Q = C: D^(1/2) Q D^(1/2) is the square root of D^(1/2) C D^(1/2), "
         "so that H^T H = Q for balanced H.",
         [(P @ Q, C), (Q.columns_times(two.n) @ Q, C)],
-    )
+    ).on("coherent.product", ".P", name="Q", quotes=(ROOT,))
     yield entries(
         "The entries of P.",
         [
@@ -79,7 +80,7 @@ def derivation(mixed: str = "other", features: int = -1, across: int = 1, residu
             (P.other(0, 1), -S / K),
         ],
         TWO,
-    )
+    ).on(".P")
     yield from _angles(two, P, Q, S, across)
     yield from _any_number()
     yield from _residual(two, P, Q, C, residual)
@@ -91,7 +92,7 @@ def derivation(mixed: str = "other", features: int = -1, across: int = 1, residu
             own * other * n + K * own * m,
             TWO,
             by=lambda e: vanish(sp.expand(e)),
-        )
+        ).on(".Q")
 
 
 def equal(says: str, pairs: list[tuple[Groups, Groups]]) -> Step:
@@ -110,7 +111,7 @@ def _angles(two: Two, P: Groups, Q: Groups, S: sp.Expr, across: int) -> Iterator
         "Two classes of a group: |w - w'|^2 = 2 √n, |h - h'|^2 = 2/√n, and (w - w').(h - h') = 2 of W H = C: parallel.",
         [(4 * (P.own(g) - P.other(g, g)) * (Q.own(g) - Q.other(g, g)), sp.Integer(4)) for g in (0, 1)],
         TWO,
-    )
+    ).on(".P", ".Q")
     lengths = [
         sp.sqrt(n_A) * (1 - 1 / A) + sp.sqrt(n_B) * (1 - 1 / B) + across * S * K / (A * B),
         (1 - 1 / A) / sp.sqrt(n_A) + (1 - 1 / B) / sp.sqrt(n_B) + across * K / (A * B * S),
@@ -119,7 +120,7 @@ def _angles(two: Two, P: Groups, Q: Groups, S: sp.Expr, across: int) -> Iterator
         "Between the groups: |w - w'|^2 and |h - h'|^2, whose product divides 4 in cos^2 θ.",
         [(between(P), lengths[0]), (between(Q), lengths[1])],
         TWO,
-    )
+    ).on(".P", ".Q", name="between")
     k, R = sp.symbols("k R", positive=True)
     inverse = {A: 1 / k, B: 1 / k, n_A: R, n_B: sp.S.One}
     at_infinity = [sp.simplify(sp.expand(length.subs(inverse))).subs(k, 0) for length in lengths]
@@ -128,26 +129,11 @@ def _angles(two: Two, P: Groups, Q: Groups, S: sp.Expr, across: int) -> Iterator
         4 / (at_infinity[0] * at_infinity[1]),
         4 * sp.sqrt(R) / (1 + sp.sqrt(R)) ** 2,
         SCALAR,
-    )
+    ).on(".between")
 
 
 def _any_number() -> Iterator[Step]:
     """Yield the secular equation of the constants of any number of groups."""
-    n, k, x = sp.symbols("n_g k_g x", positive=True)
-    yield identity(
-        "Any number of groups: v_g = k_g/(n_g - x) has D v = x v + k entry by entry. On the constants C = I - k k^T "
-        "and C k = 0, and k^T v = 0 is the equation of x: so C D C v = C D v = x v.",
-        n * k / (n - x),
-        x * k / (n - x) + k,
-        SCALAR,
-    )
-    A, B, n_A, n_B = sp.symbols("K_A K_B n_A n_B", positive=True)
-    yield identity(
-        "Two groups have one root, S^2.",
-        (A / (n_A - x) + B / (n_B - x)).subs(x, (A * n_B + B * n_A) / (A + B)),
-        sp.S.Zero,
-        SCALAR,
-    )
     sizes = sp.symbols("K1:4", positive=True)
     block = constants(Groups.of(sizes, [1, 1, 1], -sp.ones(3) / sum(sizes)))
     roots = sp.Matrix([sp.sqrt(size / sum(sizes)) for size in sizes])
@@ -155,7 +141,22 @@ def _any_number() -> Iterator[Step]:
         "The block of C on the constants is I - k k^T.",
         [(block, sp.eye(3) - roots * roots.T)],
         "three groups, symbolic",
-    )
+    ).on("groups.blocks", name="constants")
+    n, k, x = sp.symbols("n_g k_g x", positive=True)
+    yield identity(
+        "Any number of groups: v_g = k_g/(n_g - x) has D v = x v + k entry by entry. On the constants C = I - k k^T "
+        "and C k = 0, and k^T v = 0 is the equation of x: so C D C v = C D v = x v.",
+        n * k / (n - x),
+        x * k / (n - x) + k,
+        SCALAR,
+    ).on("groups.blocks", ".constants", name="secular")
+    A, B, n_A, n_B = sp.symbols("K_A K_B n_A n_B", positive=True)
+    yield identity(
+        "Two groups have one root, S^2.",
+        (A / (n_A - x) + B / (n_B - x)).subs(x, (A * n_B + B * n_A) / (A + B)),
+        sp.S.Zero,
+        SCALAR,
+    ).on(".secular")
 
 
 def _residual(two: Two, P: Groups, Q: Groups, C: Groups, residual: str) -> Iterator[Step]:
@@ -165,17 +166,17 @@ def _residual(two: Two, P: Groups, Q: Groups, C: Groups, residual: str) -> Itera
     yield equal(
         "G diag(n o) H^T = κ W: from the right with H, G diag(n o) Q = κ C (the rows of both lie in the span of H).",
         [(G.columns_times(two.nu) @ Q, kappa * C)],
-    )
+    ).on("groups.loss", "coherent.product", ".Q", name="classifier")
     yield equal(
         "W^T G diag(o) = κ H: from the left with W, P G diag(o) = κ C. Each sample moves by its own weight.",
         [(P @ G.columns_times(two.o), kappa * C)],
-    )
+    ).on("groups.loss", "coherent.product", ".P", name="features")
     yield identity(
         "Both layers √ρ times SELI's: d(ρ P)/dt = 2 κ ρ P, and margins ρ + const have κ = e^-ρ: t = Ei(ρ)/2.",
         sp.diff(sp.Ei(rho) / 2, rho) * (2 * rho * sp.exp(-rho)),
         sp.S.One,
         SCALAR,
-    )
+    ).on(".classifier", ".features")
 
 
 check = residuals_of(derivation)

@@ -23,6 +23,7 @@ from collections.abc import Iterator
 import sympy as sp
 
 from ._proof import ALL_MATRICES, SCALAR, Step, entries, identity, residuals_of, vanish_matrix
+from ._quoted import EXISTENCE
 from ._schemes import complete, cyclic, hadamard
 
 SCHEMES = (complete(3), hadamard(4), cyclic(5))
@@ -57,17 +58,17 @@ def derivation(rate: int = 2, imbalance: int = 1) -> Iterator[Step]:
         (Y - A * B) * B.T * O,
         ALL_MATRICES,
         by=lambda e: vanish_matrix(e.subs(aligned).doit().expand().subs(O * O.T, sp.Identity(K)).doit()),
-    )
+    ).on("reduction.W", "reduction.H", name="modes", quotes=(EXISTENCE,))
     for scheme in SCHEMES:
         yield _gradient(scheme)
     t, y, s0, c = sp.symbols("t y s_0 c", positive=True)
     s = balanced(t, y, s0, rate)
     yield identity(
         "Balanced: the logistic solution solves ds/dt = 2 s (y - s) ...", sp.diff(s, t), 2 * s * (y - s), SCALAR
-    )
+    ).on(".modes")
     yield identity("... and starts at s_0.", s.subs(t, 0), s0, SCALAR)
     zero = s0 / (1 + 2 * s0 * t)
-    yield identity("For the target 0 it decays like 1/t.", sp.diff(zero, t), 2 * zero * (0 - zero), SCALAR)
+    yield identity("For the target 0 it decays like 1/t.", sp.diff(zero, t), 2 * zero * (0 - zero), SCALAR).on(".modes")
     u = sp.Symbol("u", positive=True)
     position, speed = c * (u - 1 / u) / 4, c * (u + 1 / u) / 2
     yield identity(
@@ -76,7 +77,7 @@ def derivation(rate: int = 2, imbalance: int = 1) -> Iterator[Step]:
         speed * (y - position) / sp.diff(position, u),
         2 * y * u - c * (u**2 - 1) / 2,
         SCALAR,
-    )
+    ).on(".modes", "mirror.speed", name="Riccati")
     kappa = sp.Symbol("κ", positive=True)
     high, low = (2 * y + kappa) / c, (2 * y - kappa) / c
     rule = sp.sqrt(4 * y**2 + imbalance * c**2)
@@ -86,19 +87,19 @@ def derivation(rate: int = 2, imbalance: int = 1) -> Iterator[Step]:
         sp.diff(sp.log(ratio), u) * (-c / 2) * (u - high) * (u - low),
         -kappa,
         SCALAR,
-    )
+    ).on(name="ratio")
     yield identity(
         "And it is: u_+ and u_- are the roots of the right side of the Riccati equation, kappa = sqrt(4 y^2 + c^2).",
         (-c / 2 * (u - high) * (u - low)).subs(kappa, rule),
         2 * y * u - c * (u**2 - 1) / 2,
         SCALAR,
-    )
+    ).on(".Riccati", ".ratio", name="roots")
     solution = unbalanced(t, y, s0, c, imbalance)
     yield entries(
         "Solved for u, this is the solution of the Riccati equation ...",
         [(sp.diff(solution, t), 2 * y * solution - c * (solution**2 - 1) / 2)],
         SCALAR,
-    )
+    ).on(".Riccati", ".ratio", ".roots")
     start = (2 * s0 + sp.sqrt(4 * s0**2 + c**2)) / c
     yield entries("... that starts at u_0 ...", [(solution.subs(t, 0), start)], SCALAR, by=sp.simplify)
     yield identity("... where s = s_0.", c * (start - 1 / start) / 4, s0, SCALAR, by=sp.simplify)

@@ -38,10 +38,9 @@ from ._proof import (
     residuals_of,
     vanish,
 )
+from ._quoted import MONOTONE
 from ._sums import Generic
-from .common_imbalance import d2psi, dpsi, psi
-
-COMPARISON = "comparison of a scalar differential inequality with its equation"
+from .mirror import d2psi, dpsi, psi
 
 WRONG = {
     "a bound that moves twice as fast": {"speed": 2},
@@ -75,7 +74,7 @@ def derivation(speed: int = 1, half: sp.Expr = mirror.HALF) -> Iterator[Step]:
         sp.log(g.sbar),
         g.name,
         by=g.vanish,
-    )
+    ).on("lyapunov.falls", name="mean")
     n, mean, y, excess, start = sp.symbols("n s̄ y ρ s_0", positive=True)
     lead = sp.Symbol("δ", nonnegative=True)
     error = loss_bound.error_bound(mean, n + 1) + excess
@@ -89,13 +88,13 @@ def derivation(speed: int = 1, half: sp.Expr = mirror.HALF) -> Iterator[Step]:
         sp.exp(mean) * lead * MeanExp(lead) / (sp.exp(mean) + n) + excess * (sp.exp(y) + n) / n,
         SCALAR,
         by=lambda e: vanish(open_gaps(e).subs(y, mean + lead)),
-    ).on("geometric_mean", "loss_bound", "ray", "lyapunov", quotes=(COMPARISON,))
+    ).on("geometric_mean.growth", "loss_bound.error", "ray.time", ".mean", ".ε₁", name="faster", quotes=(MONOTONE,))
     yield nonnegative(
         "T is increasing, so y(t) >= s_ray(t; s̄(0)), which is the bound.",
         sp.diff(ray.time(y, start, n + 1), y),
         (sp.exp(y) + n) / (2 * (n + 1) * y),
         SCALAR,
-    )
+    ).on(".faster", name="increasing", quotes=(MONOTONE,))
     yield from _mirror_descent(g, half)
 
 
@@ -109,7 +108,7 @@ def _mirror_descent(g: Generic, half: sp.Expr) -> Iterator[Step]:
         -g.sum(lambda i: g.m(i) * g.lam(i) * (sigma - g.s(i))),
         g.name,
         by=g.vanish,
-    )
+    ).on("mirror.unbalanced", "mirror.balanced", "mirror.gradient", "closure.axioms", name="rate")
     q, q0 = sp.IndexedBase("q", positive=True), sp.Symbol("q_0", positive=True)
     margin = sp.log(g.p(g.j) / g.p0), sp.log(q[g.j] / q0)
     convexity = sp.log(g.p0 / q0) + sp.Sum(g.k(g.j) * g.p(g.j) * (margin[0] - margin[1]), (g.j, 1, g.D))
@@ -127,7 +126,7 @@ def _mirror_descent(g: Generic, half: sp.Expr) -> Iterator[Step]:
         + sp.Sum(g.k(g.j) * g.p(g.j) * ratio**2 * ConvexityGap(ratio), (g.j, 1, g.D)),
         g.name,
         by=normalized,
-    )
+    ).on("mirror.gradient", "closure.softmax", ".ε₂", name="convexity")
     t, fall, divergence_pq, K = sp.symbols("t R KL K", positive=True)
     now, goal = sp.symbols("L_s L_σ", real=True)
     slope = goal - now - K * divergence_pq  # <grad L, sigma - s> by the convexity step
@@ -137,7 +136,7 @@ def _mirror_descent(g: Generic, half: sp.Expr) -> Iterator[Step]:
         -((now - goal) + t * (-fall) + slope),
         t * fall + K * divergence_pq,
         SCALAR,
-    ).on("mirror")
+    ).on("mirror.falls", ".rate", ".convexity", quotes=(MONOTONE,))
     s = sp.Symbol("s", positive=True)
     potential, coordinate = mirror.balanced_potential, mirror.balanced_coordinate
     yield identity(
@@ -146,7 +145,7 @@ def _mirror_descent(g: Generic, half: sp.Expr) -> Iterator[Step]:
         divergence(sigma, s, half),
         SCALAR,
         by=lambda e: vanish(sp.expand_log(e)),
-    )
+    ).on("mirror.balanced", name="balanced")
     r = sp.log(sigma / s)
     yield nonnegative(
         "It is non-negative, r = log(sigma/s): a gap again.",
@@ -154,7 +153,7 @@ def _mirror_descent(g: Generic, half: sp.Expr) -> Iterator[Step]:
         sigma * r**2 * ConvexityGap(-r) / 2,
         SCALAR,
         by=lambda e: vanish(sp.expand_log(sp.expand(open_gaps(e)))),
-    )
+    ).on(".balanced", ".ε₂")
 
 
 check = residuals_of(derivation)

@@ -31,7 +31,7 @@ def main() -> None:
         )  # fmt: skip
         seconds, succeeded = time.perf_counter() - begin, int(results.success.sum())
         print(f"{options.runs} runs in {seconds:.1f} s, {succeeded} of them succeeded")
-        print(f"median of the loss {float(results.loss.median()):.4g}")
+        print(f"mean of the loss {float(results.loss.mean()):.4g}")
         print(f"largest memory of this process {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB")
 
 

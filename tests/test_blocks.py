@@ -276,6 +276,16 @@ def test_nothing_moves_from_zero():
 # -- runs --------------------------------------------------------------------------------------------------------------
 
 
+def test_between_knots_where_the_smallest_margin_is_another_one():
+    """Within the first step, which has one class of the first kind lead, then another: time is smooth all the same."""
+    flow = cf.SpectralFlow(cf.direct_sum(cf.complete(3), cf.complete(2)))
+    start = flow.random_start(0.7, rng=26)
+    run = cf.integrate(flow, start, 10.0, rtol=1e-11)
+    log_t = np.linspace(-3.0, run.log_t[3], 40)
+    full = cf.integrate(flow.full(), flow.lift(start), 10.0, rtol=1e-13).at(log_t=log_t).y
+    assert np.abs(run.lifted().at(log_t=log_t).y - full).max() < 1e-11
+
+
 @pytest.mark.parametrize("name", ["100 to 1, mean", "VS-loss, bias", "squared error", "frozen classifier"])
 def test_certificates(name):
     symmetry, options = CASES[name]

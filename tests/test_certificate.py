@@ -130,6 +130,35 @@ def test_the_estimate_is_that_of_the_error(kind):
         assert certificate.passed and error <= certificate.error_estimate <= 30.0 * max(error, 0.1 * rtol)
 
 
+LARGE = {  # of more numbers than directions of errors, to a log time
+    "blocks": (cf.SpectralFlow(cf.direct_sum(cf.complete(3), cf.complete(2))), 0.3, 4.0),
+    "blocks, deep": (cf.SpectralFlow(cf.direct_sum(cf.cyclic(4), 1), depth=3), 0.5, 3.0),
+    "blocks, decay": (cf.SpectralFlow(cf.subsets(4, (1, 2)), class_fibres=0, weight_decay=1e-2), 0.5, 8.0),
+    "matrices": (cf.MatrixFlow(depth=3), 0.3, 4.0),
+}
+
+
+@pytest.mark.parametrize("kind", LARGE)
+def test_the_estimate_is_that_of_the_error_of_many_numbers(kind):
+    """Of all of them together; exact is a run of full matrices at a tight tolerance."""
+    flow, scale, end = LARGE[kind]
+    if isinstance(flow, cf.MatrixFlow):
+        start = factors = cf.random_init(classes=4, width=3, scale=scale, depth=3, rng=1)
+        exact = cf.integrate(flow, factors, log_t_end=end, rtol=1e-13)
+    else:
+        start = flow.random_start(scale, rng=1)
+        exact = cf.integrate(flow.full(), flow.lift(start), log_t_end=end, rtol=1e-13)
+    for rtol in (1e-4, 1e-8):
+        run = cf.integrate(flow, start, log_t_end=end, rtol=rtol)
+        certificate = certify(run)
+        log_t = np.unique(np.append(np.linspace(-2.0, end - 0.01, 40), run.log_t[1:-1]))
+        found = run if isinstance(flow, cf.MatrixFlow) else run.lifted()
+        right, later = exact.at(log_t=log_t).y, exact.at(log_t=log_t + 1e-5).y
+        size = np.linalg.norm(right, axis=1) + 1e5 * np.linalg.norm(later - right, axis=1)
+        error = float((np.linalg.norm(found.at(log_t=log_t).y - right, axis=1) / size).max())
+        assert certificate.passed and error <= certificate.error_estimate <= 30.0 * max(error, 0.01 * rtol)
+
+
 EQUILIBRIA = {
     "weak decay, long after": (
         cf.SpectralFlow(cf.hadamard(8), reduction="sum", weight_decay=3e-6), 1e-6 * np.arange(2.0, 9.0), 1400.0,

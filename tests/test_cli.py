@@ -4,8 +4,10 @@ import json
 import math
 import re
 import runpy
+import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,7 @@ import pytest
 import ceflow as cf
 from ceflow import cli
 from ceflow.certify import time_text
-from ceflow.cli import _compare, _page, _run
+from ceflow.cli import _compare, _page, _prove, _run
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -83,7 +85,7 @@ def test_runs_of_all_kinds(command, tmp_path, arguments):
     assert [path.name for path in tmp_path.iterdir()] == ["here"]
     assert [path.name for path in (tmp_path / "here").iterdir()] == ["run.npz"]
     assert ("Not compared" in out) == ("256" in arguments or "2.5" in arguments)
-    assert ("At rest from" in out) == ("decay 1e-3" in arguments or "squared" in arguments)
+    assert ("At equilibrium from" in out) == ("decay 1e-3" in arguments or "squared" in arguments)
 
 
 def test_options_of_a_file_and_output_for_machines(command, tmp_path):
@@ -223,7 +225,7 @@ def test_every_example_of_the_help_pages_runs(command, example):
     code, out, err = command(*arguments, "--no-plot")
     assert (code, err) == (0, "") and "FAIL" not in out, out
     assert max(map(len, out.splitlines())) <= 80
-    assert ("the symmetric path is unstable" in out) == ("--depth 3" in example)
+    assert ("the symmetric run is unstable" in out) == ("--depth 3" in example)
 
 
 def test_there_are_examples_and_none_is_forgotten():
@@ -371,3 +373,40 @@ def test_example_of_the_readme_runs(tmp_path, monkeypatch, capsys):
         exec(compile(example, "README.md", "exec"), {})
     plt.close("all")
     assert "max_error" in capsys.readouterr().out and (tmp_path / "run.png").exists()
+
+
+# ceflow prove
+
+
+def test_prove_prints_a_proof(command):
+    code, out, err = command("prove", "codes")
+    assert code == 0 and err == "" and out.rstrip().endswith("Proved.")
+    assert "quotes, unchecked" in out
+    code, out, _ = command("prove", "codes", "--wrong", "a chord at sin(a/2) sin(b/2)")
+    assert code == 1 and "NOT proved." in out
+
+
+def test_prove_with_bad_arguments(command):
+    code, _, err = command("prove", "nope")
+    assert code == 2 and "no derivation is called 'nope'" in err
+    code, _, err = command("prove", "--only")
+    assert code == 2 and "need the NAME" in err
+
+
+def test_prove_finds_the_proofs_where_a_wheel_has_them(command, tmp_path, monkeypatch):
+    """The folder of the proofs under the name that it has in a wheel, with no clone around."""
+    wheel = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+    name = wheel["force-include"]["derivations"]
+    shutil.copytree(ROOT / "derivations", tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(_prove, "CLONE", tmp_path / "derivations" / "_command.py")
+    try:
+        code, out, _ = command("prove", "error_exponents")
+        assert code == 0 and out.rstrip().endswith("Proved.")
+        assert Path(sys.modules[f"{name}._command"].__file__).parent == tmp_path / name
+    finally:
+        for module in [m for m in sys.modules if m.split(".")[0] == name]:
+            del sys.modules[module]
+    code = f"import sys, {name}.__main__ as m; m.main(['--list']); sys.exit('derivations' in sys.modules)"
+    listed = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert listed.returncode == 0 and "convergence" in listed.stdout

@@ -10,16 +10,43 @@ import sympy as sp
 
 import derivations
 from derivations import _command as cli
-from derivations import _configurations, _premises, _proof, _schemes, _sums, decay_equilibrium
+from derivations import _configurations, _premises, _proof, _quoted, _schemes, _sums, decay_equilibrium
 
 ROOM = Path(derivations.__file__).parent
 VARIANTS = [(name, variant) for name in derivations.NAMES for variant in derivations.load(name).WRONG]
 
 
+QUOTABLE = {value for name, value in vars(_quoted).items() if name.isupper()}
+
+
+@pytest.fixture
+def axioms_used(monkeypatch):
+    """Axioms of a scheme, not definitions, that the normal form has used since the list was cleared."""
+    axioms = {str(monomial) for _, monomial, _ in _sums.Generic().axioms[:-1]}
+    used, find = [], _sums._axiom
+
+    def spy(inside, index, rules):
+        value = find(inside, index, rules)
+        if value is not None:
+            fits = (str(rule[1]) for rule in rules if find(inside, index, [rule]) is not None)
+            used.extend(axioms.intersection(fits))
+        return value
+
+    monkeypatch.setattr(_sums, "_axiom", spy)
+    return used
+
+
 @pytest.mark.parametrize("name", derivations.NAMES)
-def test_every_residual_is_exactly_zero(name):
+def test_every_residual_is_exactly_zero(name, axioms_used):
     seen = set()
     for step in derivations.load(name).derivation():
+        if axioms_used:
+            assert {"closure.axioms", ".axioms"} & set(step.premises), step.says
+            axioms_used.clear()
+        for gap, lemma in _proof.GAPS.items():
+            if step.shows is not None and step.shows.has(gap) and step.name != lemma:
+                assert f".{lemma}" in step.premises, step.says
+        assert set(step.quotes) <= QUOTABLE
         assert step.holds, step.says
         assert not any(sp.sympify(residual).has(sp.Float) for residual in step.residuals)
         assert step.how in {_proof.IDENTITY, _proof.TERMS, _proof.RATIONAL}
@@ -28,8 +55,33 @@ def test_every_residual_is_exactly_zero(name):
         assert {p[1:] for p in step.premises if p.startswith(".")} <= seen
         above = derivations.NAMES[: derivations.NAMES.index(name)]
         assert set(_premises.modules(step.premises)) <= set(above)
+        for module, part in (p.split(".", 1) for p in step.premises if not p.startswith(".") and "." in p):
+            assert f'"{part}"' in _source(module), f"{module} has no step {part}"
         assert step.name not in seen
         seen |= {step.name} - {""}
+
+
+def _source(name):
+    return (ROOM / f"{name}.py").read_text(encoding="utf-8")
+
+
+def _premises_of(name):
+    """Premises by the text of a derivation: all string arguments of `.on(...)`, and of loops that pass them on."""
+    strings = {n.value for n in ast.walk(ast.parse(_source(name))) if isinstance(n, ast.Constant)}
+    return {s.partition(".")[0] for s in strings if isinstance(s, str)} & set(derivations.NAMES)
+
+
+@pytest.mark.parametrize("name", derivations.NAMES)
+def test_who_takes_a_formula_from_a_derivation_rests_on_it(name):
+    imported = {
+        alias
+        for node in ast.walk(ast.parse(_source(name)))
+        if isinstance(node, ast.ImportFrom) and node.level
+        for alias in ([node.module] if node.module else [a.name for a in node.names])
+    }
+    assert imported & set(derivations.NAMES) <= _premises_of(name)
+    if "Generic(" in _source(name) and name != "closure":
+        assert "closure" in _premises_of(name)
 
 
 @pytest.mark.parametrize(("name", "variant"), VARIANTS)
@@ -274,28 +326,28 @@ def test_what_rests_on_a_failed_proof_is_not_proved(monkeypatch, capsys):
 
 
 def test_the_table_is_printed_and_the_exit_code_is_0(monkeypatch, capsys):
-    monkeypatch.setattr(cli, "NAMES", ("conservation", "positivity", "loss_bound"))
+    monkeypatch.setattr(cli, "NAMES", ("centres", "codes", "error_exponents"))
     assert cli.main(["-j", "1"]) == 0
     out = capsys.readouterr().out
     assert "3 of 3 proved" in out and "FAILED" not in out
-    assert "every symmetric scheme, symbolic K" in out and _proof.TERMS in out
+    assert "every number of centres, symbolic" in out and _proof.TERMS in out and "quotes, unchecked" in out
     assert all(len(line) <= cli.WIDTH for line in out.splitlines())
 
 
 def test_the_table_is_the_same_with_processes(monkeypatch, capsys):
-    monkeypatch.setattr(cli, "NAMES", ("conservation", "positivity"))
+    monkeypatch.setattr(cli, "NAMES", ("error_exponents", "codes"))
     assert cli.main(["-j", "2"]) == 0
     assert "2 of 2 proved" in capsys.readouterr().out
 
 
 def test_one_failure_gives_exit_code_1(monkeypatch, capsys):
-    module = derivations.load("ray")
+    module = derivations.load("codes")
     true = module.derivation
-    monkeypatch.setattr(module, "derivation", lambda: true(extra=1))
-    monkeypatch.setattr(cli, "NAMES", ("ray", "conservation"))
+    monkeypatch.setattr(module, "derivation", lambda: true(spare=0))
+    monkeypatch.setattr(cli, "NAMES", ("codes", "error_exponents"))
     assert cli.main(["-j", "1"]) == 1
     out = capsys.readouterr().out
-    assert "FAILED" in out and "1 of 2 proved" in out and "fails: Balanced" in out
+    assert "FAILED" in out and "1 of 2 proved" in out and "fails: k - 1 singular values" in out
 
 
 def test_a_derivation_that_breaks_is_a_failure(monkeypatch, capsys):
@@ -310,15 +362,49 @@ def test_a_derivation_that_breaks_is_a_failure(monkeypatch, capsys):
 
 
 def test_one_derivation_is_printed(capsys):
-    assert cli.main(["lyapunov"]) == 0
+    assert cli.main(["lyapunov", "--only"]) == 0
     out = capsys.readouterr().out
     assert out.startswith("The Lyapunov function of balanced flow")
-    assert "  1. " in out and "λ[i]" in out and out.rstrip().endswith("Proved.")
+    assert "  1. " in out and "λ[i]" in out and "It rests on closure, reduction: not proved here." in out
+    assert out.rstrip().endswith("Proved, if its premises hold.")
     assert all(len(line) <= 100 for line in out.splitlines() if "↪" not in line)
 
 
+@pytest.mark.parametrize(
+    ("premise", "fails"),
+    [
+        (lambda: _step().on(name="good"), None),
+        (lambda: _step(1).on(name="good"), "first: A step."),
+        (lambda: _step().on(name="other"), "there is no step first.good to rest on"),
+        (lambda: _step().on("codes", name="good"), "codes is no derivation that stands before first"),
+    ],
+)
+def test_with_one_derivation_all_that_it_rests_on_is_proved(premise, fails, monkeypatch, capsys):
+    ray, mirror, codes = map(derivations.load, ("ray", "mirror", "codes"))
+    modules = {"first": ray, "second": mirror, "codes": codes}
+    monkeypatch.setattr(cli, "NAMES", tuple(modules))
+    monkeypatch.setattr(cli, "load", modules.get)
+    monkeypatch.setattr(ray, "derivation", lambda: iter([premise()]))
+    monkeypatch.setattr(mirror, "derivation", lambda: iter([_step().on("first.good", name="half")]))
+    monkeypatch.setattr(codes, "derivation", lambda: iter([_step().on("second.half")]))
+    assert cli.main(["codes", "-j", "1"]) == (0 if fails is None else 1)
+    out = capsys.readouterr().out
+    assert "It rests on" in out and "\n  first " in out and "\n  second " in out
+    assert fails is None or fails in out
+    assert out.rstrip().endswith("NOT proved." if fails else "Proved, with all that it rests on.")
+    assert cli.main(["codes", "--only"]) == 0
+
+
+def test_the_graph_says_what_rests_on_nothing_and_counts(monkeypatch, capsys):
+    monkeypatch.setattr(cli, "NAMES", ("error_exponents",))
+    assert cli.main(["--graph", "-j", "1"]) == 0
+    out = capsys.readouterr().out
+    assert "rests on no other derivation" in out and "quotes " in out
+    assert "1 derivations, 12 steps with" in out and "2 quoted facts" in out
+
+
 def test_one_derivation_is_printed_in_latex(capsys):
-    assert cli.main(["geometric_mean", "--latex"]) == 0
+    assert cli.main(["geometric_mean", "--latex", "--only"]) == 0
     assert r"\sum_{i=1}^{D}" in capsys.readouterr().out
 
 
@@ -340,6 +426,7 @@ def test_the_list_names_all(capsys):
         (["nope"], "no derivation is called 'nope'"),
         (["ray", "--wrong", "nope"], "has no variant 'nope'"),
         (["--latex"], "need the NAME"),
+        (["--only"], "need the NAME"),
         (["-j", "0"], "not a positive number"),
     ],
 )

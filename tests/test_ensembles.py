@@ -32,18 +32,17 @@ LANES = {
 
 
 @pytest.mark.parametrize("kind", LANES)
-@pytest.mark.parametrize("rtol", [1e-6, 1e-12])
-def test_runs_in_lanes_are_those_of_integrate_to_rounding(kind, rtol):
+@pytest.mark.parametrize("rtol", [1e-3, 1e-6, 1e-12])
+def test_runs_in_lanes_meet_their_tolerance(kind, rtol):
     flow = LANES[kind]
     starts, log_t = 1e-3 * starts_of(flow, 11), np.array([-np.inf, -1.0, 3.0, 5.5, 20.0, 60.0])
     many = cf.integrate_many(flow, starts, log_t_eval=log_t, rtol=rtol, threads=1)
     assert many.success.all() and many.singular_values.shape == (11, 6, flow.scheme.modes)
     for i in (0, 4, 10):
-        (s, loss), run = alone(flow, starts[i], log_t_eval=log_t, rtol=rtol)
-        same = max(1e-12, 1e-4 * rtol)
-        np.testing.assert_allclose(many.singular_values[i], s, rtol=same)
-        np.testing.assert_allclose(many.loss[i], loss, rtol=100.0 * same)  # an error of s is one in the exponent
-        assert many.nsteps[i] == run.nsteps and many.nrejected[i] == run.nrejected
+        (s, loss), run = alone(flow, starts[i], log_t_eval=log_t, rtol=1e-13)
+        np.testing.assert_allclose(many.singular_values[i], s, rtol=3.0 * rtol)
+        np.testing.assert_allclose(many.loss[i], loss, rtol=100.0 * rtol)  # an error of s is one in the exponent
+        assert many.nsteps[i] <= run.nsteps
 
 
 @pytest.mark.parametrize("loss", sorted(losses.LOSSES))

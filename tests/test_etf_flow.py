@@ -326,6 +326,26 @@ def test_lift_and_project_are_inverse():
 H4 = np.random.default_rng(0).standard_normal((4, 4))
 
 
+CERTIFIED = [
+    {}, {"argmin_gradient": True}, {"classifier": "fixed"}, {"classifier": "free"},
+    {"classifier": "free", "radius": 1.0}, {"radius": 2.0, "argmin_gradient": True, "loss": "squared_error"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("options", CERTIFIED, ids=str)
+def test_certificates_know_the_equations_of_computed_classifiers(options):
+    rng, flow = np.random.default_rng(0), cf.ETFFlow(**options, labels=[0, 1, 2, 2])
+    start = rng.standard_normal((3, 3)), rng.standard_normal((3, 4))
+    run = cf.integrate(flow, start, 3.0, rtol=1e-7)
+    certificate = run.certificate()
+    assert certificate.passed, str(certificate)
+    assert certificate.error_estimate < 1e-6
+    assert ("loss never rises: the classifier" in str(certificate)) == (options == {})
+    changed = {"argmin_gradient": not flow.argmin_gradient} if flow.classifier == "nearest" else {"reduction": "sum"}
+    run.flow = cf.ETFFlow(**options | changed, labels=[0, 1, 2, 2])
+    assert not run.certificate().passed  # by other equations
+
+
 @pytest.mark.parametrize(
     ("make", "words"),
     [
@@ -348,7 +368,7 @@ H4 = np.random.default_rng(0).standard_normal((4, 4))
         (lambda: cf.ReducedETFFlow().lift(np.eye(3), width=2), "width"),
         (lambda: cf.descend(cf.ETFFlow(radius=1.0), H4, step_size=0.1, steps=2), "spheres"),
         (lambda: cf.descend(cf.ReducedETFFlow(), np.eye(3), step_size=0.1, steps=2), "ReducedETFFlow"),
-        (lambda: cf.integrate(cf.ETFFlow(), H4, 1.0).certificate(), "compare"),
+        (lambda: cf.integrate(cf.ReducedETFFlow(), np.eye(3), 1.0).certificate(), "compare"),
         (lambda: cf.sharpness(cf.integrate(cf.ETFFlow(), H4, 1.0)), "sharpness"),
         (lambda: cf.integrate(cf.ETFFlow(), H4, 1.0).conserved, "MatrixFlow"),
         (lambda: cf.compare(cf.integrate(cf.ReducedETFFlow(), np.eye(3), 1.0),

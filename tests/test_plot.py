@@ -148,7 +148,7 @@ def test_reduction_shifts_the_loss_only():
     run = reduced(cf.complete(10), log_t_end=900 * LN10, reduction="sum")
     ax = cf.plot.loss(run)
     difference = curves(ax)["loss"][-1, 1] - curves(ax)["error probability $1 - p_0$"][-1, 1]
-    assert difference == pytest.approx(1.0) and "sum" in ax.get_xlabel()
+    assert difference == pytest.approx(1.0) and "sum" in ax.get_ylabel()
 
 
 def test_several_runs_on_the_same_axes_differ_by_colour_and_are_named(run, full):

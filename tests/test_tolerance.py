@@ -1,6 +1,7 @@
 """The tolerance holds at the knots of a run and between them, against references of other kinds."""
 
 import itertools
+import math
 
 import mpmath
 import numpy as np
@@ -15,6 +16,7 @@ import ceflow as cf
 from ceflow.losses import NO_ODDS
 from ceflow.solve import ImplicitStepper
 from ceflow.solve.collocation import collocation, halves
+from ceflow.solve.newton import Dense, Projected
 from ceflow.solve.stability import Response
 
 
@@ -180,6 +182,37 @@ def test_deep_full_flows_from_small_random_starts(depth, scale, log_t_end):
     left, right = (factor[-1] for factor in run.factors[:2])
     balance = left.T @ left - right @ right.T
     assert np.linalg.norm(balance - (start[0].T @ start[0] - start[1] @ start[1].T)) < 1e-5 * np.linalg.norm(left) ** 2
+
+
+def test_a_large_full_flow_comes_to_rest_by_few_products_of_its_jacobian(monkeypatch):
+    """Against explicit steps alone all the way, and the equilibrium, log(1/decay - K + 1)."""
+    flow, log_t = cf.MatrixFlow(weight_decay=1e-3), np.linspace(2.0, 11.5, 40)
+    start = cf.random_init(classes=17, width=17, scale=0.1, rng=0)
+    run = cf.integrate(flow, start, log_t_end=14.0, rtol=1e-6)
+    assert [segment.kind for segment in run._path.segments] == ["steps", "steps", "rest"]
+    assert run._path.segments[1].method == "radau" and run.nsteps < 110
+    np.testing.assert_allclose(run.singular_values[-1, :16], np.log(1e3 - 16.0), rtol=1e-6)
+    monkeypatch.setattr("ceflow.solve.stepping.LARGEST", 0)
+    explicit = cf.integrate(flow, start, log_t_end=11.6, rtol=1e-8)
+    assert len(explicit._path.segments) == 1
+    here, exact = run.at(log_t=log_t).y, explicit.at(log_t=log_t).y
+    assert np.all(np.linalg.norm(here - exact, axis=1) < 1e-6 * np.linalg.norm(exact, axis=1))
+
+
+def test_systems_of_implicit_steps_in_a_subspace_and_with_a_matrix():
+    flow = cf.MatrixFlow(weight_decay=1e-3)
+    start = cf.random_init(classes=8, width=8, scale=1.0, rng=0)
+    y = cf.integrate(flow, start, 1e3, rtol=1e-4).y[-1]
+    here, rng = Response(flow.motion(start, y, math.log(1e3), 1e-6), y, math.log(1e3)), np.random.default_rng(0)
+    M, right = np.linalg.inv(collocation().coefficients), rng.standard_normal((7, 3)) @ rng.standard_normal((3, 128))
+    dense, projected = Dense(here), Projected(here)
+    exact = dense.inverse(M, 0.5)(right)
+    np.testing.assert_allclose(M @ exact - 0.5 * exact @ dense.matrix.T, right, atol=1e-10)
+    found = projected.inverse(M, 0.5)(right)
+    left = right - M @ found + 0.5 * found @ dense.matrix.T
+    assert np.linalg.norm(left) < 0.2 * np.linalg.norm(right) and projected.products < dense.products
+    one = right[0] - (np.eye(128) - 0.5 * dense.matrix) @ projected.filtered(0.5, right[0])
+    assert np.linalg.norm(one) < 0.2 * np.linalg.norm(right[0])
 
 
 def test_short_floats_with_decay_come_to_rest():

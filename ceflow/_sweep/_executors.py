@@ -53,7 +53,7 @@ def place_of(executor: Any, workers: int | None, scheduler: str | None) -> Place
     if executor is None:
         return Place(Serial, window=1)
     if isinstance(executor, Executor):
-        return Place(functools.partial(contextlib.nullcontext, executor), again=False)
+        return Place(lambda: contextlib.nullcontext(executor), again=False)
     named = {
         "threads": functools.partial(ThreadPoolExecutor, workers or os.cpu_count()),
         "processes": functools.partial(_processes, workers),
@@ -79,7 +79,8 @@ def _begin(compiled: bool | None) -> None:
     settings.compiled = compiled
 
     def follow() -> None:
-        multiprocessing.parent_process().join()
+        if parent := multiprocessing.parent_process():
+            parent.join()
         os._exit(1)
 
     threading.Thread(target=follow, daemon=True).start()
@@ -135,7 +136,7 @@ def _feed(
     function: Callable, left: dict[int, Any], executor: Executor, place: Place, report: Callable[[Any], None]
 ) -> None:
     """Takes from the tasks that are left those that are done."""
-    waiting, running = collections.deque(left), {}
+    waiting, running = collections.deque(left), dict[Future, int]()
     try:
         while waiting or running:
             while waiting and len(running) < place.window:

@@ -13,7 +13,7 @@ import shutil
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 
@@ -74,7 +74,7 @@ def create(path: Path, config: dict[str, Any], grid: Grid, chunk: int, log_t: np
                          "differently in a function `flow`, or leave this observable out")  # fmt: skip
     temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
     try:
-        attributes = {MARK: json.dumps(config), "coordinates": "log_t"}
+        attributes: Any = {MARK: json.dumps(config), "coordinates": "log_t"}
         group = zarr.open_group(temporary, mode="w", zarr_format=3, attributes=attributes)
 
         def fill(name: str, dim: str, values: np.ndarray) -> None:
@@ -91,7 +91,7 @@ def create(path: Path, config: dict[str, Any], grid: Grid, chunk: int, log_t: np
         for name, dtype in MEMBERS.items():
             group.create_array(
                 name, shape=grid.shape, chunks=block, dtype=dtype, fill_value=0, dimension_names=dims,
-                attributes=STATUS if name == "status" else {},
+                attributes=cast(Any, STATUS if name == "status" else {}),
             )  # fmt: skip
         for name, array in arrays.items():
             group.create_array(
@@ -108,7 +108,7 @@ def check(path: Path, config: dict[str, Any]) -> None:
     import zarr
 
     try:
-        held = json.loads(zarr.open_group(path, mode="r").attrs[MARK])
+        held = json.loads(cast(str, zarr.open_group(path, mode="r").attrs[MARK]))
     except (KeyError, ValueError, FileNotFoundError):
         raise ValueError(f"store must be a new path or one of a sweep, got {str(path)!r}, which is neither") from None
     config = json.loads(json.dumps(config))
@@ -122,7 +122,7 @@ def pending(path: Path, blocks: Sequence[Block]) -> list[Block]:
     """Those blocks of which not all runs are done."""
     import zarr
 
-    status = zarr.open_group(path, mode="r")["status"]
+    status: Any = zarr.open_group(path, mode="r")["status"]
     return [block for block in blocks if np.any(status[block] == Outcome.RUNNING)]
 
 
@@ -130,7 +130,7 @@ def write(path: Path, block: Block, ensembles: Sequence[Ensemble]) -> None:
     """Writes the ensembles of the points of a block; last that it is done."""
     import zarr
 
-    group = zarr.open_group(path, mode="r+")
+    group: Any = zarr.open_group(path, mode="r+")
     shape = tuple(one.stop - one.start for one in block)
 
     def put(name: str, values: list[np.ndarray], sizes: tuple[int, ...], blank: float) -> None:

@@ -10,6 +10,7 @@ from ..solve import Outcome
 from ..trajectory import (
     ETFTrajectory,
     MatrixTrajectory,
+    ReducedETFTrajectory,
     ReducedTrajectory,
     ReplayTrajectory,
     SpectralTrajectory,
@@ -40,7 +41,7 @@ def certify(trajectory: Trajectory) -> Certificate:
     TypeError
         If it is no trajectory.
     ValueError
-        If it is a batch of runs, gradient descent, or recorded states.
+        If it is a batch of runs, gradient descent, recorded states, or of a `ReducedETFFlow` with the nearest ETF.
 
     Notes
     -----
@@ -62,6 +63,11 @@ def certify(trajectory: Trajectory) -> Certificate:
         )
     if getattr(trajectory, "step_size", None) is not None:
         raise ValueError("certify takes a solution of a flow: gradient descent is none, see ceflow.compare")
+    if isinstance(trajectory, ReducedETFTrajectory) and trajectory.flow.classifier == "nearest":
+        raise ValueError(
+            "certify takes runs whose features are known: those of a ReducedETFFlow with the nearest ETF are up to a "
+            "rotation only. Certify a run of flow.full() from flow.lift(start), and compare the two: ceflow.compare"
+        )
     if isinstance(trajectory, (ReducedTrajectory, ReplayTrajectory)) and not isinstance(trajectory, SpectralTrajectory):
         trajectory = trajectory.lifted()  # the equations of full matrices, which know nothing of symmetry
     if not isinstance(trajectory, (SpectralTrajectory, MatrixTrajectory)):

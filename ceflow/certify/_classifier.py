@@ -27,7 +27,7 @@ class ClassifierView(FullView):
         return tuple(parts)[-2 if self.flow.classifier == "free" else -1 :]
 
     def _why_no_law(self) -> str:
-        return "the classifier is computed, or norms are kept, or nothing is claimed of it"
+        return "nothing is claimed of it where a classifier is computed or features are on spheres"
 
     def layers(self, rows: Any) -> NDArray:
         return flat(self._moving((rows.W, rows.H)), len(rows))

@@ -59,9 +59,9 @@ class Examination:
 
     @cached_property
     def errors(self) -> Errors:
-        """What the defects of all intervals come to, relative: carried along where that can be done, else their sum."""
+        """What the defects of all intervals come to, relative: carried along, or their sum if some were left out."""
         propagators = [interval.propagator for interval in self.intervals]
-        if propagators and None not in propagators and len(propagators) >= self.looker.total:
+        if len(propagators) >= self.looker.total:
             return carried(propagators, self.view.joint)
         last = max(self.intervals, key=lambda interval: interval.defect[-1])
         return Errors(self.tolerance * float(sum(interval.defect[-1] for interval in self.intervals)), last.high)
@@ -85,7 +85,7 @@ class Examination:
         states = self.view.states(rows)
         self.rows_seen = len(rows)
         drift = self.view.drift(states.log_t, states.w)
-        return Moments(*(getattr(states, name) for name in Moments._fields[:-1]), drift)
+        return Moments(*(drift if name == "drift" else getattr(states, name) for name in Moments._fields))
 
     @cached_property
     def v_values(self) -> tuple[NDArray, NDArray]:

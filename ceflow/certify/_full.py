@@ -29,7 +29,7 @@ class FullView(View):
         self.objective = run.flow.objective
         self.start, self.network = self._moving(run.start), self._definition(run)
         self.terms = run.terms if self.objective.terms else None
-        self.unit = -math.log(self.network.average)
+        self.unit = -math.log(float(self.network.average))
         self.decay = float(max(self.network.decays))
         self.fading = float(self.network.decays[0])
         self.eps = float(np.finfo(self.flow.dtype).eps)
@@ -185,22 +185,20 @@ class FullView(View):
         norm, size = np.linalg.norm(difference.reshape(len(difference), -1), axis=1), size.reshape(-1)
         return norm / (factor.reshape(-1) * (size * tolerance + atol))
 
-    @property
-    def coordinates(self) -> int:
-        return self.numbers
-
     def response(self, states: States) -> Response:
         """Of all numbers, by differences."""
-        w, size = states.w, states.size
-        step = DIFFERENCE * size
-        moved = (w[:, None] + step[:, None] * np.eye(w.shape[1])).reshape(-1, w.shape[1])
-        pull = self._pull(self.factors(moved))
-        scale = np.exp(pull.log_scale - np.repeat(states.log_scale, w.shape[1]))[:, None]
-        decay = self.decays * np.exp(-states.log_scale)[:, None] if self.decay else np.zeros((len(w), 1))
-        velocities = flat(pull.velocities, len(moved)) * scale - np.repeat(decay, w.shape[1], axis=0) * moved
-        velocities = velocities.reshape(len(w), w.shape[1], w.shape[1])
-        slopes = ((velocities - states.velocity[:, None]) / step[:, None]).swapaxes(1, 2)
-        return Response(w, states.velocity, slopes, np.repeat(size, w.shape[1], axis=1))
+        decay = self.decays * np.exp(-states.log_scale)[:, None] if self.decay else np.zeros((len(states.w), 1))
+
+        def products(directions: NDArray, places: slice | list[int]) -> NDArray:
+            w, here, decays = states.w[places], states.velocity[places], decay[places]
+            step = DIFFERENCE * states.size[places] / np.linalg.norm(directions, axis=1)  # (n, r)
+            moved = (w[:, None] + step[:, :, None] * directions).reshape(-1, w.shape[1])
+            pull, n = self._pull(self.factors(moved)), len(directions)
+            scale = np.exp(pull.log_scale - np.repeat(states.log_scale[places], n))[:, None]
+            velocities = flat(pull.velocities, len(moved)) * scale - np.repeat(decays, n, axis=0) * moved
+            return (velocities.reshape(len(w), n, -1) - here[:, None]) / step[:, :, None]
+
+        return Response(states.w, states.velocity, products, states.rate[:, 0], states.size)
 
     def imbalance(self, w: NDArray) -> NDArray:
         if self.why_no_law:

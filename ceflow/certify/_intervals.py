@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._lyapunov import Lyapunov, Seen
-from ._propagation import MOST, Propagator, doubt, propagator
+from ._propagation import Projected, Propagator, doubt, propagator
 from ._quadrature import NODES, POINTS, derivative, integral, turnovers
 from ._view import States, View
 
@@ -36,7 +36,7 @@ class Interval(NamedTuple):
     least_force: NDArray
     fall: float  # largest relative fall of a singular value from one node to the next
     v: Seen
-    propagator: Propagator | None  # where there are few coordinates
+    propagator: Propagator | Projected
 
 
 class Looker:
@@ -121,12 +121,13 @@ class Looker:
         s = states.singular_values
         # every second node is enough for V, where no other quantity depends on it
         half, turnover_of_all = slice(None, None, 2), max(float(np.max(turnover)), 0.0)
-        one, blur = None, view.error(coarse, size[-1:], forgets[-1:], allowed, self.atol)[0]
-        if view.coordinates <= MOST:
-            response = view.response(states)
-            response = response._replace(size=response.size + self.atol / self.tolerance)
-            one = propagator(response, states.log_t, states.log_scale + log_weight, low, high)
+        response = view.response(states)
+        response = response._replace(size=response.size + self.atol / self.tolerance)
+        one = propagator(response, states.log_t, states.log_scale + log_weight, low, high)
+        if isinstance(one, Propagator):
             blur = doubt(one, view.joint) / allowed
+        else:
+            blur = view.error(coarse, size[-1:], forgets[-1:], allowed, self.atol)[0]
         return Interval(
             low=low,
             high=high,

@@ -67,6 +67,10 @@ class Lyapunov(ABC):
         """(n,) where V says something."""
         return np.ones(len(v), bool)
 
+    def log_fall(self, states: States) -> NDArray:
+        """(n,) logarithm of how fast V falls."""
+        raise NotImplementedError(self.why_may_rise)
+
     @abstractmethod
     def look(self, states: States, log_weight: NDArray, allowed: float, turnover: float) -> Seen:
         """By how much the change of V on an interval is not its dissipation."""

@@ -116,10 +116,6 @@ class ReducedView(View):
             log_odds=log_sum(np.log(valencies) - margins),
         )
 
-    @property
-    def coordinates(self) -> int:
-        return self.scheme.modes
-
     def response(self, states: States) -> Response:
         """Of singular values, along the layers that have the imbalance of the state.
 
@@ -129,7 +125,6 @@ class ReducedView(View):
         """
         w, s = states.w, states.singular_values
         T, depth = self.others(w, s), float(self.depth)
-        force, slopes = self.slopes(s, self.reached(w), states.log_scale)
         if w.shape[1] == 1:
             size = np.abs(s)
             gain = depth * size ** (2.0 - 2.0 / depth)
@@ -142,26 +137,30 @@ class ReducedView(View):
                 for j in range(k):
                     twice += 2.0 * T[:, k] * T[:, j] * np.delete(w, (k, j), axis=1).prod(axis=1)
             growth = 2.0 * twice / np.where(gain > 0.0, gain, 1.0)
-        decay = self.decay * np.exp(-states.log_scale)[:, None] if self.decay else 0.0
-        slopes = gain[:, :, None] * slopes
-        diagonal = np.arange(self.scheme.modes)
-        slopes[:, diagonal, diagonal] += growth * force - depth * decay
-        return Response(s, gain * force - depth * decay * s, slopes, np.maximum(size, self.least))
+        reached, log_scale = self.reached(w), states.log_scale
+        force = self.force(s[:, None], reached, log_scale)[:, 0]
+        decay = depth * self.decay * np.exp(-log_scale)[:, None] if self.decay else np.zeros((len(s), 1))
 
-    def slopes(self, s: NDArray, reached: NDArray, log_scale: NDArray) -> tuple[NDArray, NDArray]:
-        """Forces (n, D), and their slopes (n, D, D) in the singular values, by differences, over exp(log_scale)."""
-        n, modes = s.shape
+        def products(directions: NDArray, places: slice | list[int]) -> NDArray:
+            here, own = s[places, None], growth[places] * force[places] - decay[places]
+            largest = np.abs(self.margins(np.abs(directions))).max(axis=1)
+            step = (DIFFERENCE / np.maximum(largest, 1e-290))[:, None]
+            there = self.force(here + step * directions, reached[places], log_scale[places])
+            slopes = (there - force[places, None]) / step
+            return gain[places, None] * slopes + own[:, None] * directions
+
+        rate = states.rate.reshape(len(s), -1).max(axis=1)
+        return Response(s, gain * force - decay * s, products, rate, np.maximum(size, self.least))
+
+    def force(self, s: NDArray, reached: NDArray, log_scale: NDArray) -> NDArray:
+        """(n, r, D) forces at singular values (n, r, D), over exp(log_scale) (n,)."""
+        n, r, modes = s.shape
         if not self.loss.margins_only:
-            unit = np.exp(self.unit - log_scale)
-            return unit[:, None] * (1.0 - s), -unit[:, None, None] * np.eye(modes)
-        step = DIFFERENCE * self.classes / self.multiplicities
-        moved = np.concatenate([s[:, None], s[:, None] + np.diag(step)], axis=1).reshape(-1, modes)
-        r, _, scale = definition_of_loss(self.loss).residuals(
-            self.margins(moved), self.valencies, np.repeat(reached, modes + 1, axis=0)
-        )
-        scale = scale + self.unit - np.repeat(log_scale, modes + 1)
-        forces = (self.forces(r) * np.exp(scale)[:, None]).reshape(n, modes + 1, modes)
-        return forces[:, 0], ((forces[:, 1:] - forces[:, :1]) / step[:, None]).swapaxes(1, 2)
+            return np.exp(self.unit - log_scale)[:, None, None] * (1.0 - s)
+        margins = self.margins(s.reshape(-1, modes))
+        push, _, scale = definition_of_loss(self.loss).residuals(margins, self.valencies, np.repeat(reached, r, axis=0))
+        scale = scale + self.unit - np.repeat(log_scale, r)
+        return (self.forces(push) * np.exp(scale)[:, None]).reshape(n, r, modes)
 
     def alive(self, w: NDArray) -> NDArray:
         """(n, D) which modes have not faded."""

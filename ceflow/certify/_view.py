@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -11,7 +12,6 @@ from numpy.typing import NDArray
 from ._limits import EPS
 
 if TYPE_CHECKING:
-    from ._definitions import SchemeByDefinition
     from ._lyapunov import Lyapunov
     from ._propagation import Response
 
@@ -70,7 +70,7 @@ class View(ABC):
         Of the scheme, if the run has one.
     """
 
-    eps = EPS
+    eps: float = EPS
     terms: Any = None
     joint = False
     numbers: int
@@ -133,11 +133,6 @@ class View(ABC):
     @abstractmethod
     def response(self, states: States) -> Response:
         """How states react to errors."""
-
-    @property
-    @abstractmethod
-    def coordinates(self) -> int:
-        """How many there are in that."""
 
     @abstractmethod
     def imbalance(self, w: NDArray) -> NDArray:

@@ -67,7 +67,7 @@ def compare(options: argparse.Namespace) -> int:
         device=options.device,
         dtype=options.dtype,
         loss=flow.loss,
-        depth=flow.depth,
+        depth=flow.full().depth,
         reduction=flow.reduction,
         weight_decay=flow.weight_decay,
     )

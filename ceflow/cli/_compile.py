@@ -38,7 +38,7 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _kinds() -> Iterator[tuple[str, cf.SpectralFlow, Any]]:
+def _kinds() -> Iterator[tuple[str, cf.flow.Flow[Any], Any]]:
     """Name, flow and start of one flow of each kind."""
     s0 = np.array([0.1, 0.2, 0.3])
     yield "cross_entropy", cf.SpectralFlow(cf.hadamard(4)), s0
@@ -47,11 +47,12 @@ def _kinds() -> Iterator[tuple[str, cf.SpectralFlow, Any]]:
     yield "deep", cf.SpectralFlow(cf.hadamard(4), depth=3), np.stack([s0, 2 * s0, 3 * s0])
     yield "dense", cf.SpectralFlow(cf.cyclic(7)), s0
     pair = cf.direct_sum(3, 2)
-    for name, options in {
+    groups: dict[str, Any] = {
         "groups": {"bias": True},
         "groups, targets": {"loss": "squared_error", "targets": "one-hot"},
         "groups, softplus": {"activation": "softplus:2"},
         "groups, relu": {"activation": "relu"},
-    }.items():
+    }
+    for name, options in groups.items():
         flow = cf.SpectralFlow(pair, **options)
         yield name, flow, flow.random_start(0.3)

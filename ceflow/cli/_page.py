@@ -10,7 +10,7 @@ import textwrap
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -132,5 +132,5 @@ def summary(traj: Trajectory) -> dict[str, Any]:
         "steps": traj.nsteps,
         "evaluations": traj.nfev,
         "log_loss": log_loss if math.isfinite(log_loss := float(last.log_loss[0])) else None,  # None for a loss of 0
-        "singular_values": np.ravel(last.singular_values).tolist(),
+        "singular_values": np.ravel(cast(Any, last).singular_values).tolist(),
     }

@@ -16,7 +16,7 @@ def add_to(commands: argparse._SubParsersAction) -> None:
         "prove",
         help="prove the theorems symbolically, or print one proof",
         description="Prove the theorems behind ceflow by exact computer algebra. Without NAME: all, as a table; "
-        "exit code 1 if any fails. With NAME: that proof, line by line.",
+        "exit code 1 if any fails. With NAME: that proof, line by line, and whether all that it rests on is proved.",
         epilog="example: ceflow prove convergence",
     )
     proofs.add_arguments(parser)
@@ -26,7 +26,9 @@ def add_to(commands: argparse._SubParsersAction) -> None:
 def _proofs() -> ModuleType:
     """The package of the proofs: `derivations` in a clone, `ceflow_derivations` in an installed wheel."""
     if CLONE.exists():
-        from derivations import _command
-    else:
-        from ceflow_derivations import _command
+        from derivations import _command as here
+
+        return here
+    from ceflow_derivations import _command
+
     return _command

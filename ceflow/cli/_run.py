@@ -11,6 +11,7 @@ import numpy as np
 import ceflow as cf
 
 from ..certify import time_text
+from ..trajectory import SpectralTrajectory
 from ._arguments import add_options
 from ._page import LN10, Page, decades, save_figure, summary
 from ._problem import describe, problem
@@ -81,7 +82,9 @@ def run(options: argparse.Namespace) -> int:
     return page.verdict(certificate.passed and agrees)
 
 
-def _check_against_full(page: Page, flow: cf.SpectralFlow, start: np.ndarray, traj: cf.Trajectory, rtol: float) -> bool:
+def _check_against_full(
+    page: Page, flow: cf.SpectralFlow, start: np.ndarray, traj: SpectralTrajectory, rtol: float
+) -> bool:
     """The same start as full matrices: whether that run is sound, and agrees."""
     why_not = None
     if flow.scheme.classes > FULL_CLASSES:
@@ -93,9 +96,7 @@ def _check_against_full(page: Page, flow: cf.SpectralFlow, start: np.ndarray, tr
     if why_not is not None:
         page.say(f"Not compared with the full flow: {why_not}.\n")
         return True
-    full_flow = cf.MatrixFlow(
-        loss=flow.loss, depth=flow.depth, reduction=flow.reduction, weight_decay=flow.weight_decay
-    )
+    full_flow = flow.full()
     rests = _rest(traj)  # after which there is nothing to compare
     end = min(traj.log_t_end if rests is None else rests, FULL_UNTIL)
     full, seconds = page.timed(
@@ -116,6 +117,6 @@ def _check_against_full(page: Page, flow: cf.SpectralFlow, start: np.ndarray, tr
 def _rest(traj: cf.Trajectory) -> float | None:
     """log t from which on nothing moves; None if something moves to the end."""
     last = traj._path.segments[-1] if traj._path is not None else None
-    if getattr(last, "kind", "") != "rest" or not traj.success:
+    if last is None or last.kind != "rest" or not traj.success:
         return None
     return last.log_t if -math.inf < last.log_t < traj.log_t_end else None

@@ -42,7 +42,7 @@ examples:
   ceflow sweep config.toml --executor dask --scheduler tcp://10.0.0.1:8786"""
 
 LISTS = ("t_eval", "log_t_eval")
-SPACED = {"linear": np.linspace, "log": np.geomspace}
+SPACED: dict[str, Any] = {"linear": np.linspace, "log": np.geomspace}
 FROM_PYTHON = {"grid", "starts", "flow", "until", "progress"}  # of ceflow.sweep, but not written in a file
 
 
@@ -111,6 +111,8 @@ def _values(name: str, value: Any) -> Any:
     """A list, also where it is written as from, to and how many."""
     if not isinstance(value, dict):
         return value
+    spacing: Any
+    given: Any
     spacing, given = next(iter(value.items()), ("", ()))
     numbers = isinstance(given, list) and len(given) == 3 and all(type(one) in (int, float) for one in given)
     if len(value) != 1 or spacing not in SPACED or not numbers or given[2] < 2 or given[2] != int(given[2]):

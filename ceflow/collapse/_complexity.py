@@ -74,7 +74,7 @@ def geometric_complexity(
     for direction in range(len(x)):
         slope = (8.0 * change(direction, _STEP) - change(direction, 2.0 * _STEP)) / (12.0 * _STEP)
         total += (slope**2).sum()
-    return np.float64(total / x.shape[1])
+    return np.asarray(total / x.shape[1])[()]
 
 
 def class_distances(H: ArrayLike, labels: ArrayLike | None = None) -> NDArray[np.float64]:

@@ -141,7 +141,7 @@ def covariance_root(noise: ArrayLike, width: int) -> NDArray[np.float64]:
     if np.abs(noise - noise.T).max() > 1e-12 * np.abs(noise).max():
         raise ValueError("noise must be symmetric")
     try:
-        return np.linalg.cholesky(noise)
+        return np.asarray(np.linalg.cholesky(noise), float)
     except np.linalg.LinAlgError:
         raise ValueError("noise must be positive, as a covariance: it is 0, negative or singular") from None
 

@@ -10,7 +10,7 @@ below about 1e-15 they are rounding.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy
@@ -159,7 +159,7 @@ def decisions(
 
 def from_means(
     W: NDArray, means: NDArray, spread: NDArray, centre: NDArray, noise: NDArray, samples: int, logits: tuple,
-    nc4: ArrayLike, margin: ArrayLike,
+    nc4: Any, margin: Any,
 ) -> Measures:  # fmt: skip
     """Measures of class means (..., d, K) whose samples lie about them with the scatter ``noise noise^T``."""
     weight, shift, scale = logits

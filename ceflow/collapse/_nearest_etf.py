@@ -200,7 +200,7 @@ def torch_nearest_etf(H: Any, labels: Any = None, previous: Any = None, delta: f
 
 
 @functools.cache
-def _torch_function() -> type:
+def _torch_function() -> Any:
     """The function of PyTorch, made when first needed."""
     import torch
 

@@ -75,9 +75,8 @@ def layer_ranks(
         raise ValueError(f"activation must be one for all or one for each of {places} places, got {len(names)}")
     tolerance = checked_number("tolerance", tolerance, 1e-15, 1.0)
     after, before, output = inputs(factors, [parse(name) for name in names])
-    return LayerRanks(
-        *(np.stack([_rank(x, tolerance) for x in side], axis=-1) for side in (before, after)), _rank(output, tolerance)
-    )
+    first, last = (np.stack([_rank(x, tolerance) for x in side], axis=-1) for side in (before, after))
+    return LayerRanks(first, last, _rank(output, tolerance))
 
 
 def _rank(x: NDArray, tolerance: float) -> NDArray[np.int64]:

@@ -1,6 +1,6 @@
 """The flows: each makes a vector field of its symmetry, network and loss, or a closed form where one holds."""
 
-from ._flow import Flow
+from ._flow import Flow, RunT
 from .blocks import BlockFlow
 from .etf import ETFFlow, ReducedETFFlow
 from .layer_flows import BlockLayersFlow, LayersFlow, in_layers
@@ -26,6 +26,7 @@ __all__ = [
     "ReplayFlow",
     "ReplayState",
     "Rest",
+    "RunT",
     "SpectralFlow",
     "in_layers",
     "random_init",

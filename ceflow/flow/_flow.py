@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
 import numpy as np
 
@@ -11,8 +11,13 @@ from .._html import card
 from ..losses import Loss
 from .objective import Objective
 
+if TYPE_CHECKING:
+    from ..trajectory import Trajectory
 
-class Flow(abc.ABC):
+RunT = TypeVar("RunT", bound="Trajectory", covariant=True)  # of the trajectories of a flow
+
+
+class Flow(abc.ABC, Generic[RunT]):
     """Gradient flow of an objective on the layers of a network, from any start that it accepts.
 
     Attributes
@@ -22,10 +27,14 @@ class Flow(abc.ABC):
     """
 
     kind: ClassVar[str]
-    memory_errors: tuple[type[Exception], ...] = (MemoryError,)  # what is raised where memory does not suffice
 
     def __init__(self, objective: Objective) -> None:
         self.objective = objective
+
+    @property
+    def memory_errors(self) -> tuple[type[Exception], ...]:
+        """What is raised where memory does not suffice."""
+        return (MemoryError,)
 
     @property
     def loss(self) -> Loss:
@@ -38,7 +47,7 @@ class Flow(abc.ABC):
         return self.objective.depth
 
     @property
-    def reduction(self) -> str:
+    def reduction(self) -> Literal["mean", "sum"]:
         """Whether the loss is a "mean" over samples or a "sum"."""
         return self.objective.reduction
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -27,6 +28,11 @@ class BlockSizes:
     class_fibres: tuple[int, ...]
     hidden_fibres: tuple[int, ...]
     objective: Objective
+    depth: int
+    if TYPE_CHECKING:
+
+        @property
+        def reduction(self) -> Literal["mean", "sum"]: ...
 
     @functools.cached_property
     def fibre_sizes(self) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -24,8 +25,11 @@ from .matrix import MatrixFlow
 from .objective import Objective
 from .rest import Rest
 
+if TYPE_CHECKING:
+    from ..trajectory import BlockTrajectory  # noqa: F401  # in quotes
 
-class BlockFlow(BlockSizes, Flow):
+
+class BlockFlow(BlockSizes, Flow["BlockTrajectory"]):
     """Gradient flow reduced to the blocks of an adapted basis of a symmetry. Made by `SpectralFlow`.
 
     Attributes
@@ -386,7 +390,8 @@ def _fibres(name: str, given: Sequence[int] | int | None, count: int) -> tuple[i
     """Numbers of fibres, checked."""
     if given is None:
         return tuple(range(count))
-    found = tuple(checked_integer(name, f, 0, count - 1) for f in ([given] if np.ndim(given) == 0 else given))
+    each = [given] if isinstance(given, int) or np.ndim(given) == 0 else list(given)
+    found = tuple(checked_integer(name, f, 0, count - 1) for f in each)
     if not found or len(set(found)) != len(found):
         raise ValueError(f"{name} must name different fibres, got {given!r}")
     return tuple(sorted(found))

@@ -17,6 +17,7 @@ from .._field import EVENT, NORM, RATES, CompiledField, Event, Functions
 from .._tolerances import REST_ROUNDING, REST_SPEED, STEP_SHARE
 from ..kernels import KERNEL, njit
 from ..kernels.butterflies import empty
+from ..kernels.exponential import softplus
 from ..kernels.linking import call, linked, part, pointer, vector
 from ..losses import Loss
 from ..network.chain import ACTIVATION, LINEAR, RELU, backward, forward
@@ -112,7 +113,7 @@ def _residuals(data, layout, scratch, bias, a):
     shares = part(scratch, layout[_SHARE] + 1, layout[_RELATIONS])
     scales, gains = part(scratch, layout[_SCALES], 2 * fibres), part(data, layout[_COLUMN_GAIN], fibres)
     valencies = part(data, layout[_VALENCIES], layout[_RELATIONS])
-    odds, high, begin = scales[fibres:], -np.inf, 0
+    odds, high, most, begin = scales[fibres:], -np.inf, -np.inf, 0
     for f in range(fibres):
         for r in range(begin, ends[f]):
             margins[r] += adjustment[f] - adjustment[rows[r]]
@@ -125,13 +126,15 @@ def _residuals(data, layout, scratch, bias, a):
                 (part(data, layout[_PARAMETERS], 1), valencies[begin:], margins[begin:], shares[begin:], odds[f:],
                  data[_CLASSES], 1.0, ends[f] - begin),
             )  # fmt: skip
+            most = max(most, gains[f] - softplus(odds[f]))
         high, begin = max(high, scales[f]), ends[f]
     begin, total, mean = 0, 0.0, 0.0
     for f in range(fibres):
         weight = math.exp(scales[f] - high)
         for r in range(begin, ends[f]):
             shares[r] = weight * shares[r] if weight > 0.0 else 0.0
-        if weight > 0.0:
+        if gains[f] > -np.inf:  # of the mean, weights that are smooth, as scales are not: the clock interpolates a
+            weight = math.exp(gains[f] - softplus(odds[f]) - most)
             total, mean = total + weight, mean + weight * odds[f]
         begin = ends[f]
     a[0] = mean / total

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .._checks import checked_array, checked_choice, checked_integer, checked_number
 from ..collapse import nearest_etf, simplex_etf
-from ..losses import Loss
-from ._flow import Flow
+from ..losses import Loss, as_loss
+from ._flow import Flow, RunT
 from .etf_field import ETFField, ReducedETFField
 from .objective import Objective
 from .rest import Rest
 from .terms import HOST
+
+if TYPE_CHECKING:
+    from ..trajectory import ETFTrajectory, ReducedETFTrajectory  # noqa: F401  # in quotes
+    from ._options import Reduction
 
 CLASSIFIERS = ("nearest", "fixed", "free")
 LARGEST = 1e6  # of entries of a start
@@ -23,7 +27,7 @@ _NAMED = ("flow", "classifier")  # what a repr says otherwise
 SYMMETRIC = 1e-12  # relative, of what counts as symmetric, or as an ETF
 
 
-class _ComputedFlow(Flow):
+class _ComputedFlow(Flow[RunT]):
     """What the flows of this file share."""
 
     dtype, arrays = "float64", HOST
@@ -103,17 +107,17 @@ class ETFFlow(_ComputedFlow):
 
     def __init__(
         self,
-        classifier: str = "nearest",
+        classifier: Literal["nearest", "fixed", "free"] = "nearest",
         *,
         argmin_gradient: bool = False,
         radius: float | None = None,
         loss: str | Loss = "cross_entropy",
-        reduction: str = "mean",
+        reduction: Reduction = "mean",
         labels: ArrayLike | None = None,
     ) -> None:
         self.radius = None if radius is None else checked_number("radius", radius, 1e-6, LARGEST)
         frozen = ("b",) if checked_choice("classifier", classifier, CLASSIFIERS) == "free" else ("W", "b")
-        objective = Objective(loss, reduction=reduction, labels=labels, bias=True, frozen=frozen)
+        objective = Objective(as_loss(loss), reduction=reduction, labels=labels, bias=True, frozen=frozen)
         super().__init__(classifier, argmin_gradient, objective)
 
     @property
@@ -181,7 +185,7 @@ class ETFFlow(_ComputedFlow):
         return ETFField(self, start)
 
 
-class ReducedETFFlow(_ComputedFlow):
+class ReducedETFFlow(_ComputedFlow["ReducedETFTrajectory"]):
     """`ETFFlow` on the matrix X (K-1, K-1) of ``Z = c B X B^T``, from any start: no symmetry is needed. [ceflow]
 
     ``c = sqrt(K/(K-1))``, and B is Helmert's basis (K, K-1) of what has mean 0.
@@ -222,14 +226,14 @@ class ReducedETFFlow(_ComputedFlow):
 
     def __init__(
         self,
-        classifier: str = "nearest",
+        classifier: Literal["nearest", "fixed"] = "nearest",
         *,
         argmin_gradient: bool = False,
         loss: str | Loss = "cross_entropy",
-        reduction: str = "mean",
+        reduction: Reduction = "mean",
     ) -> None:
         checked_choice("classifier", classifier, CLASSIFIERS[:2])
-        objective = Objective(loss, reduction=reduction, bias=True, frozen=("W", "b"))
+        objective = Objective(as_loss(loss), reduction=reduction, bias=True, frozen=("W", "b"))
         super().__init__(classifier, argmin_gradient, objective)
 
     @staticmethod
@@ -279,7 +283,7 @@ class ReducedETFFlow(_ComputedFlow):
     def full(self) -> ETFFlow:
         """The flow of features that this one reduces."""
         return ETFFlow(
-            self.classifier, argmin_gradient=self.argmin_gradient, loss=self.loss, reduction=self.reduction
+            cast(Any, self.classifier), argmin_gradient=self.argmin_gradient, loss=self.loss, reduction=self.reduction
         )
 
     def lift(
@@ -352,6 +356,7 @@ class ReducedETFFlow(_ComputedFlow):
             off = 0.0 if W is None else float(np.linalg.norm(W - expected) / np.linalg.norm(expected))
             return self.start((right.T * s) @ right), off
         square = classes / (classes - 1.0)
+        assert W is not None  # of a fixed one
         off = np.linalg.norm(W @ W.T - square * basis @ basis.T) / (square * math.sqrt(classes - 1.0))
         return self.start(basis.T @ W @ H @ basis / math.sqrt(square)), float(off)
 

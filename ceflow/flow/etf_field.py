@@ -33,6 +33,8 @@ class ETFField(_MovingField):
     on a multiplier, at whose rate features settle.
     """
 
+    flow: ETFFlow
+
     def __init__(self, flow: ETFFlow, start: tuple[np.ndarray, np.ndarray]) -> None:
         W, H = start
         super().__init__(flow, (W.shape, H.shape))
@@ -59,7 +61,7 @@ class ETFField(_MovingField):
             np.matmul(self.logits, H.T, out=velocities[0])
         else:  # the mean is one of features too
             velocities[-1] -= np.outer(velocities[-1].sum(axis=1), self.weights)
-        if flow.argmin_gradient:
+        if flow.argmin_gradient and polar is not None:
             velocities[-1] += polar.pull_back(self.logits @ features.T)[:, self.labels] / self.counts
         if flow.radius is None:
             return log_scale, a, 0.0
@@ -70,6 +72,8 @@ class ETFField(_MovingField):
 
 class ReducedETFField(_MovingField):
     """The vector field of `ReducedETFFlow`, on X (K-1, K-1), ``Z = c B X B^T``."""
+
+    flow: ReducedETFFlow
 
     def __init__(self, flow: ReducedETFFlow, X: np.ndarray) -> None:
         self.basis = flow.basis(len(X) + 1)

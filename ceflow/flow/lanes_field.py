@@ -1,18 +1,39 @@
-"""The plain vector field of `modes_field` for several runs side by side, each in its lane of `kernels.lanes`."""
+"""The plain field of `modes_field` as Taylor series of several runs side by side, each in its lane of `kernels.lanes`.
+
+[ceflow] With w s the singular values times weights, z the margins, m the smallest of them at the start of a step, and
+``q = k exp(m + bend rho - z)`` the scaled odds of the wrong classes, times valencies, the equations are products and
+linear maps,
+
+    (log s)' = ±2 forces(q),    (w s)' = (log s)' (w s),    q' = q (bend - z'),    z = margins(w s),
+
+where ``dt = unit (exp(m + bend rho) + sum q) drho``. So a coefficient takes two convolutions a mode, and no
+exponential, and time follows from the series of the sum. With the bend, a constant of each step, equal steps of rho
+become equal steps of log t late: without it, time could grow only by a constant factor in a step.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
-from .._field import EVENT, RATES, LaneFields
+from .._field import SERIES, START, LaneFields
 from ..kernels import KERNEL, njit
-from ..kernels.lanes import LANES, absolute, exp_lanes, larger, load, smaller, splat, square_root, store, where_less
+from ..kernels.lanes import (
+    LANES,
+    absolute,
+    exp_lanes,
+    extend_series,
+    larger,
+    load,
+    smaller,
+    splat,
+    store,
+    where_less,
+)
 from ..kernels.linking import call, linked, part, pointer, vector
 from ..symmetry import Transforms
 from .modes_field import (
     CLOSES,
     FORCES,
-    INVERSE_COUNT,
     MARGINS,
     MODES,
     NUMBERS,
@@ -23,77 +44,102 @@ from .modes_field import (
     plain_layout,
 )
 
-_SPACES = 3  # of D + 1 vectors, which the rates work in
+_SPACES, _SERIES = 3, 3  # of vectors, which transforms work in, and of series; see `_padded`
 
 
-@linked(*RATES)
-def _rates(data, layout, scratch, y, dy, clock):
-    """Velocities of unit root mean square, and the numbers of the clock that `LaneFields` names: without logarithms."""
+@linked(*START)
+def _start(data, layout, scratch, state, order, rtol):
+    """The first coefficients at y, the growth of log s: velocities, and the sum of q as that of time."""
     modes = layout[MODES]
-    n = modes * LANES
+    n, row, zero = modes * LANES, order * LANES, splat(0.0)
     first, step = NUMBERS * LANES, n + LANES  # of arrays of one vector a mode, and where the first of them is
     start_weights, double_sign = part(data, first, n), part(data, first + step, n)
-    valencies = part(data, first + 2 * step, n)
-    work, spare = vector(scratch, step), part(scratch, step, step)
-    margins = part(scratch, 2 * step, n)
-    y, dy, clock = vector(y, n), vector(dy, n), vector(clock, 3 * LANES)
-    for i in range(0, n, LANES):
-        store(work, i + LANES, load(start_weights, i) * exp_lanes(load(double_sign, i) * load(y, i)))
+    valencies, weights = part(data, first + 2 * step, n), part(data, first + 3 * step, n)
+    size, step = _padded(modes) * row, (_padded(modes) + 1) * LANES
+    work, spare, margins = vector(scratch, step), part(scratch, step, step), part(scratch, 2 * step, n)
+    sizes, odds = part(scratch, _SPACES * step, size), part(scratch, _SPACES * step + size, size)
+    y, numbers, after = vector(state, n), vector(data, first), _padded(modes) * LANES
+    velocity, clock = part(state, after, n + LANES), part(state, 2 * after, 3 * LANES)
+    fall = mean = share = zero
+    for i in range(modes):
+        grown = load(y, i * LANES)
+        s = load(start_weights, i * LANES) * exp_lanes(grown)
+        fall, mean, share = larger(grown * -0.5, fall), mean + s, share + load(weights, i * LANES)
+        store(sizes, i * row, s)
+        store(work, (i + 1) * LANES, s)
+    changed = where_less(load(numbers, VANISHED * LANES), fall, splat(1.0), zero)
+    if layout[CLOSES]:
+        mean, spread = mean / share, zero
+        for i in range(modes):
+            spread = larger(absolute(load(sizes, i * row) / (load(weights, i * LANES) * mean) - 1.0), spread)
+        merged = larger(mean, splat(1.0)) * spread * spread - 0.01 * rtol  # see `modes_field`
+        changed = where_less(merged, zero, splat(1.0), changed)
     call(layout[MARGINS], (pointer(layout[TO_MARGINS]), work, spare, margins, modes))
-    smallest, total, squares = splat(1e300), splat(0.0), splat(0.0)
+    smallest, total = load(margins, 0), zero
     for i in range(0, n, LANES):
         smallest = smaller(load(margins, i), smallest)
+    for i in range(modes):
+        odd = load(valencies, i * LANES) * exp_lanes(smallest - load(margins, i * LANES))
+        store(odds, i * row, odd)
+        store(work, (i + 1) * LANES, odd)
+        total = total + odd
+    call(layout[FORCES], (pointer(layout[TO_FORCES]), work, spare, velocity, modes))
     for i in range(0, n, LANES):
-        odds = load(valencies, i) * exp_lanes(smallest - load(margins, i))
-        store(work, i + LANES, odds)
-        total = total + odds
-    call(layout[FORCES], (pointer(layout[TO_FORCES]), work, spare, dy, modes))
-    for i in range(0, n, LANES):
-        squares = squares + load(dy, i) * load(dy, i)
-    speed = square_root(squares * load(vector(data, first), INVERSE_COUNT * LANES))
-    inverse = 1.0 / speed
-    for i in range(0, n, LANES):
-        store(dy, i, load(dy, i) * inverse)
+        store(velocity, i, load(velocity, i) * load(double_sign, i))
+    store(velocity, n, total)
     store(clock, 0, smallest)
-    store(clock, LANES, total)
-    store(clock, 2 * LANES, speed)
+    store(clock, LANES, changed)
     return 0.0
 
 
-@linked(*EVENT)
-def _event(data, layout, scratch, y, found, rtol):
-    """As `modes_field.plain_event`."""
+@linked(*SERIES)
+def _series(data, layout, scratch, state, rates, order):
+    """All coefficients of rates, and the bend; see `LaneFields`."""
     modes = layout[MODES]
-    n = modes * LANES
-    first, step, zero = NUMBERS * LANES, n + LANES, splat(0.0)
-    start_weights, double_sign = part(data, first, n), part(data, first + step, n)
-    weights, numbers, work = part(data, first + 3 * step, n), vector(data, first), vector(scratch, n)
-    y, found, fall = vector(y, n), vector(found, LANES), zero
-    for i in range(0, n, LANES):
-        fall = larger(load(double_sign, i) * load(y, i) * -0.5, fall)
-    changed = where_less(load(numbers, VANISHED * LANES), fall, splat(1.0), zero)
-    if layout[CLOSES]:
-        mean, share, spread = zero, zero, zero
-        for i in range(0, n, LANES):
-            s = load(start_weights, i) * exp_lanes(load(y, i) * 2.0)  # times its weight
-            store(work, i, s / load(weights, i))
-            mean, share = mean + s, share + load(weights, i)
-        mean = mean / share
-        for i in range(0, n, LANES):
-            spread = larger(absolute(load(work, i) / mean - 1.0), spread)
-        merged = larger(mean, splat(1.0)) * spread * spread - 0.01 * rtol  # see `modes_field`
-        changed = where_less(merged, zero, splat(1.0), changed)
-    store(found, 0, changed)
+    n, row = modes * LANES, order * LANES
+    double_sign = part(data, (NUMBERS + modes + 1) * LANES, n)
+    size, step = _padded(modes) * row, (_padded(modes) + 1) * LANES
+    work, spare, out = vector(scratch, step), part(scratch, step, step), part(scratch, 2 * step, n)
+    sizes, odds = part(scratch, _SPACES * step, size), part(scratch, _SPACES * step + size, size)
+    bends = part(scratch, _SPACES * step + 2 * size, size)
+    after, rates = _padded(modes) * LANES, vector(rates, size)
+    velocity, clock = part(state, after, n + LANES), part(state, 2 * after, 3 * LANES)
+    for i in range(modes + 1):
+        store(rates, i * row, load(velocity, i * LANES))
+    for k in range(order - 1):
+        here, factor, bend = k * LANES, 1.0 / (k + 1), splat(0.0)
+        extend_series(rates, sizes, modes, row, k, factor, work[LANES:])
+        call(layout[MARGINS], (pointer(layout[TO_MARGINS]), work, spare, out, modes))
+        if k == 0:
+            bend = _bend(load(clock, 0), load(velocity, n), out, odds, modes, row)
+            store(clock, 2 * LANES, bend)
+        for i in range(modes):
+            store(bends, i * row + here, bend - load(out, i * LANES) * (k + 1.0))
+        total = extend_series(bends, odds, modes, row, k, factor, work[LANES:])
+        store(rates, modes * row + here + LANES, total)
+        call(layout[FORCES], (pointer(layout[TO_FORCES]), work, spare, out, modes))
+        for i in range(modes):
+            store(rates, i * row + here + LANES, load(out, i * LANES) * load(double_sign, i * LANES))
     return 0.0
 
 
 @njit(**KERNEL)
-def _pack(starts, weights, valencies, classes, log_unit, vanished, constants, direction, data):
-    for member in range(len(starts)):
-        for i in range(weights.size):
-            constants[0, i] = starts[member, i]
-            direction[i] = 1.0 if starts[member, i] > 0.0 else -1.0
-        pack_plain(constants, weights, valencies, direction, classes, log_unit, vanished, data[member])
+def _padded(modes):
+    """Numbers of a state, modes and time, or one more."""
+    return (modes + 2) // 2 * 2
+
+
+@njit(**KERNEL)
+def _bend(smallest, total, slopes, odds, modes, row):
+    """``dlog(time)/drho`` as it will be late, from the slopes of margins z.
+
+    Where all modes are one, ``dz/dt ~ z exp(-z)``, so that t less a constant is Ei(z), of which the logarithm is what z
+    is smooth in: its slope is ``z' / (1 + 1/z + 2/z^2 + ..)``.
+    """
+    m, slope = larger(smallest, splat(0.0)), splat(0.0)
+    for i in range(modes):
+        slope = slope + load(odds, i * row) * load(slopes, i * LANES)
+    return slope / total * (m * m / (m * m + m + 2.0))
 
 
 def lane_fields(
@@ -102,13 +148,16 @@ def lane_fields(
 ) -> LaneFields:  # fmt: skip
     """Fields, as of `modes_field.plain_field`, of m starts (m, D), balanced singular values none of which is 0."""
     modes = weights.size
-    data = np.zeros((len(starts), NUMBERS + 4 * (modes + 1)))
-    scratch = np.empty((1, modes)), np.empty(modes)
-    _pack(np.ascontiguousarray(starts), weights, valencies, classes, log_unit, vanished, *scratch, data)
+    direction, data = np.where(starts > 0.0, 1.0, -1.0), np.empty((len(starts), NUMBERS + 4 * (modes + 1)))
+    pack_plain.interpreted(starts[:1], weights, valencies, direction[0], classes, log_unit, vanished, data[0])
+    data[1:] = data[0]  # but for
+    data[:, NUMBERS : NUMBERS + modes] = weights * starts
+    data[:, NUMBERS + modes + 1 : NUMBERS + 2 * modes + 1] = 2.0 * direction
     by_lanes = transforms._replace(
-        margins=transforms.margins._replace(function=transforms.margins.by_lanes),
-        forces=transforms.forces._replace(function=transforms.forces.by_lanes),
+        margins=transforms.margins._replace(function=margins),
+        forces=transforms.forces._replace(function=forces),
     )
-    spaces = _SPACES * (modes + 1) * LANES
+    numbers = _padded(modes)
+    spaces = _SPACES * (numbers + 1) * LANES, _SERIES * numbers * LANES
     layout = plain_layout(modes, by_lanes, closes)
-    return LaneFields(_rates.entry, _event.entry, data, layout, log_unit, spaces)
+    return LaneFields(_start.entry, _series.entry, data, layout, log_unit, 0.5 * direction, numbers, *spaces)

@@ -8,13 +8,14 @@ method.
 from __future__ import annotations
 
 import functools
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from ..network import coordinates
 from ..network.factors import check_whole_depth
 from ..network.layers import Layers
-from ._flow import Flow
+from ._flow import Flow, RunT
 from .blocks import BlockFlow
 from .etf import ETFFlow
 from .matrix import MatrixFlow
@@ -36,6 +37,10 @@ class LayersFlow(SpectralFlow):
     """`SpectralFlow` of layers (depth, D), with these as its state: (D, depth) in one array."""
 
     kind = "layers"
+    if TYPE_CHECKING:
+
+        @property
+        def depth(self) -> int: ...
 
     def start(self, start: np.ndarray) -> np.ndarray:
         check_whole_depth(self.depth)
@@ -48,9 +53,11 @@ class LayersFlow(SpectralFlow):
         return self.layers_at(start, y[None])[0]
 
     def segment(self, kind: str, start: np.ndarray, y: np.ndarray, log_t: float) -> Rest:
-        return self._blocks.segment(kind, start, y, log_t)
+        return self._blocks.segment(kind, cast(Any, start), y, log_t)
 
-    def motion(self, start: np.ndarray, y, log_t: float, rtol: float, atol: float = 0.0, closed_form: bool = True):
+    def motion(
+        self, start: np.ndarray, y: Any, log_t: float, rtol: float, atol: float = 0.0, closed_form: bool = True
+    ) -> Any:
         widths = np.ones((self.scheme.modes + 1, self.depth - 1), np.int64)
         widths[0] = 0  # nothing of the constants
         return self._blocks.motion(Layers(self.origin(start), widths, np.empty(0)), y, log_t, rtol)
@@ -69,7 +76,7 @@ class LayersFlow(SpectralFlow):
         return np.prod(self.layers_at(start, y), axis=1), np.ones((len(y), self.scheme.modes))
 
 
-def in_layers(flow: Flow) -> Flow:
+def in_layers(flow: Flow[RunT]) -> Flow[RunT]:
     """The same flow, with the layers, or what depends linearly on them, as its state: what gradient descent steps in.
 
     Raises
@@ -83,7 +90,7 @@ def in_layers(flow: Flow) -> Flow:
     if isinstance(flow, ETFFlow) and flow.radius is not None:
         raise ValueError("gradient descent needs features that are free: steps leave the spheres of radius=")
     if isinstance(flow, (MatrixFlow, RegressionFlow, LayersFlow, BlockLayersFlow, ETFFlow)):
-        return flow
+        return cast("Flow[RunT]", flow)
     if not isinstance(flow, (SpectralFlow, BlockFlow)):
         raise TypeError(
             f"gradient descent is of a SpectralFlow, MatrixFlow, RegressionFlow or ETFFlow, got {type(flow).__name__}"
@@ -92,8 +99,10 @@ def in_layers(flow: Flow) -> Flow:
     if isinstance(flow, BlockFlow):
         if flow.objective.act.name == "relu":
             raise ValueError("gradient descent of relu needs a MatrixFlow: under a symmetry the flow slides instead")
-        return BlockLayersFlow(flow.symmetry, flow.objective, flow.class_fibres, flow.hidden_fibres or None)
+        blocks = BlockLayersFlow(flow.symmetry, flow.objective, flow.class_fibres, flow.hidden_fibres or None)
+        return cast("Flow[RunT]", blocks)
     given = flow.objective
-    return LayersFlow(
+    modes = LayersFlow(
         flow.scheme, loss=given.loss, depth=given.depth, reduction=given.reduction, weight_decay=given.weight_decay
     )
+    return cast("Flow[RunT]", modes)

@@ -94,7 +94,7 @@ def project(flow: BlockFlow, factors: list[np.ndarray], bias: np.ndarray | None)
             left, right = levels[level][i], levels[level + 1][i]
             layers.append(np.tensordot(left, np.tensordot(factor, right, axes=(1, 0)), axes=((0, 2), (0, 2))) / m)
         found.append(layers)
-    far = []
+    far: list[float] = []
     for level, factor in enumerate(factors):
         on = sum(
             np.tensordot(_times(left, layers[level]), right, axes=((1, 2), (1, 2)))
@@ -107,7 +107,7 @@ def project(flow: BlockFlow, factors: list[np.ndarray], bias: np.ndarray | None)
         given, fibre = np.zeros(flow.classes) if bias is None else bias, flow.class_fibre
         biases = np.array([given[fibre == f].mean() for f in flow.class_fibres])
         off = np.linalg.norm(given - biases[np.searchsorted(flow.class_fibres, fibre)])
-        far.append(float(off / max(np.linalg.norm(given), 1e-300)))
+        far.append(float(off) / max(float(np.linalg.norm(given)), 1e-300))
     widths = np.array([[layer.shape[1] for layer in layers[:-1]] for layers in found], np.int64)
     return flow.start(Layers(packed(found), widths.reshape(len(found), -1), biases)), max(far)
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 import secrets
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from .._arrays import Arrays
 from .._checks import checked_array, checked_choice, checked_integer, checked_number
-from ..losses import Loss
+from ..losses import Loss, as_loss
 from ..network.factors import check_factors, check_sizes, inputs
 from ..terms import Term
 from ._flow import Flow
@@ -19,6 +21,12 @@ from .objective import Objective
 from .rest import Rest
 from .stacked_field import StackedField
 from .terms import Terms
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..trajectory import MatrixTrajectory  # noqa: F401  # in quotes
+    from ._options import Reduction
 
 BACKENDS = ("numpy", "torch")
 DTYPES = ("float64", "float32")
@@ -80,21 +88,21 @@ class MatrixFlow(Flow):
     def __init__(
         self,
         *,
-        backend: str = "numpy",
+        backend: Literal["numpy", "torch"] = "numpy",
         device: str | None = None,
-        dtype: str = "float64",
+        dtype: Literal["float64", "float32"] = "float64",
         loss: str | Loss = "cross_entropy",
         depth: int = 2,
-        reduction: str = "mean",
-        weight_decay: float | tuple[float, ...] = 0.0,
-        samples: int | tuple[int, ...] | None = None,
+        reduction: Reduction = "mean",
+        weight_decay: float | Sequence[float] = 0.0,
+        samples: int | Sequence[int] | None = None,
         labels: ArrayLike | None = None,
         weights: float | ArrayLike = 1.0,
         logit_adjustment: float | ArrayLike = 0.0,
         logit_scale: float | ArrayLike = 1.0,
         bias: bool = False,
         bias_decay: float = 0.0,
-        frozen: tuple[str | int, ...] = (),
+        frozen: Sequence[str | int] = (),
         targets: str | ArrayLike = "centred",
         kernel: ArrayLike | None = None,
         activation: str | tuple[str, ...] = "linear",
@@ -103,8 +111,8 @@ class MatrixFlow(Flow):
         checked_choice("backend", backend, BACKENDS)
         checked_choice("dtype", dtype, DTYPES)
         objective = Objective(
-            loss, checked_integer("depth", depth, 2, 1000), reduction, samples, labels, weights, logit_adjustment,
-            logit_scale, weight_decay, bias, bias_decay, frozen, targets, kernel, activation, terms,
+            as_loss(loss), checked_integer("depth", depth, 2, 1000), reduction, samples, labels, weights,
+            logit_adjustment, logit_scale, weight_decay, bias, bias_decay, frozen, targets, kernel, activation, terms,
         )  # fmt: skip
         super().__init__(objective)
         self.backend, self.dtype = backend, dtype
@@ -118,6 +126,11 @@ class MatrixFlow(Flow):
     @property
     def spec(self) -> dict:
         return super().spec | {"backend": self.backend, "device": self.device, "dtype": self.dtype}
+
+    if TYPE_CHECKING:
+
+        @property
+        def depth(self) -> int: ...
 
     @property
     def memory_errors(self) -> tuple[type[Exception], ...]:
@@ -133,7 +146,7 @@ class MatrixFlow(Flow):
     def __getstate__(self) -> dict:
         return self.__dict__ | {"_arrays": None}
 
-    def start(self, start: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
+    def start(self, start: Any) -> tuple[np.ndarray, ...]:
         """Checks where a run starts: a pair (W, H), or as many factors as there are layers, and the bias (K,) after
         them if the flow has one; it is 0 when left out.
 
@@ -268,7 +281,7 @@ def _checked_device(backend: str, device: str | None) -> str | None:
     return str(device)
 
 
-class RandomStart(tuple):
+class RandomStart(tuple[np.ndarray, ...]):
     """Factors (W, ..., H) of a random initialization.
 
     Attributes
@@ -277,7 +290,9 @@ class RandomStart(tuple):
         What ``random_init(..., rng=seed)`` makes them of again; None where a Generator was given.
     """
 
-    def __new__(cls, factors, seed: int | None = None) -> RandomStart:
+    seed: int | None
+
+    def __new__(cls, factors: Iterable[np.ndarray], seed: int | None = None) -> RandomStart:
         start = super().__new__(cls, factors)
         start.seed = seed
         return start
@@ -333,4 +348,4 @@ def random_init(
     rng = np.random.default_rng(seed)
     shapes = [(classes, width), *[(width, width)] * (depth - 2), (width, classes)]
     factors = [rng.standard_normal(lead + shape) * (scale / math.sqrt(width)) for shape in shapes]
-    return RandomStart(factors, None if seed is rng else seed)
+    return RandomStart(factors, None if isinstance(seed, np.random.Generator) else seed)

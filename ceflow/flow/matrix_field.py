@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from ..network.factors import inputs
 from .terms import Terms
 
 if TYPE_CHECKING:
+    from .etf import ETFFlow, ReducedETFFlow
     from .matrix import MatrixFlow
 
 
@@ -25,12 +26,14 @@ class MatrixField:
     tolerance holds for each by itself.
     """
 
-    def __init__(self, flow: MatrixFlow, shapes: tuple[tuple[int, ...], ...]) -> None:
+    flow: MatrixFlow | ETFFlow | ReducedETFFlow
+
+    def __init__(self, flow: MatrixFlow | ETFFlow | ReducedETFFlow, shapes: tuple[tuple[int, ...], ...]) -> None:
         self.flow, self.shapes = flow, shapes
         self.arrays = flow.arrays
         self.xp = self.arrays.xp
         self.classes, objective = shapes[0][-2], flow.objective
-        self.depth, self.frozen = objective.depth, objective.frozen
+        self.depth, self.frozen = int(objective.depth), objective.frozen
         self.acts = objective.acts
         self.terms = Terms(objective, self.classes, self.arrays)
         self.log_unit = objective.log_unit(self.classes)
@@ -38,7 +41,8 @@ class MatrixField:
         self.decays = tuple(decay * math.exp(self.log_unit) for decay in decays)
         self.decay, self.counterforce = max(self.decays), self.terms.counterforce
         self.has_equilibria = self.counterforce > 0.0 or self.decay > 0.0 or any(term.rests for term in objective.terms)
-        self.samples = self.kernel = None
+        self.samples: Any = None
+        self.kernel: Any = None
         if np.any(self.terms.samples != 1.0):
             self.samples = self.arrays.asarray(self.terms.samples)
         if objective.kernel is not None:
@@ -142,7 +146,7 @@ class MatrixField:
         if self.kernel is not None:
             last[...] = xp.matmul(last, self.kernel)
         for frozen in self.frozen:
-            velocities[-1 if frozen == "b" else frozen][...] = 0.0
+            velocities[-1 if frozen == "b" else int(frozen)][...] = 0.0
         return log_scale, a, rate
 
     def _push(self, W, X, log_scale):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import numpy as np
 
@@ -90,7 +90,7 @@ class Objective:
 
     loss: Loss = dataclasses.field(default_factory=CrossEntropy)
     depth: float = 2
-    reduction: str = "mean"
+    reduction: Literal["mean", "sum"] = "mean"
     samples: Any = None
     labels: Any = None
     weights: Any = 1.0
@@ -99,7 +99,7 @@ class Objective:
     weight_decay: Any = 0.0
     bias: bool = False
     bias_decay: float = 0.0
-    frozen: tuple = ()
+    frozen: Sequence[str | int] = ()
     targets: Any = "centred"
     kernel: Any = None
     activation: str | tuple[str, ...] = "linear"
@@ -269,7 +269,8 @@ class Objective:
         for name in ("logit_adjustment", "logit_scale"):
             numbers[name] = np.broadcast_to(getattr(self, name), classes)
         squared = isinstance(self.loss, SquaredError)  # which takes no adjustment
-        changed = {name: tuple(value.tolist()) for name, value in numbers.items() if not (squared and "logit" in name)}
+        kept = {name: value for name, value in numbers.items() if not (squared and "logit" in name)}
+        changed: dict[str, Any] = {name: tuple(value.tolist()) for name, value in kept.items()}
         return dataclasses.replace(self, **changed)
 
     # -- as data -------------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -13,11 +14,14 @@ from ..theory import regression
 from ._flow import Flow
 from .matrix import MatrixFlow
 
+if TYPE_CHECKING:
+    from ..trajectory import RegressionTrajectory  # noqa: F401  # in quotes
+
 LIMIT = 1e150  # of layers
 RATES = ("canonical", "raw")
 
 
-class RegressionFlow(Flow):
+class RegressionFlow(Flow["RegressionTrajectory"]):
     """Gradient flow of a regression with two linear layers, reduced to the modes of its targets, whatever these are.
 
     The objective is that of arXiv:2409.04180, ::

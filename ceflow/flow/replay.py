@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,6 +15,9 @@ from .matrix import MatrixFlow
 from .objective import Objective
 from .replay_field import ReplayField
 from .rest import Rest
+
+if TYPE_CHECKING:
+    from ..trajectory import ReplayTrajectory  # noqa: F401  # in quotes
 
 WEIGHTS, HEADS = ("uniform", "balanced"), ("shared", "task")
 MOST_TASKS = 100
@@ -46,7 +49,7 @@ class ReplayState(NamedTuple):
     features: NDArray[np.float64]
 
 
-class ReplayFlow(Flow):
+class ReplayFlow(Flow["ReplayTrajectory"]):
     """Gradient flow of cross-entropy on T tasks of like classes, of which each has trained and unseen samples.
 
     Inputs are clustered: ``Theta = r0 + r [same class] + v [same sample]``, ``r0 + r + v = 1``. What is learnt of one
@@ -202,6 +205,9 @@ class ReplayFlow(Flow):
 
     def state(self, start: ReplayState, y: np.ndarray) -> ReplayState:
         """Of the numbers (..., N) the state, with the same leading axes."""
+        return self._split(y)
+
+    def _split(self, y: np.ndarray) -> ReplayState:
         ends = np.cumsum([math.prod(shape) for shape in self.shapes])
         parts = np.split(np.array(y), ends[:-1], axis=-1)
         return ReplayState(*(p.reshape(*y.shape[:-1], *s) for p, s in zip(parts, self.shapes, strict=True)))
@@ -210,7 +216,7 @@ class ReplayFlow(Flow):
         """Margins of numbers (..., N), of trained and of unseen samples: (..., 2, T) over other classes of the own
         task, and (..., 2, T, T) of samples of the task of the second index over classes of the task of the first; inf
         where these are the same, or of another head."""
-        modes, V, Y = self.state(None, y)
+        modes, V, Y = self._split(y)
         within = modes[..., :1, :] * modes[..., 1:, :]
         between = np.einsum("fgi,...sig->...sfg", self.separations, V[..., None, :, :] @ Y)
         between += (within * (1.0 - 1.0 / self.classes_of_tasks))[..., None, :]
@@ -316,8 +322,8 @@ class ReplayFlow(Flow):
     def _first(self, count: ArrayLike, columns: ArrayLike) -> NDArray[np.bool_]:
         """(N,) whether a column is among the first ones of its class, as many as counted for its task (T,)."""
         labels, count = self.labels(columns), _one_each("samples", count, self.tasks)
-        if np.any(count != np.round(count)) or np.any(count > columns):
-            raise ValueError(f"samples must be integers up to the columns {columns}, got {count.tolist()}")
+        if np.any(count != np.round(count)) or np.any(count > np.asarray(columns)):
+            raise ValueError(f"samples must be integers up to the columns {columns!s}, got {count.tolist()}")
         begins = np.searchsorted(labels, labels)
         return np.arange(len(labels)) - begins < np.repeat(count, self.classes_of_tasks)[labels]
 

@@ -131,7 +131,7 @@ class ReplayField:
         sizes, fading = self._sizes(y), math.exp(-log_scale)
         activity = np.linalg.norm(np.sqrt(self._squares(dy)) / sizes) + self._largest_decay * fading
         dy -= fading * self._decay * y
-        speed = max(activity, 1e-300)
+        speed = max(float(activity), 1e-300)
         dy /= speed
         return -log_scale - math.log(speed), a
 

@@ -6,7 +6,7 @@ import contextlib
 import functools
 import itertools
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self, cast, overload
 
 import numpy as np
 
@@ -25,6 +25,12 @@ from .modes_field import PlainFields, modes_field
 from .objective import Objective
 from .ray import Ray
 from .rest import Rest
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from ..trajectory import SpectralTrajectory  # noqa: F401  # in quotes
+    from ._options import BlocksOptions, ModesOptions
 
 _BLANK: Any = object()
 MOST_BY_LANES = 255  # modes of flows whose runs go side by side: beyond, they no longer fit in the cache
@@ -79,6 +85,12 @@ class SpectralFlow(Flow):
 
     kind = "spectral"
 
+    scheme: Scheme
+
+    @overload  # of a scheme; below, any other symmetry, or options that make blocks, of a class beside this one
+    def __new__(cls, symmetry: Scheme, **options: Unpack[ModesOptions]) -> Self: ...  # type: ignore[overload-overlap]
+    @overload
+    def __new__(cls, symmetry: Symmetry, **options: Unpack[BlocksOptions]) -> BlockFlow: ...  # type: ignore[misc]
     def __new__(cls, symmetry: Symmetry = _BLANK, **options: Any) -> Any:
         if symmetry is _BLANK:  # as pickle makes objects
             return super().__new__(cls)
@@ -93,20 +105,11 @@ class SpectralFlow(Flow):
             return super().__new__(cls)
         return BlockFlow(symmetry, objective, **fibres)
 
-    def __init__(
-        self,
-        symmetry: Scheme,
-        *,
-        loss: str | Loss = "cross_entropy",
-        depth: float = 2,
-        reduction: str = "mean",
-        weight_decay: float = 0.0,
-        **options: Any,
-    ) -> None:
-        super().__init__(
-            Objective(loss=loss, depth=depth, reduction=reduction, weight_decay=weight_decay, **options)
-        )
-        self.scheme = symmetry
+    if not TYPE_CHECKING:  # for type checkers __new__ says it
+
+        def __init__(self, symmetry: Scheme, **options: Any) -> None:
+            super().__init__(Objective(**options))
+            self.scheme = symmetry
 
     def __repr__(self) -> str:
         return f"SpectralFlow({self.scheme.name}{self.objective.text})"
@@ -114,6 +117,8 @@ class SpectralFlow(Flow):
     @property
     def spec(self) -> dict:
         return super().spec | {"scheme": self.scheme.spec}
+
+    _decay = property(lambda self: self.weight_decay, doc="That of all layers.")
 
     @functools.cached_property
     def plain(self) -> bool:
@@ -152,14 +157,14 @@ class SpectralFlow(Flow):
         if self.kind == "spectral" and isinstance(starts, np.ndarray) and starts.shape[1:] == (modes,):
             with contextlib.suppress(ValueError, TypeError):  # else it is looked for which one is wrong
                 values = np.ascontiguousarray(checked_array("starts", starts))
-                smallest, largest, _ = coordinates.extent(values.reshape(1, -1))
-                if smallest >= 1e-300 and largest <= LARGEST:
+                sizes = np.abs(values)
+                if sizes[sizes > 0.0].min(initial=np.inf) >= 1e-300 and sizes.max() <= LARGEST:
                     return values
         return super().starts(starts)
 
     def origin(self, start: np.ndarray) -> np.ndarray:
         """Coordinates of the start."""
-        return np.zeros(self.scheme.modes + (self.weight_decay > 0.0 and coordinates.needs_theta(start)))
+        return np.zeros(self.scheme.modes + (self._decay > 0.0 and coordinates.needs_theta(start)))
 
     def state(self, start: np.ndarray, y: np.ndarray) -> np.ndarray:
         """The layers at the coordinates y, or the singular values where the depth is no integer."""
@@ -172,7 +177,7 @@ class SpectralFlow(Flow):
         if kind == Ray.kind:
             return Ray(self.scheme, self.reduction, start, y, log_t)
         if kind == Rest.kind:
-            return Rest(y, log_t, self.weight_decay if y.size > self.scheme.modes else 0.0)
+            return Rest(y, log_t, self._decay if y.size > self.scheme.modes else 0.0)
         raise ValueError(f"a reduced flow has no closed form {kind!r}")
 
     @in_one_life
@@ -287,7 +292,7 @@ class SpectralFlow(Flow):
         """The flow on full matrices that this one reduces."""
         given = self.objective
         return MatrixFlow(
-            loss=given.loss, depth=given.depth, reduction=given.reduction, weight_decay=given.weight_decay
+            loss=given.loss, depth=cast(int, given.depth), reduction=given.reduction, weight_decay=given.weight_decay
         )
 
     def lift(
@@ -331,12 +336,12 @@ class SpectralFlow(Flow):
         width = checked_integer("width", classes if width is None else width)
         if width < classes - 1:
             raise ValueError(f"width must be at least K - 1 = {classes - 1} to hold every mode, got {width}")
-        check_whole_depth(self.depth)
-        rows = coordinates.layers_of(self.start(start), self.depth) if rows is None else rows
+        depth = check_whole_depth(self.depth)
+        rows = coordinates.layers_of(self.start(start), depth) if rows is None else rows
         layers = rows[..., self.scheme.columns[1:] - 1]
         basis = self.scheme.basis()[:, 1:]
         rng = np.random.default_rng(rng)
-        frames = [np.linalg.qr(rng.standard_normal((width, classes - 1)))[0] for _ in range(self.depth - 1)]
+        frames = [np.linalg.qr(rng.standard_normal((width, classes - 1)))[0] for _ in range(depth - 1)]
         frames = [basis, *frames, basis]
         return tuple(
             (left * layers[..., i, None, :]) @ right.T for i, (left, right) in enumerate(itertools.pairwise(frames))
@@ -361,7 +366,7 @@ class SpectralFlow(Flow):
             the products of the factors from either side, x_i the mean of X on eigenspace i, and the relative
             misalignment of the layers, ``|s_i - product of layers|`` weighted alike.
         """
-        factors = check_factors(factors, self.depth, self.scheme.classes)
+        factors = check_factors(factors, cast(int, self.depth), self.scheme.classes)
         basis, columns = self.scheme.basis(), self.scheme.columns
         multiplicities = self.scheme.multiplicities.astype(float)
 

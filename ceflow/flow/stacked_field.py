@@ -45,8 +45,8 @@ class StackedField(MatrixField):
         return self.xp.einsum("mi,mi->m", y, y)
 
     def combine(self, y, h: np.ndarray, w: np.ndarray, k, n: int, out) -> None:
-        weights = self.arrays.constant(w[:n])
-        self.xp.matmul(k[:n].reshape(n, len(y) * self.size).T, weights, out=out.reshape(-1))
+        # not by a matrix product, whose rounding depends on the place in memory, and so on what other runs there are
+        out[...] = self.xp.einsum("s,smi->mi", self.arrays.constant(w[:n]), k[:n])
         out *= self.arrays.constant(h)[:, None]
         out += y
 

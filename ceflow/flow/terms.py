@@ -42,7 +42,9 @@ class Terms:
 
         self._columns = arrays.indices(columns)
         self._labels = self._columns if self.plain else arrays.asarray(self.labels)
-        self._log_weights = self._scale = self._shift = self._weights = self._targets_there = None
+        self._log_weights: Any = None
+        self._scale = self._shift = self._targets_there = self._log_weights
+        self._weights: Any = None
         if not self.plain:
             total = self.samples * self.weights
             with np.errstate(divide="ignore"):
@@ -120,7 +122,8 @@ class Terms:
     def gradients_of_others(self, W: Any, X: Any) -> tuple[Any, Any]:
         """Its gradient in both."""
         found = [term.gradient(W, X, *constants, xp=self.xp) for term, constants in self.others]
-        return tuple(map(sum, zip(*found, strict=True)))
+        in_W, in_X = map(sum, zip(*found, strict=True))
+        return in_W, in_X
 
     def rate_of_others(self, W: Any, X: Any) -> Any:
         """(...) about how fast they come to rest, where they do."""

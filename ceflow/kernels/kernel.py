@@ -13,7 +13,7 @@ import types
 from collections.abc import Callable
 from functools import cached_property, update_wrapper
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 import numpy as np
 
@@ -23,11 +23,15 @@ from .loading import load_compiler
 # How functions that allocate nothing are compiled. Without reference counts, of which they have no need, they compile
 # in half the time. Division by zero gives infinity, as in NumPy, instead of an exception, whose code would be compiled
 # too. They release the lock of the interpreter.
-KERNEL = {"cache": True, "_nrt": False, "error_model": "numpy", "nogil": True}
-_INNER = {"cache": False, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+KERNEL: dict[str, Any] = {"cache": True, "_nrt": False, "error_model": "numpy", "nogil": True}
+_INNER: dict[str, Any] = {"cache": False, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
 
-class Kernel:
+P = ParamSpec("P")
+T = TypeVar("T", covariant=True)
+
+
+class Kernel(Generic[P, T]):
     """A function with two lives. Called from Python it is compiled, or not, as `compilation.compiled` says; within
     compiled code it is compiled.
 
@@ -37,8 +41,9 @@ class Kernel:
         As it was written.
     """
 
-    def __init__(self, function: Callable, options: dict[str, Any]) -> None:
-        self.function, self._options, self._twin = function, options, None
+    def __init__(self, function: Callable[P, T], options: dict[str, Any]) -> None:
+        self.function, self._options = function, options
+        self._twin: Callable[P, T] | None = None
         update_wrapper(self, function)
 
     def __call__(self, *arguments: Any) -> Any:
@@ -53,7 +58,7 @@ class Kernel:
         with np.errstate(all="ignore"):
             return self.interpreted(*arguments)
 
-    def vectorized(self, twin: Callable) -> Callable:
+    def vectorized(self, twin: Callable[..., Any]) -> Callable[..., Any]:
         """Decorator: a function of NumPy that does what the kernel does, to rounding, where it is interpreted."""
         self._twin = twin
         return twin
@@ -94,6 +99,8 @@ class Intrinsic:
     """A function that is made of instructions where it is compiled, by the function of its name in
     `machine`, or in `lanes_machine`."""
 
+    __name__: str
+
     def __init__(self, function: Callable) -> None:
         self.interpreted = function
         update_wrapper(self, function)
@@ -108,6 +115,10 @@ class Intrinsic:
         return machine.type_of(self.__module__, self.__name__)
 
 
+@overload
+def njit(function: Callable[P, T], **options: Any) -> Kernel[P, T]: ...
+@overload
+def njit(function: None = None, **options: Any) -> Callable[[Callable[P, T]], Kernel[P, T]]: ...
 def njit(function: Callable | None = None, **options: Any) -> Any:
     """Decorator: makes a `Kernel`, with the options of ``numba.njit``."""
     return Kernel(function, options) if function is not None else lambda function: Kernel(function, options)

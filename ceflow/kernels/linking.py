@@ -13,7 +13,7 @@ import ctypes
 import functools
 from collections.abc import Callable
 from functools import cached_property, update_wrapper
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -31,7 +31,7 @@ class Linked:
     def __init__(self, function: Callable, signature: tuple[str, ...]) -> None:
         self.function, self.signature, self._place = function, signature, len(_ALL)
         _ALL.append(self)
-        update_wrapper(self, function)
+        update_wrapper(cast(Any, self), function)
 
     @cached_property
     def _compiled(self) -> Any:

@@ -17,7 +17,7 @@ from numba.np.arrayobj import populate_array
 
 from . import lanes_machine
 
-KINDS = {"floats": types.CPointer(types.float64), "integers": types.CPointer(types.int64)}
+KINDS: dict[str, Any] = {"floats": types.CPointer(types.float64), "integers": types.CPointer(types.int64)}
 KINDS |= {"float": types.float64, "integer": types.int64}
 # Compiled code is cached per processor, with the features that Numba compiles for as the key; they are in this tuple.
 LANES = 8 if "+avx512f" in cpu_target.target_context.codegen().magic_tuple()[2] else 4  # numbers in one vector
@@ -67,7 +67,8 @@ def type_of(room: str, name: str) -> Any:
 def compiled_function(function: Any, signature: tuple[str, ...]) -> Any:
     """A C function of arguments in `KINDS` that returns a float."""
     kinds = types.float64(*(KINDS[kind] for kind in signature))
-    return numba.cfunc(kinds, cache=True, nopython=True, error_model="numpy", _nrt=False)(function)
+    options: dict[str, Any] = {"nopython": True, "error_model": "numpy", "_nrt": False}
+    return numba.cfunc(kinds, cache=True, **options)(function)
 
 
 @intrinsic

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -65,11 +65,17 @@ class Loss(abc.ABC):
 
     name: ClassVar[str]
     formula: ClassVar[str]
-    words: ClassVar[str]
     residual_formula: ClassVar[str]
     margins_only: ClassVar[bool] = True
-    counterforce: ClassVar[float] = 0.0
     residual: ClassVar[Linked]
+    if TYPE_CHECKING:  # of some a property
+
+        @property
+        def words(self) -> str: ...
+
+    @property
+    def counterforce(self) -> float:
+        return 0.0
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -243,7 +249,7 @@ def _renamed(spec: Mapping[str, Any]) -> dict[str, Any]:
         return {"name": "cross_entropy"}
     if given == {"squared": True} and given["squared"] is True:
         return {"name": "squared_error"}
-    return {"name": {("smoothing",): "label_smoothing", ("focusing",): "focal"}.get(tuple(given))} | given
+    return {"name": {"smoothing": "label_smoothing", "focusing": "focal"}.get(" ".join(given))} | given
 
 
 @in_one_life

@@ -43,10 +43,11 @@ def pull_back(G: np.ndarray, factors: Sequence[np.ndarray]) -> list[np.ndarray]:
     return pulled
 
 
-def check_whole_depth(depth: float) -> None:
+def check_whole_depth(depth: float) -> int:
     """Layers of their own exist only at an integer depth; a ValueError for any other."""
     if not isinstance(depth, int):
         raise ValueError(f"depth must be an integer where layers are asked for, got {depth!r}")
+    return depth
 
 
 def inputs(factors: Sequence[Any], acts: Sequence[Activation], xp: Any = np, out: Any = None) -> tuple[list, list, Any]:
@@ -91,7 +92,7 @@ def check_sizes(factors: Sequence[np.ndarray], smallest: float) -> None:
 
 
 def check_factors(
-    factors, depth: int, classes: int | None = None, columns: Callable[[int], int] | None = None, least: int = 2
+    factors: Any, depth: int, classes: int | None = None, columns: Callable[[int], int] | None = None, least: int = 2
 ) -> list[np.ndarray]:
     """Factors W (K, d), ..., H (d, N) that fit together, as float64. Leading axes are those of a batch. N is K, or the
     function `columns` of it, and K at least `least`."""

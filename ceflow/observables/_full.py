@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
+from typing import cast
 
 import numpy as np
 
@@ -192,7 +193,7 @@ def class_distances(run: Run) -> np.ndarray:
 @FULL.add("row")
 def squared_norm(run: Run) -> np.ndarray:
     """(n,) squared Frobenius norm of all layers together, ``sum_l |W_l|^2``, that of H a sum over samples."""
-    return sum(_squared_norms(run))
+    return cast(np.ndarray, sum(_squared_norms(run)))
 
 
 @FULL.add("row")

@@ -6,12 +6,13 @@ import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 Run = Any  # a Trajectory, whose room is above this one
 Flow = Any
+C = TypeVar("C", bound=type)
 Dims = tuple[str, ...] | dict[str, tuple[str, ...]]
 
 
@@ -112,12 +113,12 @@ class Table(dict[str, Observable]):
 
         return enter
 
-    def attach(self, cls: type) -> type:
+    def attach(self, cls: C) -> C:
         """Gives a class of trajectories its properties, beside those of its base."""
-        cls.observables = {**getattr(cls, "observables", {}), **self}
+        type.__setattr__(cls, "observables", {**getattr(cls, "observables", {}), **self})
         for name, observable in self.items():
             attribute = observable.attribute()
             setattr(cls, name, attribute)
-            if observable.cached:
+            if isinstance(attribute, cached_property):
                 attribute.__set_name__(cls, name)
         return cls

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..solve import Outcome
@@ -13,6 +14,7 @@ from ._scalars import loss, lyapunov, v_is_lyapunov
 from ._style import LEGEND, power, short
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from ..trajectory import Trajectory
@@ -24,7 +26,7 @@ _PANELS = (
     (loss, "Loss"),
     (lyapunov, "Distance from equal singular values"),
 )
-_REPLAY = ((task_margins, "Margins of tasks"), (loss, "Loss"))
+_REPLAY: tuple[tuple[Callable[..., Axes], str], ...] = ((task_margins, "Margins of tasks"), (loss, "Loss"))
 
 
 def dashboard(traj: Trajectory, figure: Figure | None = None) -> Figure:
@@ -56,7 +58,7 @@ def dashboard(traj: Trajectory, figure: Figure | None = None) -> Figure:
     4
     """
     replay = isinstance(traj, ReplayTrajectory)
-    dense = sampled(traj, *(() if replay else ("singular_values", "lyapunov")))
+    dense = sampled(traj) if replay else sampled(traj, "singular_values", "lyapunov")
     panels = _REPLAY if replay else _PANELS
     if figure is None:
         import matplotlib.pyplot as plt

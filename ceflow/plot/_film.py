@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import uuid
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from matplotlib.colors import Normalize
@@ -72,7 +72,7 @@ def animate(
         if not 0.0 < value < math.inf:
             raise ValueError(f"{name} must be positive, got {value!r}")
     suffix = os.path.splitext(os.fspath(path))[1].lower() if path is not None else None
-    if suffix not in (None, ".gif", ".html"):
+    if path is not None and suffix not in (".gif", ".html"):
         raise ValueError(f"path must end in .gif or .html, got {os.fspath(path)!r}")
 
     dense = sampled(traj, "singular_values")
@@ -113,7 +113,8 @@ def animate(
     if path is None:
         return animation
     temporary = f"{os.path.splitext(os.fspath(path))[0]}.{uuid.uuid4().hex}.tmp{suffix}"
-    writer = PillowWriter(fps=fps) if suffix == ".gif" else HTMLWriter(fps=fps, embed_frames=True, embed_limit=256)
+    rate = cast(int, fps)  # which need not be whole
+    writer = PillowWriter(fps=rate) if suffix == ".gif" else HTMLWriter(fps=rate, embed_frames=True, embed_limit=256)
     try:
         animation.save(temporary, writer=writer, dpi=dpi)
         os.replace(temporary, path)

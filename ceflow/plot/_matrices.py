@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from matplotlib.colors import Normalize
 from matplotlib.ticker import MaxNLocator
 from scipy.special import log_softmax
 
-from ..trajectory import MatrixTrajectory, Trajectory
+from ..trajectory import MatrixTrajectory, SpectralTrajectory, Trajectory
 from ._runs import LN10, drawn, moment_of
 from ._style import check_scale, luminance
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.image import AxesImage
 
 MOST_CLASSES, CLASSES_WITH_NUMBERS = 4096, 8  # of a matrix drawn as an image; of one whose entries are written on it
+Drawn = SpectralTrajectory | MatrixTrajectory
 MOST_PIXELS = 256  # of an image along one side, of more classes each stands for several
 
 
@@ -67,7 +68,7 @@ def logits(
         panel.set_title(moment_of(row))
         if several:
             panel.label_outer()
-    return panel.figure if several else panel
+    return cast("Figure", panel.figure) if several else panel
 
 
 def softmax(
@@ -117,18 +118,18 @@ def softmax(
         panel.set_title(moment_of(row))
         if several:
             panel.label_outer()
-    return panel.figure if several else panel
+    return cast("Figure", panel.figure) if several else panel
 
 
 def _panels(
-    traj: Trajectory, ax: Axes | Sequence[Axes] | None, t: object, log_t: object
-) -> tuple[list[tuple[Axes, Trajectory]], bool]:
+    traj: Trajectory, ax: Axes | Sequence[Axes] | None, t: Any, log_t: Any
+) -> tuple[list[tuple[Axes, Drawn]], bool]:
     """An Axes and a trajectory of one row for each time, and whether several were asked for."""
-    traj = drawn(traj, "margins")
-    classes = traj.classes
+    run = drawn(traj, "margins")
+    classes = run.classes
     if classes > MOST_CLASSES:
         raise ValueError(f"a matrix of at most {MOST_CLASSES} classes can be drawn, got {classes}")
-    rows = traj[-1] if t is None and log_t is None else traj.at(t, log_t=log_t)
+    rows = run[-1] if t is None and log_t is None else run.at(t, log_t=log_t)
     several = np.ndim(log_t if t is None else t) > 0
     if ax is None:
         import matplotlib.pyplot as plt
@@ -148,7 +149,7 @@ def _has_room(traj: Trajectory, several: bool) -> bool:
     return traj.classes <= (CLASSES_WITH_NUMBERS // 2 if several else CLASSES_WITH_NUMBERS)
 
 
-def _logit_matrix(row: Trajectory) -> np.ndarray:
+def _logit_matrix(row: Drawn) -> np.ndarray:
     """Z of the one row of a trajectory."""
     if isinstance(row, MatrixTrajectory):
         return row.logits[0]
@@ -157,7 +158,7 @@ def _logit_matrix(row: Trajectory) -> np.ndarray:
     return np.append(diagonal, diagonal - row.margins[0])[scheme.relations()]
 
 
-def softmax_matrix(row: Trajectory) -> np.ndarray:
+def softmax_matrix(row: Drawn) -> np.ndarray:
     return _exp(log_softmax(_logit_matrix(row), axis=0))
 
 
@@ -190,7 +191,7 @@ def draw_matrix(
 ) -> AxesImage:
     """The matrix as an image with a colour bar, the entries written on it if `write` is given."""
     classes = len(matrix)
-    edges = (-0.5, classes - 0.5, classes - 0.5, -0.5)
+    edges: Any = (-0.5, classes - 0.5, classes - 0.5, -0.5)
     image = ax.imshow(pooled(matrix), cmap="cividis", norm=norm, interpolation="nearest", extent=edges)
     if bar:
         ax.figure.colorbar(image, ax=ax, shrink=0.8, label=label)
@@ -198,7 +199,7 @@ def draw_matrix(
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_locator(MaxNLocator(nbins=min(classes, 8), integer=True))
     if write is not None:
-        shades = image.cmap(image.norm(matrix))
+        shades = np.asarray(image.cmap(image.norm(matrix)))
         for (j, c), value in np.ndenumerate(matrix):
             color = "black" if luminance(shades[j, c, :3]) > 0.45 else "white"  # on the image, not on the page
             ax.text(c, j, write(value), ha="center", va="center", color=color, fontsize=9 if classes <= 4 else 6)

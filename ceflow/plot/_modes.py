@@ -181,7 +181,7 @@ def margins(
 
 
 def _draw_modes(
-    ax: Axes, x: np.ndarray, traj: Trajectory, values: np.ndarray, max_modes: int, look: Look
+    ax: Axes, x: np.ndarray, traj: SpectralTrajectory | MatrixTrajectory, values: np.ndarray, max_modes: int, look: Look
 ) -> None:
     modes = values.shape[1]
     if modes > max_modes:
@@ -206,7 +206,7 @@ def _draw_bands(ax: Axes, x: np.ndarray, values: np.ndarray, names: str, look: L
     ax.plot(x, middle, color=blue, lw=1.6, label=look.beside("median"))
 
 
-def _label(traj: Trajectory, rank: int, mode: int, modes: int) -> str | None:
+def _label(traj: SpectralTrajectory | MatrixTrajectory, rank: int, mode: int, modes: int) -> str | None:
     """Few modes are named each; of many only those that start at the ends."""
     if modes > 5:
         return {0: "smallest at the start", modes - 1: "largest at the start"}.get(rank)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.collections import LineCollection
@@ -68,11 +68,13 @@ def ternary(
     runs = [trajs] if isinstance(trajs, Trajectory) else list(trajs)
     if not runs:
         raise ValueError("trajs must hold at least one trajectory")
+    chosen: list[SpectralTrajectory] = []
     for run in runs:
         if not isinstance(run, SpectralTrajectory):
             raise TypeError(f"a ternary portrait is drawn of runs of a SpectralFlow, got {type(run).__name__}")
-    scheme = runs[0].flow.scheme
-    if scheme.modes != 3 or any(run.flow.scheme != scheme for run in runs):
+        chosen.append(run)
+    scheme = chosen[0].flow.scheme
+    if scheme.modes != 3 or any(run.flow.scheme != scheme for run in chosen):
         raise ValueError(f"a ternary portrait needs runs of one scheme with 3 modes, got {scheme.name} first")
     if ax is None:
         import matplotlib.pyplot as plt
@@ -82,10 +84,11 @@ def ternary(
     if contours:
         _draw_contours(ax, scheme)
     ax.plot(*CORNERS[[0, 1, 2, 0]].T, color=colors.ink, lw=1.2, zorder=2)
-    dense = [sampled(run) for run in runs]
+    dense = [sampled(run) for run in chosen]
     times = [log10_t(run) for run in dense]
     paths = [shares(run.singular_values) @ CORNERS for run in dense]
     norm = Normalize(*_busy(times, paths))
+    middle: Callable[[Any], Any]
     for x, path in zip(times, paths, strict=True):
         if color == "time":
             segments = np.stack([path[:-1], path[1:]], axis=1)
@@ -95,7 +98,7 @@ def ternary(
             first, middle = colors.shades(0.0), colors.shades
         else:
             ax.plot(*path.T, color=color, lw=1.4, zorder=3)
-            first, middle = color, lambda _: color
+            first, middle = color, _constant(color)
         ax.plot(*path[0], "o", ms=4.5, mfc=colors.paper, mec=first, mew=1.2, zorder=4)
         if arrows:
             _draw_arrow(ax, path, lambda i, x=x, middle=middle: middle(norm(x[i])))
@@ -114,10 +117,14 @@ def ternary(
     return ax
 
 
+def _constant(color: str) -> Callable[[Any], str]:
+    return lambda _: color
+
+
 def name_corners(ax: Axes) -> None:
     """Writes at the corners which mode is alone there."""
     for corner, (dx, dy), name in zip(CORNERS, ((-1, -1), (1, -1), (0, 1)), ("1", "2", "3"), strict=True):
-        place = {"ha": ("center", "left", "right")[dx], "va": ("center", "bottom", "top")[dy]}
+        place: Any = {"ha": ("center", "left", "right")[dx], "va": ("center", "bottom", "top")[dy]}
         ax.annotate(f"only $s_{name}$", corner, (6 * dx, 6 * dy), textcoords="offset points", **place)
 
 
@@ -145,7 +152,8 @@ def _draw_contours(ax: Axes, scheme: Scheme) -> None:
     shares = shares[shares.min(axis=-1) > 1e-9]
     colors, levels = colors_of(ax), np.array([0.01, 0.05, 0.2, 0.5, 1.0])
     V = functions.lyapunov(scheme, shares)
-    lines = ax.tricontour(*(shares @ CORNERS).T, V, levels, colors=[colors.grey], linewidths=0.7, alpha=0.7, zorder=1)
+    across, up = (shares @ CORNERS).T
+    lines = ax.tricontour(across, up, V, levels, colors=[colors.grey], linewidths=0.7, alpha=0.7, zorder=1)
     # along a line to the edge that few paths follow
     away = np.linspace(0.001, 0.999, 500)[:, None] * (np.array([0.72, 0.28, 0.0]) - 1.0 / 3.0) + 1.0 / 3.0
     at = np.interp(levels, functions.lyapunov(scheme, away), np.arange(500)).astype(int)
@@ -154,7 +162,7 @@ def _draw_contours(ax: Axes, scheme: Scheme) -> None:
         text.set_path_effects([withStroke(linewidth=3, foreground=colors.paper)])
 
 
-def _draw_arrow(ax: Axes, path: np.ndarray, shade) -> None:
+def _draw_arrow(ax: Axes, path: np.ndarray, shade: Callable[[int], Any]) -> None:
     lengths = np.append(0.0, np.cumsum(np.nan_to_num(np.linalg.norm(np.diff(path, axis=0), axis=1))))
     if lengths[-1] < 0.03:
         return

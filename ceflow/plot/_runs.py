@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any, TypeVar, cast, overload
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from ..solve import Outcome
 from ..trajectory import BlockTrajectory, MatrixTrajectory, ReducedTrajectory, SpectralTrajectory, Trajectory
 from ._style import power
 
+Run = TypeVar("Run", bound=Trajectory)
 SAMPLES, MOST_NUMBERS = 500, 2**21  # of a curve; of all states sampled for a figure
 LN10 = math.log(10.0)
 ROUNDING = 2.0**-48  # relative, of differences of singular values
@@ -25,12 +27,16 @@ def check_run(traj: Trajectory) -> None:
         raise ValueError(f"figures are drawn of single runs, this is a batch of {len(traj.start[0])}")
 
 
+@overload
+def drawn(traj: Trajectory) -> Trajectory: ...
+@overload
+def drawn(traj: Trajectory, need: str, /, *needs: str) -> SpectralTrajectory | MatrixTrajectory: ...
 def drawn(traj: Trajectory, *needs: str) -> Trajectory:
     """The run that a figure shows: where it is reduced to more than modes, the same run on full matrices. A TypeError
     where it has none of the observables that are needed."""
     check_run(traj)
-    full = isinstance(traj, ReducedTrajectory) and not isinstance(traj, SpectralTrajectory)
-    traj = traj.lifted() if full else traj
+    if isinstance(traj, ReducedTrajectory) and not isinstance(traj, SpectralTrajectory):
+        traj = traj.lifted()
     lacking = [name for name in needs if name not in traj.observables]
     if lacking:
         raise TypeError(
@@ -40,9 +46,13 @@ def drawn(traj: Trajectory, *needs: str) -> Trajectory:
     return traj
 
 
+@overload
+def sampled(traj: Run) -> Run: ...
+@overload
+def sampled(traj: Trajectory, need: str, /, *needs: str) -> SpectralTrajectory | MatrixTrajectory: ...
 def sampled(traj: Trajectory, *needs: str) -> Trajectory:
     """The run at times that resolve it, t = 0 left out: spread evenly between its rows, and evenly in log t."""
-    traj = drawn(traj, *needs)
+    traj = cast(Any, drawn)(traj, *needs)
     rows = traj.log_t[np.isfinite(traj.log_t)]
     if not len(rows):
         raise ValueError("the trajectory has no row after t = 0")
@@ -58,7 +68,7 @@ def log10_t(traj: Trajectory) -> np.ndarray:
     return traj.log_t / LN10
 
 
-def modes_of(traj: Trajectory) -> tuple[np.ndarray, np.ndarray]:
+def modes_of(traj: SpectralTrajectory | MatrixTrajectory) -> tuple[np.ndarray, np.ndarray]:
     """Singular values (n, modes) and the weight of each in their mean."""
     values = traj.singular_values
     if isinstance(traj, SpectralTrajectory):
@@ -69,7 +79,7 @@ def modes_of(traj: Trajectory) -> tuple[np.ndarray, np.ndarray]:
     return values, weights / weights.sum()
 
 
-def told_from_rounding(traj: Trajectory) -> np.ndarray:
+def told_from_rounding(traj: SpectralTrajectory | MatrixTrajectory) -> np.ndarray:
     """(n, modes) whether a singular value differs from the mean by more than rounding of both."""
     values, weights = modes_of(traj)
     mean = (values @ weights)[:, None]
@@ -77,6 +87,7 @@ def told_from_rounding(traj: Trajectory) -> np.ndarray:
 
 
 def name_of(traj: Trajectory) -> str:
+    flow: Any
     flow, what = traj.flow, "flow" if traj.step_size is None else "descent"
     what = "training run" if traj.outcome == Outcome.RECORDED else what
     if isinstance(traj, SpectralTrajectory):
@@ -86,7 +97,7 @@ def name_of(traj: Trajectory) -> str:
     elif "W" in traj.observables:
         classifier = getattr(flow, "classifier", None)
         parts = [f"Full {what}" if classifier is None else f"{classifier.capitalize()} classifier"]
-        parts += [f"K = {traj.classes}", f"d = {traj.W.shape[-1]}"]
+        parts += [f"K = {traj.classes}", f"d = {cast(Any, traj).W.shape[-1]}"]
     else:
         parts = [f"Reduced {what}", f"K = {traj.classes}"]
     parts += [f"depth {flow.depth:g}"] if flow.depth != USUAL.depth else []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeGuard, cast
 
 import numpy as np
 
@@ -173,7 +173,7 @@ def conserved(
     return finish(ax, dense, "relative drift of the conserved quantities")
 
 
-def collapse(traj: MatrixTrajectory, ax: Axes | None = None) -> Axes:
+def collapse(traj: Trajectory, ax: Axes | None = None) -> Axes:
     """Neural-collapse measures of a full run over time; see `ceflow.collapse.measures`.
 
     Parameters
@@ -200,10 +200,10 @@ def collapse(traj: MatrixTrajectory, ax: Axes | None = None) -> Axes:
     >>> [line.get_label() for line in ax.get_lines()][:2]
     ['NC2: features to the simplex ETF', 'NC3: classifier to features']
     """
-    traj = drawn(traj) if isinstance(traj, Trajectory) else traj
-    if not isinstance(traj, MatrixTrajectory):
-        raise TypeError(f"collapse measures are drawn of a run of a MatrixFlow, got {type(traj).__name__}")
-    dense = sampled(traj)
+    run = drawn(traj) if isinstance(traj, Trajectory) else traj
+    if not isinstance(run, MatrixTrajectory):
+        raise TypeError(f"collapse measures are drawn of a run of a MatrixFlow, got {type(run).__name__}")
+    dense = sampled(run)
     ax = axes_or_new(ax)
     found, colors = dense.collapse, colors_of(ax)
     (x,) = on_log_axis(ax, "x", log10_t(dense))
@@ -218,26 +218,26 @@ def collapse(traj: MatrixTrajectory, ax: Axes | None = None) -> Axes:
     return finish(ax, dense, "distance from neural collapse")
 
 
-def v_is_lyapunov(traj: Trajectory) -> bool:
+def v_is_lyapunov(traj: Trajectory) -> TypeGuard[SpectralTrajectory]:
     """Whether V is proved to fall: cross-entropy, two balanced layers, a symmetric start, no singular value below 0."""
     return _is_plain(traj) and traj.start.ndim == 1 and traj.start.min() >= 0.0
 
 
-def _is_plain(traj: Trajectory) -> bool:
+def _is_plain(traj: Trajectory) -> TypeGuard[SpectralTrajectory]:
     """Whether it is a reduced run of the flow that the theorems are about: two layers, cross-entropy, nothing else."""
     return isinstance(traj, SpectralTrajectory) and traj.flow.plain
 
 
-def _drift(traj: Trajectory) -> np.ndarray:
+def _drift(traj: SpectralTrajectory | MatrixTrajectory) -> np.ndarray:
     """Distance of the conserved quantities from where they should be, relative to the size of the layers."""
-    first = traj._with(np.array([-math.inf]), np.asarray(traj.flow.origin(traj.start))[None])
+    first = traj._with(np.array([-math.inf]), np.asarray(traj.flow.origin(cast(Any, traj.start)))[None])
     with np.errstate(under="ignore"):
         decay = max(traj.flow.objective.decays)
         fade = np.exp(-2.0 * decay * traj.t) if decay else np.ones(len(traj))
-    if isinstance(traj, SpectralTrajectory):
+    if not isinstance(traj, MatrixTrajectory):
         modes, layers = traj.flow.scheme.modes, traj.layers
-        found = traj.conserved.reshape(len(traj), -1, modes)  # of deep layers one for each pair of neighbours
-        change = np.abs(found - fade[:, None, None] * first.conserved.reshape(1, -1, modes)).max(axis=1)
+        found = cast(np.ndarray, traj.conserved).reshape(len(traj), -1, modes)  # of deep layers one for each pair of neighbours
+        change = np.abs(found - fade[:, None, None] * cast(np.ndarray, first.conserved).reshape(1, -1, modes)).max(axis=1)
         size = (layers**2).sum(axis=1)
         return np.max(change / np.where(size > 0.0, size, 1.0), axis=1)
     pairs = [np.asarray(X) for X in traj.conserved] if isinstance(traj.conserved, tuple) else [traj.conserved]

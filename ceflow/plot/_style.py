@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from matplotlib.colors import ListedColormap, to_rgb
+from matplotlib.colors import ListedColormap, to_rgb, to_rgba
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ..trajectory import Trajectory
 
 LARGEST_POWER = 300.0  # of ten, that an axis shows as it is
-LEGEND = {"fontsize": "small", "edgecolor": "none", "framealpha": 0.85}
+LEGEND: dict[str, Any] = {"fontsize": "small", "edgecolor": "none", "framealpha": 0.85}
 
 
 def check_scale(scale: str) -> None:
@@ -26,8 +26,8 @@ def check_scale(scale: str) -> None:
 class Colors(NamedTuple):
     """Colours that suit the style of an Axes."""
 
-    ink: str  # of text and lines
-    paper: tuple
+    ink: Any  # of text and lines
+    paper: Any
     blue: str
     orange: str
     green: str
@@ -41,14 +41,15 @@ def colors_of(ax: Axes) -> Colors:
 
     ink = ax.xaxis.label.get_color()
     dark = luminance(ink) > 0.5
-    paper = next((c for c in (ax.get_facecolor(), ax.figure.get_facecolor()) if c[3] > 0.0), (*[1.0 - dark] * 3, 1.0))
+    behind = (to_rgba(ax.get_facecolor()), to_rgba(ax.figure.get_facecolor()))
+    paper = next((c for c in behind if c[3] > 0.0), (*[1.0 - dark] * 3, 1.0))
     shades = ListedColormap(colormaps["cividis"](np.linspace(0.3, 1.0, 256) if dark else np.linspace(0.0, 0.88, 256)))
     if dark:
         return Colors(ink, paper, "#56B4E9", "#E69F00", "#29C79B", "#E7A3C8", "0.65", shades)
     return Colors(ink, paper, "#0072B2", "#D55E00", "#009E73", "#A8558A", "0.45", shades)
 
 
-def luminance(color) -> float:
+def luminance(color: Any) -> float:
     return float(np.dot(to_rgb(color), (0.299, 0.587, 0.114)))
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from matplotlib.colors import LogNorm, Normalize
@@ -27,7 +28,7 @@ def quantiles(
     name: str = "loss",
     *,
     by: str | None = None,
-    levels: tuple[float, ...] = BANDS,
+    levels: Sequence[float] = BANDS,
     scale: str = "log",
     ax: Axes | None = None,
 ) -> Axes:
@@ -155,9 +156,9 @@ def phase_diagram(
         values = values.mean("member")
     if len(values.dims) != 2:
         raise ValueError(f"values must have two axes beside member and row, got {values.dims}: select or reduce others")
-    first, second = values.dims
-    x = checked_choice("x", x, values.dims) if x else (first if y != first else second)
-    y = checked_choice("y", y, values.dims) if y else (second if x == first else first)
+    first, second = map(str, values.dims)
+    x = checked_choice("x", x, (first, second)) if x else (first if y != first else second)
+    y = checked_choice("y", y, (first, second)) if y else (second if x == first else first)
     if x == y:
         raise ValueError(f"x and y must be different axes, got {x!r} twice")
     ax = axes_or_new(ax)
@@ -169,7 +170,7 @@ def phase_diagram(
     norm = (LogNorm if scale == "log" else Normalize)(low, high)
     mesh = ax.pcolormesh(*edges, cells, cmap=colors_of(ax).shades, norm=norm, lw=0, rasterized=True)
     bar = ax.figure.colorbar(mesh, ax=ax, pad=0.02)
-    bar.set_label(label or (values.name or "").replace("_", " "))
+    bar.set_label(label or str(values.name or "").replace("_", " "))
     ax.set_xlabel(x.replace("_", " "))
     ax.set_ylabel(y.replace("_", " "))
     return ax
@@ -229,8 +230,8 @@ def basins(results: Ensemble | xarray.Dataset, ax: Axes | None = None, *, size: 
         names = ", ".join(f"$s_{i + 1}$" for i in np.flatnonzero(which))
         label = f"{'collapse' if which.all() else f'alive: {names}'} ({chosen.mean():.1%})"
         if chosen.any():
-            ax.scatter(*place[chosen].T, s=size, color=color, lw=0, label=label, rasterized=True)
-    for handle in ax.legend(loc="upper left", **LEGEND).legend_handles:
+            ax.scatter(place[chosen, 0], place[chosen, 1], s=size, color=color, lw=0, label=label, rasterized=True)
+    for handle in cast(Any, ax.legend(loc="upper left", **LEGEND).legend_handles):
         handle.set_sizes([30.0])
     return ax
 

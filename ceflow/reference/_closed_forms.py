@@ -86,7 +86,7 @@ def _johnson(n: int, k: int) -> ClosedForm:
     return ClosedForm("Eberlein polynomials", valency, multiplicity, gaps)
 
 
-_FAMILIES = {
+_FAMILIES: dict[str, Callable[..., ClosedForm]] = {
     "hadamard": _hadamard,
     "cyclic": _cyclic,
     "complete": lambda K: _hamming(1, K),

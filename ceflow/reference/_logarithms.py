@@ -22,6 +22,7 @@ class Logarithmic:
         """Numbers as they stand."""
         if isinstance(value, cls):
             return value
+        value = np.asarray(value, float)
         with np.errstate(divide="ignore"):
             return cls(np.sign(value), np.log(np.abs(value)))
 

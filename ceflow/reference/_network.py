@@ -176,7 +176,8 @@ class NetworkDefinition:
     def _back(self, G: NDArray, parts: Parts, sizes: bool = False, push: Parts | None = None) -> Parts:
         """What a push on the logits, and one on W and its features, is to the parts; of sizes, a bound of what they add
         up to."""
-        layers, inputs, slopes = parts[: self.depth], [], []
+        layers = parts[: self.depth]
+        inputs, slopes = list[NDArray](), list[Any]()
         x = layers[-1]
         for place in range(self.depth - 2, -1, -1):
             x, slope = self.activate(x, place)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -147,7 +147,7 @@ def order(scheme: Scheme, ratios: NDArray[np.float64]) -> list[int]:
     if scheme.kind == "hadamard":  # bit b of the mode says whether it changes sign with bit b of the relation
         columns = 2 ** np.arange(ratios.shape[1].bit_length() - 2, -1, -1)
 
-    def compare(one: int, other: int) -> float:
+    def compare(one: int, other: int) -> Any:
         difference = ratios[other, columns] - ratios[one, columns]
         unequal = np.flatnonzero(np.abs(difference) > 1e-6)
         return difference[unequal[0]] if unequal.size else 0.0
@@ -187,7 +187,7 @@ def exact_gaps(scheme: Scheme, ctx=None) -> list[list]:
     >>> str(cf.reference.exact_gaps(cf.cyclic(5))[0][0])[:30]  # 1 - cos(72 degrees)
     '0.6909830056250525758977065828'
     """
-    return exact_algebra(scheme, context(30) if ctx is None else ctx).gaps
+    return cast("list[list]", exact_algebra(scheme, context(30) if ctx is None else ctx).gaps)
 
 
 def exact_algebra(scheme: Scheme, ctx) -> Algebra:
@@ -217,7 +217,7 @@ def exact_algebra(scheme: Scheme, ctx) -> Algebra:
     gaps = [[1 - rows[i][j] for j in range(1, relations)] for i in modes[1:]]
     # those that vanish do so exactly: a force may be beyond all digits of the residuals that have no part in it
     gaps = [[ctx.mpf(gap) if gap > NO_GAP else ctx.mpf(0) for gap in row] for row in gaps]
-    return Algebra(counts.valencies[1:], _multiplicities(counts, ratios[modes])[1:], gaps)
+    return Algebra(counts.valencies[1:], _multiplicities(counts, ratios[modes])[1:], cast(Any, gaps))
 
 
 def _multiplicities(counts: Counts, ratios: NDArray[np.float64]) -> NDArray[np.int64]:

@@ -140,7 +140,8 @@ def _lost_digits(values: NDArray[np.float64]) -> int:
 def _integrate(ctx, equations: Equations, times: NDArray[np.float64], digits: int, max_steps: int, depth) -> Solution:
     targets = [ctx.mpf(0) if time == -math.inf else ctx.log1p(ctx.exp(ctx.mpf(float(time)))) for time in times]
     state = [[series.terms[0] for series in row] for row in equations.values]
-    x, rows, steps, rest = ctx.mpf(0), [], 0, False
+    rows: list[list] = []
+    x, steps, rest = ctx.mpf(0), 0, False
     order = 5 + math.ceil(1.15 * (digits + 5))  # about -log(tolerance) / 2: the cheapest (Jorba & Zou 2005)
     log_tolerance = -(digits + 5) * math.log(10.0)
     while len(rows) < len(targets):

@@ -69,6 +69,7 @@ def scheme_definition(scheme: Scheme) -> SchemeDefinition:
     ('the matrix of relations', array([[0.75, 1.5 ],
            [1.5 , 0.75]]))
     """
+    algebra: Any = None
     try:
         family = closed_form(scheme) if scheme.classes > COUNTED else None
     except ValueError as error:
@@ -98,7 +99,7 @@ def scheme_definition(scheme: Scheme) -> SchemeDefinition:
         source, sizes = "the matrix of relations", (algebra.valencies, algebra.multiplicities)
     else:
         source, sizes = family.source, (family.valency(every), family.multiplicity(every))
-    return SchemeDefinition(source, *(np.asarray(size, float) for size in sizes), gaps)
+    return SchemeDefinition(source, np.asarray(sizes[0], float), np.asarray(sizes[1], float), gaps)
 
 
 class LossDefinition:

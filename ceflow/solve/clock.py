@@ -288,17 +288,16 @@ def places(targets: np.ndarray, log_t: float, log_t_new: float, series: np.ndarr
     begin, most = edges[panel], np.diff(edges)[panel]
     goal = targets + np.log(-np.expm1(np.minimum(times[panel] - targets, 0.0))) - log_step
     passed = most * np.exp(np.minimum(goal - found[panel], 0.0))
-    low, high, rounding = np.zeros(len(targets)), most, 4e-16 * np.maximum(np.abs(goal), 1.0)
+    low, high = np.zeros(len(targets)), most
     for _ in range(60):
         log_passed, _ = _log_integrals(series, begin, passed)
         off = np.where(passed > 0.0, log_passed - goal, 0.0)
-        there = ~(np.abs(off) > rounding)
-        if there.all():
-            break
         low, high = np.where(off < 0.0, passed, low), np.where(off > 0.0, passed, high)
         slope = np.exp(_phi(series, begin + passed) - log_passed) * passed
-        new = passed * np.exp(-off / slope)
-        passed = np.where(there, passed, np.where((new >= low) & (new <= high), new, 0.5 * (low + high)))
+        new = np.where(off == 0.0, passed, passed * np.exp(-off / slope))
+        passed = np.where((new >= low) & (new <= high), new, 0.5 * (low + high))
+        if not (np.abs(off) > 1e-9).any():  # the step that was just made squares it
+            break
     return np.minimum(begin + passed, 1.0)
 
 

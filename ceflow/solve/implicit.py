@@ -1,8 +1,8 @@
 """A solver that takes implicit steps, for stiff stretches of the path: it has the face of `stepping.Stepper`.
 
-A step depends on its start and its size alone, and can be taken again like an explicit one. It costs a Jacobian, by
-finite differences of any field, its inverse at a few complex shifts, and some rounds of simplified Newton iteration.
-That is dense linear algebra, for states of at most `stability.LARGEST` numbers; beyond, it costs more than it saves.
+A step depends on its start and its size alone, and can be taken again like an explicit one. It costs some rounds of
+simplified Newton iteration, with a Jacobian by finite differences of any field: a matrix, or what is seen of it in a
+few directions, see `newton`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from .._arrays import as_like, host
 from .._field import CompiledField, Event
 from .._tolerances import CROSSING_SHARE, STEP_SHARE
 from .clock import SCRATCH, fit, place_of, time_by_samples
-from .collocation import NAME, collocation, halves
+from .collocation import NAME, collocation
 from .controller import SAFETY, SHRINK, SMALLEST_ERROR, SMALLEST_STEP, ended, narrowed
+from .newton import Dense, Projected, jacobian
 from .outcome import Outcome
 from .stability import SETTLED, Response
 from .stepping import Batch, Stepper, weights_at
@@ -59,7 +60,7 @@ class ImplicitStepper:
         """The outcome itself: each step asks whether the state is at rest."""
         return outcome
 
-    def _solve(self, here: Response, jacobian: np.ndarray, h: float, size, enough: float) -> int:
+    def _solve(self, here: Response, slopes: Dense | Projected, h: float, size, enough: float) -> int:
         """Finds the velocities of the step of size h, by simplified Newton iteration.
 
         Returns how many rounds it took, or 0 where it failed; `size` tells the size of a change of the states at the
@@ -69,8 +70,7 @@ class ImplicitStepper:
         inverse = np.linalg.inv(method.coefficients)
         # In log t velocities have a factor t beside what depends on the state; it goes to the other side.
         growth = np.exp(method.nodes[:, None] * h) if self.in_log_time else 1.0
-        eigenvalues, vectors, back = halves(inverse / growth)
-        shifted = np.linalg.inv(eigenvalues[:, None, None] * np.eye(self.y.size) - h * jacobian)
+        solve = slopes.inverse(inverse / growth, h)
         rise = h * np.outer(method.nodes, here.velocity)
         velocities, before = np.empty_like(rise), math.inf
         for rounds in range(1, _ROUNDS + 1):
@@ -78,8 +78,7 @@ class ImplicitStepper:
             residual = h * velocities - inverse @ rise / growth
             if not np.isfinite(residual).all():
                 return 0
-            inner = (shifted @ (back @ residual)[..., None])[..., 0]
-            change = np.ascontiguousarray((vectors @ inner).real)
+            change = solve(residual)
             rise += change
             new = size(change)
             rate = new / before if rounds > 1 else 1.0
@@ -115,21 +114,21 @@ class ImplicitStepper:
         knots_y, knots_h, knots_log_t = np.empty((capacity + 1, size)), np.empty(capacity), np.empty(capacity + 1)
         log_t, h, most_growth = float(state[0]), float(state[3]), float(state[4])
         knots_y[0], knots_log_t[0] = self.y, log_t
-        done, evaluations, rejected, outcome, jacobian = 0, 1, 0, Outcome.RUNNING, None
+        done, evaluations, rejected, outcome, slopes = 0, 1, 0, Outcome.RUNNING, None
         here = self._start(log_t)
         clear, crossed, usual = 0.0, math.inf, h  # see `loops.advance_compiled`
         while outcome == Outcome.RUNNING and done < capacity:
             outcome = Outcome(ended(log_t, log_t_end, done + rejected, most, h))
             if outcome != Outcome.RUNNING:
                 break
-            if jacobian is None:
-                jacobian, evaluations = here.jacobian(), evaluations + size
-                if self._settled(here, jacobian, rtol, atol):
+            if slopes is None:
+                slopes = jacobian(here)
+                if self._settled(here, slopes, rtol, atol):
                     outcome = Outcome.AT_REST
                     break
             rounding = here.size(4.0 * here.precision * np.abs(self.y[None]), rtol, atol)
             change = lambda change, here=here: here.size(change, rtol, atol)  # noqa: E731
-            rounds = self._solve(here, jacobian, h, change, max(_CONVERGED, rounding))
+            rounds = self._solve(here, slopes, h, change, max(_CONVERGED, rounding))
             evaluations += method.stages * ((rounds or _ROUNDS) + (not self.in_log_time))
             error, log_t_new = math.inf, log_t
             if rounds:
@@ -139,8 +138,7 @@ class ImplicitStepper:
                 # that of an embedded solution, filtered so that it does not grow with stiffness
                 error = h * (method.damping * here.velocity + method.estimate @ self._velocities)
                 filtered = h * method.damping * (math.exp(h) if self.in_log_time else 1.0)
-                error = np.linalg.solve(np.eye(size) - filtered * jacobian, error)
-                error = there.size(error[None], rtol, atol)
+                error = there.size(slopes.filtered(filtered, error)[None], rtol, atol)
                 if error <= 1.0 and phi[0, -1] < np.inf:
                     log_t_new, time_error = self._time(h, log_t, rtol)
                     error = max(error, time_error)
@@ -161,6 +159,7 @@ class ImplicitStepper:
                 continue
             knots_y[done + 1], knots_h[done], knots_log_t[done + 1] = there.y, h, log_t_new
             done, log_t, h, clear, crossed = done + 1, log_t_new, usual, 0.0, math.inf
+            evaluations, slopes = evaluations + slopes.products, None
             most_growth = min(2.0 * max(most_growth, 1.0), GROWTH)  # carefully after a failure
             h = min(h, LONGEST) if self.in_log_time else h
             here, evaluations = start_of_step(self.field, there.y, log_t), evaluations + 1
@@ -171,12 +170,13 @@ class ImplicitStepper:
                 break
             changed = event in (Event.CHANGE, Event.CROSSING)
             outcome = Outcome.CHANGED if changed else Outcome.RUNNING
-            self.y[:], self.in_log_time, jacobian = there.y, here.log_t is not None, None
+            self.y[:], self.in_log_time = there.y, here.log_t is not None
+        evaluations += 0 if slopes is None else slopes.products
         state[:] = log_t, *here.phi[:, 0], h, most_growth
         return Batch(knots_y[: done + 1], knots_h[:done], knots_log_t[: done + 1], outcome, evaluations, rejected)
 
-    def _settled(self, here: Response, jacobian: np.ndarray, rtol: float, atol: float) -> bool:
-        return self.field.has_equilibria and here.is_slow() and here.distance(rtol, atol, jacobian) <= SETTLED
+    def _settled(self, here: Response, slopes: Dense | Projected, rtol: float, atol: float) -> bool:
+        return self.field.has_equilibria and here.is_slow() and slopes.distance(here, rtol, atol) <= SETTLED
 
     # -- dense output --------------------------------------------------------------------------------------------------
 
@@ -184,7 +184,7 @@ class ImplicitStepper:
         """States (m, N) at the times `targets` within the step of size h from y at log_t to log_t_new."""
         self.begin(y)
         here = self._start(log_t)
-        self._solve(here, here.jacobian(), h, lambda change: float(np.abs(change).max()), 0.0)
+        self._solve(here, jacobian(here), h, lambda change: float(np.abs(change).max()), 0.0)
         return self._sample(h, log_t, log_t_new, targets)
 
     def sample_last(self, h: float, log_t: float, log_t_new: float, target: float) -> np.ndarray:

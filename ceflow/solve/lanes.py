@@ -1,362 +1,296 @@
-"""Explicit steps of several runs side by side, each in its lane of `kernels.lanes`, with its own clock and step sizes.
+"""Steps by Taylor series, of several runs side by side, each in its lane of `kernels.lanes`, with its own step sizes.
 
-The method, the clock and the control of steps are those of `loops`, and the steps agree with those to rounding; all is
-done for all lanes at once, but what few steps need, and each lane takes of it what is its own. So no run depends on its
-neighbours, not even in the last bit. As in `members`, a run that needs more than explicit steps is left as it is.
+All is done for all lanes at once, and each lane takes of it what is its own: so no run depends on its neighbours, not
+even in the last bit. A lane whose run has ended takes the next run. A series gives all states within a step, and their
+times, so that rows need no further evaluation. As in `members`, a run that needs more than explicit steps is left as it
+is.
+
+The size of a step follows from the last two terms of the series (A. Jorba, M. Zou, A software package for the numerical
+integration of ODEs by means of high-order Taylor methods, Experiment. Math. 14, 2005). The rates at its end are
+compared with those of the series [ceflow]; a step that fails is taken again, shorter, from the same series.
 """
 
 from __future__ import annotations
 
-import functools
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from .._field import LaneFields
-from .._tolerances import DEFECT_SHARE, STEP_SHARE
+from .._tolerances import SERIES_DEFECT, SERIES_ORDER, SERIES_ORDERS, SERIES_ROUNDING, SERIES_SHARE
 from ..kernels import KERNEL, njit
-from ..kernels.lanes import LANES, absolute, exp_lanes, larger, load, log_lanes, smaller, splat, store, where_less
+from ..kernels.butterflies import empty
+from ..kernels.exponential import exp
+from ..kernels.lanes import (
+    LANES,
+    absolute,
+    exp_lanes,
+    larger,
+    load,
+    log_lanes,
+    smaller,
+    splat,
+    store,
+    sum_series,
+    where_less,
+)
 from ..kernels.linking import call
-from .clock import SCRATCH, place_of, time_by_series
-from .controller import (
-    FIRST_STEP,
-    GROWTH,
-    INTEGRAL,
-    PROPORTIONAL,
-    SAFETY,
-    SMALLEST_ERROR,
-    SMALLEST_PREVIOUS,
-    SMALLEST_STEP,
-    shorter,
-)
-from .lanes_clock import (
-    MOST_FALL,
-    combined,
-    fit,
-    log_integrals,
-    near_place,
-    phi_at,
-    time_errors,
-    times_by_series,
-    times_by_stages,
-)
+from .controller import SMALLEST_STEP
 from .members import Found
-from .method import DEFAULT, ERROR, NEW, PROBE, ROWS, START, Method, method
 from .outcome import Outcome
-from .stepping import weights_at
 
 _REACHED, _CHANGED, _RUNNING = int(Outcome.REACHED), int(Outcome.CHANGED), int(Outcome.RUNNING)
-_MOST_RISE = 1.0  # of phi in a step whose time is made by the stages alone, as in `clock.time_by_stages`
-_PREVIOUS = 1.0  # what the error of the step before counts as where there is none
-_HIGH, _LOW, _SLOPE = range(3)  # rows of sums after those of the places
-
-
-class Work(NamedTuple):
-    """Arrays that steps are made in. One number a lane, where nothing else is said."""
-
-    lane_data: np.ndarray  # data of the fields, number by number
-    scratch: np.ndarray  # what they work in
-    states: np.ndarray  # (n + 5, N) vectors, as in `method.Work`
-    clock: np.ndarray  # (P, 3) vectors of the clock at all places of a step
-    values: np.ndarray  # (2, s) vectors, of the samples of the clock
-    series: np.ndarray  # (2, s) vectors, their series
-    of_clock: np.ndarray  # (6, LANES) what `lanes_clock` works in
-    h: np.ndarray
-    previous: np.ndarray  # error of the step before
-    phi: np.ndarray  # at the start of the step
-    end: np.ndarray  # at its end
-    rise: np.ndarray
-    log_t: np.ndarray
-    log_t_new: np.ndarray
-    integrals: np.ndarray  # of exp(phi), see `lanes_clock`
-    targets: np.ndarray  # log times that are looked for
-    places: np.ndarray  # of them
-    errors: np.ndarray  # of the step, in tolerances
-    time_errors: np.ndarray
-    defects: np.ndarray
-    flags: np.ndarray  # (5, LANES): rows below
-    row: np.ndarray  # int64, the next row
-    weights: np.ndarray  # of the stages, of one lane; and its series, and what its clock works in
-    one_series: np.ndarray
-    of_one_clock: np.ndarray
-
-
-# Flags: goes on; has a small error, but for time; needs samples; is accepted; its field is to be looked at again.
-_ACTIVE, _GOOD, _SAMPLED, _ACCEPTED, _EVENT = range(5)
+_NONE = -1  # member of a lane without a run
+_SHRINK, _MOST_NEWTON, _CLOSE = 0.2, 100, 1e-8
 
 
 class Span(NamedTuple):
-    """How far to go: log times of rows, the tolerance, the most steps, the most attempts."""
+    """How far to go: log times of rows, the tolerance, the number of coefficients, the most steps and attempts."""
 
     wanted: np.ndarray
     rtol: float
+    order: int
     steps: int
     most: int
 
 
-class Sums(NamedTuple):
-    """Sums over stages, without the terms that are 0: of row r the terms ``columns[r, : counts[r]]``."""
+class Work(NamedTuple):
+    """Arrays that steps are made in: of vectors, one number a lane; and integers of each lane."""
 
-    counts: np.ndarray
-    columns: np.ndarray
-    weights: np.ndarray
-
-
-@functools.cache
-def _sums(name: str) -> Sums:
-    """Those of all places of a step, and then those for errors and the defect of dense output."""
-    used = method(name)
-    rows = np.vstack([used.weights, used.estimates, used.slope])
-    columns, weights = np.zeros(rows.shape, np.int64), np.zeros(rows.shape)
-    for row, terms in enumerate(rows):
-        (where,) = np.nonzero(terms)
-        columns[row, : where.size], weights[row, : where.size] = where, terms[where]
-    return Sums(np.count_nonzero(rows, axis=1), columns, weights)
+    lane_data: np.ndarray  # data of the fields, number by number
+    scratch: np.ndarray  # what they work in
+    state: np.ndarray  # (2 n + 3) at the start of the step, see `LaneFields`
+    new: np.ndarray  # the same at its end
+    series: np.ndarray  # (n, order) coefficients of the rates
+    rates: np.ndarray  # (n) at the end of the step, by the series
+    powers: np.ndarray  # (2, order) of the size of the step, and their integrals
+    numbers: np.ndarray  # (5) as follows
+    member: np.ndarray  # int64
+    row: np.ndarray  # int64, the next row
 
 
-@njit(**KERNEL)
-def _sum(sums, row, states, size, i):
-    """Row r of the sums of the vectors at i in the stages."""
-    total = splat(0.0)
-    for term in range(sums.counts[row]):
-        total = total + sums.weights[row, term] * load(states, sums.columns[row, term] * size + i)
-    return total
+# Of `Work.numbers`: the size of the step; times at its start and end; the time between, see `_look`; and whether the
+# defect at the end is small enough.
+_H, _LOG_T, _LOG_T_NEW, _PASSED, _GOOD = range(0, 5 * LANES, LANES)
+_CHANGE, _BEND = LANES, 2 * LANES  # of the clock
 
 
 @njit(**KERNEL)
-def _evaluate(f, method, sums, w, first, end):
-    """Rates and clock at the places first..end-1 of a step; as `loops.evaluate_compiled`."""
-    n, size = method.stages, w.states.shape[1]
-    flat, h = w.states.reshape(-1), load(w.h, 0)
-    for place in range(first, end):
-        state = w.states[n + NEW if place <= method.last else n + PROBE]
-        velocity = w.states[place if place < n else n + ERROR]
-        for i in range(0, size, LANES):
-            store(state, i, load(flat, (n + START) * size + i) + h * _sum(sums, place, flat, size, i))
-        call(f.rates, (w.lane_data, f.lane_layout, w.scratch, state, velocity, w.clock[place]))
+def _log_sum(x, y):
+    """`clock.log_sum` of vectors, the larger one of which is finite."""
+    high, low = larger(x, y), smaller(x, y)
+    return high + log_lanes(exp_lanes(low - high) + 1.0)
 
 
 @njit(**KERNEL)
-def _measure_errors(method, sums, w, level):
-    """Sizes of the errors of a step, in tolerances; no number where one is none."""
-    places, size, flat = len(method.weights), w.states.shape[1], w.states.reshape(-1)
-    high, low, bad = splat(0.0), splat(0.0), splat(0.0)
-    for i in range(0, size, LANES):
-        one, other = _sum(sums, places + _HIGH, flat, size, i), _sum(sums, places + _LOW, flat, size, i)
-        high, low = larger(absolute(one), high), larger(absolute(other), low)
-        bad = bad + (one + other) * 0.0  # a comparison loses what is no number
-    store(w.errors, 0, load(w.h, 0) * combined(high, low) / level + bad)
+def _choose(order, tolerance, series):
+    """Sizes of steps: the largest for which neither of the last two terms of the states is above the tolerance."""
+    last = before = splat(1e-290)
+    for i in range(order * LANES, series.size + 1, order * LANES):
+        last = larger(absolute(load(series, i - LANES)), last)
+        before = larger(absolute(load(series, i - 2 * LANES)), before)
+    one = (math.log(tolerance * order) - log_lanes(last)) * (1.0 / order)
+    other = (math.log(tolerance * (order - 1)) - log_lanes(before)) * (1.0 / (order - 1))
+    return exp_lanes(smaller(one, other))
 
 
 @njit(**KERNEL)
-def _measure_defects(method, sums, w, level):
-    """As `loops._defect_compiled`."""
-    n, places, size, flat = method.stages, len(method.weights), w.states.shape[1], w.states.reshape(-1)
-    largest, bad = splat(0.0), splat(0.0)
-    for i in range(0, size, LANES):
-        defect = load(flat, (n + ERROR) * size + i) - _sum(sums, places + _SLOPE, flat, size, i)
-        largest, bad = larger(absolute(defect), largest), bad + defect * 0.0
-    store(w.defects, 0, DEFECT_SHARE * load(w.h, 0) * largest / level + bad)
+def _look(f, w, order, time):
+    """States and rates at the end of the step, by the series, and time passed, over exp(log_unit + max(m, 0))."""
+    clock, n = 2 * f.numbers * LANES, order * LANES
+    h, power, zero, one = load(w.numbers, _H), splat(1.0), splat(0.0), splat(1.0)
+    for k in range(order):
+        store(w.powers, k * LANES, power)
+        power = power * h
+        store(w.powers, n + k * LANES, power * (1.0 / (k + 1)))
+    sum_series(w.series, w.powers, n, w.state, w.new, w.rates)
+    m = load(w.state, clock)
+    small = exp_lanes(zero - absolute(m))
+    rise = exp_lanes(load(w.state, clock + _BEND) * h) - 1.0
+    # over the logarithm of what is rounded this has no error of cancellation (Kahan)
+    mean = where_less(zero, rise, rise / where_less(zero, rise, log_lanes(rise + 1.0), one), one)
+    left, right = where_less(m, zero, small, one), where_less(m, zero, one, small)
+    passed = left * h * mean + right * load(w.new, time * LANES)
+    store(w.numbers, _PASSED, passed)
+    log_passed = log_lanes(passed) + (larger(m, zero) + f.log_unit)
+    store(w.numbers, _LOG_T_NEW, _log_sum(load(w.numbers, _LOG_T), log_passed))
 
 
 @njit(**KERNEL)
-def _of_lane(vectors, lane, out):
-    """One lane of vectors that follow each other."""
-    for i in range(out.size):
-        out[i] = vectors[i * LANES + lane]
+def _judge(f, tolerance, w):
+    """Compares rates at the end of steps with what the series say."""
+    n, clock = f.numbers * LANES, 2 * f.numbers * LANES
+    h, defect, size, bad = load(w.numbers, _H), splat(0.0), splat(0.0), splat(0.0)
+    factor = exp_lanes(load(w.state, clock + _BEND) * h + (load(w.state, clock) - load(w.new, clock)))
+    for i in range(0, n, LANES):
+        rate = load(w.new, n + i) * factor
+        error = load(w.rates, i) - rate
+        defect, size = larger(absolute(error), defect), larger(absolute(rate), size)
+        bad = bad + error * 0.0  # a comparison loses what is no number
+    error = h * (defect - size * SERIES_ROUNDING) + bad
+    store(w.numbers, _GOOD, where_less(error, splat(SERIES_DEFECT * tolerance), splat(1.0), splat(0.0)))
 
 
 @njit(**KERNEL)
-def _begin(f, method, sums, span, w, first, lanes, found):
-    """Puts runs into the lanes, at their starts, zeros; lanes in excess repeat the last. Returns how many go."""
-    n, wanted, running, row = method.stages, span.wanted, 0, 0
-    for lane in range(LANES):
-        member = first + min(lane, lanes - 1)
-        for i in range(f.data.shape[1]):
-            w.lane_data[i * LANES + lane] = f.data[member, i]
-    for i in range(w.states.shape[1]):
-        w.states[n + START, i] = 0.0
-    while row < wanted.size and wanted[row] == -np.inf:
-        for lane in range(lanes):
-            found.y[first + lane, row] = 0.0
-        row += 1
-    for lane in range(LANES):
-        w.h[lane], w.previous[lane], w.log_t[lane], w.row[lane] = FIRST_STEP, _PREVIOUS, -np.inf, row
-    _evaluate(f, method, sums, w, 0, 1)
-    store(w.phi, 0, phi_at(w.clock, 0, f.log_unit))
-    call(f.event, (w.lane_data, f.lane_layout, w.scratch, w.states[n + START], w.flags[_EVENT], span.rtol))
-    for lane in range(LANES):
-        speed, w.flags[_ACTIVE, lane] = w.clock[0, 2 * LANES + lane], 0.0
-        if lane < lanes:
-            found.nfev[first + lane] = 1
-            if speed > 0.0 and speed < np.inf and w.flags[_EVENT, lane] == 0.0:
-                w.flags[_ACTIVE, lane], running = 1.0, running + 1
-            else:
-                found.outcome[first + lane] = _CHANGED
-    return running
+def _step(f, span, w, found):
+    """Takes a step of all runs; one that cannot be taken ends a run."""
+    order, tolerance, trying = span.order, SERIES_SHARE * span.rtol, True
+    call(f.series, (w.lane_data, f.lane_layout, w.scratch, w.state, w.series, order))
+    store(w.numbers, _H, _choose(order, tolerance, w.series))
+    while trying:
+        trying = False
+        _look(f, w, order, found.y.shape[2])
+        call(f.start, (w.lane_data, f.lane_layout, w.scratch, w.new, order, span.rtol))
+        _judge(f, tolerance, w)
+        for lane in range(LANES):
+            member = w.member[lane]
+            if member != _NONE and w.numbers[_GOOD + lane] == 0.0:
+                h = _SHRINK * w.numbers[_H + lane]
+                w.numbers[_H + lane], trying = h, True
+                found.nrejected[member] += 1
+                found.nfev[member] += 1
+                if not h > SMALLEST_STEP:
+                    w.member[lane] = _NONE
 
 
 @njit(**KERNEL)
-def _attempt(f, method, sums, span, w):
-    """Takes a step, and its time by stages; returns whether more is to be known of some of the steps."""
-    _evaluate(f, method, sums, w, 1, method.last + 1)
-    _measure_errors(method, sums, w, STEP_SHARE * span.rtol)
-    store(w.end, 0, phi_at(w.clock, method.last, f.log_unit))
-    store(w.rise, 0, load(w.end, 0) - load(w.phi, 0))
-    slow, some = False, False
-    for lane in range(LANES):
-        speed = w.clock[method.last, 2 * LANES + lane]
-        good = w.flags[_ACTIVE, lane] > 0.0 and w.errors[lane] <= 1.0 and speed > 0.0 and speed < np.inf
-        w.flags[_GOOD, lane], w.flags[_SAMPLED, lane] = 1.0 if good else 0.0, 0.0
-        slow = slow or (good and abs(w.rise[lane]) < _MOST_RISE)
-    if slow:
-        times_by_stages(method, w.clock, w.phi, w.end, w.h, w.log_t, w.log_t_new, w.time_errors)
-    for lane in range(LANES):
-        if w.flags[_GOOD, lane] > 0.0:
-            if not (abs(w.rise[lane]) < _MOST_RISE and w.time_errors[lane] <= span.rtol):
-                w.time_errors[lane], w.flags[_SAMPLED, lane] = np.inf, 1.0
-            elif span.wanted[w.row[lane]] < w.log_t_new[lane]:
-                w.flags[_SAMPLED, lane] = 1.0
-            some = some or w.flags[_SAMPLED, lane] > 0.0
-    return some
-
-
-@njit(**KERNEL)
-def _sample(f, method, sums, span, w):
-    """Evaluates the rest of the places, and makes the time of them where stages did not do."""
-    samples, flat = method.samples.size, w.one_series.reshape(-1)
-    _evaluate(f, method, sums, w, method.last + 1, len(method.weights))
-    fit(method, w.clock, f.log_unit, w.end, w.values, w.series)
-    _measure_defects(method, sums, w, STEP_SHARE * span.rtol)
-    for lane in range(LANES):
-        w.places[lane] = w.flags[_SAMPLED, lane] if w.rise[lane] > -MOST_FALL else 0.0
-    log_integrals(w.series, samples, w.places, w.rise, w.of_clock, w.integrals)
-    times_by_series(w.end, w.h, w.log_t, w.integrals, w.targets)
-    time_errors(w.phi, w.end, w.log_t, w.targets, w.series, samples, span.rtol, w.places)
-    for lane in range(LANES):
-        if w.flags[_SAMPLED, lane] > 0.0 and w.time_errors[lane] == np.inf:
-            log_t_new, error = w.targets[lane], w.places[lane]
-            if math.isnan(w.integrals[lane]):
-                _of_lane(w.series, lane, flat)
-                log_t_new, error = time_by_series(
-                    w.phi[lane], w.end[lane], w.h[lane], w.log_t[lane], w.one_series, w.of_one_clock, span.rtol
-                )
-            w.log_t_new[lane], w.errors[lane] = log_t_new, max(w.errors[lane], error, w.defects[lane])
-            w.flags[_GOOD, lane] = 1.0 if error <= 1.0 and w.defects[lane] <= 1.0 else 0.0
-
-
-@njit(**KERNEL)
-def _write_rows(method, span, w, first, found):
-    """Writes the rows that are within the steps that were accepted."""
-    n, flat = method.stages, w.one_series.reshape(-1)
-    for lane in range(LANES):
-        if w.flags[_ACCEPTED, lane] == 0.0 or span.wanted[w.row[lane]] > w.log_t_new[lane]:
-            continue
-        log_t, log_t_new, h = w.log_t[lane], w.log_t_new[lane], w.h[lane]
-        _of_lane(w.series, lane, flat)
-        while w.row[lane] < span.wanted.size and span.wanted[w.row[lane]] <= log_t_new:
-            target, out = span.wanted[w.row[lane]], found.y[first + lane, w.row[lane]]
-            if target == log_t_new:
-                _of_lane(w.states[n + NEW], lane, out)
-            else:
-                x = near_place(target, log_t, log_t_new, w.rise[lane], w.integrals[lane], w.one_series, w.of_one_clock)
-                if math.isnan(x):
-                    x = place_of(target, log_t, log_t_new, w.one_series, w.of_one_clock)
-                weights_at(x, method, w.weights)
-                for i in range(out.size):
-                    place, total = i * LANES + lane, 0.0
-                    for j in range(n):
-                        total += w.weights[j] * w.states[j, place]
-                    out[i] = w.states[n + START, place] + h * total
-            w.row[lane] += 1
-
-
-@njit(**KERNEL)
-def _judge(method, w, first, found):
-    """Which steps are accepted."""
-    for lane in range(LANES):
-        w.flags[_ACCEPTED, lane] = 0.0
-        if w.flags[_ACTIVE, lane] > 0.0:
-            places = len(method.weights) if w.flags[_SAMPLED, lane] > 0.0 else method.last + 1
-            found.nfev[first + lane] += places - 1
-            if w.flags[_GOOD, lane] > 0.0 and w.log_t_new[lane] >= w.log_t[lane]:
-                w.flags[_ACCEPTED, lane] = 1.0
-                found.nsteps[first + lane] += 1
-            else:
-                found.nrejected[first + lane] += 1
-
-
-@njit(**KERNEL)
-def _longer(order, w, out):
-    """`controller.longer` of vectors."""
-    error = log_lanes(larger(load(w.errors, 0), splat(SMALLEST_ERROR)))
-    previous = log_lanes(larger(load(w.previous, 0), splat(SMALLEST_PREVIOUS)))
-    factor = SAFETY * exp_lanes((-INTEGRAL / order) * error + (PROPORTIONAL / order) * previous)
-    store(out, 0, load(w.h, 0) * smaller(factor, splat(GROWTH)))
-
-
-@njit(**KERNEL)
-def _go_on(f, method, span, w, first, found):
-    """Chooses the next step sizes, and says which runs end here; returns how many."""
-    n, ended = method.stages, 0
-    _longer(method.order, w, w.targets)
-    call(f.event, (w.lane_data, f.lane_layout, w.scratch, w.states[n + NEW], w.flags[_EVENT], span.rtol))
-    for lane in range(LANES):
-        if w.flags[_ACTIVE, lane] == 0.0:
-            continue
-        member, outcome, error = first + lane, _RUNNING, w.errors[lane]
-        if w.flags[_ACCEPTED, lane] > 0.0:
-            w.h[lane], w.previous[lane] = w.targets[lane], min(error, 1.0)
-            if w.log_t_new[lane] >= span.wanted[-1]:
-                outcome = _REACHED
-            elif w.flags[_EVENT, lane] > 0.0:
-                outcome = _CHANGED
+def _locate(f, w, lane, order, time, share):
+    """Where in the step of a lane a share of its time has passed: Newton's method for the logarithm, in a bracket."""
+    clock = 2 * f.numbers * LANES + lane
+    m, bend, h = w.state[clock], w.state[clock + _BEND], w.numbers[_H + lane]
+    left, right = exp(m if m < 0.0 else 0.0), exp(0.0 if m < 0.0 else -m)
+    log_goal = math.log(share * w.numbers[_PASSED + lane])
+    low, high, x = 0.0, h, h * share if bend * h < 1.0 else h + math.log(share) / bend
+    for _ in range(_MOST_NEWTON):
+        x = x if low < x <= high else 0.5 * (low + high)
+        rate = total = 0.0
+        for k in range(order - 1, -1, -1):
+            c = w.series[(time * order + k) * LANES + lane]
+            rate, total = rate * x + c, total * x + c / (k + 1)
+        passed = left * (math.expm1(bend * x) / bend if bend > 0.0 else x) + right * total * x
+        excess = math.log(passed) - log_goal
+        if excess > 0.0:
+            high = x
         else:
-            w.h[lane], w.previous[lane] = shorter(w.h[lane], error, method.order), _PREVIOUS
-        attempts = found.nsteps[member] + found.nrejected[member]
-        spent = found.nsteps[member] >= span.steps or attempts >= span.most or w.h[lane] < SMALLEST_STEP
-        if outcome != _RUNNING or spent:
-            found.outcome[member], w.flags[_ACTIVE, lane] = outcome, 0.0
-            ended += 1
-    mask, half = load(w.flags[_ACCEPTED], 0), splat(0.5)
-    for i in range(0, w.states.shape[1], LANES):
-        store(w.states[n + START], i, where_less(half, mask, load(w.states[n + NEW], i), load(w.states[n + START], i)))
-        store(w.states[0], i, where_less(half, mask, load(w.states[method.last], i), load(w.states[0], i)))
-    for i in range(0, 3 * LANES, LANES):
-        store(w.clock[0], i, where_less(half, mask, load(w.clock[method.last], i), load(w.clock[0], i)))
-    store(w.phi, 0, where_less(half, mask, load(w.end, 0), load(w.phi, 0)))
-    store(w.log_t, 0, where_less(half, mask, load(w.log_t_new, 0), load(w.log_t, 0)))
-    return ended
+            low = x
+        step = excess * passed / (left * exp(bend * x) + right * rate)
+        x -= step
+        if abs(step) < _CLOSE * h:  # the next error is the square of that
+            break
+    return x if x < h else h
 
 
 @njit(**KERNEL)
-def _advance(f: LaneFields, method: Method, sums: Sums, span: Span, w: Work, found: Found):
-    members = len(f.data)
-    for first in range(0, members, LANES):
-        running = _begin(f, method, sums, span, w, first, min(LANES, members - first), found)
-        while running > 0:
-            if _attempt(f, method, sums, span, w):
-                _sample(f, method, sums, span, w)
-            _judge(method, w, first, found)
-            _write_rows(method, span, w, first, found)
-            running -= _go_on(f, method, span, w, first, found)
+def _write_rows(f, span, w, found):
+    """Writes the rows that are within the steps."""
+    order, numbers = span.order, found.y.shape[2]
+    for lane in range(LANES):
+        member, row = w.member[lane], w.row[lane]
+        log_t, log_t_new = w.numbers[_LOG_T + lane], w.numbers[_LOG_T_NEW + lane]
+        while member != _NONE and row < span.wanted.size and span.wanted[row] <= log_t_new:
+            target, x = span.wanted[row], w.numbers[_H + lane]
+            if target < log_t_new:
+                share = math.expm1(log_t - target) / math.expm1(log_t - log_t_new) * exp(target - log_t_new)
+                x = _locate(f, w, lane, order, numbers, share if share > 1e-300 else 1e-300)
+            for i in range(numbers):
+                total = 0.0
+                for k in range(order - 1, -1, -1):
+                    total = total * x + w.series[(i * order + k) * LANES + lane] / (k + 1)
+                found.y[member, row, i] = w.state[i * LANES + lane] + total * x
+            row += 1
+        w.row[lane] = row
 
 
-def _work_for(fields: LaneFields, modes: int, used: Method) -> Work:
-    samples, n, places, size = used.samples.size, used.stages, len(used.weights), modes * LANES
-    return Work(
-        np.zeros(fields.data.shape[1] * LANES), np.zeros(fields.spaces), np.zeros((n + ROWS, size)),
-        np.zeros((places, 3 * LANES)), *np.zeros((2, 2 * samples * LANES)), np.zeros((6, LANES)),
-        *np.zeros((13, LANES)), np.zeros((5, LANES)), np.zeros(LANES, np.int64), np.zeros(n),
-        np.zeros((2, samples)), np.zeros(SCRATCH),
-    )  # fmt: skip
+@njit(**KERNEL)
+def _go_on(f, span, w, found):
+    """Accepts the steps, and takes runs that end here out of their lanes."""
+    for i in range(0, w.state.size, LANES):
+        store(w.state, i, load(w.new, i))
+    store(w.state, found.y.shape[2] * LANES, splat(0.0))  # time in the next step
+    store(w.numbers, _LOG_T, load(w.numbers, _LOG_T_NEW))
+    for lane in range(LANES):
+        member, outcome = w.member[lane], _RUNNING
+        if member == _NONE:
+            continue
+        found.nsteps[member] += 1
+        found.nfev[member] += span.order
+        if w.numbers[_LOG_T + lane] >= span.wanted[-1]:
+            outcome = _REACHED
+        elif w.state[2 * f.numbers * LANES + _CHANGE + lane] > 0.0:
+            outcome = _CHANGED
+        attempts = found.nsteps[member] + found.nrejected[member]
+        if outcome != _RUNNING or found.nsteps[member] >= span.steps or attempts >= span.most:
+            found.outcome[member], w.member[lane] = outcome, _NONE
 
 
-def advance_lanes(
-    fields: LaneFields, modes: int, wanted: np.ndarray, rtol: float, steps: int, most: int, name: str = DEFAULT
-) -> Found:
+@njit(**KERNEL)
+def _enter(f, span, w, lane, member, found):
+    """Puts a run into a lane, at its start, zeros."""
+    for i in range(f.data.shape[1]):
+        w.lane_data[i * LANES + lane] = f.data[member, i]
+    for i in range(f.numbers):
+        w.state[i * LANES + lane] = 0.0
+    row = 0
+    while row < span.wanted.size and span.wanted[row] == -np.inf:
+        for i in range(found.y.shape[2]):
+            found.y[member, row, i] = 0.0
+        row += 1
+    w.numbers[_LOG_T + lane], w.member[lane], w.row[lane] = -np.inf, member, row
+
+
+@njit(**KERNEL)
+def _fill(f, span, w, entered, found):
+    """Puts the next runs into lanes without one; returns how many have been put into lanes until now."""
+    begun = -1
+    while begun < entered:
+        begun = entered
+        for lane in range(LANES):
+            if w.member[lane] == _NONE and entered < len(f.data):
+                _enter(f, span, w, lane, entered, found)
+                entered += 1
+        if begun < entered:
+            call(f.start, (w.lane_data, f.lane_layout, w.scratch, w.state, span.order, span.rtol))
+        for lane in range(LANES):
+            member, place = w.member[lane], f.numbers * LANES + lane
+            if member >= begun:
+                found.nfev[member], total = 1, w.state[place + found.y.shape[2] * LANES]
+                if w.state[place + f.numbers * LANES + _CHANGE] > 0.0 or not 0.0 < total < np.inf:
+                    found.outcome[member], w.member[lane] = _CHANGED, _NONE
+    return entered
+
+
+@njit(**KERNEL)
+def _advance(f: LaneFields, span: Span, w: Work, found: Found):
+    entered, some = np.int64(0), True  # a literal would have `_fill` compiled twice
+    while some:
+        entered, some = _fill(f, span, w, entered, found), False
+        for lane in range(LANES):
+            some = some or w.member[lane] != _NONE
+        if some:
+            _step(f, span, w, found)
+            _write_rows(f, span, w, found)
+            _go_on(f, span, w, found)
+
+
+def _work_for(fields: LaneFields, order: int) -> Work:
+    n, spaces = fields.numbers, fields.spaces + order * fields.spaces_a_coefficient
+    sizes = spaces, *(LANES * count for count in (2 * n + 3, 2 * n + 3, n * order, n, 2 * order, 5))
+    arrays = [empty(size) for size in sizes]
+    for array in arrays:
+        array[:] = 0.0
+    # all lanes hold a run, though it is none of theirs if there are few
+    return Work(np.repeat(fields.data[0], LANES), *arrays, np.full(LANES, _NONE), np.zeros(LANES, np.int64))
+
+
+def order_for(rtol: float) -> int:
+    """Coefficients of the series for a tolerance, an odd number of them."""
+    return 2 * math.ceil(0.5 * (SERIES_ORDER - SERIES_ORDERS * math.log(rtol))) + 1
+
+
+def advance_lanes(fields: LaneFields, modes: int, wanted: np.ndarray, rtol: float, steps: int, most: int) -> Found:
     """Runs of states of so many numbers from 0 at t = 0 to the last of the times wanted; see `members`."""
-    used, found = method(name), Found.room(len(fields.data), len(wanted), modes)
-    _advance(fields, used, _sums(name), Span(wanted, rtol, steps, most), _work_for(fields, modes, used), found)
+    found, order = Found.room(len(fields.data), len(wanted), modes), order_for(rtol)
+    _advance(fields, Span(wanted, rtol, order, steps, most), _work_for(fields, order), found)
+    np.multiply(found.y, fields.units[:, None], out=found.y)
     return found

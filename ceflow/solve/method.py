@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import functools
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 
 from . import clock
 from .tableaus import TABLEAUS, interpolation_slopes, interpolation_weights
 
-DEFAULT = "dop853"
+DEFAULT: Final = "dop853"
 
 
 class Method(NamedTuple):

@@ -13,8 +13,10 @@ import numpy as np
 
 from .._arrays import as_like, host
 from .._field import CompiledField
+from .._tolerances import STEP_SHARE
 
-LARGEST = 256  # numbers of a state up to which Jacobians are dense
+DENSE = 256  # numbers of a state up to which Jacobians are matrices
+LARGEST = 2**16  # and up to which there are implicit steps: they keep a hundred vectors or two
 SETTLED = 3.0  # distance from an equilibrium, in tolerances of a step, at which the state counts as having come to rest
 LATER = 40.0  # of theta, after which nothing is left of its effects
 _SLOW = 1.0  # of the same for rtol = 1, a velocity at which it is worth asking
@@ -22,7 +24,7 @@ _SLOW = 1.0  # of the same for rtol = 1, a velocity at which it is worth asking
 # parts of that where decaying parts of the state are all that they are made for.
 _STIFF = 0.1
 _SHORT = 0.02  # step in the clock, which moves the state at unit speed, that a smooth path does not ask for
-_PRODUCTS = 12  # for the largest rate, which need not be known well
+PRODUCTS = 12  # for the largest rate, which need not be known well
 _MANY_PRODUCTS = 60  # for the distance and growth of a large state
 
 
@@ -89,7 +91,7 @@ class Response:
     def largest_rate(self) -> float:
         """About the largest rate of contraction in the clock, by power iteration."""
         v, rate = _some_direction(self.y.size), 0.0
-        for _ in range(_PRODUCTS):
+        for _ in range(PRODUCTS):
             w = self.product(v)
             rate = float(np.linalg.norm(w))
             if not 0.0 < rate < math.inf:
@@ -98,7 +100,10 @@ class Response:
         return rate
 
     def is_stiff(self, h: float) -> bool:
-        """Whether explicit steps of the size h are limited by other things than the path."""
+        """Whether explicit steps of the size h are limited by other things than the path; where Jacobians are no
+        matrices, and implicit steps cost a dozen explicit ones, whether they also move the state by little."""
+        if self.y.size > DENSE and h * STEP_SHARE * self.size(self.velocity[None], 1.0, 0.0) > _SHORT:
+            return False
         return h < _SHORT or h * self.largest_rate() > _STIFF
 
     def is_slow(self) -> bool:
@@ -111,7 +116,7 @@ class Response:
         one that a displacement would leave."""
         if not np.isfinite(self.velocity).all():
             return math.inf
-        if self.y.size > LARGEST:
+        if self.y.size > DENSE:
             return self._distance_by_products(rtol, atol)
         jacobian = self.jacobian() if jacobian is None else jacobian
         n = getattr(self.field, "settling", self.y.size)

@@ -14,7 +14,7 @@ from .clock import fit, place_of, places
 from .loops import advance, advance_compiled, evaluate, evaluate_compiled
 from .method import DEFAULT, ROWS, START, method, work_for
 from .outcome import Outcome
-from .stability import LARGEST, SETTLED, Response
+from .stability import DENSE, LARGEST, SETTLED, Response
 
 
 @njit(**KERNEL)
@@ -121,8 +121,12 @@ class Stepper:
 
     def is_stiff(self, state: np.ndarray) -> bool:
         """Whether implicit steps are to take over, since the next one would be limited by stability."""
-        small = self.field.size <= LARGEST and state[0] > -math.inf
-        return small and Response(self.field, host(self.y)).is_stiff(state[3])
+        return self._may_be_implicit(state) and Response(self.field, host(self.y)).is_stiff(state[3])
+
+    def _may_be_implicit(self, state: np.ndarray) -> bool:
+        """Whether there are implicit steps from here: of small states, and of larger ones in float64 on the host."""
+        large = isinstance(self.y, np.ndarray) and self.y.dtype == np.float64
+        return self.field.size <= (LARGEST if large else min(LARGEST, DENSE)) and state[0] > -math.inf
 
     def judged(self, outcome: Outcome, state: np.ndarray, rtol: float, atol: float) -> Outcome:
         """What the outcome of a batch of steps means for the run: where the state moves slowly, whether it is at rest.
@@ -142,7 +146,7 @@ class Stepper:
         if distance <= SETTLED:
             return Outcome.AT_REST
         self.wary, self._slow = True, (velocity * min(max(SETTLED / distance, 0.1), 0.7), 2.0 * velocity)
-        return Outcome.STIFF if self.field.size <= LARGEST and state[0] > -math.inf else Outcome.RUNNING
+        return Outcome.STIFF if self._may_be_implicit(state) else Outcome.RUNNING
 
     def sample(self, y: np.ndarray, h: float, log_t: float, log_t_new: float, targets: np.ndarray) -> np.ndarray:
         """States (m, N), on the host, at the times `targets` within the step of size h from y at log_t to log_t_new."""

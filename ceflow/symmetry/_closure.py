@@ -130,7 +130,7 @@ def _words(layers: list[NDArray[np.float64]]) -> NDArray[np.float64]:
             placed[starts[row] : starts[row + 1], starts[column] : starts[column + 1]] = letter
             letters += np.kron(rng.uniform(-1, 1, (copies, copies)), placed) / (scale or 1.0)
     ends = np.kron(np.eye(copies), ends)
-    sums = ends.T @ np.linalg.solve(np.eye(len(letters)) - letters, ends)
+    sums = np.asarray(ends.T @ np.linalg.solve(np.eye(len(letters)) - letters, ends), float)
     blocks = sums.reshape(2 * copies, classes, 2 * copies, classes)
     return blocks.transpose(0, 2, 1, 3).reshape(-1, classes, classes)
 

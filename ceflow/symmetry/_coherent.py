@@ -17,6 +17,11 @@ class Coherent(Symmetry):
     """A coherent configuration given by the relation of every pair of points. Made by `coherent` and others."""
 
     kind = "coherent"
+    fibres: tuple[int, ...]
+    row_fibre: NDArray[np.int64]
+    column_fibre: NDArray[np.int64]
+    transposed: NDArray[np.int64]
+    diagonals: NDArray[np.int64]
 
     def __init__(self, labels: NDArray[np.int64], kind: str | None = None, args: tuple[Any, ...] | None = None) -> None:
         self._labels = frozen(labels, np.int64)

@@ -25,6 +25,13 @@ class DirectSum(Symmetry):
     """
 
     kind = "direct_sum"
+    fibres: tuple[int, ...]
+    row_fibre: NDArray[np.int64]
+    column_fibre: NDArray[np.int64]
+    transposed: NDArray[np.int64]
+    diagonals: NDArray[np.int64]
+    multiplicities: NDArray[np.float64]
+    block_sizes: NDArray[np.int64]
 
     def __init__(self, parts: tuple[Scheme, ...]) -> None:
         self.args = self.parts = parts
@@ -145,8 +152,9 @@ def direct_sum(*parts: Symmetry | int) -> DirectSum | Coherent:
             )
     if len(found) < 2:
         raise ValueError(f"direct_sum takes two symmetries or more, got {len(found)}")
-    if all(isinstance(part, Scheme) for part in found):
-        return DirectSum(tuple(found))
+    schemes = tuple(part for part in found if isinstance(part, Scheme))
+    if len(schemes) == len(found):
+        return DirectSum(schemes)
     return Coherent(_relations(found), "direct_sum", tuple(found))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import combinations
+from typing import cast
 
 import numpy as np
 import scipy
@@ -98,7 +99,7 @@ def subsets(r: int, sizes: Sequence[int] | int) -> Coherent:
     ((5, 10), array([1., 4., 5.]), [[1, 1], [1, 1], [0, 1]])
     """
     r = checked_integer("r", r, 2)
-    given = [sizes] if np.ndim(sizes) == 0 else list(sizes)
+    given: list = [sizes] if np.ndim(sizes) == 0 else list(cast("Sequence[int]", sizes))
     found = tuple(checked_integer("sizes", size, 1, r - 1) for size in given)
     if not found or list(found) != sorted(set(found)):
         raise ValueError(f"sizes must increase, got {sizes!r}")

@@ -6,7 +6,7 @@ import functools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -100,14 +100,23 @@ class Symmetry(ABC):
 
     kind: str
     args: tuple[Any, ...]
-    fibres: tuple[int, ...]
-    row_fibre: NDArray[np.int64]
-    column_fibre: NDArray[np.int64]
-    transposed: NDArray[np.int64]
-    diagonals: NDArray[np.int64]
     valencies: NDArray[np.float64]
-    multiplicities: NDArray[np.float64]
-    block_sizes: NDArray[np.int64]
+    if TYPE_CHECKING:  # of some a property
+
+        @property
+        def fibres(self) -> tuple[int, ...]: ...
+        @property
+        def row_fibre(self) -> NDArray[np.int64]: ...
+        @property
+        def column_fibre(self) -> NDArray[np.int64]: ...
+        @property
+        def transposed(self) -> NDArray[np.int64]: ...
+        @property
+        def diagonals(self) -> NDArray[np.int64]: ...
+        @property
+        def multiplicities(self) -> NDArray[np.float64]: ...
+        @property
+        def block_sizes(self) -> NDArray[np.int64]: ...
 
     @property
     def points(self) -> int:

@@ -76,6 +76,10 @@ class _Weighted(CentreTerm):
 class _Cosine(CentreTerm):
     """What losses of the cosines share."""
 
+    def _push(self, gap: Any, own: Any) -> Any:
+        """How much each cosine is to grow."""
+        raise NotImplementedError
+
     def check_start(self, W, X, *constants):
         if not (np.linalg.norm(W, axis=-1).all() and np.linalg.norm(X, axis=-2).all()):
             raise ValueError(f"{self.name} has no gradient where a row of W or a column of the features is 0")

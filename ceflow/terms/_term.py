@@ -93,22 +93,22 @@ class Term(abc.ABC):
         """
 
     @abc.abstractmethod
-    def value(self, W: Any, X: Any, *constants: Any, xp: Any = np) -> Any:
-        """(...) the term, for arrays of the library xp."""
+    def value(self, W: Any, X: Any, *constants: Any, **library: Any) -> Any:
+        """(...) the term, for arrays of the library ``xp=``, NumPy when left out."""
 
     @abc.abstractmethod
-    def gradient(self, W: Any, X: Any, *constants: Any, xp: Any = np) -> tuple[Any, Any]:
+    def gradient(self, W: Any, X: Any, *constants: Any, **library: Any) -> tuple[Any, Any]:
         """Its gradient in W (..., K, d) and in X (..., d, N)."""
 
     @property
     def rests(self) -> bool:
         return False
 
-    def rate(self, W: Any, X: Any, *constants: Any, xp: Any = np) -> Any:
+    def rate(self, W: Any, X: Any, *constants: Any, **library: Any) -> Any:
         """(...) about how fast the layers come to rest, relative, where they do; a smooth function."""
         return 0.0
 
-    def check_start(self, W: np.ndarray, X: np.ndarray, *constants: np.ndarray) -> None:
+    def check_start(self, W: np.ndarray, X: np.ndarray, *constants: Any, **options: Any) -> None:
         """A ValueError where the term has no gradient at the start."""
         return None
 

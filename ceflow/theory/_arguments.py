@@ -28,7 +28,7 @@ def checked_classes(classes: int) -> int:
 def checked_log_time(t: ArrayLike | None, log_t: ArrayLike | None) -> NDArray[np.float64]:
     if (t is None) == (log_t is None):
         raise TypeError(f"exactly one of t and log_t must be given, got {'none' if t is None else 'both'}")
-    if log_t is not None:
+    if t is None:
         return checked_array("log_t", log_t, -np.inf)
     with np.errstate(divide="ignore"):
         return np.log(checked_array("t", t, 0.0, np.finfo(float).max))

@@ -108,7 +108,7 @@ def _uniform(P: Array, D: Array, r: Array, decay: float, t: Array) -> Array:
         y = 2.0 * decay * shift
         turned = shift * np.where(y > 0.0, np.log1p(y) / y, 1.0)
         growth = 2.0 * (swing + r * (t - turned)) + quotients[1] - quotients[0]
-    return _mean(P, *pairs, np.where(np.isfinite(swing), growth, np.inf))
+    return _mean(P, pairs[0], pairs[1], np.where(np.isfinite(swing), growth, np.inf))
 
 
 # -- moderate order and argument --------------------------------------------------------------------------------------
@@ -124,7 +124,7 @@ def _series(P: Array, D: Array, r: Array, decay: float, t: Array) -> Array:
         k = _of_second_kind(nu, z)
         pairs.append((-4.0 * decay * i, 4.0 * decay * k))
         logarithms.append(-np.log(i + k) - 2.0 * np.log(size))  # of K/I over z^(-2 nu), by the Wronskian
-    return _mean(P, *pairs, 2.0 * r * t + logarithms[1] - logarithms[0])
+    return _mean(P, pairs[0], pairs[1], 2.0 * r * t + logarithms[1] - logarithms[0])
 
 
 def _of_second_kind(nu: Array, z: Array) -> Array:

@@ -56,7 +56,7 @@ def centre_gain(counts: ArrayLike, angle: float) -> NDArray[np.float64]:
     array([1.    , 1.7499])
     """
     f, angle = checked_counts(counts), _checked_angle(angle)
-    return (1.0 + (f - 1) * math.sin(angle) ** 2)[()]
+    return np.asarray(1.0 + (f - 1) * math.sin(angle) ** 2, float)[()]
 
 
 class CentreOptimum(NamedTuple):

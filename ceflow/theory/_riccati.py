@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import scipy
@@ -112,7 +113,8 @@ def _evolved(rows: Array, speeds: Array, t: float, weight: float) -> Array:
         log_factor = -0.5 * np.where(grows, log_last, log_last - 2.0 * speeds * t)
         whole = np.concatenate([rows, np.eye(width)])
         order = np.argsort(-log_weights, kind="stable")
-        lower = np.linalg.qr(whole[order].T, mode="r").T
+        upper: Any = np.linalg.qr(whole[order].T, mode="r")
+        lower = upper.T
         lower[np.abs(lower) < ROUNDING * np.linalg.norm(lower, axis=1, keepdims=True)] = 0.0
         logs = np.log(np.abs(lower), where=lower != 0.0, out=np.full(lower.shape, -np.inf)) + log_weights[order, None]
         logs -= logs.max(axis=0)

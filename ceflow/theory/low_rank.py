@@ -360,7 +360,7 @@ def graph_layers(
     constant, standard = np.full((r, K), (r * K) ** -0.5), (N - 2.0 / r) / math.sqrt(r - 2)
     mean, ratios, k = np.full((r, r), 1.0 / r), chain.ratios(r, depth), chain.last_ratio(r)
     first = math.sqrt(ratios[0] if ratios.size else k)
-    layers = [first * constant + standard]
+    layers: list[NDArray] = [first * constant + standard]
     if ratios.size:
         steps = [first, *(ratios[1:] / ratios[:-1])]
         layers += [np.eye(r) + (step - 1.0) * mean for step in steps]
@@ -372,7 +372,7 @@ def graph_layers(
     vertex, edge = slice(0, r), slice(r, r + K)
     places = [slice(0, K), *[vertex] * (depth - 2), edge, slice(0, K)]
     widths = [K, *[r + K] * (depth - 1), K]
-    found = []
+    found: list[NDArray] = []
     for layer, (below, above), (columns, rows) in zip(
         layers, itertools.pairwise(places), itertools.pairwise(widths), strict=True
     ):

@@ -153,7 +153,7 @@ class ReplayRest(NamedTuple):
     within: NDArray[np.float64]
     between: NDArray[np.float64]
     mixture: NDArray[np.float64]
-    index: NDArray[np.float64]
+    index: NDArray[np.float64]  # type: ignore[assignment]  # hides a method of tuples, which nobody asks of it
 
 
 def replay_rest(

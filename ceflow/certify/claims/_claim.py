@@ -54,8 +54,8 @@ class Claim(ABC):
         reason = self.why_not(exam)
         if reason:
             return Check(self.title(exam), SKIPPED, note=reason)
-        holds, *found = self.measure(exam)
-        return Check(self.title(exam), PASSED if holds else FAILED, *found)
+        holds, value, limit, log_t, note = self.measure(exam)
+        return Check(self.title(exam), PASSED if holds else FAILED, value, limit, log_t, note)
 
 
 def found(value: float, limit: float, log_t: float | None, note: str = "") -> Found:

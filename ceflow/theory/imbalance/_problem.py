@@ -45,7 +45,7 @@ class Problem:
             self.log_counts = np.log(counts) + groups.adjustment[:, None] - groups.adjustment
         self.log_weights = np.log(K * n * o) - log_mu
         # margins of row h in a column of g as a function of the modes' products, and of the block of Z N^(1/2)
-        self.maps = np.zeros((G, G, D + G * G))
+        self.maps: Array = np.zeros((G, G, D + G * G))
         for h, g in np.ndindex(G, G):
             if h != g:
                 self.maps[h, g, [D + g * (G + 1), D + h * G + g]] = np.array([1.0, -np.sqrt(K[g] / K[h])]) / (

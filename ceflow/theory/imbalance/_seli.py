@@ -99,7 +99,7 @@ def _modes(groups: Groups) -> tuple[Array, Array]:
     N^(1/2)``, k_g^2 = K_g / K: ``u_g = k_g / (n_g - x)``, orthogonal to k where ``sum_g k_g^2 / (n_g - x) = 0``."""
     K, n = groups.classes, groups.samples
     different, of = np.unique(n, return_inverse=True)
-    total = np.bincount(of, K)
+    total = np.asarray(np.bincount(of, K), float)
     roots, vectors = [], []
     for i in range(different.size - 1):
         distances = _distances(total, different, i)  # n_g - x
