@@ -138,7 +138,7 @@ class Basin(NamedTuple):
 
     Examples
     --------
-    >>> basin = cf.basins.collapse_probability(cf.complete(4), depth=3, starts=3)  # whose only mode is collapse
+    >>> basin = cf.basins.collapse_probability(cf.complete(4), depth=2, starts=3)  # whose only mode is collapse
     >>> basin.ranks, basin.probability
     (array([3., 3., 3.]), 1.0)
     """

@@ -25,6 +25,13 @@ class ClassifierDefinition(NetworkDefinition):
         Of which the options are read, and nothing that follows from them.
     W : (K, d) array
         Of the start.
+
+    Examples
+    --------
+    >>> W, H = cf.random_init(classes=3, width=3, scale=1.0, rng=0)
+    >>> nearest = cf.reference.ClassifierDefinition(cf.ETFFlow("nearest"), W).whole([H[None]])[0]
+    >>> bool(np.abs(nearest[0] - cf.collapse.nearest_etf(H).W).max() < 1e-12)
+    True
     """
 
     def __init__(self, flow: Any, W: NDArray[np.float64]) -> None:
