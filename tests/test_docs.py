@@ -1,6 +1,7 @@
 """Documentation that is true: its code runs, its links lead somewhere, and its notebooks show what they ran."""
 
 import ast
+import importlib.util
 import json
 import re
 from pathlib import Path
@@ -75,3 +76,15 @@ def test_notebook_has_nothing_of_one_machine_or_moment(path):
     assert not any(cell["metadata"] for cell in notebook["cells"])
     ids = [cell["id"] for cell in notebook["cells"]]
     assert len(set(ids)) == len(ids) and all(identity.startswith(path.name[:2] + "-") for identity in ids)
+
+
+def test_graph_of_proofs_has_premises_on_the_left():
+    spec = importlib.util.spec_from_file_location("proof_graph", ROOT / "docs" / "proof_graph.py")
+    proof_graph = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(proof_graph)
+    premises = {"a": [], "b": ["a"], "c": ["a", "b"], "d": ["c", "other.step"]}
+    svg = proof_graph.drawing(premises, {"d": "#d"}, "steps")
+    left = {name: float(x) for x, name in re.findall(r'<text x="([\d.]+)"[^>]*>([^<]+)</text>', svg)}
+    assert left["a"] < left["b"] < left["c"] < left["d"] and left["other.step"] == left["c"]
+    assert svg.count("<path d=") - 1 == sum(map(len, premises.values()))  # one more is the head of the arrows
+    assert '<a href="#d">' in svg and svg.count('class="other"') == 1
