@@ -17,6 +17,7 @@ from ceflow.solve.clock import (
     locate,
     log_integral,
     phi_value,
+    places,
     stage_quadrature,
     to_chebyshev,
 )
@@ -232,6 +233,21 @@ def test_locate_inverts_the_integral():
             x = locate(series, log_start, 2.0, target, scratch)
             found = np.logaddexp(log_start, 2.0 + log_integral(series, x, scratch))
             assert found == pytest.approx(target, abs=1e-13)
+
+
+@pytest.mark.parametrize("rise", [1e-9, 2.5, 30.0, 300.0, -5.0])
+@pytest.mark.parametrize("log_t", [-math.inf, -2.0])
+def test_places_of_several_times_are_those_of_an_exponential(rise, log_t):
+    """Where phi is a straight line, ``(t - t_0) / (t_1 - t_0) = expm1(rise x) / expm1(rise)``."""
+    x = np.array([1e-6, 0.01, 0.3, 0.5, 0.77, 0.999, 1.0])
+    series = np.stack([TO_CHEBYSHEV @ np.full(POINTS.size, NO_ODDS), TO_CHEBYSHEV @ (rise * POINTS)])
+    share = np.log(np.expm1(rise * x) / np.expm1(rise))
+    if log_t > -math.inf:  # later ones are not told apart from the beginning
+        x, share = x[share > -5.0], share[share > -5.0]
+    targets = np.logaddexp(log_t, 3.0 + math.log(-math.expm1(log_t - 3.0)) + share)
+    with np.errstate(all="ignore"):  # as where kernels are interpreted: a time may be that of the edge of a panel
+        found = places(targets, log_t, 3.0, series)
+    np.testing.assert_allclose(found, x, rtol=1e-11)
 
 
 @pytest.mark.parametrize("c", [np.full(8, np.nan), np.full(8, np.inf), 1e9 * np.cos(np.arange(8.0))])
