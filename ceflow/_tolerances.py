@@ -27,9 +27,9 @@ NEAR_SHARE, NEAR_ROUNDING = 0.1, 1e-14
 # err by.
 CROSSING_SHARE = 1e-3
 
-# Taylor series of many runs: the share of the tolerance that the last terms of a step may have, with which errors at the
-# end were up to 0.8 of it; what the defect at the end of a step may be over that; and the rounding of
-# rates in it. Found by trial.
+# Taylor series of many runs: the share of the tolerance that the last terms of a step may have, with which errors at
+# the end were up to 0.8 of it; what the defect at the end of a step may be over that; and the rounding of rates in it.
+# Found by trial.
 SERIES_SHARE, SERIES_DEFECT, SERIES_ROUNDING = 2.0, 50.0, 1e-14
 
 # Coefficients of these series, and those besides for each e-fold of the tolerance. Time is flat around these.
