@@ -104,18 +104,19 @@ def _series(data, layout, scratch, state, rates, order):
     bends = part(scratch, _SPACES * step + 2 * size, size)
     after, rates = _padded(modes) * LANES, vector(rates, size)
     velocity, clock = part(state, after, n + LANES), part(state, 2 * after, 3 * LANES)
+    copy = work[LANES:]
     for i in range(modes + 1):
         store(rates, i * row, load(velocity, i * LANES))
     for k in range(order - 1):
         here, factor, bend = k * LANES, 1.0 / (k + 1), splat(0.0)
-        extend_series(rates, sizes, modes, row, k, factor, work[LANES:])
+        extend_series(rates, sizes, modes, row, k, factor, copy)
         call(layout[MARGINS], (pointer(layout[TO_MARGINS]), work, spare, out, modes))
         if k == 0:
             bend = _bend(load(clock, 0), load(velocity, n), out, odds, modes, row)
             store(clock, 2 * LANES, bend)
         for i in range(modes):
             store(bends, i * row + here, bend - load(out, i * LANES) * (k + 1.0))
-        total = extend_series(bends, odds, modes, row, k, factor, work[LANES:])
+        total = extend_series(bends, odds, modes, row, k, factor, copy)
         store(rates, modes * row + here + LANES, total)
         call(layout[FORCES], (pointer(layout[TO_FORCES]), work, spare, out, modes))
         for i in range(modes):
