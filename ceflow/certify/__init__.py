@@ -11,10 +11,11 @@ which is computed by Clenshaw-Curtis quadrature in log t, on intervals that are 
 than the tolerance. Solver, clock and dense output have no part in it, so that an error of any of them shows.
 
 Defects are then carried along by the linearized equations, ``e(t) = e(t_0) + d(t) + integral of J e dt``, so that
-errors grow and are forgotten as the flow has it; see `_propagation`. That is done of the singular values of a reduced
-run with up to 24 modes, and of a full one with up to 24 numbers. Of larger ones, as of most runs under symmetries with
-blocks, the defects are added up, each divided by ``1 + integral of rho dt`` on its interval, with rho a bound of the
-rate at which errors are forgotten: that may estimate too little.
+errors grow and are forgotten as the flow has it; see `_propagation`. Of more than 24 coordinates (singular values of a
+reduced run, numbers of a full one) this is done in the few directions that errors take: a few dozen velocities at each
+state that is looked at. Where a run is so large that parts of it are left out, the defects of the others are added up,
+each divided by ``1 + integral of rho dt`` on its interval, with rho a bound of the rate at which errors are forgotten:
+that may estimate too little.
 
 Errors are relative: of a mode to its singular value, plus how far it moves while time changes by its own size. (Of two
 layers a, b that may have opposite signs, to ``(a^2 + b^2) / 2``, times all further layers.) So an error of rtol is one

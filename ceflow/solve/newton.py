@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .collocation import halves
+from .collocation import STAGES, halves
 from .stability import DENSE, PRODUCTS, SETTLED, Response
 
 _SOLVED = 0.1  # what may be left of a right side: Newton's method, which is not exact either, goes on from there
@@ -57,13 +57,23 @@ class Projected:
 
     def __init__(self, here: Response) -> None:
         self.here, self.largest, size = here, here.largest_rate(), here.y.size
-        self.basis, self.images = np.empty((0, size)), np.empty((0, size))  # directions, and what J makes of them
+        self._space = np.empty((2, _MOST + 2 * STAGES, size))  # directions, and what J makes of them
         self.small = np.empty((0, 0))  # J in the basis
+
+    @property
+    def basis(self) -> np.ndarray:
+        """(r, N) orthonormal directions."""
+        return self._space[0, : len(self.small)]
+
+    @property
+    def images(self) -> np.ndarray:
+        """(r, N) what J makes of them."""
+        return self._space[1, : len(self.small)]
 
     @property
     def products(self) -> int:
         """How many there were."""
-        return len(self.basis) + PRODUCTS
+        return len(self.small) + PRODUCTS
 
     def inverse(self, M: np.ndarray, h: float) -> Callable[[np.ndarray], np.ndarray]:
         """What solves the system."""
@@ -111,9 +121,9 @@ class Projected:
                 new = np.linalg.solve(np.linalg.cholesky(new @ new.T), new)
             images = np.array([self.here.product(v) for v in new])
             inside, beside = images @ self.basis.T, images @ new.T
+            left, count = images - inside @ self.basis - beside @ new, len(self.small)
+            self._space[:, count : count + len(new)] = new, images
             self.small = np.block([[self.small, inside.T], [new @ self.images.T, beside.T]])
-            left = images - inside @ self.basis - beside @ new
-            self.basis, self.images = np.concatenate([self.basis, new]), np.concatenate([self.images, images])
         return True
 
 
