@@ -98,10 +98,10 @@ def ternary(
             first, middle = colors.shades(0.0), colors.shades
         else:
             ax.plot(*path.T, color=color, lw=1.4, zorder=3)
-            first, middle = color, _constant(color)
+            first, middle = color, lambda _: color
         ax.plot(*path[0], "o", ms=4.5, mfc=colors.paper, mec=first, mew=1.2, zorder=4)
         if arrows:
-            _draw_arrow(ax, path, lambda i, x=x, middle=middle: middle(norm(x[i])))
+            _draw_arrow(ax, path, middle, norm(x))
     ax.plot(*CORNERS.mean(axis=0), "*", ms=15, mfc=colors.orange, mec=colors.paper, zorder=6, label="neural collapse")
     name_corners(ax)
     ax.legend(loc="upper left", **LEGEND)
@@ -115,10 +115,6 @@ def ternary(
         bar.set_label("time $t$")
         powers(bar.ax.yaxis)
     return ax
-
-
-def _constant(color: str) -> Callable[[Any], str]:
-    return lambda _: color
 
 
 def name_corners(ax: Axes) -> None:
@@ -162,12 +158,12 @@ def _draw_contours(ax: Axes, scheme: Scheme) -> None:
         text.set_path_effects([withStroke(linewidth=3, foreground=colors.paper)])
 
 
-def _draw_arrow(ax: Axes, path: np.ndarray, shade: Callable[[int], Any]) -> None:
+def _draw_arrow(ax: Axes, path: np.ndarray, shade: Callable[[Any], Any], at: np.ndarray) -> None:
     lengths = np.append(0.0, np.cumsum(np.nan_to_num(np.linalg.norm(np.diff(path, axis=0), axis=1))))
     if lengths[-1] < 0.03:
         return
     i = int(np.clip(np.searchsorted(lengths, 0.5 * lengths[-1]), 1, len(path) - 1))
     back = max(int(np.searchsorted(lengths, lengths[i] - 0.01)) - 1, 0)
     if np.isfinite(path[[back, i]]).all():
-        arrow = {"arrowstyle": "-|>", "color": shade(i), "mutation_scale": 11, "lw": 0, "shrinkA": 0, "shrinkB": 0}
+        arrow = {"arrowstyle": "-|>", "color": shade(at[i]), "mutation_scale": 11, "lw": 0, "shrinkA": 0, "shrinkB": 0}
         ax.annotate("", xy=path[i], xytext=path[back], arrowprops=arrow, zorder=5)

@@ -236,8 +236,9 @@ def _drift(traj: SpectralTrajectory | MatrixTrajectory) -> np.ndarray:
         fade = np.exp(-2.0 * decay * traj.t) if decay else np.ones(len(traj))
     if not isinstance(traj, MatrixTrajectory):
         modes, layers = traj.flow.scheme.modes, traj.layers
-        found = cast(np.ndarray, traj.conserved).reshape(len(traj), -1, modes)  # of deep layers one for each pair of neighbours
-        change = np.abs(found - fade[:, None, None] * cast(np.ndarray, first.conserved).reshape(1, -1, modes)).max(axis=1)
+        found = traj.conserved.reshape(len(traj), -1, modes)  # of deep layers one for each pair of neighbours
+        start = cast(np.ndarray, first.conserved).reshape(1, -1, modes)
+        change = np.abs(found - fade[:, None, None] * start).max(axis=1)
         size = (layers**2).sum(axis=1)
         return np.max(change / np.where(size > 0.0, size, 1.0), axis=1)
     pairs = [np.asarray(X) for X in traj.conserved] if isinstance(traj.conserved, tuple) else [traj.conserved]
