@@ -12,7 +12,7 @@ import numpy as np
 from ._arrays import svd
 from ._stability import growth_off_symmetry
 from ._training import record
-from .flow import BlockFlow, Flow, MatrixFlow, ReducedETFFlow, RegressionFlow
+from .flow import BlockFlow, MatrixFlow, ReducedETFFlow, RegressionFlow
 from .solve import Outcome
 from .trajectory import MatrixTrajectory, ReducedTrajectory, ReplayTrajectory, SpectralTrajectory
 
@@ -107,10 +107,11 @@ class Comparison:
         last = float(self.log_t[-1])
         agree = self.error.max() <= self.tolerance
         runs = (self.reduced, self.full)
-        unknown = not isinstance(self.reduced, SpectralTrajectory) or self.reduced._path is None
         # of gradient descent and of training runs steps differ by more than rounding
-        unknown |= any(run.step_size is not None or run.outcome == Outcome.RECORDED for run in runs)
-        if agree or not math.isfinite(last) or unknown:
+        discrete = any(run.step_size is not None or run.outcome == Outcome.RECORDED for run in runs)
+        if agree or not math.isfinite(last) or discrete:
+            return last
+        if not isinstance(self.reduced, SpectralTrajectory) or self.reduced._path is None:
             return last
         log_t, log_growth = growth_off_symmetry(self.reduced, last, self.full.start[0].shape[-1])
         beyond = np.flatnonzero(log_growth > math.log(self.tolerance / np.finfo(self.full.flow.dtype).eps))

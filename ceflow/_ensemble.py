@@ -12,6 +12,8 @@ from .solve import Outcome
 from .trajectory import trajectory_type
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import pandas
     import xarray
 

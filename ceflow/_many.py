@@ -17,9 +17,9 @@ from ._arrays import host
 from ._checks import checked_choice, checked_integer, checked_number
 from ._ensemble import Ensemble
 from ._field import CompiledField
-from ._integrate import Until, _span
+from ._integrate import Method, Until, _span
 from ._run import Run, is_looked_at, progress_bar, steps_unwatched
-from .flow import Flow
+from .flow import Flow, SpectralFlow
 from .kernels import compiling, settings
 from .kernels.lanes import LANES
 from .solve import DEFAULT, TABLEAUS, Found, Outcome, Stepper, advance_lanes, advance_members, advance_stacked
@@ -180,7 +180,7 @@ class _Runs:
         own = span["rows"] is None and span["events"]  # each run has its own last time, and a row there
         rows = None if own else span["end"] if span["rows"] is None else span["rows"]
         self.rows: Times | None = rows
-        self.wanted = None if own else rows.log_t
+        self.wanted = cast(Any, None if rows is None else rows.log_t)
         self.stopped, self.tell = threading.Event(), lambda count: None  # how many runs more are done
         # the last time is not that of the last row only where `until` is given, or the end is beyond the rows
         self.compiled = not span["events"] and self.wanted[-1] == span["end"].log_t[0]

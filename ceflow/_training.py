@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ._checks import checked_array, checked_number
-from .flow import Flow, MatrixFlow
+from .flow import BlockFlow, ETFFlow, Flow, MatrixFlow, ReducedETFFlow, RegressionFlow, SpectralFlow
 from .solve import Outcome
-from .trajectory import MatrixTrajectory, Times
+from .trajectory import MatrixTrajectory, Times, trajectory_type
 
 OF_THE_MODEL = ("activation", "bias", "depth", "frozen")  # options that `from_torch` reads off the layers
 
@@ -61,7 +61,10 @@ def record(flow: Flow, t: ArrayLike, *states: ArrayLike, step_size: float | None
     """
     if not isinstance(flow, Flow):
         raise TypeError(f"flow must be a SpectralFlow or a MatrixFlow, got {type(flow).__name__}")
-    flow = flow if isinstance(flow, MatrixFlow) else flow.full()
+    if isinstance(flow, (SpectralFlow, BlockFlow, RegressionFlow, ReducedETFFlow)):
+        flow = flow.full()
+    if not isinstance(flow, (MatrixFlow, ETFFlow)):
+        raise TypeError(f"record takes a flow of matrices, or one reduced from it, got {type(flow).__name__}")
     step_size = None if step_size is None else checked_number("step_size", step_size, 0.0, 1e100) or None
     t = checked_array("t", t, 0.0)
     if t.ndim != 1 or not t.size or np.any(np.diff(t) <= 0.0):
@@ -77,9 +80,10 @@ def record(flow: Flow, t: ArrayLike, *states: ArrayLike, step_size: float | None
             raise ValueError(f"row {row} is no state of the flow: {error}") from None
     if rows[0][0].ndim != 2:
         raise ValueError(f"record takes one run, not a batch: W must be (n, K, d), got {parts[0].shape}")
-    y = np.array([flow.origin(state) for state in rows])
-    told = {"outcome": Outcome.RECORDED, "message": f"recorded at {len(t)} times", "step_size": step_size}
-    return MatrixTrajectory(flow, rows[0], Times.of(t).log_t, y, t=t, **told)
+    y = np.array([flow.origin(cast(Any, state)) for state in rows])
+    told: dict[str, Any] = {"outcome": Outcome.RECORDED, "step_size": step_size}
+    told["message"] = f"recorded at {len(t)} times"
+    return trajectory_type(flow)(flow, rows[0], Times.of(t).log_t, y, t=t, **told)
 
 
 def from_torch(*layers: Any, **options: Any) -> tuple[MatrixFlow, tuple[np.ndarray, ...]]:

@@ -25,7 +25,7 @@ import numpy as np
 from . import _ensemble_files, kernels, losses, symmetry
 from ._checks import checked_integer, checked_number
 from ._ensemble import Ensemble
-from .flow import BlockFlow, BlockLayersFlow, LayersFlow, MatrixFlow, RegressionFlow, ReplayFlow, SpectralFlow
+from .flow import BlockFlow, BlockLayersFlow, Flow, LayersFlow, MatrixFlow, RegressionFlow, ReplayFlow, SpectralFlow
 from .flow.etf import ETFFlow, ReducedETFFlow
 from .flow.objective import Objective
 from .network.layers import Layers
@@ -44,13 +44,13 @@ _BEGINNINGS = {
 _ENDINGS = {"(at rest: nothing can move any more)": Outcome.AT_REST, "solution to the end)": Outcome.CLOSED_FORM}
 
 
-def save_ensemble(ensemble: Ensemble, path: str | os.PathLike) -> None:
+def save_ensemble(ensemble: Ensemble, path: str | os.PathLike[str]) -> None:
     """Write the ensemble to an ``.npz`` file, for `ceflow.load`. The file appears whole or not at all. Of the events of
     `until` the names are kept."""
     _write(path, *_ensemble_files.written(ensemble))
 
 
-def save(trajectory: Trajectory, path: str | os.PathLike) -> None:
+def save(trajectory: Trajectory, path: str | os.PathLike[str]) -> None:
     """Write the run to an ``.npz`` file, dense output included, for `ceflow.load`. The file appears whole or not at
     all.
 
@@ -90,7 +90,7 @@ def save(trajectory: Trajectory, path: str | os.PathLike) -> None:
     _write(path, meta, arrays)
 
 
-def _write(path: str | os.PathLike, meta: dict, arrays: dict[str, np.ndarray]) -> None:
+def _write(path: str | os.PathLike[str], meta: dict, arrays: dict[str, np.ndarray]) -> None:
     """Writes a file, which appears by renaming."""
     temporary = f"{os.fspath(path)}.{uuid.uuid4().hex}.tmp"
     try:
@@ -105,7 +105,7 @@ def _write(path: str | os.PathLike, meta: dict, arrays: dict[str, np.ndarray]) -
         raise
 
 
-def load(path: str | os.PathLike) -> Trajectory | Ensemble:
+def load(path: str | os.PathLike[str]) -> Trajectory | Ensemble:
     """Load a run that `Trajectory.save` wrote, dense output included, or an ensemble that `Ensemble.save` wrote.
 
     Parameters

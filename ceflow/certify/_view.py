@@ -74,9 +74,16 @@ class View(ABC):
     terms: Any = None
     joint = False
     numbers: int
-    law: str | None
+    scheme: Any  # of a reduced run
+    shares: NDArray  # the same
+    slope_error: Callable[[Any], NDArray]  # of a full run
+    if TYPE_CHECKING:
+
+        @property
+        def law(self) -> str | None: ...
+
     why_no_law = why_no_product = why_loss_may_rise = ""
-    definition: SchemeByDefinition | None = None
+    definition: Any = None
 
     def __init__(self, run: Any, classes: int) -> None:
         self.flow, self.start, self.classes = run.flow, run.start, classes

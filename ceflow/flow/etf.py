@@ -60,7 +60,7 @@ class _ComputedFlow(Flow[RunT]):
         return Rest(y, log_t)
 
 
-class ETFFlow(_ComputedFlow):
+class ETFFlow(_ComputedFlow["ETFTrajectory"]):
     """Gradient flow of features H (d, N) under the simplex ETF that is nearest to them at every moment.
 
     Or under a classifier that is fixed, or free; with or without features on spheres.

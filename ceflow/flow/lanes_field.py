@@ -154,6 +154,8 @@ def lane_fields(
     data[1:] = data[0]  # but for
     data[:, NUMBERS : NUMBERS + modes] = weights * starts
     data[:, NUMBERS + modes + 1 : NUMBERS + 2 * modes + 1] = 2.0 * direction
+    margins, forces = transforms.margins.by_lanes, transforms.forces.by_lanes
+    assert margins is not None and forces is not None
     by_lanes = transforms._replace(
         margins=transforms.margins._replace(function=margins),
         forces=transforms.forces._replace(function=forces),

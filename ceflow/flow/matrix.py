@@ -33,7 +33,7 @@ DTYPES = ("float64", "float32")
 SMALLEST = {"float64": 1e-151, "float32": 1e-18}  # largest entry of a start: its square must not underflow
 
 
-class MatrixFlow(Flow):
+class MatrixFlow(Flow["MatrixTrajectory"]):
     """Gradient flow on full matrices W (K, d) and H (d, N), a column of H for each class or each sample.
 
     ``dW/dt = G H^T`` and ``dH/dt = W^T G``; with cross-entropy, one column a class and the reduction "sum" the residual

@@ -13,7 +13,7 @@ import numpy as np
 from .._checks import checked_array, checked_integer, log_time_unit
 from .._field import CompiledField, Event, LaneFields
 from ..kernels import compiled, in_one_life
-from ..losses import CrossEntropy, Loss
+from ..losses import CrossEntropy
 from ..network import coordinates
 from ..network.factors import check_factors, check_whole_depth
 from ..symmetry import Scheme, Symmetry, Transforms
@@ -37,7 +37,7 @@ MOST_BY_LANES = 255  # modes of flows whose runs go side by side: beyond, they n
 LARGEST = 1e15  # singular value at the start: the logits of others could not be told from rounding
 
 
-class SpectralFlow(Flow):
+class SpectralFlow(Flow["SpectralTrajectory"]):
     """Gradient flow reduced by a symmetry, to the singular values of the logits or to blocks of layers.
 
     Under an association scheme and without further options the state is one number for each mode. Any other symmetry,
@@ -217,7 +217,7 @@ class SpectralFlow(Flow):
         forces = transforms.forces if self.depth == 2 else transforms.single_forces
         field = modes_field(
             constants, weights, valencies, active, direction, transforms.margins, forces, self.loss, size=y.size,
-            base=base, count=count, decay=self.weight_decay * math.exp(log_unit), equal_pairs=equal_pairs,
+            base=base, count=count, decay=self._decay * math.exp(log_unit), equal_pairs=equal_pairs,
             unequal=unequal, closes=closes, classes=classes, log_unit=log_unit, vanished=vanished,
         )  # fmt: skip
         return field, closes

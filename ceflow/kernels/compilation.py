@@ -15,7 +15,8 @@ from contextvars import ContextVar
 from typing import Any, Generic, ParamSpec, TypeVar
 
 SOON, LATE = 2e6, 1e7  # microseconds
-P, T = ParamSpec("P"), TypeVar("T")
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Settings:

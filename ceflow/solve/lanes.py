@@ -13,7 +13,7 @@ compared with those of the series [ceflow]; a step that fails is taken again, sh
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
