@@ -33,10 +33,7 @@ autosummary_generate = False  # tables only: what is in them has its place on a 
 exclude_patterns = ["_build", "_generated"]
 default_role = "py:obj"  # in docstrings a name in single backticks is a link where there is something to link to
 
-myst_enable_extensions = [
-    "myst_nb", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.napoleon", "sphinx.ext.mathjax",
-    "sphinx-mathjax-offline", "sphinx.ext.viewcode",
-]  # fmt: skip
+myst_enable_extensions = ["dollarmath", "amsmath", "deflist"]
 myst_heading_anchors = 3
 nb_execution_mode = "off"  # they are committed with their outputs, and the tests see to it
 nb_merge_streams = True
