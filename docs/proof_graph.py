@@ -15,7 +15,7 @@ from pathlib import Path
 import derivations
 from derivations import _command, _premises
 
-COLUMN, ROW, HEIGHT = 158, 27, 20  # of the drawing, in pixels
+COLUMN, ROW, HEIGHT = 176, 27, 20  # of the drawing, in pixels
 THEOREM = "convergence"
 
 
