@@ -267,3 +267,12 @@ def test_code_of_the_page_runs(torch):
     exec(measures, names)
     assert names["found"].nc1 > 0.0 and 0.0 <= names["found"].nc4 <= 1.0
     plt.close("all")
+
+
+def test_record_takes_flows_of_matrices_and_those_reduced_from_them_only():
+    rng = np.random.default_rng(0)
+    W, H = rng.standard_normal((3, 3)), rng.standard_normal((3, 3))
+    run = cf.record(cf.ETFFlow(), [0.0, 1.0], [W, W], [H, H])
+    np.testing.assert_array_equal(run.loss, cf.integrate(cf.ETFFlow(), (W, H), 1.0).loss[0])
+    with pytest.raises(TypeError, match="record takes a flow of matrices, or one reduced from it, got ReplayFlow"):
+        cf.record(cf.ReplayFlow([2, 2], [1, 1], [0.1, 0.1]), [0.0, 1.0], [W, W], [H, H])
