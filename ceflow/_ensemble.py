@@ -12,6 +12,7 @@ from .solve import Outcome
 from .trajectory import trajectory_type
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterator
 
     import pandas
@@ -54,6 +55,11 @@ class Ensemble:
     >>> runs[1].singular_values.shape, bool(runs.success.all())
     ((1, 2, 1), True)
     """
+
+    if TYPE_CHECKING:  # what rooms above give it
+
+        def save(self, path: str | os.PathLike[str]) -> None: ...
+        def _repr_html_(self) -> str: ...
 
     log_t_end: np.ndarray
     status: np.ndarray
@@ -193,7 +199,7 @@ class Ensemble:
         import xarray
 
         dims = axes_of(trajectory_type(self.flow).observables, self.flow)
-        variables = {name: (("member", *dims[name]), values) for name, values in self.data.items()}
+        variables: dict[str, Any] = {name: (("member", *dims[name]), values) for name, values in self.data.items()}
         variables |= {name: ("member", values) for name, values in self._members.items()}
         variables["success"] = ("member", self.success)
         if not isinstance(self.starts, list):

@@ -282,7 +282,7 @@ class _Runs:
 
     def _in_stacks(self, members: np.ndarray) -> np.ndarray:
         """Makes runs on arrays together, those of the same shapes; returns which are left at their starts."""
-        left, kinds = [], {}
+        left, kinds = list[int](), dict[Any, list[int]]()
         for i in members:
             kinds.setdefault(tuple(part.shape for part in self.starts[i]), []).append(i)
         for shapes, runs in kinds.items():
@@ -307,8 +307,9 @@ class _Runs:
             return asked and Response(flow.motion(starts[member], y, log_t, o["rtol"], o["atol"]), y).is_stiff(h)
 
         flow.motion(starts[0], origins[0], -math.inf, o["rtol"], o["atol"])  # which refuses what cannot be
+        field = cast(Any, flow).stacked(starts[0], len(starts))
         found, where = advance_stacked(
-            flow.stacked(starts[0], len(starts)), origins, self.wanted, o["rtol"], o["atol"], self.span["max_steps"],
+            field, origins, self.wanted, o["rtol"], o["atol"], self.span["max_steps"],
             o["method"], leaves=leaves, stopped=self.stopped.is_set,
         )  # fmt: skip
         self._keep(members, found)

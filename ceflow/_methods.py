@@ -153,7 +153,7 @@ def _ensemble_html(self: Ensemble) -> str:
     return card("Ensemble" if self.success.all() else "Ensemble, not complete", facts, quantiles + _bands_of(self))
 
 
-Ensemble._repr_html_ = _ensemble_html
+type.__setattr__(Ensemble, "_repr_html_", _ensemble_html)
 
 
 def _bands_of(ensemble: Ensemble) -> str:
@@ -166,7 +166,9 @@ def _bands_of(ensemble: Ensemble) -> str:
     def draw(figure: Figure) -> None:
         for name, ax in zip(names, np.ravel(figure.subplots(1, len(names))), strict=True):
             scale = "log" if np.nanmin(ensemble.data[name]) > 0.0 else "linear"
-            plot.quantiles(ensemble, name, ax=ax, scale=scale).get_legend().remove()
+            legend = plot.quantiles(ensemble, name, ax=ax, scale=scale).get_legend()
+            if legend is not None:
+                legend.remove()
 
     try:
         return image(draw, (3.5 * len(names), 2.4), "quantiles over time")

@@ -80,6 +80,17 @@ def test_implicit_steps_to_rest_agree_within_the_tolerance():
     np.testing.assert_allclose(runs[1].singular_values[-1], runs[0].singular_values[-1], rtol=1e-9)
 
 
+def test_steps_in_which_time_grows_by_thousands_of_e_folds(monkeypatch):
+    """Where it is interpreted, a step is cut into panels side by side, which count for nothing but at its end."""
+    flow = cf.SpectralFlow(cf.complete(4), depth=3)
+    runs = [cf.integrate(flow, [0.01], log_t_end=1e4, rtol=1e-6, compiled=compiled) for compiled in (False, True)]
+    log_t = np.linspace(-2.0, 1e4, 50)
+    for kind in ("singular_values", "log_loss"):
+        interpreted, compiled = (getattr(run.at(log_t=log_t), kind) for run in runs)
+        np.testing.assert_allclose(interpreted, compiled, rtol=1e-12)
+    assert runs[0].nsteps == runs[1].nsteps and runs[0].success
+
+
 @pytest.mark.parametrize("name", ["hadamard", "cyclic", "decay"])
 def test_ensembles_are_compiled_but_where_nothing_is_to_be(name, monkeypatch):
     flow, start, end = CASES[name]

@@ -149,6 +149,28 @@ def test_stiff_paths_take_few_steps_and_keep_the_tolerance(name):
     assert best.success and best.nsteps < 300
 
 
+@pytest.mark.parametrize(
+    ("smoothing", "depth", "start"),
+    [(0.000143168, 2.119576211366625, (2.7, -3.17)), (0.00441571, 2.6472560384934325, (-0.4672694934937723, 2.03))],
+)
+def test_a_mode_that_fades_beside_one_in_equilibrium(smoothing, depth, start):
+    """The velocity of the one is rounding times t, and must not be taken for one when the other is followed to 1e-300:
+    runs took more than 20000 steps."""
+    scheme, rtol = cf.johnson(5, 2), 1e-6
+    flow = cf.SpectralFlow(scheme, loss=cf.losses.label_smoothing(smoothing), depth=depth)
+    run = cf.integrate(flow, start, log_t_end=347.0, rtol=rtol, max_steps=1000)
+    stays = int(start[1] > 0.0)
+    slope, k, K = scheme.margins(np.eye(2)[stays]), scheme.valencies[1:], scheme.classes
+
+    def force(s: float) -> float:  # of the softmax with smoothed targets
+        p = k * np.exp(-s * slope)
+        return float((p / (1.0 + p.sum()) - k * smoothing / K) @ slope)
+
+    assert run.success and run.nsteps < 300
+    assert run.singular_values[-1, stays] == pytest.approx(brentq(force, 1.0, 200.0, xtol=1e-13), rel=10 * rtol)
+    assert -1e-100 < run.singular_values[-1, 1 - stays] <= 0.0
+
+
 def test_a_negative_mode_of_a_deep_network_against_its_closed_form():
     """u = -s of du/dt = -u^(3/2) (1 + u): 2/sqrt(u) + 2 arctan(sqrt(u)) grows by t."""
     flow, start, log_t_end = STIFF["squared error, a deep negative mode"]

@@ -34,6 +34,8 @@ def add_to(commands: Any) -> None:
 def certify(options: argparse.Namespace) -> int:
     """Does what the options ask for; returns the exit code."""
     run = cf.load(options.file)
+    if isinstance(run, cf.Ensemble):
+        raise ValueError(f"{options.file} holds an ensemble; certified is a run with its steps, of cf.integrate")
     page = Page(True, options.json)
     certificate = run.certificate()
     page.data = {"certificate": certificate.to_dict()}

@@ -73,5 +73,8 @@ def _versions(names: tuple[str, ...]) -> dict[str, str]:
 
 def _of_file(path: Path) -> dict[str, Any]:
     run = cf.load(path)
+    if isinstance(run, cf.Ensemble):
+        facts = {"flow": repr(run.flow), "runs": len(run), "succeeded": int(run.success.sum()), "rtol": run.rtol}
+        return facts | {"rows": run.log_t.shape[-1], "observables": list(run.data)}
     facts = {"flow": repr(run.flow), "rows": len(run), "rtol": run.rtol, "log_t_end": run.log_t_end}
     return facts | (summary(run) if run.log_loss.ndim == 1 else {"outcome": run.outcome.name, "message": run.message})

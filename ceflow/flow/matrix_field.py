@@ -79,7 +79,7 @@ class MatrixField:
             log_scale, a, rate = self._shared(log_scale, a, rate, self.parts(dy))
         size = self.squares(y)
         inverse = 1.0 / xp.clip(size, self.tiny, None)
-        decay = 0.0
+        decay: Any = 0.0
         if self.decay > 0.0:
             high = xp.clip(log_scale, math.log(self.decay), None)
             lower = xp.exp(log_scale - high)
@@ -159,12 +159,12 @@ class MatrixField:
         unit = -xp.exp(self.log_unit - high)[..., None, None]
         return high, [unit * part for part in found]
 
-    def combine(self, y, h: float, w: np.ndarray, k, n: int, out) -> None:
+    def combine(self, y, h: Any, w: np.ndarray, k, n: int, out) -> None:
         self.xp.matmul(k[:n].T, self.arrays.constant(w[:n]), out=out)
         out *= h
         out += y
 
-    def norm(self, error, y, dy, rtol: float, atol: float) -> float:
+    def norm(self, error, y, dy, rtol: float, atol: float) -> Any:
         return float(self._sizes(error, y, rtol, atol).max())
 
     def _sizes(self, error, y, rtol: float, atol: float):

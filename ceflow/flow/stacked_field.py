@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -44,13 +44,13 @@ class StackedField(MatrixField):
     def squares(self, y):
         return self.xp.einsum("mi,mi->m", y, y)
 
-    def combine(self, y, h: np.ndarray, w: np.ndarray, k, n: int, out) -> None:
+    def combine(self, y, h: Any, w: np.ndarray, k, n: int, out) -> None:
         # not by a matrix product, whose rounding depends on the place in memory, and so on what other runs there are
         out[...] = self.xp.einsum("s,smi->mi", self.arrays.constant(w[:n]), k[:n])
         out *= self.arrays.constant(h)[:, None]
         out += y
 
-    def norm(self, error, y, dy, rtol: float, atol: float) -> np.ndarray:
+    def norm(self, error, y, dy, rtol: float, atol: float) -> Any:
         return host(self._sizes(error, y, rtol, atol))
 
     def events(self, y, dy, rtol: float) -> np.ndarray:

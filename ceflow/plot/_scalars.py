@@ -69,7 +69,8 @@ def loss(
             curves.append((least, "least loss at this nuclear norm", colors.grey, "-.", 1.4))
     curves.append((loss_of, "loss", colors.blue, "-", 2.0))
     if dense.flow.loss.margins_only:
-        curves.append((dense.log_accuracy_gap / LN10, "error probability $1 - p_0$", colors.orange, "--", 1.6))
+        error = cast(Any, dense).log_accuracy_gap / LN10
+        curves.append((error, "error probability $1 - p_0$", colors.orange, "--", 1.6))
     (x,) = on_log_axis(ax, "x", x)
     heights = on_log_axis(ax, "y", *(finite(curve[0]) for curve in curves))
     for y, (_, name, shade, style, width) in zip(heights, curves, strict=True):

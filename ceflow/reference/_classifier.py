@@ -56,7 +56,7 @@ class ClassifierDefinition(NetworkDefinition):
         """(n, K, N), bias included."""
         return super().logits(self.whole(parts))
 
-    def pull(self, parts: Parts, others: None = None) -> Pull:
+    def pull(self, parts: Parts, others: Any = None) -> Pull:
         """Velocities, in the time of the reduction, and the loss."""
         whole = self.whole(parts)
         pushes, gross, log_scale, log_loss = self._pull_whole(whole)

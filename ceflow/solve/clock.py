@@ -253,20 +253,22 @@ def _phi(series: np.ndarray, x: np.ndarray) -> np.ndarray:
     return np.logaddexp(0.0, a) + b
 
 
-def _log_integrals(series: np.ndarray, lefts: np.ndarray, widths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """log of the integral of exp(phi) over panels, and by how much phi varies on each."""
+def _log_integrals(series: np.ndarray, lefts: np.ndarray, widths: np.ndarray) -> tuple[np.ndarray, ...]:
+    """log of the integral of exp(phi) over panels, and the least and the largest phi on each."""
     values = _phi(series, lefts[:, None] + widths[:, None] * _NODES)
     low, high = values.min(axis=1), values.max(axis=1)
-    return high + np.log(widths * (np.exp(values - high[:, None]) @ WEIGHTS)), high - low
+    return high + np.log(widths * (np.exp(values - high[:, None]) @ WEIGHTS)), low, high
 
 
-def _panels(series: np.ndarray, end: float) -> tuple[np.ndarray, np.ndarray]:
-    """Edges of panels on which phi varies little, and the log of the integral over each; NaN where there are none."""
+def _panels(series: np.ndarray, end: float, negligible: float = np.inf) -> tuple[np.ndarray, np.ndarray]:
+    """Edges of panels on which phi varies little, or is less than its largest value by so much; and the log of the
+    integral over each, NaN where there are no such panels."""
     edges = np.array([0.0, end])
     while True:
         widths = np.diff(edges)
-        found, ranges = _log_integrals(series, edges[:-1], widths)
-        wide = ~(ranges <= _PANEL_RANGE)
+        found, low, high = _log_integrals(series, edges[:-1], widths)
+        ranges = high - low
+        wide = ~(ranges <= _PANEL_RANGE) & ~(high < high.max() - negligible)
         if not wide.any():
             return edges, found
         if len(edges) > _MOST_PANELS or not (ranges < np.inf).all():
@@ -276,12 +278,16 @@ def _panels(series: np.ndarray, end: float) -> tuple[np.ndarray, np.ndarray]:
 
 @log_integral.vectorized
 def _whole_log_integral(series, end, scratch):
-    return float(np.logaddexp.reduce(_panels(series, end)[1]))
+    return float(np.logaddexp.reduce(_panels(series, end, _NEGLIGIBLE)[1]))
 
 
 def places(targets: np.ndarray, log_t: float, log_t_new: float, series: np.ndarray) -> np.ndarray:
     """`place_of` for several times: the panel, and in it Newton's method in the logarithm of how far it is passed."""
     edges, found = _panels(series, 1.0)
+    if np.isnan(found[0]):  # phi varies by thousands: one time after another, without panels that count for nothing
+        scratch = np.empty(SCRATCH)
+        log_step = log_t_new + math.log(-math.expm1(log_t - log_t_new)) - log_integral.interpreted(series, 1.0, scratch)
+        return np.array([locate.interpreted(series, log_t, log_step, target, scratch) for target in targets])
     log_step = log_t_new + np.log(-np.expm1(log_t - log_t_new)) - np.logaddexp.reduce(found)
     times = np.logaddexp.accumulate(np.append(log_t, log_step + found))
     panel = np.clip(np.searchsorted(times, targets, "right") - 1, 0, len(found) - 1)
@@ -290,7 +296,7 @@ def places(targets: np.ndarray, log_t: float, log_t_new: float, series: np.ndarr
     passed = most * np.exp(np.minimum(goal - found[panel], 0.0))
     low, high = np.zeros(len(targets)), most
     for _ in range(60):
-        log_passed, _ = _log_integrals(series, begin, passed)
+        log_passed, _, _ = _log_integrals(series, begin, passed)
         off = np.where(passed > 0.0, log_passed - goal, 0.0)
         low, high = np.where(off < 0.0, passed, low), np.where(off > 0.0, passed, high)
         slope = np.exp(_phi(series, begin + passed) - log_passed) * passed

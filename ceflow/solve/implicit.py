@@ -27,6 +27,7 @@ LONGEST = 4.0  # step in log t: rates grow by its exponential within it, and the
 _BALANCE = 1e-2  # share of the forces which do not cancel, below which steps are in log t
 _CONVERGED = 1e-2  # of the tolerance of a step, what Newton iteration may leave
 _ROUNDS = 14
+_MOVING = 8.0  # velocity over that which rounding of the state makes, from which it is believed
 
 
 class ImplicitStepper:
@@ -71,7 +72,9 @@ class ImplicitStepper:
         # In log t velocities have a factor t beside what depends on the state; it goes to the other side.
         growth = np.exp(method.nodes[:, None] * h) if self.in_log_time else 1.0
         solve = slopes.inverse(inverse / growth, h)
-        rise = h * np.outer(method.nodes, here.velocity)
+        # In equilibrium the velocity of a part of the state is rounding, times t: there is nothing to extrapolate.
+        moves = np.abs(here.velocity) > _MOVING * here.precision * slopes.response(np.abs(self.y))
+        rise = h * np.outer(method.nodes, np.where(moves, here.velocity, 0.0))
         velocities, before = np.empty_like(rise), math.inf
         for rounds in range(1, _ROUNDS + 1):
             here.rates(self.y + rise, velocities, phi)

@@ -13,7 +13,7 @@ compared with those of the series [ceflow]; a step that fails is taken again, sh
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -280,7 +280,8 @@ def _work_for(fields: LaneFields, order: int) -> Work:
     for array in arrays:
         array[:] = 0.0
     # all lanes hold a run, though it is none of theirs if there are few
-    return Work(np.repeat(fields.data[0], LANES), *arrays, np.full(LANES, _NONE), np.zeros(LANES, np.int64))
+    lanes: Any = np.repeat(fields.data[0], LANES), *arrays, np.full(LANES, _NONE), np.zeros(LANES, np.int64)
+    return Work(*lanes)
 
 
 def order_for(rtol: float) -> int:

@@ -10,6 +10,7 @@ bisects a step in which its field changes, so that it ends there; fields on othe
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -150,7 +151,7 @@ def advance_compiled(
 process.on_disk = lambda: advance_compiled.on_disk
 
 
-def evaluate(field, method: Method, work: Work, h: float, first: int, end: int) -> None:
+def evaluate(field, method: Method, work: Work, h: Any, first: int, end: int) -> None:
     """`evaluate_compiled` on arrays of any library."""
     n, states = method.stages, work.states
     for i in range(first, end):

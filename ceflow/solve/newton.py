@@ -26,6 +26,10 @@ class Dense:
     def __init__(self, here: Response) -> None:
         self.matrix, self.products = here.jacobian(), here.y.size
 
+    def response(self, sizes: np.ndarray) -> np.ndarray:
+        """The largest velocities (N,) that displacements of these sizes make."""
+        return np.abs(self.matrix) @ sizes
+
     def inverse(self, M: np.ndarray, h: float) -> Callable[[np.ndarray], np.ndarray]:
         """What solves the system."""
         eigenvalues, vectors, back = halves(M)
@@ -74,6 +78,10 @@ class Projected:
     def products(self) -> int:
         """How many there were."""
         return len(self.small) + PRODUCTS
+
+    def response(self, sizes: np.ndarray) -> np.ndarray:
+        """About the largest velocities (N,) that displacements of these sizes make."""
+        return self.largest * sizes
 
     def inverse(self, M: np.ndarray, h: float) -> Callable[[np.ndarray], np.ndarray]:
         """What solves the system."""
