@@ -9,7 +9,7 @@ import numpy as np
 from ..symmetry import Scheme
 
 
-def nearest_modes(scheme: Scheme, factors: tuple[np.ndarray, ...]) -> tuple[np.ndarray, float]:
+def nearest_modes(scheme: Scheme, factors: list[np.ndarray]) -> tuple[np.ndarray, float]:
     """Layers (depth, D) and the distance from the scheme, see `SpectralFlow.project`."""
     basis, columns = scheme.basis(), scheme.columns
     multiplicities = scheme.multiplicities.astype(float)
