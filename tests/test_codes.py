@@ -35,7 +35,7 @@ def test_distances_by_duality(K, d, seed, size):
     for k in range(K):
         others = np.delete(points, k, axis=0) / size
         margins = (points[k] / size - others) @ directions[k]
-        assert margins.min() >= distances[k] / size - 1e-13
+        assert margins.min() >= distances[k] / size - 1e-12
         nearest = points[k] / size - distances[k] / size * directions[k]
         found = scipy.optimize.linprog(
             np.zeros(K - 1), A_eq=np.vstack([others.T, np.ones(K - 1)]), b_eq=np.append(nearest, 1.0)

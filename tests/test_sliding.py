@@ -98,12 +98,14 @@ def test_velocity_is_that_of_matrices_held_at_zero(seed, times):
 
 @pytest.mark.parametrize("seed", [0, 1, 5])
 def test_full_flow_agrees_until_it_gives_up(seed):
-    """It steps to and fro across the place where here the gates change, and agrees until then."""
+    """It steps to and fro across the place where here the gates change, and agrees until then; or an implicit step gets
+    across, and it agrees to the end."""
     start = RELU.random_start(0.7, rng=seed)
     full = cf.integrate(cf.MatrixFlow(activation="relu", **OPTIONS), RELU.lift(start), t_end=60.0, rtol=1e-9)
-    assert full.outcome == cf.Outcome.STEP_TOO_SMALL
     run = cf.integrate(RELU, start, t_end=60.0, rtol=1e-9)
-    assert run._path.segments[1].log_t[0] == pytest.approx(full.log_t[-1], abs=1e-6)
+    if not full.success:
+        assert full.outcome == cf.Outcome.STEP_TOO_SMALL
+        assert run._path.segments[1].log_t[0] == pytest.approx(full.log_t[-1], abs=1e-6)
     lifted = RELU.lift(RELU.state(run.start, run.at(log_t=full.log_t[-1:]).y[0]))
     for mine, theirs in zip(lifted, full.factors, strict=True):
         np.testing.assert_allclose(mine, theirs[-1], atol=1e-6)

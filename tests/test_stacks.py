@@ -173,14 +173,14 @@ def _interrupted_when(stopped):
 
 
 def test_the_bar_counts_every_run(monkeypatch):
-    told, real = [], _many._bar
+    told, real = [], _many.progress_bar
 
-    def bar(members):
-        shown = real(members)
+    def bar(*options):
+        shown = real(*options)
         told.append(shown)
         return shown
 
-    monkeypatch.setattr(_many, "_bar", bar)
+    monkeypatch.setattr(_many, "progress_bar", bar)
     flow = cf.MatrixFlow(weight_decay=0.05)
     cf.integrate_many(flow, [*starts_of(flow, 2), *starts_of(flow, 1, width=2)], 0.5, rtol=1e-3, progress=True)
     assert told[0].n == told[0].total == 3

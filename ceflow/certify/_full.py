@@ -100,7 +100,7 @@ class FullView(View):
             velocity=flat(pull.velocities, n) - self.decays * decay * w,
             rate=np.linalg.norm(flat(pull.gross, n), axis=1)[:, None] / size
             + self.decay * decay
-            + self._reaction(parts) * np.exp(-pull.log_scale)[:, None],
+            + (self._reaction(parts) * np.exp(-pull.log_scale)[:, None] if self.terms is not None else 0.0),
             log_scale=pull.log_scale,
             size=size,
             singular_values=s,
@@ -133,10 +133,8 @@ class FullView(View):
                 for part, way in zip(here, ways, strict=True)]  # fmt: skip
         return here, unit
 
-    def _reaction(self, parts: list[NDArray]) -> NDArray | float:
+    def _reaction(self, parts: list[NDArray]) -> NDArray:
         """(n, 1) how fast the push of terms reacts to a relative change."""
-        if self.terms is None:
-            return 0.0
         here, way = self._directions(parts, 1e-6)
         there = [part + step for part, step in zip(here, way, strict=True)]
         change = [b - a for a, b in zip(self._push(*here), self._push(*there), strict=True)]

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from .._arrays import svd
 from ._quadrature import damped, derivative
 
 MOST = 24  # directions of errors: the system has sixteen times as many numbers
@@ -116,7 +117,7 @@ def _principal(rows: NDArray, basis: NDArray, most: int, size: float = 0.0) -> N
         return rows[:0]
     for _ in range(2):
         rows = rows - (rows @ basis.T) @ basis
-    _, values, vectors = np.linalg.svd(rows, full_matrices=False)
+    _, values, vectors = svd(rows, full_matrices=False)
     telling = values > TELLING * max(values[0], size)
     return (values[:, None] * vectors)[telling][:most]
 

@@ -223,10 +223,12 @@ def fit(phi, method, series):
 
 
 @njit(**KERNEL)
-def time_by_samples(phi, h, log_t, method, series, scratch, rtol):
+def time_by_samples(phi, h, log_t, method, has_equilibria, series, scratch, rtol):
     """log t at the end of a step whose places are all known, and its error in units of the tolerance."""
     fit(phi, method, series)
-    return time_by_series(phi[0, 0], phi[0, method.last], h, log_t, series, scratch, rtol)
+    log_t_new, error = time_by_series(phi[0, 0], phi[0, method.last], h, log_t, series, scratch, rtol)
+    # an error of phi is one of the time that the step adds, which may be little of all
+    return log_t_new, error * -math.expm1(log_t - log_t_new) if has_equilibria else error
 
 
 @njit(**KERNEL)
@@ -302,7 +304,7 @@ def places(targets: np.ndarray, log_t: float, log_t_new: float, series: np.ndarr
         slope = np.exp(_phi(series, begin + passed) - log_passed) * passed
         new = np.where(off == 0.0, passed, passed * np.exp(-off / slope))
         passed = np.where((new >= low) & (new <= high), new, 0.5 * (low + high))
-        if not (np.abs(off) > 1e-9).any():  # the step that was just made squares it
+        if not (np.abs(off) > 1e-12).any():  # the step that was just made squares it
             break
     return np.minimum(begin + passed, 1.0)
 

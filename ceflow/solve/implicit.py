@@ -102,8 +102,7 @@ class ImplicitStepper:
         """log t at the end of a step that was solved for, and its error in units of the tolerance."""
         if self.in_log_time:
             return log_t + h, 0.0
-        end, error = time_by_samples(self._phi, h, log_t, self.method, self._series, self._scratch, rtol)
-        return end, -math.expm1(log_t - end) * error  # an error of phi is one of the time that this step adds
+        return time_by_samples(self._phi, h, log_t, self.method, True, self._series, self._scratch, rtol)
 
     def _start(self, log_t: float) -> Response:
         """The field where a step starts, which says what the step is in."""

@@ -116,9 +116,9 @@ def advance_compiled(
             if not time_error <= rtol:
                 evaluate_compiled(f, method, work, h, last + 1, places)
                 evaluations, known = evaluations + places - last - 1, places
-                log_t_new, time_error = time_by_samples(phi, h, log_t, method, work.series, work.scratch, rtol)
-                if has_equilibria:  # a step may add little to the time, and an error of phi is one of that
-                    time_error *= -math.expm1(log_t - log_t_new)
+                log_t_new, time_error = time_by_samples(
+                    phi, h, log_t, method, has_equilibria, work.series, work.scratch, rtol
+                )
                 error = max(error, time_error, _defect_compiled(f, method, work, h, rtol, atol))
         if not ((error <= 1.0 or bracketed) and log_t_new >= log_t):
             h, previous, rejected = shorter(h, error, order), _PREVIOUS, rejected + 1
@@ -206,9 +206,9 @@ def advance(field, method, work, state, knots_y, knots_h, knots_log_t, rtol, ato
                 evaluate(field, method, work, h, last + 1, places)
                 evaluations, known = evaluations + places - last - 1, places
                 phi = host(work.phi)
-                log_t_new, time_error = time_by_samples(phi, h, log_t, method, work.series, work.scratch, rtol)
-                if field.has_equilibria:
-                    time_error *= -math.expm1(log_t - log_t_new)
+                log_t_new, time_error = time_by_samples(
+                    phi, h, log_t, method, field.has_equilibria, work.series, work.scratch, rtol
+                )
                 error = max(error, time_error, _defect(field, method, work, h, rtol, atol))
         if not (error <= 1.0 and log_t_new >= log_t):
             h, previous, rejected = shorter(h, error, order), _PREVIOUS, rejected + 1

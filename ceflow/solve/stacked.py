@@ -46,14 +46,18 @@ def _times_by_stages(phi, h, log_t, next_row, sizes, method, has_equilibria, rto
 
 
 @njit(**KERNEL)
-def _times_by_samples(phi, h, log_t, which, defects, method, series, scratch, rtol, errors, log_t_new, by_stages):
+def _times_by_samples(
+    phi, h, log_t, which, defects, method, has_equilibria, series, scratch, rtol, errors, log_t_new, by_stages
+):
     """The clock of the runs `which`, and time and error by it where the stages did not do."""
     for place in range(which.size):
         i = which[place]
         if by_stages[i]:
             fit(phi[place], method, series[place])
         else:
-            log_t_new[i], error = time_by_samples(phi[place], h[i], log_t[i], method, series[place], scratch, rtol)
+            log_t_new[i], error = time_by_samples(
+                phi[place], h[i], log_t[i], method, has_equilibria, series[place], scratch, rtol
+            )
             errors[i] = max(errors[i], error, defects[place])
 
 
@@ -165,8 +169,8 @@ class Stack:
             evaluate(field, used, part, h, last + 1, places)
             self.found.nfev[self.runs[which]] += places - last - 1
             _times_by_samples(
-                _by_run(part.phi), self.h, self.log_t, which, self._defects(part, h), used, part.series, part.scratch,
-                self.rtol, errors, log_t_new, by_stages,
+                _by_run(part.phi), self.h, self.log_t, which, self._defects(part, h), used, field.has_equilibria,
+                part.series, part.scratch, self.rtol, errors, log_t_new, by_stages,
             )  # fmt: skip
         log_t, h, accepted = self.log_t.copy(), self.h.copy(), np.empty(members, bool)
         _control(errors, self.log_t, log_t_new, self.h, self.previous, used.order, accepted)
