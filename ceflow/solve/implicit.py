@@ -27,6 +27,7 @@ LONGEST = 4.0  # step in log t: rates grow by its exponential within it, and the
 _BALANCE = 1e-2  # share of the forces which do not cancel, below which steps are in log t
 _CONVERGED = 1e-2  # of the tolerance of a step, what Newton iteration may leave
 _ROUNDS = 14
+_FASTEST = 1e-2  # at which changes fall: the second one may be small beside the first, which mends what was guessed
 _MOVING = 8.0  # velocity over that which rounding of the state makes, from which it is believed
 
 
@@ -86,7 +87,7 @@ class ImplicitStepper:
             new = size(change)
             rate = new / before if rounds > 1 else 1.0
             stuck = rounds > 2 and not rate < 0.95
-            left = new * min(1.0, rate / max(1.0 - rate, 1e-3))  # as the changes fall
+            left = new * min(1.0, max(rate, _FASTEST) / max(1.0 - rate, 1e-3))  # as the changes fall
             if left <= enough or (enough == 0.0 and (stuck or rounds == _ROUNDS)):
                 self._velocities[:] = inverse @ rise / h
                 if not self.in_log_time:  # time is made of phi, which is to be that of the states as they are now
