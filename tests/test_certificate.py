@@ -558,3 +558,11 @@ def test_resumed_loaded_and_interrupted_runs(tmp_path):
     assert cf.resume(loaded, 1e9).certificate().passed
     early = cf.integrate(FLOW, S0, 1e9, max_steps=5).certificate()
     assert failures(early) == {"reached the end of the time span"}
+
+
+def test_singular_values_of_few_digits_are_not_held_against_v():
+    """Below 1e-308 floats have fewer digits, and V of such singular values is known to these only."""
+    flow = cf.SpectralFlow(cf.hamming(2, 3), weight_decay=0.117161)
+    run = cf.integrate(flow, [0.0791, 0.2588], log_t_end=11.0033, rtol=1e-6)
+    assert 0.0 < run.singular_values[-1].min() < 1e-314
+    assert run.certificate().passed

@@ -75,7 +75,10 @@ class ReducedView(View):
         return np.abs(w).max(axis=1) ** self.depth
 
     def spread(self, s: NDArray) -> tuple[NDArray, NDArray]:
-        return np.where((s > 0.0).all(axis=1), OfBalancedModes(self).values(s), np.nan), np.zeros(len(s))
+        positive = (s > 0.0).all(axis=1)
+        # below 1e-308 floats have fewer digits
+        known = np.finfo(float).smallest_subnormal / np.where(positive, s.min(axis=1), 1.0)
+        return np.where(positive, OfBalancedModes(self).values(s), np.nan), known
 
     def _states(self, rows: Any, s: NDArray) -> States:
         w = self.layers(rows)
