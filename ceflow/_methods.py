@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     from .certify import Certificate
 
 
-def _method_of(owner: type) -> Callable[[Callable], Callable]:
+def _method_of(owner: type, name: str | None = None) -> Callable[[Callable], Callable]:
     def attach(function: Callable) -> Callable:
+        function.__name__ = name or function.__name__
         function.__qualname__ = f"{owner.__qualname__}.{function.__name__}"
         setattr(owner, function.__name__, function)
         return function
@@ -37,8 +38,7 @@ def _method_of(owner: type) -> Callable[[Callable], Callable]:
 
 
 _method_of(Trajectory)(io.save)
-io.save_ensemble.__name__ = "save"
-_method_of(Ensemble)(io.save_ensemble)
+_method_of(Ensemble, "save")(io.save_ensemble)
 
 
 @_method_of(Trajectory)

@@ -304,7 +304,7 @@ def places(targets: np.ndarray, log_t: float, log_t_new: float, series: np.ndarr
         slope = np.exp(_phi(series, begin + passed) - log_passed) * passed
         new = np.where(off == 0.0, passed, passed * np.exp(-off / slope))
         passed = np.where((new >= low) & (new <= high), new, 0.5 * (low + high))
-        if not (np.abs(off) > 1e-12).any():  # the step that was just made squares it
+        if not (np.abs(off) > 1e-9).any():  # the step that was just made squares it
             break
     return np.minimum(begin + passed, 1.0)
 
