@@ -37,7 +37,7 @@ class Polynomial(OddsLoss):
 
     name = "polynomial"
     formula = "log1p(S) + epsilon * S / (1 + S)"
-    residual_formula = "(I - P) diag(1 + e p),  p = diag P"
+    residual_formula = "(I - p) diag(1 + e p0),  p0 = diag p"
     residual = _residual
 
     @property

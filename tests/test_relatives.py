@@ -365,7 +365,7 @@ def test_rank_two_beats_collapse_beyond_depth_3_42():
     [
         (lambda: cf.SpectralFlow(cf.hadamard(4), loss="hinge"), ValueError, "loss must be one of"),
         (lambda: cf.SpectralFlow(cf.hadamard(4), loss=3), TypeError, "loss"),
-        (lambda: from_spec({"squared": True, "smoothing": 0.1, "focusing": 0.0}), ValueError, "no such loss"),
+        (lambda: from_spec({"squared": True, "smoothing": 0.1, "focusing": 0.0}), ValueError, "unknown loss"),
         (lambda: cf.SpectralFlow(cf.hadamard(4), depth=1), ValueError, "depth"),
         (lambda: cf.SpectralFlow(cf.hadamard(4), depth="deep"), TypeError, "depth"),
         (lambda: cf.SpectralFlow(cf.hadamard(4), weight_decay=-1.0), ValueError, "weight_decay"),

@@ -195,7 +195,7 @@ def test_what_terms_are_not_for():
         cf.MatrixFlow(terms=term)
     with pytest.raises(TypeError, match="a term must be made by"):
         cf.MatrixFlow(terms=(0.2,))
-    with pytest.raises(ValueError, match="there is no such term"):
+    with pytest.raises(ValueError, match="unknown term"):
         as_term({"name": "alignment", "power": 2})
     with pytest.raises(ValueError, match="needs a column of each of 3"):
         cf.MatrixFlow(terms=(term,), labels=[0, 1, 1]).start(start)
@@ -203,7 +203,7 @@ def test_what_terms_are_not_for():
         cf.MatrixFlow(terms=(term,)).start((0 * start[0], start[1]))
     with pytest.raises(ValueError, match="made for W of 2 rows"):
         cf.MatrixFlow(loss="squared_error", weights=0.0, terms=(CentreCosine((0, 1)),)).start(start)
-    with pytest.raises(ValueError, match="owners must name each class"):
+    with pytest.raises(ValueError, match="owners must contain every class"):
         CentreCosine((0, 1), (0, 2))
     with pytest.raises(ValueError, match="strength must be between"):
         Alignment(-1.0)
