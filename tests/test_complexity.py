@@ -363,9 +363,9 @@ def test_runs_outside_the_model_are_refused():
     def run(start=(H, H), **options):
         return cf.descend(cf.MatrixFlow(**options), start, step_size=0.1, steps=1)
 
-    with pytest.raises(ValueError, match="one input for each class"):
+    with pytest.raises(ValueError, match="one sample per class"):
         theory.along(run(samples=2))
-    with pytest.raises(ValueError, match="through two layers only"):
+    with pytest.raises(ValueError, match="needs two layers"):
         theory.along(run((H, H, H), depth=3), noise=1.0)
     with pytest.raises(ValueError, match="geometric complexity is that of linear layers"):
         theory.along(run(activation="softplus:5"))
