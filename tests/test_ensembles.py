@@ -190,7 +190,7 @@ def test_members_are_taken_by_index_and_told_in_words():
         many[5]
     with pytest.raises(AttributeError, match="singular_values, loss"):
         many.margin  # noqa: B018
-    with pytest.raises(TypeError, match="no array"):
+    with pytest.raises(TypeError, match="not an array"):
         np.asarray(many)
     table = many.to_xarray()
     assert table.singular_values.dims == ("member", "row", "mode") and table.sizes["member"] == 5
@@ -279,7 +279,7 @@ def test_an_ensemble_as_a_table_and_in_a_notebook():
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"starts": []}, "one or more"),
+        ({"starts": []}, "not be empty"),
         ({"starts": [[0.1, 0.2, 0.3], [0.1, 0.2]]}, r"starts\[1\]: s0 must have shape"),
         ({"starts": 3.0}, "sequence"),
         ({"observables": "loss"}, "sequence of names"),

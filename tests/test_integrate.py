@@ -278,7 +278,7 @@ FLOW, START = cf.SpectralFlow(cf.hadamard(4)), np.full(3, 1e-3)
         (lambda: cf.integrate(FLOW, np.array([1.0, np.nan, 1.0]), 1.0), ValueError, "s0 must be from"),
         (lambda: cf.integrate(FLOW, np.array([1.0, 1e-310, 1.0]), 1.0), ValueError, "s0 must be 0 or between"),
         (lambda: cf.integrate(FLOW, ["a", "b", "c"], 1.0), TypeError, "s0 must be real"),
-        (lambda: cf.integrate(FLOW, START), ValueError, "where to end"),
+        (lambda: cf.integrate(FLOW, START), ValueError, "needs an end"),
         (lambda: cf.integrate(FLOW, START, 0.0), ValueError, "t_end must be positive"),
         (lambda: cf.integrate(FLOW, START, -1.0), ValueError, "t_end must be positive"),
         (lambda: cf.integrate(FLOW, START, math.inf), ValueError, "log_t_end"),

@@ -160,7 +160,7 @@ def test_results_without_their_mark_do_not_count(serial, tmp_path, monkeypatch):
     with monkeypatch.context() as patch, pytest.raises(OSError, match="disk full") as caught:
         patch.setattr(zarr.Array, "__setitem__", cut_off)
         sweep(tmp_path / "s")
-    assert "goes on from there" in caught.value.__notes__[0]
+    assert "continues from there" in caught.value.__notes__[0]
     half = xarray.open_zarr(tmp_path / "s", consolidated=False)
     assert np.isfinite(half.loss[0, :CHUNK]).all() and np.all(half.status == cf.Outcome.RUNNING)
     assert same(sweep(tmp_path / "s"), serial)
@@ -214,7 +214,7 @@ def test_another_sweep_in_the_same_store_is_refused(tmp_path):
     [
         ({"colour": [1]}, {"flow": lambda: None}, "'colour', which neither"),
         ({"depth": []}, {}, "at least one value"),
-        ({"depth": [2, 2]}, {}, "not have a value twice"),
+        ({"depth": [2, 2]}, {}, "not have equal values"),
         ({"depth": np.ones((2, 2))}, {}, "one-dimensional"),
         ({"depth": [2, 1]}, {}, "depth"),
         ({"loss": ["cross_entropy", "focal:2"]}, {}, "must not name an axis 'loss'"),
@@ -226,9 +226,9 @@ def test_another_sweep_in_the_same_store_is_refused(tmp_path):
         ({}, {"seed": -1}, "seed"),
         ({}, {"executor": "cloud"}, "executor"),
         ({}, {"workers": 0}, "workers"),
-        ({}, {"observables": ["loss", "loss"]}, "each once"),
+        ({}, {"observables": ["loss", "loss"]}, "distinct"),
         ({}, {"flow": cf.MatrixFlow}, "starts"),
-        ({}, {"starts": lambda flow, rng: None, "executor": "processes"}, "top of a module"),
+        ({}, {"starts": lambda flow, rng: None, "executor": "processes"}, "module-level"),
     ],
 )
 def test_bad_input_is_refused_and_leaves_nothing_behind(grid, options, message, tmp_path):
