@@ -128,13 +128,13 @@ def test_bad_arguments_leave_nothing_behind(command, tmp_path):
     before = sorted(tmp_path.iterdir())
     for arguments, message in (
         ("run --config bad.toml", "unknown options: class"),
-        ("run --config no.toml", "no TOML file"),
+        ("run --config no.toml", "not a TOML file"),
         ("run --config kind.toml", "plot must be true or false"),
         ("run --config missing.toml", "missing.toml"),
         ("run --rtol 1e-20", "rtol must be between 1e-13 and 0.1"),
         ("run --start s.csv", "holds no array of numbers"),
         ("run --start missing.npy", "missing.npy"),
-        ("run --out s.csv", "is no directory"),
+        ("run --out s.csv", "is not a directory"),
         ("certify missing.npz", "missing.npz"),
         ("info s.csv", "s.csv"),
     ):

@@ -367,7 +367,7 @@ def test_runs_outside_the_model_are_refused():
         theory.along(run(samples=2))
     with pytest.raises(ValueError, match="needs two layers"):
         theory.along(run((H, H, H), depth=3), noise=1.0)
-    with pytest.raises(ValueError, match="geometric complexity is that of linear layers"):
+    with pytest.raises(ValueError, match="geometric complexity is for linear layers"):
         theory.along(run(activation="softplus:5"))
     with pytest.raises(ValueError, match="single one, not a batch"):
         theory.along(run((H[None], H[None])))

@@ -461,9 +461,9 @@ def test_what_a_run_does_not_have_says_why():
         (regression, "margins", "no classes"),
         (regression, "accuracy_gap", "no classes"),
         (regression, "collapse", "no classes"),
-        (regression, "conserved", "decay alike"),
+        (regression, "conserved", "equal decays"),
         (softplus, "conserved", "linear"),
-        (softplus, "dissipation", "no option but"),
+        (softplus, "dissipation", "one decay only"),
     ):
         with pytest.raises(ValueError, match=reason):
             getattr(run, name)

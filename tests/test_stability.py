@@ -32,7 +32,7 @@ def test_an_unstable_path_is_compared_as_long_as_rounding_has_not_left_it(found)
     assert left - 1.0 < found.trusted_until < left  # not before it must be
     assert f"until t = 1e{found.trusted_until / math.log(10):.4g}, as it is unstable" in repr(found)
     labels = [line.get_label() for line in found.plot().patches]
-    assert labels == ["unstable: rounding leaves the symmetry"]
+    assert labels == ["unstable: rounding errors grow"]
 
 
 def test_an_error_is_none_of_it(reduced):

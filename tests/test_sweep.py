@@ -282,7 +282,7 @@ def test_command(tmp_path, capsys, monkeypatch):
 @pytest.mark.parametrize(
     "text, message",
     [
-        ("members = ", "no TOML"),
+        ("members = ", "not a TOML file"),
         ("colour = 1\n[grid]", "sets colour"),
         ("members = 1", r"table \[grid\]"),
         ("[grid]\ndepth = {log = [1, 2]}", "how many"),
