@@ -22,7 +22,7 @@ from ._transform import TRANSFORM, Transform, Transforms
 
 @linked(*TRANSFORM)
 def _fast(matrix, work, spare, out, modes):
-    """Margins and forces alike, by the fast transform, which subtracts."""
+    """Margins or forces, by the fast transform, which has subtractions."""
     work, out = vector(work, modes + 1), vector(out, modes)
     work[0] = 0.0
     transform(work)
@@ -37,7 +37,7 @@ def _fast_by_lanes(matrix, work, spare, out, modes):
     work, out = vector(work, n), vector(out, modes * LANES)
     store(work, 0, splat(0.0))
     h = LANES
-    while 4 * h <= n:  # two levels at once
+    while 4 * h <= n:  # two levels per pass
         for k in range(0, n, 4 * h):
             for i in range(k, k + h, LANES):
                 a, b, c, d = load(work, i), load(work, i + h), load(work, i + 2 * h), load(work, i + 3 * h)
@@ -60,7 +60,7 @@ def _fast_by_lanes(matrix, work, spare, out, modes):
 
 @linked(*TRANSFORM)
 def _by_sign(matrix, work, spare, out, modes):
-    """By additions alone, in twice the time."""
+    """Margins or forces by additions only, in twice the time."""
     work, spare, out = vector(work, modes + 1), vector(spare, modes + 1), vector(out, modes)
     work[0] = 0.0
     add_by_sign(work, spare)
@@ -93,10 +93,11 @@ class _Hadamard(Scheme):
 
 @register("K a power of 2")
 def hadamard(K: int) -> Scheme:
-    """The group Z_2^n on K = 2^n points: x and y are in relation ``x XOR y``. Everything is done by the fast transform.
+    """Scheme of the group Z_2^n on K = 2^n points: x and y are in relation ``x XOR y``.
 
-    The scheme of Hadamard initialization (arXiv:2512.04006): the basis is the Sylvester-Hadamard matrix, in natural
-    order, divided by sqrt(K). All valencies and multiplicities are 1.
+    This is the scheme of Hadamard initialization (arXiv:2512.04006). The basis is the Sylvester-Hadamard matrix in
+    natural order, divided by sqrt(K). All valencies and multiplicities are 1. Transforms are fast Walsh-Hadamard
+    transforms.
 
     Parameters
     ----------
@@ -106,7 +107,7 @@ def hadamard(K: int) -> Scheme:
     Raises
     ------
     TypeError, ValueError
-        If K is anything else.
+        If K is invalid.
 
     Examples
     --------
