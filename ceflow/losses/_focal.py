@@ -57,7 +57,7 @@ class Focal(OddsLoss):
 
     name = "focal"
     formula = "(S / (1 + S))**focusing * log1p(S)"
-    residual_formula = "(I - p) diag(q^f - f q^(f-1) p0 log p0),  p = softmax(Z),  p0 = diag p = 1 - q"
+    residual_formula = "(I - p) diag(q^f - f q^(f-1) p0 log p0),  p0 = diag p = 1 - q"
     residual = _residual
 
     @property
