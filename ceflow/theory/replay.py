@@ -156,7 +156,7 @@ class ReplayRest(NamedTuple):
     within: NDArray[np.float64]
     between: NDArray[np.float64]
     mixture: NDArray[np.float64]
-    index: NDArray[np.float64]  # type: ignore[assignment]  # hides a method of tuples, which nobody asks of it
+    index: NDArray[np.float64]  # type: ignore[assignment]  # hides a method of tuples
 
 
 def replay_rest(
