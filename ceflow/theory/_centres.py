@@ -37,7 +37,7 @@ def checked_counts(counts: ArrayLike) -> NDArray[np.int64]:
 
 
 def centre_gain(counts: ArrayLike, angle: float) -> NDArray[np.float64]:
-    """Gain ``g = cos^2(angle) + f sin^2(angle)`` of f centres: mean square norm of their sum per centre.
+    """Gain ``g = cos^2(angle) + f sin^2(angle)`` of f centres: squared norm of their sum, divided by f.
 
     Parameters
     ----------
