@@ -94,7 +94,7 @@ def centre_optimum(counts: ArrayLike, angle: float, weight_decay: float = 0.0) -
     counts, angle
         As in `centre_gain`.
     weight_decay : float
-        Of the features.
+        Weight decay of the features.
 
     Returns
     -------
@@ -173,7 +173,7 @@ def centre_cosine_angle(
     norm0 : float
         Norm of h at t = 0.
     weight_decay : float
-        Of the features.
+        Weight decay of the features.
 
     Returns
     -------
