@@ -62,8 +62,9 @@ class SpectralFlow(Flow["SpectralTrajectory"]):
         Adds ``(weight_decay / 2) sum_l |W_l|^2`` to the loss (after the reduction), as optimizers do; one number a
         layer if there are several.
     samples, weights, logit_adjustment, logit_scale : float or tuple of floats
-        As in `ceflow.flow.Objective`, one for all classes or one for each fibre (group of classes): number of equal
-        samples that a column of H stands for, weight of a sample, and what is added to, and multiplied with, a logit.
+        As in `ceflow.flow.Objective`, one for all classes or one for each fibre (group of classes). In this order:
+        number of equal samples that a column of H stands for, weight of a sample, what is added to a logit, and what a
+        logit is multiplied with.
     bias, bias_decay, frozen, targets, activation
         As in `ceflow.flow.Objective`.
     class_fibres : int or tuple of ints

@@ -41,7 +41,7 @@ class CrossEntropy(OddsLoss):
     name = "cross_entropy"
     formula = "log1p(S)"
     words = "cross-entropy"
-    residual_formula = "I - P,  P = softmax(Z)"
+    residual_formula = "I - p,  p = softmax(Z)"
     residual = _residual
 
     def log_value(self, margins, valencies=None, mean=0.0):

@@ -53,7 +53,7 @@ class LabelSmoothing(OddsLoss):
 
     name = "label_smoothing"
     formula = "log1p(S) + smoothing / K * M"
-    residual_formula = "(1 - e) I + e 11'/K - P,  P = softmax(Z)"
+    residual_formula = "(1 - e) I + e 11'/K - p,  p = softmax(Z)"
     residual = _residual
 
     @property

@@ -1,6 +1,5 @@
 """What follows from a run: one table of observables, from which trajectories have their properties and datasets their
-variables. An observable is added by one entry in the room of its runs: `_common` (of all), `_reduced`,
-`_blocks`, `_regression`, `_etf` or `_full`.
+variables. An observable is added by one entry in the table of its runs: those of all flows, or of one kind of flow.
 """
 
 from ._blocks import BLOCKS

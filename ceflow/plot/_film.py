@@ -80,7 +80,7 @@ def animate(
     figure = Figure(figsize=(11.0, 3.6), dpi=dpi, layout="constrained")
     FigureCanvasAgg(figure)
     left, middle, right = figure.subplots(1, 3)
-    image = draw_matrix(left, softmax_matrix(film[0]), "probability $P_{jc}$", None, Normalize(0.0, 1.0))
+    image = draw_matrix(left, softmax_matrix(film[0]), "probability $p_{jc}$", None, Normalize(0.0, 1.0))
     colors, (values, weights) = colors_of(middle), modes_of(film)
     with np.errstate(divide="ignore", invalid="ignore"):
         relative = values / (values @ weights)[:, None]

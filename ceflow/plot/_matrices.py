@@ -112,9 +112,9 @@ def softmax(
     for panel, row in panels:
         log_p, last = log_softmax(_logit_matrix(row), axis=0), panel is panels[-1][0]
         if scale == "log":
-            draw_matrix(panel, log_p / LN10, r"$\log_{10} P_{jc}$" if last else "", write)
+            draw_matrix(panel, log_p / LN10, r"$\log_{10} p_{jc}$" if last else "", write)
         else:  # one colour bar is enough for all
-            draw_matrix(panel, _exp(log_p), "probability $P_{jc}$", write, Normalize(0.0, 1.0), last)
+            draw_matrix(panel, _exp(log_p), "probability $p_{jc}$", write, Normalize(0.0, 1.0), last)
         panel.set_title(moment_of(row))
         if several:
             panel.label_outer()

@@ -181,8 +181,6 @@ def collapse(traj: Trajectory, ax: Axes | None = None) -> Axes:
     ----------
     traj : Trajectory of a MatrixFlow
     ax : Axes, optional
-    label, color : str, optional
-        Of the run, where several are drawn on the same Axes.
 
     Returns
     -------
