@@ -3,7 +3,7 @@
 A certificate looks at a finished trajectory from outside. Of the solver it uses only what anyone could ask for, states
 at given times (`Trajectory.at`); the equations, the losses and the Lyapunov functions are written down here once more.
 The estimate of the error rests on the defect: between two times the layers must have changed by the integral of their
-own velocity,
+own velocity, ::
 
     w(t_1) - w(t_0) = integral of (prod_{k != l} w_k) lambda(s) - mu w_l  dt,
 
@@ -11,7 +11,7 @@ which is computed by Clenshaw-Curtis quadrature in log t, on intervals that are 
 than the tolerance. Solver, clock and dense output have no part in it, so that an error of any of them shows.
 
 Defects are then carried along by the linearized equations, ``e(t) = e(t_0) + d(t) + integral of J e dt``, so that
-errors grow and are forgotten as the flow has it; see `_propagation`. Of more than 24 coordinates (singular values of a
+errors grow and are forgotten as the flow has it. Of more than 24 coordinates (singular values of a
 reduced run, numbers of a full one) this is done in the few directions that errors take: a few dozen velocities at each
 state that is looked at. Where a run is so large that parts of it are left out, the defects of the others are added up,
 each divided by ``1 + integral of rho dt`` on its interval, with rho a bound of the rate at which errors are forgotten:
