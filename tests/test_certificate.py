@@ -574,3 +574,11 @@ def test_singular_values_of_few_digits_are_not_held_against_v():
     run = cf.integrate(flow, [0.0791, 0.2588], log_t_end=11.0033, rtol=1e-6)
     assert 0.0 < run.singular_values[-1].min() < 1e-314
     assert run.certificate().passed
+
+
+def test_singular_values_of_few_digits_are_not_held_against_the_layers():
+    """Nor are they the product of the layers to more than these digits."""
+    flow = cf.SpectralFlow(cf.cyclic(4), loss="squared_error", reduction="sum")
+    run = cf.integrate(flow, [1.83, -2.53], log_t_end=7.0, rtol=1e-8)
+    assert 0.0 < np.abs(run.singular_values[-1]).min() < 1e-310
+    assert run.certificate().passed
