@@ -75,7 +75,7 @@ class LaneFields(NamedTuple):
     lane_layout: np.ndarray
     log_unit: float
     units: np.ndarray  # (m, N): a number of the path is a unit times that of the state
-    numbers: int  # n of a state, an even number: N and time, and a zero if need be
+    numbers: int  # n of a state: N and time
     spaces: int  # numbers that start and series work in,
     spaces_a_coefficient: int  # and those besides for each coefficient
 
