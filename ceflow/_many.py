@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 from ._arrays import host
 from ._checks import checked_choice, checked_integer, checked_number
 from ._ensemble import Ensemble
+from ._events import Watches
 from ._field import CompiledField
 from ._integrate import Method, Until, _span
 from ._run import Run, is_looked_at, progress_bar, steps_unwatched
@@ -77,7 +78,7 @@ def integrate_many(
         are NaN after that time.
     threads : int, optional
         All cores that the process may use, when left out. Compiled loops run on them side by side; what a run needs
-        besides (`until`, closed forms, implicit steps) takes turns, but for the linear algebra in it.
+        besides (events, closed forms, implicit steps) takes turns, but for the linear algebra in it.
     progress : bool
         Show a progress bar.
 
@@ -93,7 +94,7 @@ def integrate_many(
     Notes
     -----
     Each run is that of `integrate` with ``dense_output=False``, to the bit, but for cross-entropy on two balanced
-    layers without decay, by the default method and without absolute tolerance. There eight runs go side by side, in the
+    layers without decay, by the default method and without absolute tolerance. There 16 runs go side by side, in the
     lanes of vectors, by Taylor series [ceflow]: these meet the same tolerance in fewer steps, each of which counts as
     many evaluations as the series has coefficients. Runs of a MatrixFlow whose starts have the same shapes go together
     on arrays, with the same steps to rounding. All runs are compiled, unless ``ceflow.settings.compiled`` is False: to
@@ -182,8 +183,9 @@ class _Runs:
         self.rows: Times | None = rows
         self.wanted = cast(Any, None if rows is None else rows.log_t)
         self.stopped, self.tell = threading.Event(), lambda count: None  # how many runs more are done
-        # the last time is not that of the last row only where `until` is given, or the end is beyond the rows
-        self.compiled = not span["events"] and self.wanted[-1] == span["end"].log_t[0]
+        self.times = span["end"].log_t if own else self.wanted  # those of rows, to the end, in loops of many runs
+        self.together = self.times[-1] == span["end"].log_t[0]  # else the end is beyond the rows
+        self.compiled = self.together and not span["events"]
         members, count = Ensemble.room(len(starts)), 1 if rows is None else len(rows)
         data, table = {}, trajectory_type(flow).observables
         with compiling(False):  # of one state only shapes are asked for
@@ -222,7 +224,7 @@ class _Runs:
         """Makes the runs first..end-1."""
         left = np.arange(first, end)
         with _compiling():  # which a thread does not know from that which made it
-            if self.compiled and hasattr(self.flow, "stacked"):
+            if self.together and hasattr(self.flow, "stacked"):
                 left = self._in_stacks(left)
             elif self.compiled:
                 left = self._compiled(self._in_lanes(left))
@@ -239,23 +241,18 @@ class _Runs:
 
     def _in_lanes(self, members: np.ndarray) -> np.ndarray:
         """Makes runs side by side, where the flow can; returns which are left."""
-        left = [members]
+        left = np.ones(len(members), bool)
         usual = self.options["atol"] == 0.0 and self.options["method"] == DEFAULT
         if usual and hasattr(self.flow, "side_by_side") and isinstance(self.starts, np.ndarray):
             starts = self.starts[members]
-            fields = self.flow.side_by_side(starts, self.options["closed_form"])
-            left = [members] if not fields else []
-            for which, lanes in fields:
+            for which, lanes in self.flow.side_by_side(starts, self.options["closed_form"]):
                 if self.stopped.is_set():
                     return members[:0]
-                size, chosen = starts.shape[1], members[which]
-                found = advance_lanes(
-                    lanes, size, self.wanted, self.options["rtol"], self._steps(size), self.span["max_steps"]
-                )  # fmt: skip
-                left.append(self._keep(chosen, found))
-            taken = np.concatenate([which for which, _ in fields]) if fields else np.zeros(0, np.int64)
-            left.append(np.delete(members, taken) if fields else members[:0])
-        return np.sort(np.concatenate(left))
+                limits = self.options["rtol"], self._steps(starts.shape[1]), self.span["max_steps"]
+                found = advance_lanes(lanes, starts.shape[1], self.wanted, *limits)
+                self._keep(members[which], found)
+                left[which] = found.outcome != Outcome.REACHED
+        return members[left]
 
     def _compiled(self, members: np.ndarray) -> np.ndarray:
         """Makes runs of compiled fields one after another in a compiled loop; returns which are left."""
@@ -286,7 +283,7 @@ class _Runs:
         for i in members:
             kinds.setdefault(tuple(part.shape for part in self.starts[i]), []).append(i)
         for shapes, runs in kinds.items():
-            arrays = Stepper.arrays(self.options["method"]) + len(self.wanted)
+            arrays = Stepper.arrays(self.options["method"]) + len(self.times)
             most = max(1, STACK_NUMBERS // (arrays * sum(map(math.prod, shapes))))
             for first in range(0, len(runs), most):
                 chosen = np.array(runs[first : first + most])
@@ -300,17 +297,21 @@ class _Runs:
         """Makes runs side by side on arrays, and what those need besides alone."""
         flow, o, starts = self.flow, self.options, [self.starts[i] for i in members]
         origins = np.array([flow.origin(start) for start in starts])
+        watches = [Watches(self.span["events"], flow, start) for start in starts]
 
         def leaves(member: int, taken: int, y, log_t: float, h: float) -> bool:
             asked = is_looked_at(int(taken)) and len(y) <= LARGEST and log_t > -math.inf
             y = host(y) if asked else y
             return asked and Response(flow.motion(starts[member], y, log_t, o["rtol"], o["atol"]), y).is_stiff(h)
 
+        def crosses(member: int, log_t: float, log_t_new: float, y) -> bool:
+            return watches[member].may_meet(origins[member], log_t, log_t_new, host(y))
+
         flow.motion(starts[0], origins[0], -math.inf, o["rtol"], o["atol"])  # which refuses what cannot be
         field = cast(Any, flow).stacked(starts[0], len(starts))
         found, where = advance_stacked(
-            field, origins, self.wanted, o["rtol"], o["atol"], self.span["max_steps"],
-            o["method"], leaves=leaves, stopped=self.stopped.is_set,
+            field, origins, self.times, o["rtol"], o["atol"], self.span["max_steps"], o["method"], leaves=leaves,
+            stopped=self.stopped.is_set, crosses=crosses if self.span["events"] else None,
         )  # fmt: skip
         self._keep(members, found)
         for place in np.flatnonzero(found.outcome != Outcome.REACHED):
@@ -319,7 +320,7 @@ class _Runs:
             rows = ~np.isnan(found.y[place, :, 0])
             at = Resume(where.state[place], where.y[place], None, {}, o["method"], int(found.nsteps[place]))
             counts = {name: int(getattr(found, name)[place]) for name in ("nsteps", "nrejected", "nfev")}
-            self._alone(int(members[place]), at=at, known=(self.wanted[rows], found.y[place, rows]), counts=counts)
+            self._alone(int(members[place]), at=at, known=(self.times[rows], found.y[place, rows]), counts=counts)
 
     def _alone(self, i: int, **taken_on) -> None:
         """Makes one run, in every detail as `integrate` does; or takes it on from where it was left."""
@@ -354,7 +355,7 @@ class _Runs:
         if len(kept):
             for name in ("nsteps", "nrejected", "nfev"):
                 members[name][kept] = getattr(found, name)[done]
-            members["log_t_end"][kept] = self.wanted[-1]
+            members["log_t_end"][kept] = self.times[-1]
             if self.at_once:
                 run = self._trajectory_of_many(kept, y)
                 for part, value in self._parts(run):
@@ -386,7 +387,7 @@ class _Runs:
         ends = np.cumsum([part[0].size for part in starts])
         parts = np.split(y.swapaxes(0, 1), ends[:-1], axis=2)
         flat = np.concatenate([part.reshape(y.shape[1], -1) for part in parts], axis=1)
-        return trajectory_type(self.flow)(self.flow, starts, self.wanted, flat)
+        return trajectory_type(self.flow)(self.flow, starts, self.times, flat)
 
     def _parts(self, run: Trajectory) -> list[tuple[str, np.ndarray]]:
         """The observables of a trajectory, those of several parts as these, by name."""
