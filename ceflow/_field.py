@@ -76,7 +76,7 @@ class LaneFields(NamedTuple):
     lane_layout: np.ndarray
     log_unit: float
     units: np.ndarray  # (m, N): units of the state in the path
-    numbers: int  # n of a state: N and time, padded with a zero to an even number
+    numbers: int  # n of a state: N and time
     spaces: int  # work space of start and series,
     spaces_a_coefficient: int  # and more for each coefficient
 
