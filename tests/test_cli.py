@@ -102,7 +102,7 @@ def test_options_of_a_file_and_output_for_machines(command, tmp_path):
     assert found["files"] == ["ceflow-run/run.npz"] and found["flow"] == run.flow.spec
 
     code, out, _ = command("certify", "ceflow-run/run.npz")
-    assert code == 0 and "V never rises" in out and out.endswith("All checks passed.\n")
+    assert code == 0 and "V never increases" in out and out.endswith("All checks passed.\n")
     assert json.loads(command("certify", "ceflow-run/run.npz", "--json")[1])["certificate"] == found["certificate"]
     assert json.loads(command("info", "ceflow-run/run.npz", "--json")[1])["steps"] == run.nsteps
     code, out, _ = command("info")

@@ -17,7 +17,7 @@ from ._page import LN10, Page, decades, save_figure, summary
 from ._problem import describe, problem
 
 FULL_UNTIL, FULL_CLASSES = 6.0 * LN10, 128  # last time and largest number of classes of the full flow
-GROWING = "errors of all steps together"  # check of certificates that fails if errors grow
+GROWING = "accumulated error of all steps"  # check of certificates that fails if errors grow
 LEAST_LOG_TIME = -690.0  # shorter runs are not compared
 
 DESCRIPTION = """\
