@@ -28,6 +28,7 @@ from .trajectory import Resume, Times, Trajectory, trajectory_type
 
 CHUNK, LEAST = 2048, 128  # runs that a thread takes at a time, at most, and at least if there are so many
 KNOT_NUMBERS = 2**20  # of the steps of one run, that a compiled loop keeps
+MOST_SERIES = 256  # steps by Taylor series: longer runs are held by stability, which these are no better at
 STACK_NUMBERS = 2**22  # that a stack of runs on arrays works in, and keeps of their rows
 # Observables of modes that follow from singular values alone: those of many runs are made at once.
 _OF_SINGULAR_VALUES = {
@@ -249,8 +250,9 @@ class _Runs:
                 if self.stopped.is_set():
                     return members[:0]
                 size, chosen = starts.shape[1], members[which]
+                steps = min(self._steps(size), MOST_SERIES)
                 found = advance_lanes(
-                    lanes, size, self.wanted, self.options["rtol"], self._steps(size), self.span["max_steps"]
+                    lanes, size, self.wanted, self.options["rtol"], steps, self.span["max_steps"]
                 )  # fmt: skip
                 left.append(self._keep(chosen, found))
             taken = np.concatenate([which for which, _ in fields]) if fields else np.zeros(0, np.int64)

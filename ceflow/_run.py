@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 CHUNK_BYTES, CHUNK_STEPS = 2**25, 256  # of states that are collected before Python looks at them, and of steps
 FIRST_CHUNK = 32  # steps; each chunk is twice the one before
-FIRST_LOOK = 96  # steps after which it is first asked whether they are stiff, and the numbers of a compiled state up to
-FEW = 32  # which it is asked so soon: the cost of implicit steps, in explicit ones, grows like its square
+FIRST_LOOK = 96  # steps after which it is first asked whether they are stiff
+FEW = 32  # numbers of a compiled state up to which it is asked so soon, see `_first_look`
 
 LARGEST_INTERPRETED = 4096  # numbers of a state: runs of more are long, and compiled at once where they can be
 
@@ -148,7 +148,7 @@ class Run:
         most = max(1, min(CHUNK_STEPS, CHUNK_BYTES // (8 * y.size))) if solver.compiled else 1
         interpreted = isinstance(field, CompiledField) and not field.compiled
         self.again = functools.partial(self._motion, y, float(state[0]))
-        first_look = FIRST_LOOK * (max(1.0, y.size / FEW) ** 2 if isinstance(field, CompiledField) else 1.0)
+        first_look = _first_look(y.size) if isinstance(field, CompiledField) else FIRST_LOOK
         last = y  # the last knot, where the flow lives
         taken, stopped, outcome = self.at.taken, False, Outcome.RUNNING
         while True:
@@ -344,7 +344,18 @@ def is_looked_at(taken: int) -> bool:
 
 def steps_unwatched(size: int) -> int:
     """How many steps of a compiled state are taken before it is first asked whether they are stiff."""
-    return _next_look(math.ceil(FIRST_LOOK * max(1.0, size / FEW) ** 2) - 1)
+    return _next_look(math.ceil(_first_look(size)) - 1)
+
+
+def _first_look(size: int) -> float:
+    """Steps of a compiled field of so many numbers, after which it is first asked whether they are stiff.
+
+    They are to cost about what implicit steps would, so that the run costs at most twice what the better method does.
+    An implicit step costs a few explicit ones that are interpreted, but a hundred that are compiled, as all of so many
+    numbers are before long; with thousands of numbers its cost, in explicit ones, grows like their square.
+    """
+    ratio = max(1.0, size / FEW)
+    return FIRST_LOOK * max(ratio**2, min(ratio**5, 40.0))
 
 
 def _next_look(nsteps: int) -> int:
