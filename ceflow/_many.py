@@ -29,6 +29,7 @@ from .trajectory import Resume, Times, Trajectory, trajectory_type
 
 CHUNK, LEAST = 2048, 128  # largest and smallest number of runs per task of a thread
 KNOT_NUMBERS = 2**20  # numbers stored for the steps of one run in a compiled loop
+MOST_SERIES = 256  # steps by Taylor series; stability limits longer runs, where series are no better
 STACK_NUMBERS = 2**22  # numbers of work space and rows of a stack of runs on arrays
 # Observables that depend on singular values alone; they are computed for many runs at once.
 _OF_SINGULAR_VALUES = {
@@ -245,8 +246,9 @@ class _Runs:
             for which, lanes in self.flow.side_by_side(starts, self.options["closed_form"]):
                 if self.stopped.is_set():
                     return members[:0]
-                limits = self.options["rtol"], self._steps(starts.shape[1]), self.span["max_steps"]
-                found = advance_lanes(lanes, starts.shape[1], self.wanted, *limits)
+                size = starts.shape[1]
+                limits = self.options["rtol"], min(self._steps(size), MOST_SERIES), self.span["max_steps"]
+                found = advance_lanes(lanes, size, self.wanted, *limits)
                 self._keep(members[which], found)
                 left[which] = found.outcome != Outcome.REACHED
         return members[left]

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 CHUNK_BYTES, CHUNK_STEPS = 2**25, 256  # states and steps per call of the compiled loop
 FIRST_CHUNK = 32  # steps; each chunk is twice the one before
-FIRST_LOOK = 96  # steps before the first test for stiffness, for compiled states of at most
-FEW = 32  # numbers: the relative cost of implicit steps grows like the square of the size
+FIRST_LOOK = 96  # steps before the first test for stiffness
+FEW = 32  # largest size of a compiled state for which this holds, see `_first_look`
 
 LARGEST_INTERPRETED = 4096  # size of a state: runs of larger states are long, and compiled at once if possible
 
@@ -149,7 +149,7 @@ class Run:
         most = max(1, min(CHUNK_STEPS, CHUNK_BYTES // (8 * y.size))) if solver.compiled else 1
         interpreted = isinstance(field, CompiledField) and not field.compiled
         self.again = functools.partial(self._motion, y, float(state[0]))
-        first_look = FIRST_LOOK * (max(1.0, y.size / FEW) ** 2 if isinstance(field, CompiledField) else 1.0)
+        first_look = _first_look(y.size) if isinstance(field, CompiledField) else FIRST_LOOK
         last = y  # the last step end, on the device of the flow
         taken, stopped, outcome = self.at.taken, False, Outcome.RUNNING
         while True:
@@ -345,7 +345,18 @@ def is_looked_at(taken: int) -> bool:
 
 def steps_unwatched(size: int) -> int:
     """Number of steps of a compiled state before the first test for stiffness."""
-    return _next_look(math.ceil(FIRST_LOOK * max(1.0, size / FEW) ** 2) - 1)
+    return _next_look(math.ceil(_first_look(size)) - 1)
+
+
+def _first_look(size: int) -> float:
+    """Steps of a compiled field of some size before the first test for stiffness.
+
+    They cost about as much as the implicit steps of a run, so that a run costs at most twice that of the better method.
+    An implicit step costs a few interpreted explicit steps, or a hundred compiled ones. For thousands of numbers this
+    ratio grows like the square of the size.
+    """
+    ratio = max(1.0, size / FEW)
+    return FIRST_LOOK * max(ratio**2, min(ratio**5, 40.0))
 
 
 def _next_look(nsteps: int) -> int:

@@ -12,8 +12,9 @@ from collections.abc import Callable
 import numpy as np
 
 from .collocation import STAGES, halves
-from .stability import DENSE, PRODUCTS, SETTLED, Response
+from .stability import PRODUCTS, SETTLED, Response
 
+MATRIX = 80  # numbers of a state up to which steps take the Jacobian as a matrix: from there on it costs more
 _SOLVED = 0.1  # what may be left of a right side: Newton's method, which is not exact either, goes on from there
 _TELLING = 0.1  # singular values of what is left, over the largest one, that are worth a direction
 _MOST = 120  # directions
@@ -119,7 +120,7 @@ class Projected:
 
     def _grow(self, left: np.ndarray) -> bool:
         """Takes on the directions of what is left (n, N), and of what J makes of them; whether there were any."""
-        if len(self.basis) >= _MOST or not np.isfinite(left).all():
+        if len(self.basis) >= min(_MOST, left.shape[1] - 2 * STAGES) or not np.isfinite(left).all():
             return False
         for _ in range(2):
             squares, vectors = np.linalg.eigh(left @ left.T)
@@ -127,7 +128,7 @@ class Projected:
             for _ in range(2):
                 new = new - (new @ self.basis.T) @ self.basis
                 new = np.linalg.solve(np.linalg.cholesky(new @ new.T), new)
-            images = np.array([self.here.product(v) for v in new])
+            images = self.here.products(new)
             inside, beside = images @ self.basis.T, images @ new.T
             left, count = images - inside @ self.basis - beside @ new, len(self.small)
             self._space[:, count : count + len(new)] = new, images
@@ -137,4 +138,4 @@ class Projected:
 
 def jacobian(here: Response) -> Dense | Projected:
     """The Jacobian of a state, by its size."""
-    return Dense(here) if here.y.size <= DENSE else Projected(here)
+    return Dense(here) if here.y.size <= MATRIX else Projected(here)
