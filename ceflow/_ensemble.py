@@ -120,7 +120,7 @@ class Ensemble:
         Examples
         --------
         >>> cf.integrate_many(cf.SpectralFlow(cf.hadamard(4)), [[1e-3, 2e-3, 3e-3]], 1e3, max_steps=5).messages(0)
-        'gave up after max_steps = 5 attempted steps; stopped at log t = 2.15349'
+        'stopped after max_steps = 5 attempted steps; stopped at log t = 2.15349'
         """
         event = int(self.event[i])
         met = self.events[event] if 0 <= event < len(self.events) else None

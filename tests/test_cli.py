@@ -258,7 +258,7 @@ def test_a_run_that_ends_early_fails_and_is_kept(command, monkeypatch, tmp_path)
     integrate = cf.integrate
     monkeypatch.setattr(cf, "integrate", lambda *a, **k: integrate(*a, **k | {"max_steps": 20}))
     code, out, _ = command("run", "-K", "4")
-    assert code == 1 and "FAIL  reached the end" in out and "gave up after max_steps = 20" in out
+    assert code == 1 and "FAIL  reached the end" in out and "stopped after max_steps = 20" in out
     assert max(map(len, out.splitlines())) <= 80
     assert not cf.load(tmp_path / "ceflow-run" / "run.npz").success
 

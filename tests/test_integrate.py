@@ -227,7 +227,7 @@ def test_until_met_at_the_start_or_never():
     run = cf.integrate(flow, np.array([1e-3, 2e-3, 5e-4]), 1e3, until=cf.collapsed(1e-20))
     assert run.success and run.t[-1] == pytest.approx(1e3)
     never = cf.integrate(flow, np.zeros(3), until=lambda trajectory: np.ones(len(trajectory)))
-    assert not never.success and "not met" in never.message
+    assert not never.success and "no event" in never.message
 
 
 def test_running_out_of_steps_with_rows_only():

@@ -196,7 +196,7 @@ def test_bad_input():
         ((flow, np.ones(3), [0.0]), {"digits": 5}, ValueError, "digits"),
         ((cf.SpectralFlow(cf.hadamard(4), depth=101), np.ones(3), [0.0]), {}, ValueError, "depth of at most 100"),
         ((cf.SpectralFlow(cf.hadamard(4), depth=2.5), np.ones((2, 3)), [0.0]), {}, ValueError, "start must have shape"),
-        ((flow, np.ones(3), [700.0]), {"max_steps": 3}, RuntimeError, "gave up after 3"),
+        ((flow, np.ones(3), [700.0]), {"max_steps": 3}, RuntimeError, "stopped after 3"),
         ((cf.SpectralFlow(cf.hadamard(2048)), np.ones(2047), [0.0]), {}, ValueError, "at most 1024"),
     ):
         with pytest.raises(error, match=match):
