@@ -148,7 +148,9 @@ class Run:
         # for slow flows an interrupt loses at most one step
         most = max(1, min(CHUNK_STEPS, CHUNK_BYTES // (8 * y.size))) if solver.compiled else 1
         interpreted = isinstance(field, CompiledField) and not field.compiled
-        self.again = functools.partial(self._motion, y, float(state[0]))
+        self.again = functools.partial(  # without a reference to this run, because a path keeps it
+            self.flow.motion, self.start, y, float(state[0]), self.rtol, self.atol, self.closed_form
+        )
         first_look = _first_look(y.size) if isinstance(field, CompiledField) else FIRST_LOOK
         last = y  # the last step end, on the device of the flow
         taken, stopped, outcome = self.at.taken, False, Outcome.RUNNING
@@ -226,20 +228,24 @@ class Run:
             return False
         first, begin = log_t[0], 1  # some step ends may have equal times
         if self.known_to > first:
-            first, begin = self.known_to, np.searchsorted(log_t, self.known_to, "right")
-        knots = slice(begin, max(begin, np.searchsorted(log_t, self.log_end, "left")))
+            first, begin = self.known_to, log_t.searchsorted(self.known_to, "right")
+        end = log_t.searchsorted(self.log_end)
+        reached = end < len(log_t)
+        knots = slice(begin, max(begin, end) + reached)
         inside = log_t[knots]
         y: Any = None
-        if log_t[-1] >= self.log_end:
-            inside = np.append(inside, self.log_end)
         if not len(inside):
             return False
+        if reached:
+            inside = inside.copy()
+            inside[-1] = self.log_end
         if self.watches and not self.watches.begun and self._stops_at_once(first, segment.sample(np.array([first]))[0]):
             return True
         if self.watches or self.wanted is None:
             y = segment.sample(inside) if states is None else host(states[knots])
-            if len(y) < len(inside):
-                y = np.concatenate([y, segment.sample(inside[-1:])])
+            if reached and states is not None:
+                y = y.copy()
+                y[-1] = segment.sample(inside[-1:])[0]
         found = self.watches.look(first, inside, y, segment.sample) if self.watches else None
         if found is not None:  # the run ends exactly there
             self.outcome, (self.log_end, self.event) = Outcome.STOPPED, found
@@ -281,7 +287,7 @@ class Run:
         log_t, y = np.concatenate([log_t for log_t, _ in found]), np.concatenate([y for _, y in found])
         if self.wanted is None:
             later = log_t[1:] > log_t[:-1]
-            if not later.all():  # keep the last of the states at equal times
+            if np.count_nonzero(later) < len(later):  # keep the last of the states at equal times
                 later = np.append(later, True)
                 log_t, y = log_t[later], y[later]
         segments = self.segments + Steps.joined(self.growing, self.again)
@@ -307,7 +313,10 @@ class Run:
         tail = self.at.tail
         if tail is not None and not isinstance(tail[0], np.ndarray):
             tail = (host(tail[0]), *tail[1:])
-        options = {name: getattr(self, name) for name in ("rtol", "atol", "closed_form", "dense_output", "method")}
+        options = {
+            "rtol": self.rtol, "atol": self.atol, "closed_form": self.closed_form, "dense_output": self.dense_output,
+            "method": self.method,
+        }  # fmt: skip
         if self.compiled is not None:
             options["compiled"] = self.compiled
         run._resume = Resume(self.at.state, host(self.at.y), tail, options, self.at.method, self.at.taken)
