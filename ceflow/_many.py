@@ -27,7 +27,7 @@ from .solve import DEFAULT, TABLEAUS, Found, Outcome, Stepper, advance_lanes, ad
 from .solve.stability import LARGEST, Response
 from .trajectory import Resume, Times, Trajectory, trajectory_type
 
-CHUNK, LEAST = 2048, 128  # runs that a thread takes at a time, at most, and at least if there are so many
+CHUNK, LEAST = 2048, 256  # runs that a thread takes at a time, at most, and at least if there are so many
 KNOT_NUMBERS = 2**20  # of the steps of one run, that a compiled loop keeps
 STACK_NUMBERS = 2**22  # that a stack of runs on arrays works in, and keeps of their rows
 # Observables of modes that follow from singular values alone: those of many runs are made at once.
