@@ -27,7 +27,7 @@ from .solve import DEFAULT, TABLEAUS, Found, Outcome, Stepper, advance_lanes, ad
 from .solve.stability import LARGEST, Response
 from .trajectory import Resume, Times, Trajectory, trajectory_type
 
-CHUNK, LEAST = 2048, 128  # largest and smallest number of runs per task of a thread
+CHUNK, LEAST = 2048, 256  # largest and smallest number of runs per task of a thread
 KNOT_NUMBERS = 2**20  # numbers stored for the steps of one run in a compiled loop
 MOST_SERIES = 256  # steps by Taylor series; stability limits longer runs, where series are no better
 STACK_NUMBERS = 2**22  # numbers of work space and rows of a stack of runs on arrays
