@@ -266,6 +266,20 @@ class Watches:
                 found.append((float(place), which))
         return min(found, default=None)
 
+    def may_meet(self, origin: np.ndarray, first: float, log_t: float, y: np.ndarray) -> bool:
+        """Whether an event may be met after `first`, the last look, and up to log_t, the end of one step, where the
+        state is y; or at the origin, where the run began. No state within the step is known."""
+        if not self.begun and self.begin(first, origin) is not None:
+            return True
+
+        def unknown(log_t: np.ndarray) -> np.ndarray:
+            raise RuntimeError
+
+        try:
+            return self.look(first, np.array([log_t]), y[None], unknown) is not None
+        except RuntimeError:  # of an event as well: whoever looks closer will see
+            return True
+
 
 def _between(log_t: np.ndarray, parts: int) -> np.ndarray:
     """Subdivide each interval between times into `parts`; the first time may be -inf."""

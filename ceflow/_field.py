@@ -76,7 +76,7 @@ class LaneFields(NamedTuple):
     lane_layout: np.ndarray
     log_unit: float
     units: np.ndarray  # (m, N): units of the state in the path
-    numbers: int  # n of a state: N and time, padded with a zero to an even number
+    numbers: int  # n of a state: N and time
     spaces: int  # work space of start and series,
     spaces_a_coefficient: int  # and more for each coefficient
 
@@ -111,9 +111,10 @@ def _combine(y, h, w, k, n, out):
     out += y
 
 
+# Not of `Functions`: where Python calls, a look at the types of a tuple takes longer than all of this.
 @njit(**KERNEL)
-def _rates(f, y, dy, a):
-    return call(f.rates, (f.data, f.layout, f.scratch, y, dy, a))
+def _rates(rates, data, layout, scratch, y, dy, a):
+    return call(rates, (data, layout, scratch, y, dy, a))
 
 
 @njit(**KERNEL)
@@ -123,13 +124,13 @@ def _rates_of_rows(f, y, dy, phi, a):
 
 
 @njit(**KERNEL)
-def _norm(f, error, y, dy, rtol, atol):
-    return call(f.norm, (f.data, f.layout, f.scratch, error, y, dy, rtol, atol))
+def _norm(norm, data, layout, scratch, error, y, dy, rtol, atol):
+    return call(norm, (data, layout, scratch, error, y, dy, rtol, atol))
 
 
 @njit(**KERNEL)
-def _event(f, y, dy, rtol):
-    return call(f.event, (f.data, f.layout, f.scratch, y, dy, rtol))
+def _event(event, data, layout, scratch, y, dy, rtol):
+    return call(event, (data, layout, scratch, y, dy, rtol))
 
 
 class CompiledField:
@@ -175,7 +176,8 @@ class CompiledField:
 
     def rates(self, y, dy) -> tuple[float, float]:
         self.count(1)
-        phi = _rates.of(self.compiled)(self.functions, y, dy, self._a)
+        f = self.functions
+        phi = _rates.of(self.compiled)(f.rates, f.data, f.layout, f.scratch, y, dy, self._a)
         return phi, float(self._a[0])
 
     def rates_of_rows(self, y, dy, phi, a) -> None:
@@ -187,7 +189,9 @@ class CompiledField:
         combine.of(self.compiled)(y, h, w, k, n, out)
 
     def norm(self, error, y, dy, rtol: float, atol: float) -> float:
-        return _norm.of(self.compiled)(self.functions, error, y, dy, rtol, atol)
+        f = self.functions
+        return _norm.of(self.compiled)(f.norm, f.data, f.layout, f.scratch, error, y, dy, rtol, atol)
 
     def event(self, y, dy, rtol: float) -> Event:
-        return Event(int(_event.of(self.compiled)(self.functions, y, dy, rtol)))
+        f = self.functions
+        return Event(int(_event.of(self.compiled)(f.event, f.data, f.layout, f.scratch, y, dy, rtol)))

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 from ._arrays import host
 from ._checks import checked_choice, checked_integer, checked_number
 from ._ensemble import Ensemble
+from ._events import Watches
 from ._field import CompiledField
 from ._integrate import Method, Until, _span
 from ._run import Run, is_looked_at, progress_bar, steps_unwatched
@@ -26,8 +27,9 @@ from .solve import DEFAULT, TABLEAUS, Found, Outcome, Stepper, advance_lanes, ad
 from .solve.stability import LARGEST, Response
 from .trajectory import Resume, Times, Trajectory, trajectory_type
 
-CHUNK, LEAST = 2048, 128  # largest and smallest number of runs per task of a thread
+CHUNK, LEAST = 2048, 256  # largest and smallest number of runs per task of a thread
 KNOT_NUMBERS = 2**20  # numbers stored for the steps of one run in a compiled loop
+MOST_SERIES = 256  # steps by Taylor series; stability limits longer runs, where series are no better
 STACK_NUMBERS = 2**22  # numbers of work space and rows of a stack of runs on arrays
 # Observables that depend on singular values alone; they are computed for many runs at once.
 _OF_SINGULAR_VALUES = {
@@ -75,7 +77,7 @@ def integrate_many(
         As in `integrate`. The only row is then the end of each run, at its own time; rows of `t_eval` are NaN after it.
     threads : int, optional
         Number of threads; default all cores available to the process. Compiled loops run in parallel. Other parts of a
-        run (`until`, closed forms, implicit steps) run one at a time, except for their linear algebra.
+        run (events, closed forms, implicit steps) run one at a time, except for their linear algebra.
     progress : bool
         Show a progress bar.
 
@@ -91,7 +93,7 @@ def integrate_many(
     Notes
     -----
     Each run equals that of ``integrate(..., dense_output=False, compiled=True)``, to the bit, with two exceptions.
-    Cross-entropy on two balanced layers without decay, with the default method and atol=0, uses Taylor series for eight
+    Cross-entropy on two balanced layers without decay, with the default method and atol=0, uses Taylor series for 16
     runs at once in vector registers [ceflow]. They meet the same tolerance in fewer steps; a step counts one evaluation
     per coefficient of the series. Runs of a MatrixFlow with starts of equal shapes are integrated together on arrays,
     with the same steps to rounding. Runs are interpreted if ``ceflow.settings.compiled`` is False.
@@ -179,8 +181,9 @@ class _Runs:
         self.rows: Times | None = rows
         self.wanted = cast(Any, None if rows is None else rows.log_t)
         self.stopped, self.tell = threading.Event(), lambda count: None  # reports the number of finished runs
-        # the last time differs from that of the last row only with `until`, or if the end is beyond the rows
-        self.compiled = not span["events"] and self.wanted[-1] == span["end"].log_t[0]
+        self.times = span["end"].log_t if own else self.wanted  # of the rows, or the end, in loops of many runs
+        self.together = self.times[-1] == span["end"].log_t[0]  # otherwise the end is beyond the rows
+        self.compiled = self.together and not span["events"]
         members, count = Ensemble.room(len(starts)), 1 if rows is None else len(rows)
         data, table = {}, trajectory_type(flow).observables
         with compiling(False):  # only to determine shapes, from one state
@@ -219,7 +222,7 @@ class _Runs:
         """Carry out the runs first..end-1."""
         left = np.arange(first, end)
         with _compiling():  # a new thread does not inherit it
-            if self.compiled and hasattr(self.flow, "stacked"):
+            if self.together and hasattr(self.flow, "stacked"):
                 left = self._in_stacks(left)
             elif self.compiled:
                 left = self._compiled(self._in_lanes(left))
@@ -236,23 +239,19 @@ class _Runs:
 
     def _in_lanes(self, members: np.ndarray) -> np.ndarray:
         """Integrate runs in vectors, if the flow supports it; return the members that are left."""
-        left = [members]
+        left = np.ones(len(members), bool)
         usual = self.options["atol"] == 0.0 and self.options["method"] == DEFAULT
         if usual and hasattr(self.flow, "side_by_side") and isinstance(self.starts, np.ndarray):
             starts = self.starts[members]
-            fields = self.flow.side_by_side(starts, self.options["closed_form"])
-            left = [members] if not fields else []
-            for which, lanes in fields:
+            for which, lanes in self.flow.side_by_side(starts, self.options["closed_form"]):
                 if self.stopped.is_set():
                     return members[:0]
-                size, chosen = starts.shape[1], members[which]
-                found = advance_lanes(
-                    lanes, size, self.wanted, self.options["rtol"], self._steps(size), self.span["max_steps"]
-                )  # fmt: skip
-                left.append(self._keep(chosen, found))
-            taken = np.concatenate([which for which, _ in fields]) if fields else np.zeros(0, np.int64)
-            left.append(np.delete(members, taken) if fields else members[:0])
-        return np.sort(np.concatenate(left))
+                size = starts.shape[1]
+                limits = self.options["rtol"], min(self._steps(size), MOST_SERIES), self.span["max_steps"]
+                found = advance_lanes(lanes, size, self.wanted, *limits)
+                self._keep(members[which], found)
+                left[which] = found.outcome != Outcome.REACHED
+        return members[left]
 
     def _compiled(self, members: np.ndarray) -> np.ndarray:
         """Integrate runs of compiled fields one after another in a compiled loop; return the members that are left."""
@@ -283,7 +282,7 @@ class _Runs:
         for i in members:
             kinds.setdefault(tuple(part.shape for part in self.starts[i]), []).append(i)
         for shapes, runs in kinds.items():
-            arrays = Stepper.arrays(self.options["method"]) + len(self.wanted)
+            arrays = Stepper.arrays(self.options["method"]) + len(self.times)
             most = max(1, STACK_NUMBERS // (arrays * sum(map(math.prod, shapes))))
             for first in range(0, len(runs), most):
                 chosen = np.array(runs[first : first + most])
@@ -297,17 +296,21 @@ class _Runs:
         """Integrate runs together on arrays, then finish each run by itself if necessary."""
         flow, o, starts = self.flow, self.options, [self.starts[i] for i in members]
         origins = np.array([flow.origin(start) for start in starts])
+        watches = [Watches(self.span["events"], flow, start) for start in starts]
 
         def leaves(member: int, taken: int, y, log_t: float, h: float) -> bool:
             asked = is_looked_at(int(taken)) and len(y) <= LARGEST and log_t > -math.inf
             y = host(y) if asked else y
             return asked and Response(flow.motion(starts[member], y, log_t, o["rtol"], o["atol"]), y).is_stiff(h)
 
+        def crosses(member: int, log_t: float, log_t_new: float, y) -> bool:
+            return watches[member].may_meet(origins[member], log_t, log_t_new, host(y))
+
         flow.motion(starts[0], origins[0], -math.inf, o["rtol"], o["atol"])  # raises errors for invalid options
         field = cast(Any, flow).stacked(starts[0], len(starts))
         found, where = advance_stacked(
-            field, origins, self.wanted, o["rtol"], o["atol"], self.span["max_steps"],
-            o["method"], leaves=leaves, stopped=self.stopped.is_set,
+            field, origins, self.times, o["rtol"], o["atol"], self.span["max_steps"], o["method"], leaves=leaves,
+            stopped=self.stopped.is_set, crosses=crosses if self.span["events"] else None,
         )  # fmt: skip
         self._keep(members, found)
         for place in np.flatnonzero(found.outcome != Outcome.REACHED):
@@ -316,7 +319,7 @@ class _Runs:
             rows = ~np.isnan(found.y[place, :, 0])
             at = Resume(where.state[place], where.y[place], None, {}, o["method"], int(found.nsteps[place]))
             counts = {name: int(getattr(found, name)[place]) for name in ("nsteps", "nrejected", "nfev")}
-            self._alone(int(members[place]), at=at, known=(self.wanted[rows], found.y[place, rows]), counts=counts)
+            self._alone(int(members[place]), at=at, known=(self.times[rows], found.y[place, rows]), counts=counts)
 
     def _alone(self, i: int, **taken_on) -> None:
         """Integrate one run exactly as `integrate` does, or continue it."""
@@ -351,7 +354,7 @@ class _Runs:
         if len(kept):
             for name in ("nsteps", "nrejected", "nfev"):
                 members[name][kept] = getattr(found, name)[done]
-            members["log_t_end"][kept] = self.wanted[-1]
+            members["log_t_end"][kept] = self.times[-1]
             if self.at_once:
                 run = self._trajectory_of_many(kept, y)
                 for part, value in self._parts(run):
@@ -383,7 +386,7 @@ class _Runs:
         ends = np.cumsum([part[0].size for part in starts])
         parts = np.split(y.swapaxes(0, 1), ends[:-1], axis=2)
         flat = np.concatenate([part.reshape(y.shape[1], -1) for part in parts], axis=1)
-        return trajectory_type(self.flow)(self.flow, starts, self.wanted, flat)
+        return trajectory_type(self.flow)(self.flow, starts, self.times, flat)
 
     def _parts(self, run: Trajectory) -> list[tuple[str, np.ndarray]]:
         """Observables of a trajectory by name; observables with several parts are split."""

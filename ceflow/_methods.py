@@ -21,7 +21,6 @@ from .trajectory import Trajectory
 if TYPE_CHECKING:
     import pandas
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
     from .certify import Certificate
 
@@ -102,10 +101,15 @@ def _trajectory_html(self: Trajectory) -> str:
     if not len(self) or self.log_loss.ndim > 1:  # a batch of runs
         return card("Trajectory", facts)
     last = self[-1]
-    facts.append(("loss at the end", time_text(float(last.log_loss[0]))))
-    for name in ("margin", "singular_values"):
-        if name in self.observables and not self.observables[name].why_not(self.flow):
-            facts.append((f"{name.replace('_', ' ')} at the end", few(np.ravel(getattr(last, name)), 6)))
+    found = {
+        name: few(np.ravel(getattr(last, name)), 6)
+        for name in ("margin", "singular_values")
+        if name in self.observables and not self.observables[name].why_not(self.flow)
+    }
+    margin = f", margin {found['margin']}" if "margin" in found else ""
+    facts.append(("at the end", f"loss {time_text(float(last.log_loss[0]))}{margin}"))
+    if "singular_values" in found:
+        facts.append(("singular values", found["singular_values"]))
     return card("Trajectory" if self.success else "Trajectory, not complete", facts, _figure_of(self))
 
 
@@ -113,17 +117,15 @@ type.__setattr__(Trajectory, "_repr_html_", _trajectory_html)
 
 
 def _figure_of(traj: Trajectory) -> str:
-    """Figure of singular values and loss as HTML, if there are data to plot."""
-    if not np.isfinite(traj.log_t).any() or "singular_values" not in traj.observables:
+    """Singular values and loss as HTML, one figure each, where there is something to draw."""
+    if np.isfinite(traj.log_t).sum() < 2 or "singular_values" not in traj.observables:
         return ""
     from . import plot
 
-    def draw(figure: Figure) -> None:
-        for function, ax in zip((plot.singular_values, plot.loss), figure.subplots(1, 2), strict=True):
-            if legend := function(traj, ax).get_legend():
-                legend.remove()
-
-    return image(draw, (7.0, 2.4), "singular values and loss over time")
+    functions = {"singular values": plot.singular_values, "loss": plot.loss}
+    return "".join(
+        image(lambda ax, draw=draw: draw(traj, ax), (3.5, 2.4), f"{name} over time") for name, draw in functions.items()
+    )
 
 
 def _ensemble_html(self: Ensemble) -> str:
@@ -162,15 +164,14 @@ def _bands_of(ensemble: Ensemble) -> str:
         return ""
     from . import plot
 
-    def draw(figure: Figure) -> None:
-        for name, ax in zip(names, np.ravel(figure.subplots(1, len(names))), strict=True):
-            scale = "log" if np.nanmin(ensemble.data[name]) > 0.0 else "linear"
-            legend = plot.quantiles(ensemble, name, ax=ax, scale=scale).get_legend()
-            if legend is not None:
-                legend.remove()
+    def draw(name: str, ax: Axes) -> Axes:
+        scale = "log" if np.nanmin(ensemble.data[name]) > 0.0 else "linear"
+        return plot.quantiles(ensemble, name, ax=ax, scale=scale)
 
     try:
-        return image(draw, (3.5 * len(names), 2.4), "quantiles over time")
+        return "".join(
+            image(lambda ax, name=name: draw(name, ax), (3.5, 2.4), f"quantiles of {name} over time") for name in names
+        )
     except ImportError:
         return ""
 
@@ -188,7 +189,7 @@ def _comparison_html(self: Comparison) -> str:
     if not self.trusted.all():
         facts.append(("counted until", f"t = {time_text(self.trusted_until)}, as the symmetric run is unstable"))
     drawn = np.isfinite(self.log_t).any()
-    figure = image(lambda figure: comparison(self, figure.subplots()), (7.0, 3.6), "errors over time") if drawn else ""
+    figure = image(lambda ax: comparison(self, ax), (7.0, 3.6), "errors over time", legend=True) if drawn else ""
     return card("Comparison of a reduced and a full run", facts, figure)
 
 

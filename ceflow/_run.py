@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 CHUNK_BYTES, CHUNK_STEPS = 2**25, 256  # states and steps per call of the compiled loop
 FIRST_CHUNK = 32  # steps; each chunk is twice the one before
-FIRST_LOOK = 96  # steps before the first test for stiffness, for compiled states of at most
-FEW = 32  # numbers: the relative cost of implicit steps grows like the square of the size
+FIRST_LOOK = 96  # steps before the first test for stiffness
+FEW = 32  # largest size of a compiled state for which this holds, see `_first_look`
 
 LARGEST_INTERPRETED = 4096  # size of a state: runs of larger states are long, and compiled at once if possible
 
@@ -148,8 +148,10 @@ class Run:
         # for slow flows an interrupt loses at most one step
         most = max(1, min(CHUNK_STEPS, CHUNK_BYTES // (8 * y.size))) if solver.compiled else 1
         interpreted = isinstance(field, CompiledField) and not field.compiled
-        self.again = functools.partial(self._motion, y, float(state[0]))
-        first_look = FIRST_LOOK * (max(1.0, y.size / FEW) ** 2 if isinstance(field, CompiledField) else 1.0)
+        self.again = functools.partial(  # without a reference to this run, because a path keeps it
+            self.flow.motion, self.start, y, float(state[0]), self.rtol, self.atol, self.closed_form
+        )
+        first_look = _first_look(y.size) if isinstance(field, CompiledField) else FIRST_LOOK
         last = y  # the last step end, on the device of the flow
         taken, stopped, outcome = self.at.taken, False, Outcome.RUNNING
         while True:
@@ -226,20 +228,24 @@ class Run:
             return False
         first, begin = log_t[0], 1  # some step ends may have equal times
         if self.known_to > first:
-            first, begin = self.known_to, np.searchsorted(log_t, self.known_to, "right")
-        knots = slice(begin, max(begin, np.searchsorted(log_t, self.log_end, "left")))
+            first, begin = self.known_to, log_t.searchsorted(self.known_to, "right")
+        end = log_t.searchsorted(self.log_end)
+        reached = end < len(log_t)
+        knots = slice(begin, max(begin, end) + reached)
         inside = log_t[knots]
         y: Any = None
-        if log_t[-1] >= self.log_end:
-            inside = np.append(inside, self.log_end)
         if not len(inside):
             return False
+        if reached:
+            inside = inside.copy()
+            inside[-1] = self.log_end
         if self.watches and not self.watches.begun and self._stops_at_once(first, segment.sample(np.array([first]))[0]):
             return True
         if self.watches or self.wanted is None:
             y = segment.sample(inside) if states is None else host(states[knots])
-            if len(y) < len(inside):
-                y = np.concatenate([y, segment.sample(inside[-1:])])
+            if reached and states is not None:
+                y = y.copy()
+                y[-1] = segment.sample(inside[-1:])[0]
         found = self.watches.look(first, inside, y, segment.sample) if self.watches else None
         if found is not None:  # the run ends exactly there
             self.outcome, (self.log_end, self.event) = Outcome.STOPPED, found
@@ -281,7 +287,7 @@ class Run:
         log_t, y = np.concatenate([log_t for log_t, _ in found]), np.concatenate([y for _, y in found])
         if self.wanted is None:
             later = log_t[1:] > log_t[:-1]
-            if not later.all():  # keep the last of the states at equal times
+            if np.count_nonzero(later) < len(later):  # keep the last of the states at equal times
                 later = np.append(later, True)
                 log_t, y = log_t[later], y[later]
         segments = self.segments + Steps.joined(self.growing, self.again)
@@ -307,7 +313,10 @@ class Run:
         tail = self.at.tail
         if tail is not None and not isinstance(tail[0], np.ndarray):
             tail = (host(tail[0]), *tail[1:])
-        options = {name: getattr(self, name) for name in ("rtol", "atol", "closed_form", "dense_output", "method")}
+        options = {
+            "rtol": self.rtol, "atol": self.atol, "closed_form": self.closed_form, "dense_output": self.dense_output,
+            "method": self.method,
+        }  # fmt: skip
         if self.compiled is not None:
             options["compiled"] = self.compiled
         run._resume = Resume(self.at.state, host(self.at.y), tail, options, self.at.method, self.at.taken)
@@ -345,7 +354,18 @@ def is_looked_at(taken: int) -> bool:
 
 def steps_unwatched(size: int) -> int:
     """Number of steps of a compiled state before the first test for stiffness."""
-    return _next_look(math.ceil(FIRST_LOOK * max(1.0, size / FEW) ** 2) - 1)
+    return _next_look(math.ceil(_first_look(size)) - 1)
+
+
+def _first_look(size: int) -> float:
+    """Steps of a compiled field of some size before the first test for stiffness.
+
+    They cost about as much as the implicit steps of a run, so that a run costs at most twice that of the better method.
+    An implicit step costs a few interpreted explicit steps, or a hundred compiled ones. For thousands of numbers this
+    ratio grows like the square of the size.
+    """
+    ratio = max(1.0, size / FEW)
+    return FIRST_LOOK * max(ratio**2, min(ratio**5, 40.0))
 
 
 def _next_look(nsteps: int) -> int:

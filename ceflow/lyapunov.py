@@ -1,6 +1,6 @@
 """Lyapunov functions of neural collapse: measures of unequal singular values, and their dissipation.
 
-Balanced layers, and layers with a common imbalance ``c = |a_i^2 - b_i^2|``, follow a mirror flow with the potential
+Balanced layers, and layers with a common imbalance ``c = |a_i^2 - b_i^2|``, follow a mirror flow with the potential ::
 
     psi(s) = (s/2) asinh(2s/c) - sqrt(4s^2 + c^2)/4,    2 psi'(s) = asinh(2s/c) = log(e(s) / (c/2)),
 

@@ -53,7 +53,7 @@ class Sign(NamedTuple):
 def dissipation_sign(scheme: Scheme, low: ArrayLike, high: ArrayLike, *, max_boxes: int = 10_000) -> Sign:
     """Prove that V decreases on a box of states, by interval arithmetic and bisection.
 
-    The sign is that of the derivative of V along the flow from the chain rule,
+    The sign is that of the derivative of V along the flow from the chain rule, ::
 
         dV/dt = (2 / ((K-1) s_bar)) sum_i m_i lambda_i (s_i - s_bar),
 

@@ -306,13 +306,13 @@ def test_the_residual_that_is_printed_is_the_residual(loss):
     )
     K, Z = 4, np.random.default_rng(0).standard_normal((4, 4))
     p = np.exp(Z) / np.exp(Z).sum(axis=0)
-    p0 = np.diag(p)
-    names = {"I": np.eye(K), "K": K, "Z": Z, "p": p, "p0": p0, "q": 1 - p0}
+    p_0 = np.diag(p)
+    names = {"I": np.eye(K), "K": K, "Z": Z, "p": p, "p_0": p_0, "q": 1 - p_0}
     names |= {"e": loss.parameters.get("smoothing"), "f": loss.parameters.get("focusing")}
     for spaced, product in (
         ("(I - p) diag", "(I - p) @ diag"),
         ("f q", "f * q"),
-        (" p0 log p0", " * p0 * log(p0)"),
+        (" p_0 log p_0", " * p_0 * log(p_0)"),
         ("e 1", "e * 1"),
     ):
         text = text.replace(spaced, product)

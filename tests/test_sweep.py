@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from logged_starts import logged
 
 import ceflow as cf
 from ceflow import cli
@@ -25,18 +26,6 @@ pytest.importorskip("zarr")
 
 ROOT = Path(__file__).resolve().parents[1]
 MEMBERS, CHUNK = 12, 3
-
-
-def logged(flow, rng, log, fatal=-1):
-    """A random start. Writes down that it was asked for; the first time that it is the fatal member's, its process is
-    killed."""
-    member = rng.bit_generator.seed_seq.spawn_key[0]
-    with open(Path(log, "calls"), "a") as calls:
-        calls.write(f"{member} ")
-    if member == fatal and not Path(log, "killed").exists():
-        Path(log, "killed").touch()
-        os.kill(os.getpid(), signal.SIGKILL)
-    return 1e-2 * rng.uniform(0.1, 1.0, flow.scheme.modes)
 
 
 def calls(log):

@@ -2,7 +2,7 @@
 
 A certificate checks a finished trajectory. It uses only states at given times (`Trajectory.at`), and has its own
 implementations of the equations, the losses and the Lyapunov functions. The error estimate is based on the defect:
-between two times the layers must change by the integral of their velocity,
+between two times the layers must change by the integral of their velocity, ::
 
     w(t_1) - w(t_0) = integral of (prod_{k != l} w_k) lambda(s) - mu w_l  dt,
 
@@ -10,7 +10,7 @@ computed by Clenshaw-Curtis quadrature in log t, on intervals that are halved un
 tolerance. This is independent of solver, clock and dense output, so it detects errors of any of them.
 
 Defects are propagated by the linearized equations, ``e(t) = e(t_0) + d(t) + integral of J e dt``, so errors grow and
-decay as in the flow (see `_propagation`). For more than 24 coordinates (singular values of a reduced run, entries of a
+decay as in the flow. For more than 24 coordinates (singular values of a reduced run, entries of a
 full one) this is projected on the few directions that errors take, at the cost of a few dozen velocities per state. If
 a run is so large that parts of it are omitted, the defects of the other intervals are added, each divided by ``1 +
 integral of rho dt``, where rho is a bound of the damping rate of errors; this may underestimate the error.

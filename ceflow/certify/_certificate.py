@@ -132,7 +132,7 @@ class Certificate:
         words = {PASSED: "pass", FAILED: "FAIL", SKIPPED: "n/a"}
         rows, styles = [], []
         for check in sorted(self.checks, key=lambda check: check.status == SKIPPED):
-            value = "" if check.value is None else f"{check.value:.1e}"
+            value = "" if check.value is None else f"{check.value:.1e}" if check.value else "0"
             limit = "" if check.limit is None else f"{check.limit:.0e}"
             at = time_text(check.log_t) if check.log_t is not None and check.value else ""
             rows.append((words[check.status], check.claim, value, limit, at, "" if check.passed else check.note))

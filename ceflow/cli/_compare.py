@@ -54,8 +54,7 @@ def add_to(commands: Any) -> None:
     add("--backend", default="numpy", choices=("numpy", "torch"),
         help="array library of the full flow (default: %(default)s)")
     add("--device", metavar="DEV", help="cpu, cuda or cuda:1, with --backend torch (default: cpu)")
-    add("--dtype", default="float64", choices=("float64", "float32"),
-        help="precision of the full flow (default: %(default)s)")
+    add("--dtype", default="float64", choices=("float64", "float32"), help="number type (default: %(default)s)")
     command.set_defaults(action=compare, parser=command)
 
 
@@ -119,6 +118,6 @@ def compare(options: argparse.Namespace) -> int:
     page.say(f"full:    {full.nsteps} steps, {full.nfev} evaluations in {full_seconds:.3g} s")
     if options.plot:
         path = options.out / "compare.png"
-        save_figure(path, lambda figure: cf.plot.comparison(found, figure.subplots()), (7, 4.6))
+        save_figure(path, lambda figure: cf.plot.comparison(found, figure.subplots()), (7, 4.6), "tight")
         page.written(path)
     return page.verdict(all(passed))

@@ -44,7 +44,7 @@ from .modes_field import (
     plain_layout,
 )
 
-_SPACES, _SERIES = 3, 3  # numbers of work vectors of the transforms, and of series; see `_padded`
+_SPACES, _SERIES = 3, 3  # numbers of work vectors of the transforms, and of series
 
 
 @linked(*START)
@@ -55,10 +55,10 @@ def _start(data, layout, scratch, state, order, rtol):
     first, step = NUMBERS * LANES, n + LANES  # length of an array with one vector per mode, and offset of the first one
     start_weights, double_sign = part(data, first, n), part(data, first + step, n)
     valencies, weights = part(data, first + 2 * step, n), part(data, first + 3 * step, n)
-    size, step = _padded(modes) * row, (_padded(modes) + 1) * LANES
+    size, step = modes * row, (modes + 1) * LANES
     work, spare, margins = vector(scratch, step), part(scratch, step, step), part(scratch, 2 * step, n)
     sizes, odds = part(scratch, _SPACES * step, size), part(scratch, _SPACES * step + size, size)
-    y, numbers, after = vector(state, n), vector(data, first), _padded(modes) * LANES
+    y, numbers, after = vector(state, n), vector(data, first), (modes + 1) * LANES
     velocity, clock = part(state, after, n + LANES), part(state, 2 * after, 3 * LANES)
     fall = mean = share = zero
     for i in range(modes):
@@ -98,11 +98,11 @@ def _series(data, layout, scratch, state, rates, order):
     modes = layout[MODES]
     n, row = modes * LANES, order * LANES
     double_sign = part(data, (NUMBERS + modes + 1) * LANES, n)
-    size, step = _padded(modes) * row, (_padded(modes) + 1) * LANES
+    size, step = modes * row, (modes + 1) * LANES
     work, spare, out = vector(scratch, step), part(scratch, step, step), part(scratch, 2 * step, n)
     sizes, odds = part(scratch, _SPACES * step, size), part(scratch, _SPACES * step + size, size)
     bends = part(scratch, _SPACES * step + 2 * size, size)
-    after, rates = _padded(modes) * LANES, vector(rates, size)
+    after, rates = (modes + 1) * LANES, vector(rates, size + row)
     velocity, clock = part(state, after, n + LANES), part(state, 2 * after, 3 * LANES)
     copy = work[LANES:]
     for i in range(modes + 1):
@@ -122,12 +122,6 @@ def _series(data, layout, scratch, state, rates, order):
         for i in range(modes):
             store(rates, i * row + here + LANES, load(out, i * LANES) * load(double_sign, i * LANES))
     return 0.0
-
-
-@njit(**KERNEL)
-def _padded(modes):
-    """Length of a state (modes and time), padded to an even number."""
-    return (modes + 2) // 2 * 2
 
 
 @njit(**KERNEL)
@@ -160,7 +154,7 @@ def lane_fields(
         margins=transforms.margins._replace(function=margins),
         forces=transforms.forces._replace(function=forces),
     )
-    numbers = _padded(modes)
-    spaces = _SPACES * (numbers + 1) * LANES, _SERIES * numbers * LANES
+    numbers = modes + 1
+    spaces = _SPACES * numbers * LANES, _SERIES * modes * LANES
     layout = plain_layout(modes, by_lanes, closes)
     return LaneFields(_start.entry, _series.entry, data, layout, log_unit, 0.5 * direction, numbers, *spaces)

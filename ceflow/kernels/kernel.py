@@ -43,6 +43,7 @@ class Kernel(Generic[P, T]):
     def __init__(self, function: Callable[P, T], options: dict[str, Any]) -> None:
         self.function, self._options = function, options
         self._twin: Callable[P, T] | None = None
+        self._entry: Callable[..., T] | None = None
         update_wrapper(self, function)
 
     def __call__(self, *arguments: Any) -> Any:
@@ -51,6 +52,15 @@ class Kernel(Generic[P, T]):
     def of(self, compiled: bool) -> Callable:
         """The kernel, compiled or interpreted."""
         return self.dispatcher if compiled else self.silent
+
+    def direct(self, compiled: bool) -> Callable:
+        """The same for callers whose arguments always have the same types and layouts: those of the first call are
+        looked at, and no others. Of tuples of arrays that would take as long as a short run."""
+        return (self._entry or self._enter) if compiled else self.silent
+
+    def _enter(self, *arguments: Any) -> Any:
+        self._entry = self.dispatcher.compile(tuple(map(self.dispatcher.typeof_pyval, arguments)))
+        return self._entry(*arguments)
 
     def silent(self, *arguments: Any) -> Any:
         """Call the interpreted kernel without warnings, like compiled code."""
@@ -70,9 +80,9 @@ class Kernel(Generic[P, T]):
     def dispatcher(self) -> Any:
         """Numba dispatcher, callable from Python."""
         load_compiler()
-        from .machine import numba
+        from .machine import Recipe, numba
 
-        return numba.njit(**self._options)(self.function)
+        return numba.njit(**{"no_cfunc_wrapper": True} | self._options, pipeline_class=Recipe)(self.function)
 
     @property
     def on_disk(self) -> bool:

@@ -57,12 +57,12 @@ class Focal(OddsLoss):
 
     name = "focal"
     formula = "(S / (1 + S))**focusing * log1p(S)"
-    residual_formula = "(I - p) diag(q^f - f q^(f-1) p0 log p0),  p0 = diag p = 1 - q"
+    residual_formula = "(I - p) diag(q^f - f q^(f-1) p_0 log p_0),  p = softmax(Z), p_0 = diag p = 1 - q"
     residual = _residual
 
     @property
     def words(self) -> str:
-        return f"focal, (1 - p)^f (-log p), f = {self.focusing:g}"
+        return f"focal, (1 - p_0)^f (-log p_0), f = {self.focusing:g}"
 
     def log_value(self, margins, valencies=None, mean=0.0):
         log_odds = log_odds_of_error(margins, valencies)

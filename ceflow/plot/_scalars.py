@@ -180,8 +180,6 @@ def collapse(traj: Trajectory, ax: Axes | None = None) -> Axes:
     ----------
     traj : Trajectory of a MatrixFlow
     ax : Axes, optional
-    label, color : str, optional
-        Label and colour of the run, for several runs on the same Axes.
 
     Returns
     -------

@@ -62,6 +62,9 @@ def axes_or_new(ax: Axes | None) -> Axes:
 
 
 def finish(ax: Axes, traj: Trajectory, label: str) -> Axes:
+    for line in ax.lines:
+        if np.size(line.get_xdata()) == 1:  # of a run with one row, which no line shows
+            line.set_marker("o")
     ax.legend(**LEGEND)
     ax.set_xlabel("time $t$")
     ax.set_ylabel(label)

@@ -65,6 +65,7 @@ class Work(NamedTuple):
     rates: np.ndarray  # (n) rates at the end of the step from the series
     powers: np.ndarray  # (2, order) powers of the step size, and their integrals
     numbers: np.ndarray  # (5) see below
+    shares: np.ndarray  # 1, 1/2, .. 1/order, for integrals of powers
     member: np.ndarray  # int64
     row: np.ndarray  # int64, the next row
 
@@ -102,7 +103,7 @@ def _look(f, w, order, time):
     for k in range(order):
         store(w.powers, k * LANES, power)
         power = power * h
-        store(w.powers, n + k * LANES, power * (1.0 / (k + 1)))
+        store(w.powers, n + k * LANES, power * w.shares[k])
     sum_series(w.series, w.powers, n, w.state, w.new, w.rates)
     m = load(w.state, clock)
     small = exp_lanes(zero - absolute(m))
@@ -160,13 +161,13 @@ def _locate(f, w, lane, order, time, share):
     m, bend, h = w.state[clock], w.state[clock + _BEND], w.numbers[_H + lane]
     left, right = exp(m if m < 0.0 else 0.0), exp(0.0 if m < 0.0 else -m)
     log_goal = math.log(share * w.numbers[_PASSED + lane])
-    low, high, x = 0.0, h, h * share if bend * h < 1.0 else h + math.log(share) / bend
+    low, high, x = 0.0, h, math.log1p(share * math.expm1(bend * h)) / bend if bend > 0.0 else h * share
     for _ in range(_MOST_NEWTON):
         x = x if low < x <= high else 0.5 * (low + high)
         rate = total = 0.0
         for k in range(order - 1, -1, -1):
             c = w.series[(time * order + k) * LANES + lane]
-            rate, total = rate * x + c, total * x + c / (k + 1)
+            rate, total = rate * x + c, total * x + c * w.shares[k]
         passed = left * (math.expm1(bend * x) / bend if bend > 0.0 else x) + right * total * x
         excess = math.log(passed) - log_goal
         if excess > 0.0:
@@ -195,7 +196,7 @@ def _write_rows(f, span, w, found):
             for i in range(numbers):
                 total = 0.0
                 for k in range(order - 1, -1, -1):
-                    total = total * x + w.series[(i * order + k) * LANES + lane] / (k + 1)
+                    total = total * x + w.series[(i * order + k) * LANES + lane] * w.shares[k]
                 found.y[member, row, i] = w.state[i * LANES + lane] + total * x
             row += 1
         w.row[lane] = row
@@ -279,8 +280,8 @@ def _work_for(fields: LaneFields, order: int) -> Work:
     for array in arrays:
         array[:] = 0.0
     # all lanes hold a run, possibly a copy if there are few
-    lanes: Any = np.repeat(fields.data[0], LANES), *arrays, np.full(LANES, _NONE), np.zeros(LANES, np.int64)
-    return Work(*lanes)
+    lanes: Any = np.repeat(fields.data[0], LANES), *arrays, 1.0 / np.arange(1.0, order + 1.0)
+    return Work(*lanes, np.full(LANES, _NONE), np.zeros(LANES, np.int64))
 
 
 def order_for(rtol: float) -> int:

@@ -56,7 +56,7 @@ def method(name: str = DEFAULT) -> Method:
     own = own[np.argsort(-np.abs(tableau.samples[own] - 0.5), kind="stable")]  # the last one is in the middle
     samples[own] = n + np.arange(own.size)
     weights = np.vstack([tableau.coefficients, interpolation_weights(tableau, tableau.samples[own])])
-    estimates = np.array(np.broadcast_to(tableau.estimates, (2, n)))
+    estimates = np.array(np.broadcast_to(tableau.estimates, (2, n)), order="C")
     arrays = np.ascontiguousarray(weights), estimates, np.ascontiguousarray(tableau.interpolant), samples
     slope = interpolation_slopes(tableau, tableau.samples[own[-1]])
     return Method(*arrays, clock.to_chebyshev(tableau.samples), slope, n, tableau.last, tableau.error_order)

@@ -12,8 +12,9 @@ from collections.abc import Callable
 import numpy as np
 
 from .collocation import STAGES, halves
-from .stability import DENSE, PRODUCTS, SETTLED, Response
+from .stability import PRODUCTS, SETTLED, Response
 
+MATRIX = 80  # largest size of a state with a dense Jacobian: `Projected` is cheaper for larger ones
 _SOLVED = 0.1  # relative residual of the linear solver; Newton's iteration corrects the rest
 _TELLING = 0.1  # relative singular values of the residual that add a direction
 _MOST = 120  # largest number of directions
@@ -120,7 +121,7 @@ class Projected:
 
     def _grow(self, left: np.ndarray) -> bool:
         """Add the directions of a residual (n, N) and their images under J; return whether there were any."""
-        if len(self.basis) >= _MOST or not np.isfinite(left).all():
+        if len(self.basis) >= min(_MOST, left.shape[1] - 2 * STAGES) or not np.isfinite(left).all():
             return False
         for _ in range(2):
             squares, vectors = np.linalg.eigh(left @ left.T)
@@ -128,7 +129,7 @@ class Projected:
             for _ in range(2):
                 new = new - (new @ self.basis.T) @ self.basis
                 new = np.linalg.solve(np.linalg.cholesky(new @ new.T), new)
-            images = np.array([self.here.product(v) for v in new])
+            images = self.here.products(new)
             inside, beside = images @ self.basis.T, images @ new.T
             left, count = images - inside @ self.basis - beside @ new, len(self.small)
             self._space[:, count : count + len(new)] = new, images
@@ -138,4 +139,4 @@ class Projected:
 
 def jacobian(here: Response) -> Dense | Projected:
     """Jacobian at a state, dense or projected depending on its size."""
-    return Dense(here) if here.y.size <= DENSE else Projected(here)
+    return Dense(here) if here.y.size <= MATRIX else Projected(here)

@@ -79,14 +79,16 @@ class Response:
         self.rates(near, found, np.empty((2, self.y.size)))
         return ((found - self.velocity) / steps[:, None]).T
 
+    def products(self, v: np.ndarray) -> np.ndarray:
+        """Jacobian times each row of v (m, N)."""
+        largest = np.abs(v).max(axis=1, keepdims=True)
+        scale, found = self.difference / np.where(largest > 0.0, largest, 1.0), np.empty_like(v)
+        self.rates(self.y + scale * v, found, np.empty((2, len(v))))
+        return (found - self.velocity) / scale
+
     def product(self, v: np.ndarray) -> np.ndarray:
         """Jacobian times v (N,)."""
-        largest = float(np.abs(v).max())
-        if largest == 0.0:
-            return np.zeros_like(v)
-        scale, found = self.difference / largest, np.empty((1, v.size))
-        self.rates((self.y + scale * v)[None], found, np.empty((2, 1)))
-        return (found[0] - self.velocity) / scale
+        return self.products(v[None])[0]
 
     def largest_rate(self) -> float:
         """Approximate largest rate of contraction in the clock, by power iteration."""

@@ -8,7 +8,7 @@ than explicit steps, leaves the stack.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -94,10 +94,17 @@ class Stack:
     rtol, atol : float
     name : str
         Name of a tableau.
+    crosses : callable, optional
+        Whether a run leaves the stack before a step, as a function of its index, log t at both ends of the step, and
+        the state (N,) at its end.
     """
 
-    def __init__(self, field, origins: np.ndarray, wanted: np.ndarray, rtol: float, atol: float, name: str) -> None:
+    def __init__(
+        self, field, origins: np.ndarray, wanted: np.ndarray, rtol: float, atol: float, name: str,
+        crosses: Callable[[int, float, float, Any], bool] | None = None,
+    ) -> None:  # fmt: skip
         self.field, self.wanted, self.rtol, self.atol, self.method = field, wanted, rtol, atol, method(name)
+        self.crosses = crosses
         members, size = origins.shape
         self.found = Found.room(members, len(wanted), size)
         self.left = Left(np.full((members, 5), np.nan), np.empty((members, size)))
@@ -150,8 +157,8 @@ class Stack:
         self.work = self._workspace()
         self.work.states[n + START][:], self.work.states[0][:], self.work.phi[:, 0] = kept
 
-    def step(self) -> np.ndarray:
-        """Attempt a step of every run; return which were accepted."""
+    def step(self) -> tuple[np.ndarray, np.ndarray]:
+        """Attempt a step of every run; return which were accepted, and which runs leave before theirs."""
         field, used, work, members = self.field, self.method, self.work, self.size
         last, places = used.last, len(used.weights)
         evaluate(field, used, work, self.h, 1, last + 1)
@@ -172,14 +179,22 @@ class Stack:
                 _by_run(part.phi), self.h, self.log_t, which, self._defects(part, h), used, field.has_equilibria,
                 part.series, part.scratch, self.rtol, errors, log_t_new, by_stages,
             )  # fmt: skip
-        log_t, h, accepted = self.log_t.copy(), self.h.copy(), np.empty(members, bool)
+        log_t, h, previous = self.log_t.copy(), self.h.copy(), self.previous.copy()
+        accepted, before = np.empty((2, members), bool)
         _control(errors, self.log_t, log_t_new, self.h, self.previous, used.order, accepted)
+        before[:] = False
+        if self.crosses is not None:
+            for i in np.flatnonzero(accepted):
+                before[i] = self.crosses(self.runs[i], log_t[i], self.log_t[i], work.states[used.stages + NEW][i])
+            accepted &= ~before
+            for now, then in ((self.log_t, log_t), (self.h, h), (self.previous, previous)):
+                now[before] = then[before]
         for place in np.flatnonzero(accepted[which]):
             i = which[place]
             self._write_rows(i, part.states[:, place], part.series[place], log_t[i], log_t_new[i], h[i])
         self.found.nsteps[self.runs] += accepted
-        self.found.nrejected[self.runs] += ~accepted
-        return accepted
+        self.found.nrejected[self.runs] += ~(accepted | before)
+        return accepted, before
 
     def move(self, accepted: np.ndarray) -> None:
         """Advance to the ends of the accepted steps."""
@@ -230,12 +245,13 @@ def _part(work: Work, which: np.ndarray) -> Work:
 def advance_stacked(
     field, origins: np.ndarray, wanted: np.ndarray, rtol: float, atol: float, most: int, name: str = DEFAULT, *,
     leaves: Callable[[int, int, np.ndarray, float, float], bool], stopped: Callable[[], bool],
+    crosses: Callable[[int, float, float, Any], bool] | None = None,
 ) -> tuple[Found, Left]:  # fmt: skip
     """Integrate runs from t = 0 to the last wanted time.
 
     Parameters
     ----------
-    field, origins, wanted, rtol, atol, name
+    field, origins, wanted, rtol, atol, name, crosses
         As in `Stack`.
     most : int
         Attempted steps after which a run fails.
@@ -249,16 +265,16 @@ def advance_stacked(
     Found, Left
         A run that did not reach the end has the outcome RUNNING or CHANGED and must be continued.
     """
-    stack = Stack(field, origins, wanted, rtol, atol, name)
+    stack = Stack(field, origins, wanted, rtol, atol, name, crosses)
     while stack.size and not stopped():
-        accepted = stack.step()
+        accepted, before = stack.step()
         work, runs, found = stack.work, stack.runs, stack.found
         outcomes = np.full(stack.size, Outcome.RUNNING)
         resting = field.events(work.states[stack.method.stages + NEW], work.states[stack.method.last], rtol)
         outcomes[accepted & (resting == Event.REST)] = Outcome.CHANGED
         outcomes[accepted & (stack.log_t >= wanted[-1])] = Outcome.REACHED
         stack.move(accepted)
-        spent = (found.nsteps[runs] + found.nrejected[runs] >= most) | (stack.h < SMALLEST_STEP)
+        spent = (found.nsteps[runs] + found.nrejected[runs] >= most) | (stack.h < SMALLEST_STEP) | before
         for i in np.flatnonzero(accepted & (outcomes == Outcome.RUNNING) & ~spent):
             state = stack.start[i]
             spent[i] = leaves(runs[i], found.nsteps[runs[i]], state, stack.log_t[i], stack.h[i])

@@ -108,7 +108,7 @@ class Stepper:
         rest = 0.0 if self.wary else rtol
         arguments = self.method, self.work, state, y[1:], h, log_t[1:], rtol, atol, rest, log_t_end, most
         if self.compiled:
-            loop = advance_compiled.of(self.field.compiled)
+            loop = advance_compiled.direct(self.field.compiled)
             found = loop(self.field.functions, *arguments, self.field.has_equilibria)
             self.field.count(found[2])
         else:
@@ -161,7 +161,7 @@ class Stepper:
         weights = np.empty((len(targets), self.method.stages))
         arguments = self.method, self.work, float(h), log_t, log_t_new, targets, known, weights, out
         if self.compiled:
-            _sample_compiled.of(self.field.compiled)(self.field.functions, *arguments)
+            _sample_compiled.direct(self.field.compiled)(self.field.functions, *arguments)
             self.field.count(len(self.method.weights) - known + len(targets))
         else:
             _sample(self.field, *arguments)

@@ -41,8 +41,8 @@ class SingularValuesAreAsReported(AsReported):
     def measure(self, exam: Examination) -> Found:
         view, rows = exam.view, self.rows(exam)
         w = view.layers(rows)
-        size = view.size_of_product(w)
-        off = np.abs(view.product(w) - rows.singular_values) / np.where(size > 0.0, size, 1.0)
+        size = np.maximum(view.size_of_product(w), np.finfo(float).tiny)  # below which floats have fewer digits
+        off = np.abs(view.product(w) - rows.singular_values) / size
         return worst(off.max(axis=1), ROUNDING, rows.log_t, "difference from the product of the layers")
 
 
