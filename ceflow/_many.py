@@ -231,7 +231,7 @@ class _Runs:
                     break
                 self._alone(int(i))
 
-    # -- ways to make runs ---------------------------------------------------------------------------------------------
+    # -- integration ---------------------------------------------------------------------------------------------------
 
     def _steps(self, size: int) -> int:
         """Number of steps of a run in a compiled loop; later steps may be implicit."""
@@ -345,7 +345,7 @@ class _Runs:
         members["status"][i] = run.outcome  # last, so that an interrupted member does not count as finished
         self.tell(1)
 
-    # -- what is kept --------------------------------------------------------------------------------------------------
+    # -- storage -------------------------------------------------------------------------------------------------------
 
     def _keep(self, which: np.ndarray, found: Found) -> np.ndarray:
         """Store the runs that reached the end; return the other members."""

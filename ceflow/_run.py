@@ -90,7 +90,7 @@ class Run:
         for name, count in counts.items():
             setattr(self, name, count)
 
-    # -- the way -------------------------------------------------------------------------------------------------------
+    # -- steps ---------------------------------------------------------------------------------------------------------
 
     def go(self, progress: bool = False) -> None:
         """Integrate to the end, or as far as possible."""
@@ -275,7 +275,7 @@ class Run:
             self.found.append(row)
         return True
 
-    # -- what is said of it --------------------------------------------------------------------------------------------
+    # -- messages ------------------------------------------------------------------------------------------------------
 
     def trajectory(self, unfinished: bool = False) -> Trajectory:
         """Trajectory of the run so far."""

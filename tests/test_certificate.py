@@ -440,7 +440,7 @@ def test_a_wrong_scheme_is_found(hasty):
 def test_a_scheme_too_large_for_independent_definitions_is_named(monkeypatch):
     monkeypatch.setattr("ceflow.certify._definitions.MOST_GAPS", 3)
     scheme = SchemeByDefinition(cf.cyclic(9))
-    assert scheme.borrowed == "margins and forces of 4 modes are the scheme's own, too many for a matrix of gaps"
+    assert scheme.borrowed == "margins and forces are those of the scheme: 4 modes are too many for a matrix"
     np.testing.assert_array_equal(scheme.margins(np.ones((1, 4))), cf.cyclic(9).margins(np.ones((1, 4))))
 
 

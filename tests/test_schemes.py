@@ -286,7 +286,7 @@ def test_nearly_degenerate_combinations_are_drawn_again(monkeypatch):
     np.testing.assert_array_equal(from_relations(petersen_labels()).multiplicities, [1, 5, 4])
     assert len(calls) == 2
     monkeypatch.setattr(_relations, "_eigenspace_gaps", lambda *_: np.zeros((3, 3)))
-    with pytest.raises(ArithmeticError, match="labels passed all tests, but their eigenspaces could not be told apart"):
+    with pytest.raises(ArithmeticError, match="labels passed all tests, but their eigenspaces could not be separated"):
         from_relations(petersen_labels())
 
 

@@ -114,7 +114,7 @@ class FullView(View):
 
     states_as_reported = states
 
-    # -- terms, which have no definition but their own -----------------------------------------------------------------
+    # -- terms, without independent definition -------------------------------------------------------------------------
 
     def _pull(self, parts: list[NDArray]):
         return self.network.pull(parts, None if self.terms is None else self._push)

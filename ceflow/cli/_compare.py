@@ -50,8 +50,9 @@ def add_to(commands: Any) -> None:
     )
     add_options(command, t_end="1e6", rtol=1e-10)
     add = command.add_argument
-    add("--width", type=int, metavar="D", help="feature dimension d of the full model (default: K)")
-    add("--backend", default="numpy", choices=("numpy", "torch"), help="for the full flow (default: %(default)s)")
+    add("--width", type=int, metavar="d", help="feature dimension of the full model (default: K)")
+    add("--backend", default="numpy", choices=("numpy", "torch"),
+        help="array library of the full flow (default: %(default)s)")
     add("--device", metavar="DEV", help="cpu, cuda or cuda:1, with --backend torch (default: cpu)")
     add("--dtype", default="float64", choices=("float64", "float32"), help="number type (default: %(default)s)")
     command.set_defaults(action=compare, parser=command)

@@ -25,7 +25,7 @@ def add_to(commands: Any) -> None:
     command = commands.add_parser(
         "info",
         help="versions, schemes and losses; or the contents of a saved run",
-        description="Without FILE: versions of ceflow and its dependencies, and names of schemes and losses.\n"
+        description="Without FILE: versions of ceflow and its dependencies, schemes and losses.\n"
         "With FILE: flow and outcome of a saved run.",
         epilog="examples:\n  ceflow info\n  ceflow info ceflow-run/run.npz --json",
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -34,8 +34,8 @@ example of CONFIG:
   weight_decay = {log = [1e-6, 1e-2, 9]}   # from, to, how many; or linear
   scale = 1e-3                          # size of random starts
 
-Other settings are arguments of ceflow.sweep, such as seed, rtol, max_steps, chunk
-and store; collapsed = 1e-6 stops runs at V = 1e-6.
+Other settings are arguments of ceflow.sweep, such as seed, rtol, max_steps,
+chunk and store; collapsed = 1e-6 stops runs at V = 1e-6.
 
 examples:
   ceflow sweep config.toml --executor processes --workers 8
@@ -58,7 +58,8 @@ def add_to(commands: Any) -> None:
     add = command.add_argument
     add("config", type=Path, metavar="CONFIG", help="TOML file")
     add("--store", type=Path, metavar="DIR", help="output store (default: that of CONFIG, or its name with .zarr)")
-    add("--executor", choices=("threads", "processes", "dask", "mpi"), help="default: one chunk after the other")
+    add("--executor", choices=("threads", "processes", "dask", "mpi"),
+        help="executor of the chunks (default: one after the other)")
     add("--workers", type=int, metavar="N", help="number of threads or processes (default: one per core)")
     add("--scheduler", metavar="ADDRESS", help="dask scheduler (default: a local cluster)")
     add("--quiet", action="store_true", help="no progress bar (shown on a terminal only)")

@@ -21,9 +21,9 @@ class Alignment(NamedTuple):
     centred_cosine, centred_angle : (..., K) arrays
         Between w_k and mu_k minus the global mean. Zero angles are NC3 up to norms.
     pair_cosine, pair_angle : (..., K, K) arrays
-        theta_kj, between ``w_k - w_j`` and ``mu_k - mu_j``; NaN for j = k. Misalignment multiplies the error exponent
-        of a pair by at most cos^2 (see `error_exponents`). Aligned rows give theta_kj = 0 only if the norms are
-        proportional too.
+        theta_kj, between ``w_k - w_j`` and ``mu_k - mu_j``; NaN for j = k. The error exponent of a pair is at most
+        cos^2 of this angle times the optimum (see `error_exponents`). Aligned rows give theta_kj = 0 only if the norms
+        are proportional too.
 
     Examples
     --------

@@ -228,7 +228,7 @@ class BlockFlow(BlockSizes, Flow["BlockTrajectory"]):
                 raise ValueError(f"b must have shape ({self.classes},), got {bias.shape}")
         return lifting.project(self, layers, bias)
 
-    # -- what a run needs ----------------------------------------------------------------------------------------------
+    # -- interface for runs --------------------------------------------------------------------------------------------
 
     @functools.cached_property
     def common_decay(self) -> float | None:
@@ -286,7 +286,7 @@ class BlockFlow(BlockSizes, Flow["BlockTrajectory"]):
         """Vector field at y, or Rest if the state is constant."""
         return block_motion.motion(self, start, y, log_t, rtol)
 
-    # -- what follows from a state -------------------------------------------------------------------------------------
+    # -- functions of a state ------------------------------------------------------------------------------------------
 
     def flat_layers(self, start: Layers, y: np.ndarray) -> np.ndarray:
         """(n, N) flat layers as in `Layers`, at coordinates (n, M)."""

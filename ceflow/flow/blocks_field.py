@@ -27,8 +27,8 @@ from ..symmetry import LinearMap
 
 _NONE, _CHANGE, _REST, _CROSSING = int(Event.NONE), int(Event.CHANGE), int(Event.REST), int(Event.CROSSING)
 
-# `layout`: these sizes, flags and addresses, then the parts of `Parts` that are integers; `data`: these numbers, then
-# the parts that are floats. Each part begins where `layout` says, at _PLACES.
+# `layout`: these sizes, flags and addresses, then the integer parts of `Parts`. `data`: these numbers, then the float
+# parts. `layout` has the start of each part, at _PLACES.
 (_MODES, _ROWS, _FIBRES, _ENTRIES, _RELATIONS, _BLOCK_ENTRIES, _LAYERS, _BLOCKS, _BIAS, _SQUARED) = range(10)
 _EQUILIBRIA = 10
 (_RESIDUAL, _MARGINS, _FORCES, _TO_MARGINS, _TO_FORCES, _OWN_RATES, _GATED, _LEFT) = range(11, 19)

@@ -23,16 +23,16 @@ from ..symmetry import Transform, Transforms
 
 _NONE, _CHANGE, _REST = int(Event.NONE), int(Event.CHANGE), int(Event.REST)
 
-# `data` begins with numbers, at these places, and goes on with arrays of one number a mode: in the plain case singular
-# values at y = 0 times weights, twice the direction, valencies, weights; in any other active, direction, valencies,
-# weights, then the constants of `network.coordinates`, and then the parameters of the loss.
+# `data`: numbers with these indices, followed by arrays with one number per mode. In the plain case: singular values at
+# y = 0 times weights, twice the direction, valencies, weights. In all other cases: active, direction, valencies,
+# weights, then the constants of `network.coordinates` and the parameters of the loss.
 (_CLASSES, _BASE, INVERSE_COUNT, _DECAY, _LOG_UNIT, _COUNTERFORCE, _EQUAL_PAIRS, VANISHED) = range(8)
 NUMBERS = 8
 # `layout`: sizes, flags, and addresses of functions and matrices
 (MODES, _SIZE, _ROWS, _PARAMETERS, _UNEQUAL, CLOSES, _EQUILIBRIA) = range(7)
 (_RESIDUAL, MARGINS, FORCES, TO_MARGINS, TO_FORCES) = range(7, 12)
-# `scratch`: five arrays of D + 1 numbers: two that transforms work in (at the start of a cache line, where D + 1 is a
-# power of two), the margins, the singular values, their gains
+# `scratch`: five arrays of D + 1 numbers: two work spaces of the transforms (aligned to cache lines if D + 1 is a power
+# of two), margins, singular values, gains
 _SPACES = 5
 
 

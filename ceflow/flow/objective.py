@@ -174,7 +174,7 @@ class Objective:
         if self.regression and isinstance(self.samples, tuple) and len(self.samples) != columns:
             raise ValueError(f"samples must be a number or one for each of {columns} columns, got {len(self.samples)}")
 
-    # -- what it says of layers ----------------------------------------------------------------------------------------
+    # -- layers --------------------------------------------------------------------------------------------------------
 
     @functools.cached_property
     def act(self) -> Activation:
@@ -215,7 +215,7 @@ class Objective:
         """Whether any layer or the bias has weight decay."""
         return self.decay_of_bias > 0.0 or any(self.decays)
 
-    # -- what it says of classes and columns ---------------------------------------------------------------------------
+    # -- classes and columns -------------------------------------------------------------------------------------------
 
     def columns(self, classes: int) -> int:
         """Number of columns of H."""

@@ -119,7 +119,7 @@ class RegressionFlow(Flow["RegressionTrajectory"]):
         """Number M of samples."""
         return self.targets.shape[1]
 
-    # -- what a run needs ----------------------------------------------------------------------------------------------
+    # -- interface for runs --------------------------------------------------------------------------------------------
 
     def start(self, start: ArrayLike) -> np.ndarray:
         """Check a start: layers (2, r), or singular values (r,) of balanced layers."""

@@ -127,7 +127,7 @@ class SpectralFlow(Flow["SpectralTrajectory"]):
         solution are proved for this case."""
         return self.depth == 2 and isinstance(self.loss, CrossEntropy) and self.weight_decay == 0.0
 
-    # -- what a run needs ---------------------------------------------------------------------------------------------
+    # -- interface for runs -------------------------------------------------------------------------------------------
 
     def start(self, start: np.ndarray) -> np.ndarray:
         """Check a start: singular values (D,) of balanced layers, or layers (depth, D). A batch of starts is

@@ -108,7 +108,7 @@ class Terms:
             Z *= self._scale
         return found
 
-    # -- what depends on the layers --------------------------------------------------------------------------------
+    # -- terms of the layers ---------------------------------------------------------------------------------------
 
     def check_start(self, W: Any, X: Any) -> None:
         """Raise a ValueError if a term has no gradient at the start."""
@@ -129,7 +129,7 @@ class Terms:
         """(...) approximate relaxation rate of the terms, if they have one."""
         return sum(term.rate(W, X, *constants, xp=self.xp) for term, constants in self.others)
 
-    # -- of logits on the host -----------------------------------------------------------------------------------------
+    # -- functions of logits on the host -------------------------------------------------------------------------------
 
     def margins(self, Z: np.ndarray) -> np.ndarray:
         """Margins (..., N, K - 1) of logits (..., K, N), for each sample over the other classes in order."""

@@ -15,12 +15,11 @@ import numpy as np
 
 from ..kernels import KERNEL, njit
 
-# layout of a chain, after these numbers: for each block the sizes of its sides (depth + 1), the places of its layers
-# (depth), and the places in scratch of the products of its last layers (depth); for each level between layers, from the
-# first layer to the last: the numbers of its blocks and of its entries (0 where no activation acts), the places of its
-# matrices in `data`, its place in scratch, and how many entries are on the levels before; for "relu" the gates of all
-# entries.
-# In scratch, after all of these: where "relu" keeps what `gates` works with.
+# layout of a chain, after these numbers. For each block: dimensions of its layers (depth + 1), offsets of its layers
+# (depth), and offsets in scratch of the products of its last layers (depth). For each level between layers, from the
+# first to the last: sizes of its blocks and of its entries (0 for linear), offsets of its matrices in `data`, its
+# offset in scratch, and the number of entries on earlier levels. For "relu": the gates of all entries. At the end of
+# scratch: the arrays of "relu" for `gates`.
 BLOCKS, DEPTH, ACTIVATION, PRODUCTS, ENTRIES, GATES, KEPT, NUMBERS, WIDEST, MOST = range(10)
 HEADER = 10
 LEVEL = 6  # integers per level

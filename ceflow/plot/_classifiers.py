@@ -46,7 +46,7 @@ def classifiers(comparison: ClassifierComparison, figure: Figure | None = None) 
     >>> W, H = cf.random_init(classes=3, width=3, scale=0.1, rng=0)
     >>> figure = cf.plot.classifiers(cf.compare_classifiers(W, H, 2.0, losses=(0.5,), rtol=1e-3))
     >>> [ax.get_title() for ax in figure.axes]
-    ['Loss of a sample', 'NC2: class means to the simplex ETF', 'NC3: classifier to class means']
+    ['Loss per sample', 'NC2: class means, distance to simplex ETF', 'NC3: classifier, distance to class means']
     """
     if not isinstance(comparison, ClassifierComparison):
         raise TypeError(f"comparison must be a result of ceflow.compare_classifiers, got {type(comparison).__name__}")

@@ -42,7 +42,7 @@ def comparison(comparison: Comparison, ax: Axes | None = None) -> Axes:
     >>> full = cf.integrate(cf.MatrixFlow(), flow.lift(s0), 1e3, rtol=1e-6)
     >>> ax = cf.plot.comparison(cf.compare(cf.integrate(flow, s0, 1e3), full))
     >>> [line.get_label() for line in ax.get_lines()][1:3]
-    ['full run: distance from the scheme', 'singular values, over the largest']
+    ['full run: distance from the scheme', 'singular values, relative to the largest']
     """
     later = np.isfinite(comparison.log_t)
     if not later.any():

@@ -196,7 +196,7 @@ def collapse(traj: Trajectory, ax: Axes | None = None) -> Axes:
     >>> start = cf.random_init(classes=3, width=3, scale=0.1, rng=0)
     >>> ax = cf.plot.collapse(cf.descend(cf.MatrixFlow(), start, step_size=0.1, steps=100))
     >>> [line.get_label() for line in ax.get_lines()][:2]
-    ['NC2: features to the simplex ETF', 'NC3: classifier to features']
+    ['NC2: features, distance to simplex ETF', 'NC3: classifier, distance to features']
     """
     run = drawn(traj) if isinstance(traj, Trajectory) else traj
     if not isinstance(run, MatrixTrajectory):

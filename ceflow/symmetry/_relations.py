@@ -84,7 +84,7 @@ def from_relations(labels: ArrayLike) -> Scheme:
         if np.allclose(unitary @ unitary.T, np.eye(len(valencies)), rtol=0, atol=1e-10):
             sizes = frozen(valencies), frozen(multiplicities)
             return _FromRelations("from_relations", (labels,), classes, *sizes, eigenvalues, gaps)
-    raise ArithmeticError("labels passed all tests, but their eigenspaces could not be told apart")
+    raise ArithmeticError("labels passed all tests, but their eigenspaces could not be separated")
 
 
 def _checked_labels(labels: ArrayLike) -> NDArray[np.int64]:

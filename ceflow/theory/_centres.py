@@ -37,7 +37,7 @@ def checked_counts(counts: ArrayLike) -> NDArray[np.int64]:
 
 
 def centre_gain(counts: ArrayLike, angle: float) -> NDArray[np.float64]:
-    """Gain ``g = cos^2(angle) + f sin^2(angle)`` of f centres: mean square norm of their sum per centre.
+    """Gain ``g = cos^2(angle) + f sin^2(angle)`` of f centres: squared norm of their sum, divided by f.
 
     Parameters
     ----------
@@ -94,7 +94,7 @@ def centre_optimum(counts: ArrayLike, angle: float, weight_decay: float = 0.0) -
     counts, angle
         As in `centre_gain`.
     weight_decay : float
-        Of the features.
+        Weight decay of the features.
 
     Returns
     -------
@@ -173,7 +173,7 @@ def centre_cosine_angle(
     norm0 : float
         Norm of h at t = 0.
     weight_decay : float
-        Of the features.
+        Weight decay of the features.
 
     Returns
     -------

@@ -181,7 +181,7 @@ def code(classes: int, width: int) -> NDArray[np.float64]:
 
 
 def search(classes: int, width: int, *, starts: int = 10, seed: int = 0) -> NDArray[np.float64]:
-    """Search a code numerically from random points; optimality is not proved.
+    """Search for a code numerically from random points; optimality is not proved.
 
     Maximizes t over unit w_k, ``|h_k| <= 1`` and ``<w_k - w_j, h_k> >= t``, by SLSQP.
 

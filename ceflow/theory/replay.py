@@ -156,7 +156,7 @@ class ReplayRest(NamedTuple):
     within: NDArray[np.float64]
     between: NDArray[np.float64]
     mixture: NDArray[np.float64]
-    index: NDArray[np.float64]  # type: ignore[assignment]  # hides a method of tuples, which nobody asks of it
+    index: NDArray[np.float64]  # type: ignore[assignment]  # hides a method of tuples
 
 
 def replay_rest(
@@ -169,7 +169,8 @@ def replay_rest(
     """Minimum of the objective of two trained tasks.
 
     It minimizes a convex function of the trained logits Z: the loss plus ``sqrt(lW lH)`` times the nuclear norm of ``Z
-    Theta^(-1/2)``. Symmetric logits have four numbers. A mode is 0 if and only if its `deep_index` is at most 1.
+    Theta^(-1/2)``. Symmetric logits have four numbers. The mode within a task is 0 if and only if its `deep_index` is
+    at most 1.
 
     Parameters
     ----------

@@ -140,7 +140,7 @@ class Landscape:
         return sorted(points, key=lambda point: point.objective)
 
     def search(self, starts: int = 200, seed: int = 0) -> list[CriticalPoint]:
-        """Search critical points from random starts; the list may be incomplete.
+        """Search for critical points from random starts; the list may be incomplete.
 
         Zeros of the gradient are computed by Levenberg-Marquardt steps with the exact Hessian. Starts are random states
         of every rank up to min(d, K - 1), Gaussian or with entries -1, 0 and 1, after some descent steps. No critical

@@ -23,8 +23,8 @@ ZERO = 1e-9  # relative eigenvalues and singular values below this are 0
 def least_curvature(force: ArrayLike, weight_decay: tuple[float, float]) -> NDArray[np.float64]:
     """Smallest eigenvalue of the Hessian at a non-global critical point, for width above its rank.
 
-    ``(lW + lH)/2 - sqrt(((lW - lH)/2)^2 + |g|_2^2)``, computed without cancellation. At every other point it is a lower
-    bound of the second derivative along unit vectors of (W, H).
+    ``(lW + lH)/2 - sqrt(((lW - lH)/2)^2 + |g|_2^2)``, computed without cancellation. At every point it is a lower bound
+    of the second derivative along unit vectors of (W, H).
 
     Parameters
     ----------
