@@ -1,8 +1,7 @@
-"""Methods of trajectories and comparisons that need rooms above theirs.
+"""Methods of trajectories and comparisons that depend on higher layers of the package.
 
-Users ask a run for its certificate and a comparison for its figure, but neither room may know certificates or figures.
-This one stands above them all and gives the classes these methods when ``ceflow`` is imported; what they need is
-imported when they are called.
+Trajectories have a certificate and comparisons have a figure, but their modules import neither. This module attaches
+the methods when ``ceflow`` is imported. The methods import their dependencies when called.
 """
 
 from __future__ import annotations
@@ -22,7 +21,6 @@ from .trajectory import Trajectory
 if TYPE_CHECKING:
     import pandas
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
     from .certify import Certificate
 
@@ -43,19 +41,18 @@ _method_of(Ensemble, "save")(io.save_ensemble)
 
 @_method_of(Trajectory)
 def certificate(self: Trajectory) -> Certificate:
-    """Check, after the fact and from outside, what the run verifiably satisfies: that it solves the equations, how
-    large its error is, what is conserved, what must fall, and proved bounds.
+    """Check a run a posteriori: equations, error, conservation laws, Lyapunov functions and proved bounds.
 
     Returns
     -------
     ceflow.Certificate
-        It prints itself; ``passed`` is the verdict, ``error_estimate`` the relative error, see `ceflow.certify`.
-        Claims that are not proved for this flow are listed as such.
+        ``passed`` is the result, ``error_estimate`` the relative error; it prints as a table (see `ceflow.certify`).
+        Claims that are not proved for this flow are marked.
 
     Raises
     ------
     ValueError
-        If it is a batch of runs.
+        If the run is a batch.
 
     Examples
     --------
@@ -70,8 +67,9 @@ def certificate(self: Trajectory) -> Certificate:
 
 @_method_of(Trajectory)
 def to_pandas(self: Trajectory) -> pandas.DataFrame:
-    """What is one number at each time, and each singular value, as a pandas DataFrame with the index ``t`` (needs the
-    extra ``xarray``, which brings pandas). The other observables are in `to_xarray`.
+    """Convert scalar observables and singular values to a pandas DataFrame with the index ``t``.
+
+    It needs the extra ``xarray``, which includes pandas. `to_xarray` has the other observables.
 
     Examples
     --------
@@ -103,10 +101,15 @@ def _trajectory_html(self: Trajectory) -> str:
     if not len(self) or self.log_loss.ndim > 1:  # a batch of runs
         return card("Trajectory", facts)
     last = self[-1]
-    facts.append(("loss at the end", time_text(float(last.log_loss[0]))))
-    for name in ("margin", "singular_values"):
-        if name in self.observables and not self.observables[name].why_not(self.flow):
-            facts.append((f"{name.replace('_', ' ')} at the end", few(np.ravel(getattr(last, name)), 6)))
+    found = {
+        name: few(np.ravel(getattr(last, name)), 6)
+        for name in ("margin", "singular_values")
+        if name in self.observables and not self.observables[name].why_not(self.flow)
+    }
+    margin = f", margin {found['margin']}" if "margin" in found else ""
+    facts.append(("at the end", f"loss {time_text(float(last.log_loss[0]))}{margin}"))
+    if "singular_values" in found:
+        facts.append(("singular values", found["singular_values"]))
     return card("Trajectory" if self.success else "Trajectory, not complete", facts, _figure_of(self))
 
 
@@ -114,17 +117,15 @@ type.__setattr__(Trajectory, "_repr_html_", _trajectory_html)
 
 
 def _figure_of(traj: Trajectory) -> str:
-    """Singular values and loss as HTML, where there is something to draw."""
-    if not np.isfinite(traj.log_t).any() or "singular_values" not in traj.observables:
+    """Singular values and loss as HTML, one figure each, where there is something to draw."""
+    if np.isfinite(traj.log_t).sum() < 2 or "singular_values" not in traj.observables:
         return ""
     from . import plot
 
-    def draw(figure: Figure) -> None:
-        for function, ax in zip((plot.singular_values, plot.loss), figure.subplots(1, 2), strict=True):
-            if legend := function(traj, ax).get_legend():
-                legend.remove()
-
-    return image(draw, (7.0, 2.4), "singular values and loss over time")
+    functions = {"singular values": plot.singular_values, "loss": plot.loss}
+    return "".join(
+        image(lambda ax, draw=draw: draw(traj, ax), (3.5, 2.4), f"{name} over time") for name, draw in functions.items()
+    )
 
 
 def _ensemble_html(self: Ensemble) -> str:
@@ -157,21 +158,20 @@ type.__setattr__(Ensemble, "_repr_html_", _ensemble_html)
 
 
 def _bands_of(ensemble: Ensemble) -> str:
-    """Quantiles over time as HTML, where there is something to draw and xarray is there."""
+    """Figure of quantiles over time as HTML, if there are data to plot and xarray is installed."""
     names = [name for name, values in ensemble.data.items() if values.ndim == 2 and np.any(values > 0.0)][:2]
     if not names or ensemble.grid is None or np.isfinite(ensemble.grid).sum() < 3 or not ensemble.success.any():
         return ""
     from . import plot
 
-    def draw(figure: Figure) -> None:
-        for name, ax in zip(names, np.ravel(figure.subplots(1, len(names))), strict=True):
-            scale = "log" if np.nanmin(ensemble.data[name]) > 0.0 else "linear"
-            legend = plot.quantiles(ensemble, name, ax=ax, scale=scale).get_legend()
-            if legend is not None:
-                legend.remove()
+    def draw(name: str, ax: Axes) -> Axes:
+        scale = "log" if np.nanmin(ensemble.data[name]) > 0.0 else "linear"
+        return plot.quantiles(ensemble, name, ax=ax, scale=scale)
 
     try:
-        return image(draw, (3.5 * len(names), 2.4), "quantiles over time")
+        return "".join(
+            image(lambda ax, name=name: draw(name, ax), (3.5, 2.4), f"quantiles of {name} over time") for name in names
+        )
     except ImportError:
         return ""
 
@@ -189,7 +189,7 @@ def _comparison_html(self: Comparison) -> str:
     if not self.trusted.all():
         facts.append(("counted until", f"t = {time_text(self.trusted_until)}, as the symmetric run is unstable"))
     drawn = np.isfinite(self.log_t).any()
-    figure = image(lambda figure: comparison(self, figure.subplots()), (7.0, 3.6), "errors over time") if drawn else ""
+    figure = image(lambda ax: comparison(self, ax), (7.0, 3.6), "errors over time", legend=True) if drawn else ""
     return card("Comparison of a reduced and a full run", facts, figure)
 
 
@@ -198,7 +198,7 @@ type.__setattr__(Comparison, "_repr_html_", _comparison_html)
 
 @_method_of(Comparison)
 def plot(self: Comparison, ax: Axes | None = None) -> Axes:
-    """The errors over time; see `ceflow.plot.comparison`.
+    """Plot the errors over time; see `ceflow.plot.comparison`.
 
     Examples
     --------

@@ -1,15 +1,15 @@
 """Sphinx configuration: ``python -m sphinx -W docs docs/_build/html``."""
 
-import re
 import shutil
 import sys
 from pathlib import Path
 
-from docutils import nodes
+from sphinx.domains.python import PyObject
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent), str(HERE)]
 
+import docstrings  # noqa: E402
 import proof_graph  # noqa: E402
 
 import ceflow  # noqa: E402  (the clone, not an installed version)
@@ -41,6 +41,7 @@ nb_render_markdown_format = "myst"  # formulas in printed Markdown too
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # the docstrings say more
+autodoc_preserve_defaults = True  # as they are written
 napoleon_google_docstring = False
 napoleon_use_ivar = True
 napoleon_use_rtype = False
@@ -53,22 +54,13 @@ html_css_files = ["style.css"]
 html_theme_options = {"navigation_with_keys": True}
 
 
-WORD_JOINER = "\u2060"  # which nobody sees, and which is no space
-
-
-def one_name(app, what, name, obj, options, lines):
-    """Attributes that share a description, such as "nfev, nsteps", are one name to Sphinx only without spaces."""
-    joined = f",{WORD_JOINER}"
-    lines[:] = [re.sub(r"^:(ivar|vartype) [^:]+:", lambda m: re.sub(r",\s+", joined, m[0]), line) for line in lines]
-
-
-def with_spaces(app, doctree):
-    """The spaces that `one_name` took."""
-    for text in doctree.findall(nodes.Text):
-        if WORD_JOINER in text:
-            text.parent.replace(text, nodes.Text(text.replace(WORD_JOINER, " ")))
-
-
 def setup(app):
-    app.connect("autodoc-process-docstring", one_name, priority=900)  # after napoleon
-    app.connect("doctree-read", with_spaces)
+    for field in PyObject.doc_field_types:
+        field.label = {"variable": "Attributes"}.get(field.name, field.label)
+    app.connect("autodoc-skip-member", lambda app, what, name, obj, *_: docstrings.is_left_out(name, obj) or None)
+    app.connect("autodoc-process-docstring", process, priority=900)  # after napoleon
+    app.connect("doctree-read", lambda app, doctree: docstrings.with_spaces(doctree))
+
+
+def process(app, what, name, obj, options, lines):
+    lines[:] = docstrings.corrected(what, lines)

@@ -102,7 +102,7 @@ def test_options_of_a_file_and_output_for_machines(command, tmp_path):
     assert found["files"] == ["ceflow-run/run.npz"] and found["flow"] == run.flow.spec
 
     code, out, _ = command("certify", "ceflow-run/run.npz")
-    assert code == 0 and "V never rises" in out and out.endswith("All checks passed.\n")
+    assert code == 0 and "V never increases" in out and out.endswith("All checks passed.\n")
     assert json.loads(command("certify", "ceflow-run/run.npz", "--json")[1])["certificate"] == found["certificate"]
     assert json.loads(command("info", "ceflow-run/run.npz", "--json")[1])["steps"] == run.nsteps
     code, out, _ = command("info")
@@ -128,13 +128,13 @@ def test_bad_arguments_leave_nothing_behind(command, tmp_path):
     before = sorted(tmp_path.iterdir())
     for arguments, message in (
         ("run --config bad.toml", "unknown options: class"),
-        ("run --config no.toml", "no TOML file"),
+        ("run --config no.toml", "not a TOML file"),
         ("run --config kind.toml", "plot must be true or false"),
         ("run --config missing.toml", "missing.toml"),
         ("run --rtol 1e-20", "rtol must be between 1e-13 and 0.1"),
         ("run --start s.csv", "holds no array of numbers"),
         ("run --start missing.npy", "missing.npy"),
-        ("run --out s.csv", "is no directory"),
+        ("run --out s.csv", "is not a directory"),
         ("certify missing.npz", "missing.npz"),
         ("info s.csv", "s.csv"),
     ):
@@ -258,7 +258,7 @@ def test_a_run_that_ends_early_fails_and_is_kept(command, monkeypatch, tmp_path)
     integrate = cf.integrate
     monkeypatch.setattr(cf, "integrate", lambda *a, **k: integrate(*a, **k | {"max_steps": 20}))
     code, out, _ = command("run", "-K", "4")
-    assert code == 1 and "FAIL  reached the end" in out and "gave up after max_steps = 20" in out
+    assert code == 1 and "FAIL  reached the end" in out and "stopped after max_steps = 20" in out
     assert max(map(len, out.splitlines())) <= 80
     assert not cf.load(tmp_path / "ceflow-run" / "run.npz").success
 
@@ -305,14 +305,14 @@ def test_the_residual_that_is_printed_is_the_residual(loss):
         .replace("(1 - e) I", "(1 - e) * I")
     )
     K, Z = 4, np.random.default_rng(0).standard_normal((4, 4))
-    P = np.exp(Z) / np.exp(Z).sum(axis=0)
-    p = np.diag(P)
-    names = {"I": np.eye(K), "K": K, "Z": Z, "P": P, "p": p, "q": 1 - p}
+    p = np.exp(Z) / np.exp(Z).sum(axis=0)
+    p_0 = np.diag(p)
+    names = {"I": np.eye(K), "K": K, "Z": Z, "p": p, "p_0": p_0, "q": 1 - p_0}
     names |= {"e": loss.parameters.get("smoothing"), "f": loss.parameters.get("focusing")}
     for spaced, product in (
-        ("(I - P) diag", "(I - P) @ diag"),
+        ("(I - p) diag", "(I - p) @ diag"),
         ("f q", "f * q"),
-        (" p log p", " * p * log(p)"),
+        (" p_0 log p_0", " * p_0 * log(p_0)"),
         ("e 1", "e * 1"),
     ):
         text = text.replace(spaced, product)

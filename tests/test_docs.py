@@ -78,13 +78,41 @@ def test_notebook_has_nothing_of_one_machine_or_moment(path):
     assert len(set(ids)) == len(ids) and all(identity.startswith(path.name[:2] + "-") for identity in ids)
 
 
+def of_docs(module):
+    spec = importlib.util.spec_from_file_location(module, ROOT / "docs" / f"{module}.py")
+    found = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(found)
+    return found
+
+
 def test_graph_of_proofs_has_premises_on_the_left():
-    spec = importlib.util.spec_from_file_location("proof_graph", ROOT / "docs" / "proof_graph.py")
-    proof_graph = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(proof_graph)
+    proof_graph = of_docs("proof_graph")
     premises = {"a": [], "b": ["a"], "c": ["a", "b"], "d": ["c", "other.step"]}
     svg = proof_graph.drawing(premises, {"d": "#d"}, "steps")
     left = {name: float(x) for x, name in re.findall(r'<text x="([\d.]+)"[^>]*>([^<]+)</text>', svg)}
     assert left["a"] < left["b"] < left["c"] < left["d"] and left["other.step"] == left["c"]
     assert svg.count("<path d=") - 1 == sum(map(len, premises.values()))  # one more is the head of the arrows
     assert '<a href="#d">' in svg and svg.count('class="other"') == 1
+
+
+def test_names_that_share_a_description_are_one_entry_of_the_documentation():
+    docs = of_docs("docstrings")
+    shared = "Times,\n   or their logs."
+    lines = [f":param t: {shared}", ":type t: float", f":param log_t: {shared}", ":type log_t: float"]
+    lines += [":param s: Of s.", ":param W: Alike.", ":param H: Alike.", ":param B: Alike."]
+    lines += [":returns: All.", ":ivar a, b: Two."]
+    found = "\n".join(docs.corrected("function", "\n".join(lines).split("\n"))).replace(docs.WORD_JOINER, "~")
+    assert found.split("\n") == [
+        *f":param t,~log_t: {shared}".split("\n"), ":type t,~log_t: float", ":param s: Of s.", ":param W,~H,~B: Alike.",
+        ":returns: All.", ":ivar a,~b: Two.",
+    ]  # fmt: skip
+    different = [":param a: Alike.", ":type a: int", ":param b: Alike.", ":type b: str", ":param c: Alike."]
+    assert docs.corrected("function", different) == different
+
+
+def test_first_line_of_a_property_is_a_sentence():
+    docs = of_docs("docstrings")
+    assert docs.corrected("property", ["constant without decay.", "", ":type: (n,) of modes"]) == [
+        "(n,) of modes: constant without decay."
+    ]
+    assert docs.corrected("property", ["No colon.", "", "More."]) == ["No colon.", "", "More."]

@@ -37,12 +37,12 @@ class Polynomial(OddsLoss):
 
     name = "polynomial"
     formula = "log1p(S) + epsilon * S / (1 + S)"
-    residual_formula = "(I - P) diag(1 + e p),  p = diag P"
+    residual_formula = "(I - p) diag(1 + e p_0),  p = softmax(Z), p_0 = diag p"
     residual = _residual
 
     @property
     def words(self):
-        return f"cross-entropy + e (1 - p), e = {self.epsilon:g}"
+        return f"cross-entropy + e (1 - p_0), e = {self.epsilon:g}"
 
     def log_value(self, margins, valencies=None, mean=0.0):
         log_odds = log_odds_of_error(margins, valencies)

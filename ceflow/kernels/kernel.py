@@ -1,9 +1,8 @@
-"""Kernels, and how their two lives come about.
+"""Kernels in two modes: compiled and interpreted.
 
-Compiled, a kernel is a function of Numba, which is imported for that only. Interpreted, it is the same code with other
-globals: in the place of every kernel that it calls stands the interpreted one, and for `math` there is NumPy, whose
-functions return infinity and NaN, as compiled code does, where those of `math` raise an exception. A loop that would
-take long may have a function of NumPy to stand for it, given by `Kernel.vectorized`.
+A compiled kernel is a Numba function; Numba is imported only for it. An interpreted kernel is the same code with other
+globals: called kernels are interpreted too, and `math` is replaced by NumPy, whose functions return infinity and NaN
+like compiled code, where `math` raises exceptions. `Kernel.vectorized` replaces a slow loop by a NumPy function.
 """
 
 from __future__ import annotations
@@ -20,9 +19,8 @@ import numpy as np
 from .compilation import compiled
 from .loading import load_compiler
 
-# How functions that allocate nothing are compiled. Without reference counts, of which they have no need, they compile
-# in half the time. Division by zero gives infinity, as in NumPy, instead of an exception, whose code would be compiled
-# too. They release the lock of the interpreter.
+# Options for functions without allocation. Without reference counts they compile in half the time. Division by zero
+# gives infinity, as in NumPy; exceptions would need more code. They release the GIL.
 KERNEL: dict[str, Any] = {"cache": True, "_nrt": False, "error_model": "numpy", "nogil": True}
 _INNER: dict[str, Any] = {"cache": False, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
@@ -32,13 +30,14 @@ T = TypeVar("T", covariant=True)
 
 
 class Kernel(Generic[P, T]):
-    """A function with two lives. Called from Python it is compiled, or not, as `compilation.compiled` says; within
-    compiled code it is compiled.
+    """Function with a compiled and an interpreted mode.
+
+    From Python `compilation.compiled` determines the mode; within compiled code it is compiled.
 
     Attributes
     ----------
     function : callable
-        As it was written.
+        The original function.
     """
 
     def __init__(self, function: Callable[P, T], options: dict[str, Any]) -> None:
@@ -51,7 +50,7 @@ class Kernel(Generic[P, T]):
         return self.dispatcher(*arguments) if compiled() else self.silent(*arguments)
 
     def of(self, compiled: bool) -> Callable:
-        """The kernel in one of its lives."""
+        """The kernel, compiled or interpreted."""
         return self.dispatcher if compiled else self.silent
 
     def direct(self, compiled: bool) -> Callable:
@@ -64,12 +63,12 @@ class Kernel(Generic[P, T]):
         return self._entry(*arguments)
 
     def silent(self, *arguments: Any) -> Any:
-        """Interpreted, and silent as compiled code is."""
+        """Call the interpreted kernel without warnings, like compiled code."""
         with np.errstate(all="ignore"):
             return self.interpreted(*arguments)
 
     def vectorized(self, twin: Callable[..., Any]) -> Callable[..., Any]:
-        """Decorator: a function of NumPy that does what the kernel does, to rounding, where it is interpreted."""
+        """Decorator of a NumPy function that replaces the interpreted kernel, with equal results up to rounding."""
         self._twin = twin
         return twin
 
@@ -79,7 +78,7 @@ class Kernel(Generic[P, T]):
 
     @cached_property
     def dispatcher(self) -> Any:
-        """What Numba makes of it, to be called from Python."""
+        """Numba dispatcher, callable from Python."""
         load_compiler()
         from .machine import Recipe, numba
 

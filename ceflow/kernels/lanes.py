@@ -12,7 +12,7 @@ import numpy as np
 from . import KERNEL, Intrinsic, njit
 from .exponential import LOG_2, PER_LOG_2, REST, ROUND, C
 
-LANES = 8  # two instructions of AVX2 for each operation, so that one need not wait for the other; more would not fit
+LANES = 16  # four instructions of AVX2 for each operation, so that one need not wait for the other; more would not fit
 
 
 @Intrinsic
@@ -125,8 +125,7 @@ def log_lanes(x):
     return n * LOG_2 + (f - (half - (s * (half + odd + even) + n * REST)))
 
 
-# Power series of several numbers: `row` entries for the coefficients of one, an odd number of vectors; two numbers at a
-# time, which the processor can do side by side. Where there is an odd number of them, zeros follow.
+# Power series of several numbers: `row` entries for the coefficients of one, an odd number of vectors.
 
 
 @njit(**KERNEL)
@@ -137,38 +136,29 @@ def extend_series(x, y, numbers, row, k, factor, copy):
     Where k is even, what is known of the next coefficient is made in passing, in half the time, and left in its place.
     """
     total, n = splat(0.0), k * LANES
-    for i in range(0, numbers * row, 2 * row):
-        j = i + row
-        place = i // row * LANES
-        a, b, c, d = splat(0.0), splat(0.0), splat(0.0), splat(0.0)  # of index k, and of k + 1
+    for number in range(numbers):
+        i = number * row
+        here, later = splat(0.0), splat(0.0)  # of index k, and of k + 1
         if k % 2 == 1:
-            a, b = load(y, i + n + LANES), load(y, j + n + LANES)
+            here = load(y, i + n + LANES)
         elif k > 0:
-            u, v = load(y, i + n - LANES), load(y, j + n - LANES)
+            v = load(y, i + n - LANES)
             for p in range(2 * LANES, n, LANES):  # what has been known for long comes first
-                s = load(x, i + p)
-                c = c + s * u
-                u = load(y, i + n - p)
-                a = a + s * u
-                s = load(x, j + p)
-                d = d + s * v
-                v = load(y, j + n - p)
-                b = b + s * v
-            s, t = load(x, i + LANES), load(x, j + LANES)
-            a, b = a + s * load(y, i + n - LANES), b + t * load(y, j + n - LANES)
-            c, d = c + s * load(y, i + n), d + t * load(y, j + n)
-            c, d = c + load(x, i + n) * load(y, i + LANES), d + load(x, j + n) * load(y, j + LANES)
-        if k > 0:
-            a, b = a + load(x, i) * load(y, i + n), b + load(x, j) * load(y, j + n)
-        a, b = (a + load(x, i + n) * load(y, i)) * factor, (b + load(x, j + n) * load(y, j)) * factor
+                u = load(x, i + p)
+                later = later + u * v
+                v = load(y, i + n - p)
+                here = here + u * v
+            u = load(x, i + LANES)
+            here, later = here + u * load(y, i + n - LANES), later + u * load(y, i + n)
+            later = later + load(x, i + n) * load(y, i + LANES)
         if k % 2 == 0:
-            store(y, i + n + 2 * LANES, c)
-            store(y, j + n + 2 * LANES, d)
-        store(y, i + n + LANES, a)
-        store(y, j + n + LANES, b)
-        store(copy, place, a)
-        store(copy, place + LANES, b)
-        total = total + (a + b)
+            store(y, i + n + 2 * LANES, later)
+        if k > 0:
+            here = here + load(x, i) * load(y, i + n)
+        here = (here + load(x, i + n) * load(y, i)) * factor
+        store(y, i + n + LANES, here)
+        store(copy, number * LANES, here)
+        total = total + here
     return total
 
 
@@ -176,14 +166,11 @@ def extend_series(x, y, numbers, row, k, factor, copy):
 def sum_series(x, powers, row, start, sums, rates):
     """Values of the series x into `rates`, and their integrals, added to `start`, into `sums`, from the powers of a
     place and their integrals."""
-    for place in range(0, rates.size, 2 * LANES):
+    for place in range(0, rates.size, LANES):
         i = place // LANES * row
-        j = i + row
-        a, b, c, d = splat(0.0), splat(0.0), splat(0.0), splat(0.0)
+        rate, integral = splat(0.0), splat(0.0)
         for p in range(row - LANES, -LANES, -LANES):  # small terms first
-            s, t, power, integral = load(x, i + p), load(x, j + p), load(powers, p), load(powers, row + p)
-            a, b, c, d = a + s * power, b + t * power, c + s * integral, d + t * integral
-        store(rates, place, a)
-        store(rates, place + LANES, b)
-        store(sums, place, load(start, place) + c)
-        store(sums, place + LANES, load(start, place + LANES) + d)
+            u = load(x, i + p)
+            rate, integral = rate + u * load(powers, p), integral + u * load(powers, row + p)
+        store(rates, place, rate)
+        store(sums, place, load(start, place) + integral)

@@ -25,7 +25,7 @@ from ._odds import OddsLoss
 
 @linked(*RESIDUAL)
 def _residual(parameters, valencies, margins, out, a, classes, base, modes):
-    """``r_j = p_j q^f (1 + f log(1 + o) / o)``, with q = 1 - p_0 and the odds o = q / p_0."""
+    """``r_j = p_j q^f (1 + f log(1 + o) / o)``, with q = 1 - p_0 and the odds of error o = q / p_0."""
     valencies, margins, out = vector(valencies, modes), vector(margins, modes), vector(out, modes)
     focusing = parameters[0]
     log_scale, a[0], own = probabilities(base, valencies, margins, out)
@@ -57,12 +57,12 @@ class Focal(OddsLoss):
 
     name = "focal"
     formula = "(S / (1 + S))**focusing * log1p(S)"
-    residual_formula = "(I - P) diag(q^f - f q^(f-1) p log p),  p = diag P = 1 - q"
+    residual_formula = "(I - p) diag(q^f - f q^(f-1) p_0 log p_0),  p = softmax(Z), p_0 = diag p = 1 - q"
     residual = _residual
 
     @property
     def words(self) -> str:
-        return f"focal, (1 - p)^f (-log p), f = {self.focusing:g}"
+        return f"focal, (1 - p_0)^f (-log p_0), f = {self.focusing:g}"
 
     def log_value(self, margins, valencies=None, mean=0.0):
         log_odds = log_odds_of_error(margins, valencies)
@@ -93,7 +93,7 @@ class Focal(OddsLoss):
 
 
 def focal(focusing: float = 2.0) -> Focal:
-    """Focal loss, ``(1 - p_0)^focusing`` times the cross-entropy, 0 < focusing <= 100.
+    """Focal loss: ``(1 - p_0)^focusing`` times the cross-entropy, 0 < focusing <= 100.
 
     Examples
     --------
