@@ -24,7 +24,6 @@ from ceflow.kernels import Kernel  # noqa: E402
 ceflow.settings.compiled = True  # so that runs can be compared to the bit, whatever went before
 
 
-
 def _enter(self, *arguments):
     """`Kernel._enter`, and a look at the types of every call: they are those of the first."""
 

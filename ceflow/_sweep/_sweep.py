@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike
 
 from .._checks import checked_array, checked_choice, checked_integer
 from .._events import checked_events
+from .._run import progress_bar
 from ..flow import Flow
 from ..solve import Outcome
 from . import _store
@@ -159,12 +160,10 @@ def sweep(
         _store.create(path, config, grid, chunk, *points.probed())
     call = uuid.uuid4().hex
     tasks = [Task(problem.for_members(b[-1]), grid, path, b, call) for b in _store.pending(path, grid.blocks(chunk))]
-    from tqdm import tqdm  # slow to import
-
     runs = math.prod(grid.shape)
-    with tqdm(total=runs, initial=runs - sum(task.runs for task in tasks), unit="run", disable=not progress) as bar:
+    with progress_bar(progress, runs, "run", initial=runs - sum(task.runs for task in tasks)) as bar:
         try:
-            carry_out(Task.run, tasks, place, lambda task: bar.update(task.runs))
+            carry_out(Task.run, tasks, place, lambda task: bar and bar.update(task.runs))
         except BaseException as error:
             error.add_note(f"finished chunks are in {path}; the same call continues from there")
             raise

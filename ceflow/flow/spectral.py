@@ -187,9 +187,9 @@ class SpectralFlow(Flow["SpectralTrajectory"]):
         self, start: np.ndarray, y: np.ndarray, log_t: float, rtol: float, atol: float = 0.0, closed_form: bool = True
     ):
         """Vector field at y, or a closed form for all later times."""
-        field, closes = None, bool(closed_form and self.plain and start.ndim == 1 and start.min() > 0.0)
-        if self.plain and start.ndim == 1 and atol == 0.0:
-            field = self._plain_fields(closes)(start, y)
+        plain = self.plain and start.ndim == 1
+        closes = bool(closed_form and plain and np.count_nonzero(start > 0.0) == start.size)
+        field = self._plain_fields(closes)(start, y) if plain and atol == 0.0 else None
         if field is None:
             field, closes = self._modes_field(start, y, atol, closed_form)
         if field is None:
