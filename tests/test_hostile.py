@@ -353,7 +353,7 @@ def test_denormals_are_refused_or_survive():
         cf.integrate(cf.MatrixFlow(), (np.full((3, 2), 5e-324), np.full((2, 3), 5e-324)), 1.0)
 
 
-# found a bug: squares of the layers underflowed, and "the step size fell to rounding"
+# found a bug: squares of the layers underflowed, and "the step size decreased to rounding"
 @pytest.mark.parametrize(("dtype", "scale"), [("float64", 1e-170), ("float32", 1e-25)])
 def test_matrices_too_small_to_square(dtype, scale):
     flow, start = cf.MatrixFlow(dtype=dtype), cf.random_init(classes=3, width=2, scale=scale, rng=0)

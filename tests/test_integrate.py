@@ -243,7 +243,7 @@ def test_running_out_of_steps_with_rows_only():
 def test_an_error_that_cannot_be_met_ends_the_run(monkeypatch):
     monkeypatch.setattr(MatrixField, "norm", lambda *arguments: 2.0)
     run = cf.integrate(cf.MatrixFlow(), cf.random_init(classes=3, width=2, scale=0.1, rng=0), 1.0)
-    assert not run.success and "the step size fell to rounding, rtol = 1e-09 cannot be met" in run.message
+    assert not run.success and "the step size decreased to rounding: rtol = 1e-09 cannot be met" in run.message
     assert len(run) == 1 and run.nsteps == 0 < run.nrejected
 
 

@@ -191,7 +191,7 @@ def test_v_and_its_dissipation_of_a_batch_and_where_there_are_none():
     ("call", "error", "match"),
     [
         (lambda: cf.integrate(cf.MatrixFlow(), (np.ones((3, 2)), np.ones((3, 2))), 1.0), ValueError, "W must be"),
-        (lambda: cf.integrate(cf.MatrixFlow(), np.ones(3), 1.0), TypeError, "pair"),
+        (lambda: cf.integrate(cf.MatrixFlow(), np.ones(3), 1.0), TypeError, r"must be \(W, H\)"),
         (
             lambda: cf.integrate(cf.MatrixFlow(), (np.full((2, 1), np.nan), np.ones((1, 2))), 1),
             ValueError,

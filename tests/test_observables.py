@@ -60,8 +60,8 @@ def test_what_does_not_apply_says_why():
     deep, between = RUNS["reduced, depth 3"], RUNS["reduced, depth 2.5"]
     for key, run, reason in (
         ("dissipation", deep, "two layers and plain cross-entropy only"),
-        ("layers", between, "depth must be an integer where layers are asked for, got 2.5"),
-        ("conserved", between, "depth must be an integer where layers are asked for, got 2.5"),
+        ("layers", between, "depth must be an integer for separate layers, got 2.5"),
+        ("conserved", between, "depth must be an integer for separate layers, got 2.5"),
     ):
         assert reason in run.observables[key].why_not(run.flow)
         with pytest.raises(ValueError, match=reason):

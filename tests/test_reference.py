@@ -173,7 +173,7 @@ def test_gaps_come_from_relations_alone():
 def test_an_eigenmatrix_of_other_relations(monkeypatch):
     scheme = cf.cyclic(5)
     monkeypatch.setattr(type(scheme), "eigenmatrix", cf.hamming(2, 3).eigenmatrix)
-    with pytest.raises(ValueError, match=r"cyclic\(5\) has an eigenmatrix that does not belong to its relations"):
+    with pytest.raises(ValueError, match=r"cyclic\(5\) has an eigenmatrix that does not match its relations"):
         reference.exact_gaps(scheme)
 
 

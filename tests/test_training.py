@@ -89,9 +89,9 @@ W, H = (np.ones((3, *shape)) for shape in ((2, 4), (4, 2)))
         ((cf.MatrixFlow(), [-1, 1, 2], W, H), ValueError, "t must be from 0"),
         ((cf.MatrixFlow(), [0, 1, np.nan], W, H), ValueError, "t must be"),
         ((cf.MatrixFlow(), [], W[:0], H[:0]), ValueError, "t must be"),
-        ((cf.MatrixFlow(), [0, 1, 2], W), ValueError, "row 0 is no state of the flow: there must be 2 factors"),
-        ((cf.MatrixFlow(), [0, 1, 2]), ValueError, "row 0 is no state of the flow"),
-        ((cf.MatrixFlow(), [0, 1, 2], W, H.swapaxes(1, 2)), ValueError, "row 0 is no state of the flow: W must be"),
+        ((cf.MatrixFlow(), [0, 1, 2], W), ValueError, "row 0 is not a state of the flow: the start must have 2"),
+        ((cf.MatrixFlow(), [0, 1, 2]), ValueError, "row 0 is not a state of the flow"),
+        ((cf.MatrixFlow(), [0, 1, 2], W, H.swapaxes(1, 2)), ValueError, "row 0 is not a state of the flow: W must be"),
         ((cf.MatrixFlow(), [0, 1, 2], W, H, np.ones((3, 2))), ValueError, "no bias"),
         ((cf.MatrixFlow(), [0, 1, 2], W, np.where(np.arange(24).reshape(H.shape) > 20, np.nan, H)), ValueError,
          "state 1 must be from"),
@@ -189,7 +189,7 @@ def test_models_that_are_no_such_network(torch):
             self.H, self.linear = nn.Parameter(torch.ones(4, 4)), nn.Linear(4, 4)
 
     for layers, options, error, match in (
-        ((Own(),), {}, TypeError, "got Own: give the layers"),
+        ((Own(),), {}, TypeError, "got Own: pass the layers"),
         ((features, nn.Tanh(), linear), {}, TypeError, "got Tanh"),
         ((features.numpy(), linear), {}, TypeError, "got ndarray"),
         ((nn.ReLU(), linear, linear), {}, TypeError, "got ReLU"),
@@ -202,10 +202,10 @@ def test_models_that_are_no_such_network(torch):
         ((features, linear, nn.ReLU()), {}, ValueError, "the last layer must be linear"),
         ((nn.Embedding(4, 4, max_norm=1.0), linear), {}, ValueError, "neither max_norm nor padding_idx"),
         ((nn.utils.parametrizations.weight_norm(nn.Linear(4, 4, bias=False)), linear), {}, TypeError, "Parametrized"),
-        ((torch.ones(8, 4), linear), {}, ValueError, "labels must be given, the classes of 8 samples"),
+        ((torch.ones(8, 4), linear), {}, ValueError, "labels must be given: there are 8 samples"),
         ((torch.ones(4, 5), linear), {}, ValueError, r"W must be \(K, d\)"),
         ((features * torch.nan, linear), {}, ValueError, "H must be from"),
-        ((features, linear), {"depth": 2, "bias": True}, TypeError, "bias and depth of the flow must be left out"),
+        ((features, linear), {"depth": 2, "bias": True}, TypeError, "bias and depth must not be given"),
     ):
         with pytest.raises(error, match=match):
             cf.from_torch(*layers, **options)
