@@ -33,7 +33,7 @@ def checked_array(name: str, values: ArrayLike | None, low: float = -LIMIT, high
         warnings.warn(f"{name} of dtype {array.dtype} is rounded to float64", stacklevel=3)
     array = array.astype(np.float64)  # before the comparison: short floats cannot represent the limits
     inside = (array >= low) & (array <= high)
-    if np.count_nonzero(inside) < inside.size:  # which takes a tenth of the time of `all` where there is little
+    if np.count_nonzero(inside) < inside.size:  # a tenth of the time of `all` for small arrays
         raise ValueError(f"{name} must be from {low:g} to {high:g}, got {array[~inside][0]}")
     return array
 

@@ -267,8 +267,10 @@ class Watches:
         return min(found, default=None)
 
     def may_meet(self, origin: np.ndarray, first: float, log_t: float, y: np.ndarray) -> bool:
-        """Whether an event may be met after `first`, the last look, and up to log_t, the end of one step, where the
-        state is y; or at the origin, where the run began. No state within the step is known."""
+        """Whether an event may occur after `first`, the last time checked, up to log_t, the end of a step.
+
+        The state there is y, and at the start of the run origin. States within the step are unknown.
+        """
         if not self.begun and self.begin(first, origin) is not None:
             return True
 
@@ -277,7 +279,7 @@ class Watches:
 
         try:
             return self.look(first, np.array([log_t]), y[None], unknown) is not None
-        except RuntimeError:  # of an event as well: whoever looks closer will see
+        except RuntimeError:  # an event needs states within the step, so one is possible
             return True
 
 

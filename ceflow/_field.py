@@ -111,7 +111,7 @@ def _combine(y, h, w, k, n, out):
     out += y
 
 
-# Not of `Functions`: where Python calls, a look at the types of a tuple takes longer than all of this.
+# Called from Python without `Functions`: type checks of a tuple take longer than the whole function.
 @njit(**KERNEL)
 def _rates(rates, data, layout, scratch, y, dy, a):
     return call(rates, (data, layout, scratch, y, dy, a))

@@ -69,12 +69,12 @@ def image(draw: Callable[[Axes], object], size: tuple[float, float], text: str, 
 
 
 def _breaking(text: str) -> str:
-    """Text that breaks before arguments, on narrow pages."""
+    """Text as HTML with line breaks allowed before arguments."""
     return html.escape(text).replace("(", "(<wbr>").replace("=", "=<wbr>")
 
 
 def _whole(text: str) -> str:
-    """The style of a number, which a hyphen must not break."""
+    """Style of a table cell: no line break in a single word, as a number with a minus sign."""
     return "" if " " in text else "; white-space: nowrap"
 
 

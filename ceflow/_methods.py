@@ -117,7 +117,7 @@ type.__setattr__(Trajectory, "_repr_html_", _trajectory_html)
 
 
 def _figure_of(traj: Trajectory) -> str:
-    """Singular values and loss as HTML, one figure each, where there is something to draw."""
+    """Figures of singular values and loss as HTML; empty if there are fewer than two times or no singular values."""
     if np.isfinite(traj.log_t).sum() < 2 or "singular_values" not in traj.observables:
         return ""
     from . import plot

@@ -87,7 +87,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _draw(traj: SpectralTrajectory, figure: Figure) -> None:
-    """The run on one page. Its margins are always the same: to find them takes as long as the rest of the figure."""
+    """Draw the run on one page, with fixed margins: computing them doubles the time."""
     cf.plot.dashboard(traj, figure)
     figure.subplots_adjust(0.08, 0.085, 0.98, 0.905, wspace=0.2, hspace=0.3)
 

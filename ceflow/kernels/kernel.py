@@ -54,8 +54,10 @@ class Kernel(Generic[P, T]):
         return self.dispatcher if compiled else self.silent
 
     def direct(self, compiled: bool) -> Callable:
-        """The same for callers whose arguments always have the same types and layouts: those of the first call are
-        looked at, and no others. Of tuples of arrays that would take as long as a short run."""
+        """Compiled function for callers whose arguments always have the same types and layouts.
+
+        Types are checked at the first call only: checking tuples of arrays takes as long as a short run.
+        """
         return (self._entry or self._enter) if compiled else self.silent
 
     def _enter(self, *arguments: Any) -> Any:

@@ -63,7 +63,7 @@ def axes_or_new(ax: Axes | None) -> Axes:
 
 def finish(ax: Axes, traj: Trajectory, label: str) -> Axes:
     for line in ax.lines:
-        if np.size(line.get_xdata()) == 1:  # of a run with one row, which no line shows
+        if np.size(line.get_xdata()) == 1:  # a line through one point is invisible
             line.set_marker("o")
     ax.legend(**LEGEND)
     ax.set_xlabel("time $t$")

@@ -47,7 +47,7 @@ def _fast_by_lanes(matrix, work, spare, out, modes):
                 store(work, i + 2 * h, c)
                 store(work, i + 3 * h, d)
         h *= 4
-    for i in range(0, h, LANES):  # the last two, or the last
+    for i in range(0, h, LANES):  # the last two levels, or the last one
         if 4 * h == n:
             a, b, c, d = _two_levels(work, i, h)
         else:

@@ -41,7 +41,7 @@ class SingularValuesAreAsReported(AsReported):
     def measure(self, exam: Examination) -> Found:
         view, rows = exam.view, self.rows(exam)
         w = view.layers(rows)
-        size = np.maximum(view.size_of_product(w), np.finfo(float).tiny)  # below which floats have fewer digits
+        size = np.maximum(view.size_of_product(w), np.finfo(float).tiny)  # smaller floats have fewer digits
         off = np.abs(view.product(w) - rows.singular_values) / size
         return worst(off.max(axis=1), ROUNDING, rows.log_t, "difference from the product of the layers")
 
