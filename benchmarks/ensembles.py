@@ -3,11 +3,13 @@
 All solvers get the same starts, balanced layers on hadamard(K), the equations of `_problem` in the form that suits
 them, and the loosest tolerance of a grid with which log s at the ends of all runs is right to 1e-9. Times are without
 compilation: CPU time of one thread, which other work on the machine disturbs least, and wall time of two. Where a
-solver has no threads of its own, they share its runs. Further tables are of full flows, beside a loop.
+solver has no threads of its own, they share its runs. Further tables are of full flows, beside a loop, and of the
+Taylor series that ceflow's ensemble goes by.
 """
 
 from __future__ import annotations
 
+import bisect
 import math
 import time
 from collections.abc import Callable
@@ -157,10 +159,10 @@ PEERS = {"heyoka, batches of 4": _heyoka, "numbalsoda dop853": _numbalsoda, "dif
 
 def _tuned(make: Callable[[Starts], Run], starts: Starts) -> tuple[float, Run]:
     run = make(starts)
-    for rtol in TOLERANCES:
-        if starts.error(run(rtol, 1)) <= TARGET:
-            return rtol, run
-    raise ArithmeticError(f"no tolerance reaches {TARGET:g}")
+    first = bisect.bisect_left(TOLERANCES, True, key=lambda rtol: starts.error(run(rtol, 1)) <= TARGET)
+    if first == len(TOLERANCES):
+        raise ArithmeticError(f"no tolerance reaches {TARGET:g}")
+    return TOLERANCES[first], run
 
 
 def measure(classes: int, members: int, solvers: dict[str, Callable[[Starts], Run]], quick: bool) -> Table:
@@ -191,23 +193,36 @@ def measure(classes: int, members: int, solvers: dict[str, Callable[[Starts], Ru
     return table
 
 
-def measure_full(classes: int, members: int, quick: bool) -> Table:
-    """Times of a run of the full flow, in an ensemble and by itself, from random starts of width K."""
-    flow, t_end, alone = cf.MatrixFlow(), 1e3, min(members, 4)
+def measure_series(classes: int, members: int) -> Table:
+    """What the Taylor series cost and how far they err, at several tolerances."""
+    starts = Starts(classes, members)
+    columns = ["rtol", "coefficients", "steps, mean", "steps, most", "error of log s, over rtol"]
+    table = Table(f"Taylor series, K = {classes}, {members} runs to t = 1e12", columns)
+    for rtol in (1e-6, 1e-9, 1e-12):
+        many = cf.integrate_many(starts.problem.flow, starts.s0, starts.problem.t_end, rtol=rtol)
+        steps, error = many.nsteps, starts.error(np.log(many.singular_values[:, 0]))
+        table.rows.append([f"{rtol:.0e}", int(many.nfev[0] // steps[0]), steps.mean(), int(steps.max()), error / rtol])
+    return table
+
+
+def measure_full(classes: int, members: int, quick: bool, until: cf.Event | None = None) -> Table:
+    """Times of a run of the full flow, in an ensemble and by itself, from random starts of width K, to an event or to
+    t = 1000."""
+    flow, alone, end = cf.MatrixFlow(), min(members, 4), {"t_end": 1e3} if until is None else {"until": until}
     W, H = cf.random_init(classes=classes, width=classes, scale=0.1, batch=members, rng=0)
 
     def together() -> np.ndarray:
-        return cf.integrate_many(flow, (W, H), t_end, observables=("log_loss",), threads=1).log_loss[:, 0]
+        return cf.integrate_many(flow, (W, H), **end, observables=("log_loss",), threads=1).log_loss[:, 0]
 
     def loop() -> np.ndarray:
-        runs = [cf.integrate(flow, (W[i], H[i]), t_end, dense_output=False, compiled=True) for i in range(alone)]
+        runs = [cf.integrate(flow, (W[i], H[i]), **end, dense_output=False, compiled=True) for i in range(alone)]
         return np.array([run.log_loss[-1] for run in runs])
 
     apart = float(np.abs(together()[:alone] - loop()).max())
     calls = {OURS: together, "loop of ceflow.integrate": loop}
-    found = in_turns(calls, rounds=1 if quick else 5, seconds=0.02, clock=time.process_time)
+    found = in_turns(calls, rounds=1 if quick else 3, seconds=0.02, clock=time.process_time)
     times = {OURS: found[OURS] / members, "loop of ceflow.integrate": found["loop of ceflow.integrate"] / alone}
-    title = f"full flow, K = d = {classes}, {members} runs to t = {t_end:g} at rtol = 1e-9"
+    title = f"full flow, K = d = {classes}, {members} runs to {until or 't = 1000'} at rtol = 1e-9"
     table = Table(title, ["solver", "CPU ms a run, 1 thread", "to integrate_many", "largest difference of log loss"])
     table.rows = [[name, 1e3 * seconds, seconds / times[OURS], apart] for name, seconds in times.items()]
     return table
@@ -217,7 +232,10 @@ def main(out: Path | None = None, quick: bool = False, peers: bool = True) -> li
     solvers = SOLVERS | (PEERS if peers else {})
     sizes = {4: 64} if quick else {4: 1024, 16: 512, 64: 256}
     tables = [measure(classes, members, solvers, quick) for classes, members in sizes.items()]
-    tables += [measure_full(classes, 4 if quick else 64, quick) for classes in ((4,) if quick else (4, 16, 64))]
+    tables += [measure_series(classes, 16 if quick else 256) for classes in ((4,) if quick else (4, 16))]
+    learned = cf.event(lambda run: run.margin - 5.0, "up", name="a margin of 5")
+    full = [(4, None), (4, learned)] if quick else [(4, None), (16, None), (64, None), (4, learned), (16, learned)]
+    tables += [measure_full(classes, 4 if quick else 64, quick, until) for classes, until in full]
     notes = ["reference is ceflow.integrate at rtol 1e-13, see the benchmark `trajectories` for its witnesses"]
     report("ensembles", tables, out, quick=quick, notes=notes)
     return tables

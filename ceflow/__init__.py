@@ -1,4 +1,4 @@
-"""ceflow: cross-entropy gradient flow on unconstrained features models, exactly where symmetry allows it.
+"""Gradient flow on unconstrained features models; exact reduction to singular values for symmetric starts.
 
 Examples
 --------
@@ -46,7 +46,7 @@ from .symmetry import (
 )
 from .trajectory import Trajectory
 
-if TYPE_CHECKING:  # imported when they are asked for
+if TYPE_CHECKING:  # imported at first access
     from . import certify, plot, reference, rigor
     from .certify import Certificate
 
@@ -112,10 +112,10 @@ __all__ = [
     "trivial",
 ]
 
-globals().update({name: entry.factory for name, entry in SCHEMES.items()})  # editors know those above
+globals().update({name: entry.factory for name, entry in SCHEMES.items()})  # the names above are for editors
 __all__ += sorted(SCHEMES.keys() - set(__all__))
 
-_LATER = {  # what not every run needs, and takes time to import
+_LATER = {  # slow to import and rarely needed: imported at first access
     "Certificate": "certify",
     "certify": "certify",
     "plot": "plot",
@@ -128,7 +128,7 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
-if not TYPE_CHECKING:  # for a checker that would be anything
+if not TYPE_CHECKING:  # a type checker would accept any attribute
 
     def __getattr__(name: str):
         if name not in _LATER:

@@ -1,4 +1,4 @@
-"""Array libraries: the names that NumPy and PyTorch share, and here what differs."""
+"""Array libraries: an interface to the differences between NumPy and PyTorch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import scipy
 
 
 class Arrays:
-    """An array library, a device and a precision: where a flow of full matrices lives."""
+    """Array library, device and precision of a flow of full matrices."""
 
     xp: Any  # NumPy or PyTorch
     dtype: Any
@@ -35,18 +35,18 @@ class Arrays:
         return self.xp.arange(n) if self.device is None else self.xp.arange(n, device=self.device)
 
     def asarray(self, array: np.ndarray) -> Any:
-        """An array of the host, where the flow lives: integers as they are, all else in its precision."""
+        """Copy an array to the device; integers keep their type, other numbers get the precision of the flow."""
         if array.dtype.kind == "i":
             return array if self.device is None else self.xp.asarray(np.array(array), device=self.device)
         return self.xp.asarray(np.array(array, float), **self.options)
 
     def constant(self, weights: np.ndarray) -> Any:
-        """A small array of weights, kept where the flow lives."""
+        """Cached copy of a small array of weights on the device."""
         if self.xp is np and weights.dtype == self.dtype:
             return weights
         key = weights.tobytes()
         found = self._constants.get(key)
-        if found is None:  # another thread may clear them at any time
+        if found is None:  # another thread may clear the cache at any time
             if len(self._constants) > 1000:
                 self._constants.clear()
             found = self._constants[key] = self.xp.asarray(weights, **self.options)
@@ -54,20 +54,20 @@ class Arrays:
 
     @property
     def memory_errors(self) -> tuple[type[Exception], ...]:
-        """What is raised where memory does not suffice."""
+        """Exceptions raised when memory runs out."""
         return (MemoryError,) if self.xp is np else (MemoryError, self.xp.OutOfMemoryError)
 
 
 def host(array: Any) -> np.ndarray:
-    """The array on the host, in float64."""
+    """Copy of an array on the host, in float64."""
     return np.asarray(array if isinstance(array, np.ndarray) else array.cpu().numpy(), dtype=float)
 
 
 def svd(matrices: np.ndarray, **options: Any) -> Any:
-    """`numpy.linalg.svd`, also where the fast driver of LAPACK gives up, as it may on deficient ranks."""
+    """`numpy.linalg.svd`, with a slower LAPACK driver if the fast one fails (possible for deficient rank)."""
     try:
         return np.linalg.svd(matrices, **options)
-    except np.linalg.LinAlgError:  # one of a stack is enough
+    except np.linalg.LinAlgError:  # raised if one matrix of a stack fails
         slow = np.vectorize(
             lambda matrix: scipy.linalg.svd(matrix, lapack_driver="gesvd", **options),
             signature="(m,n)->(k)" if options.get("compute_uv") is False else "(m,n)->(m,p),(k),(q,n)",
@@ -76,7 +76,7 @@ def svd(matrices: np.ndarray, **options: Any) -> Any:
 
 
 def as_like(array: Any, other: Any) -> Any:
-    """An array of the host as one of the library and device of another."""
+    """Convert a host array to the library and device of another array."""
     if isinstance(other, np.ndarray) or not isinstance(array, np.ndarray):
         return array
     import torch

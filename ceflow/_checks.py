@@ -1,4 +1,4 @@
-"""Checks at the door that several rooms share."""
+"""Checks of arguments."""
 
 from __future__ import annotations
 
@@ -11,41 +11,41 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-LIMIT = 1e300  # of all numbers that come in: sums of a few of them do not overflow
+LIMIT = 1e300  # largest input: sums of a few inputs do not overflow
 
 
 def checked_array(name: str, values: ArrayLike | None, low: float = -LIMIT, high: float = LIMIT) -> NDArray[np.float64]:
-    """The values as float64, if they are real numbers from low to high; else a TypeError or a ValueError.
+    """Convert real numbers from low to high to float64; else raise a TypeError or a ValueError.
 
-    Tensors of PyTorch may be parameters, on any device, and of any floating type. Numbers that float64 does not hold,
-    of longer types and integers from 2**53 on, are rounded with a warning.
+    PyTorch tensors may be parameters, on any device, of any floating type. Numbers that float64 cannot represent
+    (longer types, integers from 2**53 on) are rounded with a warning.
     """
     try:
         array = values if type(values) is np.ndarray else np.asarray(on_host(values))
     except ValueError as error:
-        raise ValueError(f"{name} must be an array, got a nested sequence that is none: {error}") from None
-    except (RuntimeError, TypeError) as error:  # of sparse, quantized and meta tensors, which NumPy cannot see
+        raise ValueError(f"{name} must be an array, got an irregular nested sequence: {error}") from None
+    except (RuntimeError, TypeError) as error:  # sparse, quantized and meta tensors cannot be converted
         raise TypeError(f"{name} must be an array or a dense tensor: {error}") from None
-    # short floats that NumPy does not know by itself, such as bfloat16 of JAX, are none of its kinds
+    # short floats unknown to NumPy, such as bfloat16 of JAX, have no kind
     if array.dtype.kind not in "iuf" and not (array.dtype.kind == "V" and np.can_cast(array.dtype, np.float64)):
         raise TypeError(f"{name} must be real, got dtype {array.dtype}")
     if array.itemsize >= 8 and array.dtype != np.float64 and _rounded(array):
         warnings.warn(f"{name} of dtype {array.dtype} is rounded to float64", stacklevel=3)
-    array = array.astype(np.float64)  # first: short floats do not reach the limits
+    array = array.astype(np.float64)  # before the comparison: short floats cannot represent the limits
     inside = (array >= low) & (array <= high)
-    if not inside.all():
+    if np.count_nonzero(inside) < inside.size:  # which takes a tenth of the time of `all` where there is little
         raise ValueError(f"{name} must be from {low:g} to {high:g}, got {array[~inside][0]}")
     return array
 
 
 def _rounded(array: NDArray) -> bool:
-    """Whether float64 does not hold all of these."""
+    """Whether some of the numbers are not exact in float64."""
     floats = array.astype(np.float64)
     return bool(np.any(np.abs(floats) >= 2.0**53 if array.dtype.kind in "iu" else floats != array))
 
 
 def on_host(values: Any) -> Any:
-    """Tensors, and those in a sequence, as arrays of NumPy; all else as it is."""
+    """Convert tensors, also in a sequence, to NumPy arrays; return other values unchanged."""
     if isinstance(values, (list, tuple)):
         return [on_host(part) for part in values] if any(hasattr(part, "detach") for part in values) else values
     if not hasattr(values, "detach"):
@@ -55,20 +55,20 @@ def on_host(values: Any) -> Any:
 
 
 def checked_number(name: str, value: Any, low: float, high: float) -> float:
-    """The value as a float, if it is a number from low to high; else a TypeError or a ValueError."""
+    """Convert a number from low to high to float; else raise a TypeError or a ValueError."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.floating, np.integer)):
         raise TypeError(f"{name} must be a number, got {type(value).__name__}")
     try:
         value = float(value)
     except OverflowError:
-        raise ValueError(f"{name} must be between {low:g} and {high:g}, got an integer beyond floats") from None
+        raise ValueError(f"{name} must be between {low:g} and {high:g}, got a larger integer than floats") from None
     if not low <= value <= high:
         raise ValueError(f"{name} must be between {low:g} and {high:g}, got {value!r}")
     return value
 
 
 def checked_integer(name: str, value: Any, low: int | None = None, high: int | None = None) -> int:
-    """The value as an int, if it is an integer from low to high; else a TypeError or a ValueError."""
+    """Convert an integer from low to high to int; else raise a TypeError or a ValueError."""
     if isinstance(value, bool) or not isinstance(value, Integral):
         raise TypeError(f"{name} must be an integer, got {value!r}")
     value = int(value)
@@ -79,7 +79,7 @@ def checked_integer(name: str, value: Any, low: int | None = None, high: int | N
 
 
 def checked_choice(name: str, value: Any, choices: Iterable[str]) -> str:
-    """The value, if it is one of the choices; else a TypeError or a ValueError."""
+    """Return a value that is one of the choices; else raise a TypeError or a ValueError."""
     if not isinstance(value, str):
         raise TypeError(f"{name} must be a name, got {type(value).__name__}")
     if value not in choices:
@@ -88,7 +88,7 @@ def checked_choice(name: str, value: Any, choices: Iterable[str]) -> str:
 
 
 def log_time_unit(classes: int, reduction: str) -> float:
-    """Log of time over the time of reduction "sum": 0, or log K for "mean"; a ValueError for anything else."""
+    """Logarithm of the time unit relative to reduction "sum": 0, or log K for "mean"; else raise a ValueError."""
     if reduction not in ("mean", "sum"):
         raise ValueError(f'reduction must be "mean" or "sum", got {reduction!r}')
     return math.log(classes) if reduction == "mean" else 0.0

@@ -1,4 +1,4 @@
-"""Free, fixed and nearest classifiers on the same features: which is faster, and by which measure."""
+"""Comparison of free, fixed and nearest classifiers on the same features."""
 
 from __future__ import annotations
 
@@ -23,27 +23,26 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "nearest": {"classifier": "nearest"},
     "nearest, argmin gradient": {"classifier": "nearest", "argmin_gradient": True},
 }
-LOSSES, NEAR_OPTIMUM = (1.0, 0.1, 0.01, 0.001), (2.0, 1.05, 1.001)  # the latter times the least loss on spheres
+LOSSES, NEAR_OPTIMUM = (1.0, 0.1, 0.01, 0.001), (2.0, 1.05, 1.001)  # the latter times the minimal loss on spheres
 MEASURES = {"nc1": (0.01,), "nc2": (0.1, 0.01), "nc3": (0.1, 0.01)}
-SAMPLES = 200  # of a run, evenly in log t, beside its rows
-CLOSER = 9  # places in the interval in which a level is met
+SAMPLES = 200  # samples per run, evenly spaced in log t, in addition to its rows
+CLOSER = 9  # refinement points in the interval in which a level is reached
 SMALLEST = 1e-300
 
 
 class ClassifierComparison:
-    """Runs from the same features under classifiers that are free, fixed, or the nearest ETF.
+    """Runs from the same features with a free, a fixed and the nearest-ETF classifier.
 
     Attributes
     ----------
     runs : dict of str to Trajectory
-        By the name of the classifier: "free", "fixed", "nearest", "nearest, argmin gradient".
+        Runs by classifier: "free", "fixed", "nearest", "nearest, argmin gradient".
     levels : tuple of (str, float)
-        Columns of the table: a quantity, "loss" (of a sample), "nc1" (the quotient of traces), "nc2" or "nc3", and the
-        level that it falls to.
+        Columns of the table: a quantity ("loss" per sample, "nc1" as quotient of traces, "nc2" or "nc3") and its level.
     times : (4, len(levels)) array
-        First times at which the levels are reached, to about 1e-6; inf where they are not.
+        First times at which the levels are reached, to about 1e-6; inf if never.
     optimum : float
-        Least loss of a sample on the spheres under a simplex ETF; 0 without spheres.
+        Minimal loss per sample on the spheres with a simplex ETF; 0 without spheres.
 
     Examples
     --------
@@ -57,13 +56,13 @@ class ClassifierComparison:
 
     def __init__(self, runs: dict[str, ETFTrajectory], losses: tuple[float, ...], optimum: float) -> None:
         self.runs, self.optimum = runs, optimum
-        single = next(iter(runs.values())).flow.objective.labels is None  # and no variability
+        single = next(iter(runs.values())).flow.objective.labels is None  # no within-class variability
         measures = {name: levels for name, levels in MEASURES.items() if not (single and name == "nc1")}
         self.levels = tuple((name, level) for name, levels in ({"loss": losses} | measures).items() for level in levels)
 
     @functools.cached_property
     def curves(self) -> dict[str, tuple[NDArray[np.float64], dict[str, NDArray[np.float64]]]]:
-        """Times (n,) of each run, from 0, and the quantities at these times."""
+        """Times (n,) of each run from 0, and the quantities at these times."""
         found = {}
         for name, run in self.runs.items():
             end = math.exp(run.log_t_end)
@@ -90,7 +89,7 @@ class ClassifierComparison:
 
     @property
     def table(self) -> str:
-        """The times as text, a row for each classifier."""
+        """Table of the times as text, one row per classifier."""
         heads = [f"{name} < {level:.3g}" for name, level in self.levels]
         width = max(map(len, self.runs))
         lines = ["  ".join([" " * width, *heads])]
@@ -116,9 +115,9 @@ def compare_classifiers(
     reduction: Literal["mean", "sum"] = "mean",
     rtol: float = 1e-8,
 ) -> ClassifierComparison:
-    """Runs the flow from the same features under a free classifier, a fixed simplex ETF, and the nearest one.
+    """Run the flow from the same features with a free classifier, a fixed simplex ETF, and the nearest ETF.
 
-    Under cross-entropy; with the nearest one without and with the gradient through the argmin.
+    The loss is cross-entropy. The nearest ETF runs without and with the gradient through the argmin.
 
     Parameters
     ----------
@@ -129,29 +128,29 @@ def compare_classifiers(
     t_end : float
         Last time.
     fixed : (K, d) array, optional
-        The fixed classifier; left out, ``collapse.simplex_etf(K, d, rng=0)``.
+        Fixed classifier; default ``collapse.simplex_etf(K, d, rng=0)``.
     radius, labels, reduction
-        As for `ceflow.ETFFlow`.
+        As in `ceflow.ETFFlow`.
     losses : tuple of floats, optional
-        Levels of the loss of a sample; left out, 1, .1, .01 and .001, or with a radius 1 and 2, 1.05 and 1.001 times
-        the least loss under a simplex ETF.
+        Levels of the loss per sample; default 1, .1, .01 and .001, or with a radius 1 and 2, 1.05 and 1.001 times the
+        minimal loss with a simplex ETF.
     rtol : float
 
     Returns
     -------
     ClassifierComparison
-        It prints as a table; `ceflow.plot.classifiers` draws it.
+        Prints as a table; `ceflow.plot.classifiers` plots it.
 
     Raises
     ------
     ValueError, TypeError
-        If an argument is not acceptable.
+        If an argument is invalid.
 
     Notes
     -----
-    In this model the nearest ETF is ahead of a free classifier at the start, and in NC2 and NC3. It is not ahead in the
-    loss of the terminal phase: without spheres the norm of a free classifier grows and shortens its time by ``c^2/(2
-    s)``, with spheres NC1 governs the loss, and decays at the same rate under all classifiers.
+    In this model the nearest ETF is faster than a free classifier at early times, and in NC2 and NC3. It is not faster
+    in the loss of the terminal phase. Without spheres the norm of a free classifier grows, which shortens its time by
+    the factor ``2 s / c^2``. With spheres NC1 dominates the loss, and decays at the same rate for all classifiers.
 
     Examples
     --------
@@ -180,7 +179,7 @@ def compare_classifiers(
 
 
 def _quantities(rows: ETFTrajectory, *names: str) -> dict[str, NDArray[np.float64]]:
-    """(n,) loss of a sample and collapse measures, by name."""
+    """(n,) loss per sample and collapse measures, by name."""
     found = {}
     if "loss" in names:
         samples = rows.flow.objective.number(rows.classes) if rows.flow.reduction == "sum" else 1.0

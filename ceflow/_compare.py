@@ -1,4 +1,4 @@
-"""Reduced against full, and a run against a recorded one: how far apart two runs of the same start are, over time."""
+"""Comparison of two runs from the same start over time: reduced and full, or integrated and recorded."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from .trajectory import MatrixTrajectory, ReducedTrajectory, ReplayTrajectory, S
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Two runs agree if they differ by at most so many times rtol, for errors of all steps add up in both, and by so much.
+# Two runs agree if they differ by at most this many times rtol, because errors of all steps add up, and at most this.
 AGREEMENT, COARSEST_AGREEMENT = 1000.0, 0.01
-_CLASSIFIER = ("classifier", "argmin_gradient", "radius")  # of flows in which it is computed
+_CLASSIFIER = ("classifier", "argmin_gradient", "radius")  # attributes of flows with a computed classifier
 
 
 class Comparison:
-    """The difference of a reduced and a full run at common times.
+    """Differences of a reduced and a full run at common times.
 
-    Where the symmetric path is unstable, rounding leaves it in the full run, and a difference is no error of either.
-    `trusted_until` is the time up to which that cannot have grown to more than the `tolerance`; later rows are there,
-    but do not count.
+    If the symmetric path is unstable, rounding errors drive the full run away from it; the difference is then no error
+    of either run. `trusted_until` is the time up to which amplified rounding stays below the `tolerance`. Later rows
+    are listed but do not count.
 
     Attributes
     ----------
@@ -37,13 +37,13 @@ class Comparison:
     error : (n,) array
         ``|Z_reduced - Z_full|_F / |Z_full|_F``.
     off_diagonal : (n,) array
-        How far the full run is from the scheme, ``flow.project(W, H)[1]``; NaN where both runs are full.
+        Distance of the full run from the scheme, ``flow.project(W, H)[1]``; NaN if both runs are full.
     singular_value_error : (n,) array
         Largest difference of the sorted singular values of Z, relative to the largest one.
     loss_error : (n,) array
         Relative difference of the losses.
     lyapunov_error : (n,) array
-        Difference of the Lyapunov functions V; NaN where one is not defined.
+        Difference of the Lyapunov functions V; NaN if one is not defined.
     reduced, full : Trajectory
         Both runs at these times.
 
@@ -56,7 +56,7 @@ class Comparison:
     'logits differ by 0.0071 of their norm, losses by 0.0022'
     """
 
-    if TYPE_CHECKING:  # what rooms above give it
+    if TYPE_CHECKING:  # attached by _methods
 
         def plot(self, ax: Axes | None = None) -> Axes: ...
         def _repr_html_(self) -> str: ...
@@ -84,30 +84,30 @@ class Comparison:
 
     @property
     def t(self) -> np.ndarray:
-        """(n,) times; inf where they leave float64."""
+        """(n,) times; inf on overflow."""
         return self.full.t
 
     @property
     def tolerance(self) -> float:
-        """The largest difference of runs that agree: 1000 rtol, that of the coarser run (of rounding, if both are
-        descents), and 0.01 at most."""
+        """Largest difference of runs that agree: 1000 rtol of the coarser run, at most 0.01. If both runs are descents,
+        rtol is rounding."""
         tolerances = [run.rtol for run in (self.reduced, self.full) if run.rtol > 0.0]
         coarser = max(tolerances, default=np.finfo(float).eps)
         return min(AGREEMENT * coarser, COARSEST_AGREEMENT)
 
     @functools.cached_property
     def trusted_until(self) -> float:
-        """log t up to which both runs can be compared: that of the last row, unless the symmetric path is unstable.
+        """log t up to which both runs can be compared: the last row, unless the symmetric path is unstable.
 
-        The full run leaves it by its rounding, which has grown by at most the exponential of the integral of the
-        largest eigenvalue, off the scheme, of minus the Hessian along the reduced run (by Lanczos' method) [ceflow].
-        It is asked for only where runs of the flow differ by more than the `tolerance`, and of schemes; under any other
-        symmetry, and of gradient descent, `off_diagonal` tells when the full run has left it.
+        Rounding errors of the full run grow at most like the exponential of the integral, along the reduced run, of the
+        largest eigenvalue of minus the Hessian on deviations off the scheme (by Lanczos' method) [ceflow]. It is
+        computed only on schemes, and only if the runs differ by more than the `tolerance`. For other symmetries and for
+        gradient descent, `off_diagonal` shows when the full run has left the symmetry.
         """
         last = float(self.log_t[-1])
         agree = self.error.max() <= self.tolerance
         runs = (self.reduced, self.full)
-        # of gradient descent and of training runs steps differ by more than rounding
+        # steps of gradient descent and of training runs differ by more than rounding
         discrete = any(run.step_size is not None or run.outcome == Outcome.RECORDED for run in runs)
         if agree or not math.isfinite(last) or discrete:
             return last
@@ -119,12 +119,12 @@ class Comparison:
 
     @property
     def trusted(self) -> np.ndarray:
-        """(n,) whether a row counts: none after `trusted_until` does."""
+        """(n,) whether a row counts: rows up to `trusted_until`."""
         return self.log_t <= self.trusted_until
 
     @property
     def max_error(self) -> float:
-        """The largest `error` of the rows up to `trusted_until`."""
+        """Largest `error` of the rows up to `trusted_until`."""
         return float(self.error[self.trusted].max(initial=0.0))
 
     def __repr__(self) -> str:
@@ -146,7 +146,7 @@ def _name_of(flow: Any) -> str:
 
 
 def _logits_of(reduced: ReducedTrajectory | MatrixTrajectory) -> Callable[[int], np.ndarray]:
-    """The logits (K, N) of each row."""
+    """Logits (K, N) of each row."""
     if not isinstance(reduced, SpectralTrajectory):
         return lambda row: cast(Any, reduced[row]).logits[0]
     scheme = reduced.flow.scheme
@@ -157,25 +157,25 @@ def _logits_of(reduced: ReducedTrajectory | MatrixTrajectory) -> Callable[[int],
 def compare(
     reduced: ReducedTrajectory | MatrixTrajectory, full: MatrixTrajectory | ReducedTrajectory | tuple
 ) -> Comparison:
-    """Compare a reduced run with a full-matrix run of the same start, or any run with a recorded training run.
+    """Compare a reduced run with a full run from the same start, or a run with a recorded training run.
 
-    The times are the rows of the full run that the reduced run reaches too; there the reduced run is sampled by its
-    dense output. Times after which an unstable symmetry lets rounding grow do not count, see `Comparison`.
+    The times are those rows of the full run that the reduced run reaches; the reduced run is sampled there by its dense
+    output. Rows at which amplified rounding errors exceed the tolerance do not count, see `Comparison`.
 
     Parameters
     ----------
     reduced : Trajectory of a SpectralFlow, under any symmetry, of a RegressionFlow, ReducedETFFlow or MatrixFlow
     full : Trajectory of a MatrixFlow, of an ETFFlow, or of one of these, or a tuple
-        Of gradient descent, of a training loop (see `record`), or under another symmetry of the same problem: the run
-        is then compared as one of full matrices. A tuple ``(t, W, H)`` or ``(t, W, ..., H, b)`` is recorded for the
-        flow of the other run.
+        It may be a run of gradient descent, of a training loop (see `record`), or under another symmetry of the same
+        problem; it is then compared as a run of full matrices. A tuple ``(t, W, H)`` or ``(t, W, ..., H, b)`` is
+        recorded for the flow of the other run.
 
     Raises
     ------
     TypeError
-        If a trajectory is of the wrong kind.
+        If a trajectory has the wrong type.
     ValueError
-        If classes or units of time differ, the reduced run has no dense output, or no time is common.
+        If classes or time units differ, the reduced run has no dense output, or there is no common time.
 
     Examples
     --------
@@ -187,8 +187,8 @@ def compare(
     """
     if isinstance(reduced, ReplayTrajectory) or isinstance(full, ReplayTrajectory):
         raise TypeError(
-            "compare takes no run of a ReplayFlow: its lifted() is a run on all samples, whose logits are to be "
-            "compared with those of another, and its certificate() checks it on all samples"
+            "compare does not take a run of a ReplayFlow. Compare its lifted() run on all samples, "
+            "or use its certificate(), which checks it on all samples"
         )
     full = full.lifted() if isinstance(full, ReducedTrajectory) else full
     if isinstance(full, tuple) and len(full) > 2 and isinstance(reduced, (ReducedTrajectory, MatrixTrajectory)):
@@ -211,7 +211,7 @@ def compare(
         if getattr(mine, name) != getattr(other, name):
             raise ValueError(f"the runs have {name} {values}: they are not of the same flow")
     if mine != other:
-        raise ValueError(f"the runs are not of the same flow: they descend {mine!r} and {other!r}")
+        raise ValueError(f"the runs are not of the same flow: objectives are {mine!r} and {other!r}")
     if any(isinstance(run, MatrixTrajectory) and run.start[0].ndim != 2 for run in (reduced, full)):
         raise ValueError("compare takes one full run, not a batch")
     common = full[np.flatnonzero(full.log_t <= reduced.log_t_end)]

@@ -1,4 +1,4 @@
-"""`descend`: gradient descent on the problem of a flow, and how sharp the minima are that it comes to."""
+"""Gradient descent on the objective of a flow, and the sharpness along a run."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from .flow import Flow, MatrixFlow, RunT, in_layers
 from .solve import Outcome
 from .trajectory import MatrixTrajectory, ReducedTrajectory, Trajectory, trajectory_type
 
-MOST_ROWS = 1000  # where none are asked for
-MOST = 1e3  # norm of the layers up to which differences say something of curvature
+MOST_ROWS = 1000  # default number of rows
+MOST = 1e3  # largest norm of the layers for curvature by differences
 LARGEST = 150  # log10 of the largest product of layers: the square of a larger one may overflow
-_RTOL = 1e-5  # what flows ask for, of which steps of gradient descent take no notice
+_RTOL = 1e-5  # argument of the vector field, without effect on gradient descent
 
 
 def descend(
@@ -29,42 +29,42 @@ def descend(
     steps: int | None = None,
     steps_eval: Sequence[int] | None = None,
 ) -> RunT:
-    """Full-batch gradient descent on the objective of a flow: all layers at once, ``w <- w - step_size * gradient``.
+    """Run full-batch gradient descent on the objective of a flow, ``w <- w - step_size * gradient``.
 
-    Euler's method for the flow: at the time t = step x step_size it differs from the flow by an error that is
-    proportional to the step size. An interrupt (Ctrl-C) ends the run early, and what was computed is returned.
+    All layers are updated together. This is Euler's method for the flow: at time t = step x step_size the difference is
+    proportional to the step size. An interrupt (Ctrl-C) ends the run and returns the computed rows.
 
     Parameters
     ----------
     flow : SpectralFlow, MatrixFlow, RegressionFlow or ETFFlow
-        With all its options; under a symmetry the depth is an integer, and the activation is not "relu". A symmetric
-        start stays symmetric: the steps are exactly those of the full matrices.
+        Flow with any options; under a symmetry the depth must be an integer, and the activation must not be "relu". A
+        symmetric start stays symmetric: the steps are exactly those of the full matrices.
     start : array or tuple of arrays
-        As for `ceflow.integrate`.
+        As in `ceflow.integrate`.
     step_size : float
-        The learning rate, positive, in units of time: the gradient is that of the objective, a mean or a sum over
-        samples as the flow's `reduction` says.
+        Positive learning rate, in units of time. The gradient is that of the objective, with the `reduction` of the
+        flow.
     steps : int
-        How many steps to take. The rows are all of them; of more than 1000 about as many, evenly in their logarithm.
+        Number of steps. Rows are all steps, or about 1000 of them evenly spaced in the logarithm.
     steps_eval : (n,) increasing integers
-        In place of `steps`: the steps that are rows, 0 for the start. The last one ends the run.
+        In place of `steps`: the steps that become rows, 0 for the start. The last one ends the run.
 
     Returns
     -------
     Trajectory
-        With rows at ``t = step x step_size``, ``step_size``, and all observables of a run of that flow. Between rows
-        there is nothing: `Trajectory.at` takes times of rows only. ``success`` is False if the steps diverged; the
-        rows before are there.
+        Rows at ``t = step x step_size``, with ``step_size`` and all observables of the flow. There is no interpolation:
+        `Trajectory.at` accepts times of rows only. If the steps diverge, ``success`` is False and the rows before are
+        kept.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is not acceptable; the message names it.
+        If an argument is invalid; the message names it.
 
     Notes
     -----
-    What the flow conserves, a step does not: without decay ``a^2 - b^2`` of two layers is multiplied by exactly
-    ``1 - (step_size lambda)^2``, lambda the force on the mode, in every symmetry and under every loss [ceflow].
+    Steps violate the conservation law of the flow: without decay a step multiplies ``a^2 - b^2`` of two layers by
+    exactly ``1 - (step_size lambda)^2``, where lambda is the force on the mode, for every symmetry and loss [ceflow].
 
     Examples
     --------
@@ -109,7 +109,7 @@ def descend(
 
 
 def _rows(steps: int | None, steps_eval: Sequence[int] | None) -> np.ndarray:
-    """The steps that are rows, checked."""
+    """Checked steps that become rows."""
     if (steps is None) == (steps_eval is None):
         raise ValueError(f"give either steps or steps_eval, got {'none' if steps is None else 'both'}")
     if steps_eval is None:
@@ -121,23 +121,23 @@ def _rows(steps: int | None, steps_eval: Sequence[int] | None) -> np.ndarray:
     if rows.dtype.kind not in "iu":
         raise TypeError(f"steps_eval must be integers, got dtype {rows.dtype}")
     if rows.ndim != 1 or not rows.size or np.any(np.diff(rows) <= 0) or rows[0] < 0 or rows[-1] > 2**53:
-        raise ValueError("steps_eval must be one-dimensional and strictly increasing, from 0 on")
+        raise ValueError("steps_eval must be one-dimensional, nonnegative and strictly increasing")
     return rows.astype(np.int64)
 
 
 def _descended(
     flow: Flow, start: Any, step_size: float, rows: np.ndarray
 ) -> tuple[np.ndarray, list[np.ndarray], Outcome]:
-    """The rows that were reached, their states, and why it ended."""
+    """Rows reached, their states, and the outcome."""
     origin, states = flow.origin(start), list[np.ndarray]()
     field = flow.motion(start, origin, -math.inf, _RTOL)
-    if not hasattr(field, "rates"):  # nothing moves
+    if not hasattr(field, "rates"):  # the state is constant
         return rows, [origin] * len(rows), Outcome.REACHED
     y, velocity = field.allocate(2, field.size)
     y[:] = as_like(origin, y)
     limit, exp = 10.0 ** (LARGEST // int(flow.depth)), getattr(field, "xp", np).exp
     try:
-        with np.errstate(all="ignore"):  # of steps that diverge, which is found below
+        with np.errstate(all="ignore"):  # divergence is detected below
             for before, row in itertools.pairwise([0, *rows.tolist()]):
                 for _ in range(row - before):
                     phi, _ = field.rates(y, velocity)
@@ -155,33 +155,33 @@ def _descended(
 def sharpness(run: Trajectory, *, width: int | None = None) -> np.ndarray:
     """Largest eigenvalue of the Hessian of the objective in all layers, at each row of a run.
 
-    Gradient descent is unstable where it is more than ``2 / step_size``: at the edge of stability it stays close to
-    that (Cohen, Kaur, Li, Kolter & Talwalkar, arXiv:2103.00065).
+    Gradient descent is unstable if it exceeds ``2 / step_size``; at the edge of stability it stays close to this value
+    (Cohen, Kaur, Li, Kolter & Talwalkar, arXiv:2103.00065).
 
     Parameters
     ----------
     run : Trajectory
-        Of any flow, integrated or descended; not a batch. Take a few rows of it, ``run[::10]``: each costs some hundred
-        gradients. Of a reduced run it is the Hessian of the full problem, directions off the symmetry included.
+        Run of any flow, integrated or descended; not a batch. Each row needs some hundred gradients, so pass few rows,
+        such as ``run[::10]``. For a reduced run the Hessian is that of the full problem, including directions off the
+        symmetry.
     width : int, optional
-        Of the full matrices of a reduced run; K when left out, so that there is a feature that no mode uses.
+        Width of the full matrices of a reduced run; default K, so that one feature direction is unused by the modes.
 
     Returns
     -------
     (n,) array
-        In inverse units of time. To about ``1e-12 max(1, |layers|^2)`` of the largest eigenvalue by size, in float64:
-        products with the Hessian are fourth-order differences of the gradient. The eigenvalue is found by Lanczos'
-        method.
+        Eigenvalues in inverse time units, by Lanczos' method. Products with the Hessian are fourth-order differences of
+        the gradient; the error is about ``1e-12 max(1, |layers|^2)`` times the eigenvalue of largest absolute value.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described, or the norm of the layers is above 1000, as in steps that diverge.
+        If an argument is invalid, or the norm of the layers exceeds 1000, as for diverging steps.
 
     Notes
     -----
-    Parameters are those of all samples, also where a column of H stands for several of them or a kernel couples them;
-    frozen layers are none.
+    The Hessian is in the parameters of all samples, even if a column of H stands for several samples or a kernel
+    couples them. Frozen layers are not parameters.
 
     Examples
     --------
@@ -194,19 +194,19 @@ def sharpness(run: Trajectory, *, width: int | None = None) -> np.ndarray:
     if isinstance(run, ReducedTrajectory):
         run = run.lifted(width=width)
     elif width is not None:
-        raise ValueError("width is for reduced runs: full matrices have their own")
+        raise ValueError("width is for reduced runs only: full matrices have a width")
     if not isinstance(run, MatrixTrajectory) or not isinstance(run.flow, MatrixFlow):
-        raise TypeError(f"sharpness is of the layers of a SpectralFlow or a MatrixFlow, got a run of {run.flow!r}")
+        raise TypeError(f"sharpness takes a run of a SpectralFlow or a MatrixFlow, got a run of {run.flow!r}")
     if run.start[0].ndim != 2:
         raise ValueError("sharpness takes one run, not a batch")
     found, v = np.zeros(len(run)), np.asarray(np.random.default_rng(0).standard_normal(run.y.shape[1]))
     for row, y in enumerate(run.y):
         if not (size := float(np.linalg.norm(y))) <= MOST:
-            raise ValueError(f"layers must have a norm of at most {MOST:g}, row {row} has {size:g}: take rows before")
+            raise ValueError(f"layers must have a norm of at most {MOST:g}, row {row} has {size:g}: use earlier rows")
         hessian = _Hessian(run, y)
         if not np.any(hessian(v)):
             continue
-        from scipy.sparse.linalg import LinearOperator, eigsh  # which take long to import
+        from scipy.sparse.linalg import LinearOperator, eigsh  # slow to import
 
         operator = LinearOperator((y.size, y.size), matvec=hessian, dtype=float)
         value, vector = eigsh(operator, k=1, which="LA", v0=hessian.moving * v, tol=1e-11)
@@ -215,7 +215,7 @@ def sharpness(run: Trajectory, *, width: int | None = None) -> np.ndarray:
 
 
 class _Hessian:
-    """Products of the Hessian at a state, in the layers of all samples."""
+    """Product of the Hessian at a state with a vector, in the layers of all samples."""
 
     def __init__(self, run: MatrixTrajectory, y: np.ndarray) -> None:
         flow, shapes = run.flow, [part.shape for part in run.start]
@@ -229,7 +229,7 @@ class _Hessian:
         if objective.kernel is None:
             root = run.terms.samples**-0.5
             self.from_samples, self.to_samples = (lambda H: H * root), (lambda H: H / root)
-        else:  # H = F root, of independent F
+        else:  # H = F root with independent F
             values, vectors = np.linalg.eigh(objective.kernel)
             kept = values > 1e-12 * values[-1]
             vectors, size = vectors[:, kept], np.sqrt(values[kept])

@@ -1,4 +1,4 @@
-"""What many runs of one flow return: rows of the observables that were asked for, and what became of each run."""
+"""Results of many runs of one flow: selected observables, and the outcome of each run."""
 
 from __future__ import annotations
 
@@ -22,29 +22,29 @@ if TYPE_CHECKING:
 
 
 class Ensemble:
-    """Many runs of a flow. A loop over it gives its members, each an ensemble of one.
+    """Results of many runs of a flow. Iteration gives ensembles of one member.
 
     Attributes
     ----------
     flow : Flow
     starts : (m, ...) array, or list
-        Where they started, as an array if each start is one.
+        Starts, as an array if each start is an array.
     grid : (r,) array or None
-        Logarithms of the times of all rows, -inf for t = 0; None if each run has a row of its own, that of its end.
+        Logarithms of the times of all rows, -inf for t = 0; None if the only row of each run is its end.
     data : dict of arrays (m, r, ...)
-        Observables by name, each an attribute too. NaN in rows that a run did not reach.
+        Observables by name; each is also an attribute. NaN in rows that a run did not reach.
     status : (m,) array of int8
-        How each run ended, an `Outcome`.
+        `Outcome` of each run.
     event : (m,) array of int8
-        Which of the events of `until` stopped a run; -1 if none.
+        Index of the event of `until` that stopped a run; -1 if none.
     log_t_end : (m,) array
-        How far each run got.
+        Logarithm of the last time of each run.
     nsteps, nrejected, nfev : (m,) arrays of int32
         Accepted steps, rejected steps, evaluations of the right-hand side.
     rtol, atol : float
     max_steps : int
     events : tuple of str
-        Names of those of `until`.
+        Names of the events of `until`.
 
     Examples
     --------
@@ -56,7 +56,7 @@ class Ensemble:
     ((1, 2, 1), True)
     """
 
-    if TYPE_CHECKING:  # what rooms above give it
+    if TYPE_CHECKING:  # attached by _methods
 
         def save(self, path: str | os.PathLike[str]) -> None: ...
         def _repr_html_(self) -> str: ...
@@ -77,7 +77,7 @@ class Ensemble:
 
     @staticmethod
     def room(members: int) -> dict[str, np.ndarray]:
-        """What is known of so many runs before they begin."""
+        """Empty arrays for the outcomes of `members` runs."""
         return {
             "status": np.zeros(members, np.int8), "event": np.full(members, -1, np.int8),
             "log_t_end": np.full(members, -np.inf), "nsteps": np.zeros(members, np.int32),
@@ -89,7 +89,7 @@ class Ensemble:
             if name in values:
                 return values[name]
         known = ", ".join(self.__dict__.get("data", {}))
-        raise AttributeError(f"an ensemble has no {name!r}; observables asked for were {known or 'none'}")
+        raise AttributeError(f"an ensemble has no {name!r}; its observables are {known or 'none'}")
 
     if TYPE_CHECKING:
 
@@ -100,27 +100,27 @@ class Ensemble:
 
     @property
     def success(self) -> np.ndarray:
-        """(m,) whether each run did what it was asked for."""
+        """(m,) whether each run reached its end or event."""
         return np.isin(self.status, [outcome for outcome in Outcome if outcome.success])
 
     @property
     def log_t(self) -> np.ndarray:
-        """Logarithms of the times of the rows: (r,), of all runs, or (m, 1) where each has its own."""
+        """Logarithms of the times of the rows: (r,) for all runs, or (m, 1) if each run has its own."""
         return self.log_t_end[:, None] if self.grid is None else self.grid
 
     @property
     def t(self) -> np.ndarray:
-        """The times of the rows, in units of the flow's `reduction`; inf where they leave float64."""
+        """Times of the rows, in the unit of the flow's `reduction`; inf on overflow."""
         with np.errstate(over="ignore"):
             return np.exp(self.log_t)
 
     def messages(self, i: int) -> str:
-        """In words, how member i ended.
+        """Message on the outcome of member i.
 
         Examples
         --------
         >>> cf.integrate_many(cf.SpectralFlow(cf.hadamard(4)), [[1e-3, 2e-3, 3e-3]], 1e3, max_steps=5).messages(0)
-        'gave up after max_steps = 5 attempted steps; stopped at log t = 2.15349'
+        'stopped after max_steps = 5 attempted steps; stopped at log t = 2.15349'
         """
         event = int(self.event[i])
         met = self.events[event] if 0 <= event < len(self.events) else None
@@ -131,7 +131,7 @@ class Ensemble:
         return len(self.status)
 
     def __getitem__(self, members: Any) -> Ensemble:
-        """Some of the members, by an index, a slice or an array, as an ensemble; an IndexError beyond them."""
+        """Select members by an index, a slice or an array; returns an ensemble. IndexError if out of range."""
         if isinstance(members, (int, np.integer)):
             members = range(len(self))[members]
             members = slice(members, members + 1)
@@ -147,12 +147,12 @@ class Ensemble:
         )  # fmt: skip
 
     def concat(self, *others: Ensemble) -> Ensemble:
-        """The members of this ensemble and then those of others, which are of the same flow, rows and observables.
+        """Concatenate ensembles of the same flow, rows and observables.
 
         Raises
         ------
         TypeError, ValueError
-            If one of them is not; the message says what differs.
+            If they differ; the message names the difference.
         """
         same = ("flow", "grid", "rtol", "atol", "max_steps", "events")
         for other in others:
@@ -177,7 +177,7 @@ class Ensemble:
         return Ensemble(self.flow, starts, self.grid, joined("data"), joined("_members"), **options)
 
     def __array__(self, *args, **kwargs):
-        raise TypeError("an ensemble is no array; take one of its quantities, such as singular_values")
+        raise TypeError("an ensemble is not an array; use one of its observables, such as singular_values")
 
     def __repr__(self) -> str:
         rows = "their ends"
@@ -188,7 +188,7 @@ class Ensemble:
         return f"<Ensemble of {len(self)} runs of {self.flow!r}: {', '.join(self.data)} at {rows}, {state}>"
 
     def to_xarray(self) -> xarray.Dataset:
-        """The rows as an xarray Dataset (needs the extra ``xarray``), with the members first.
+        """Convert to an xarray Dataset with the members as first axis (needs the extra ``xarray``).
 
         Examples
         --------
@@ -210,9 +210,10 @@ class Ensemble:
         return xarray.Dataset(variables, coords=times, attrs=attributes)
 
     def to_pandas(self) -> pandas.DataFrame:
-        """One line for each member and row, with the index ``(member, row)``, as a pandas DataFrame (needs the extra
-        ``xarray``, which brings pandas): the time, what is one number a row, each singular value, and what is known of
-        the member. The other observables are in `to_xarray`."""
+        """Convert to a pandas DataFrame with the index ``(member, row)`` (needs the extra ``xarray``).
+
+        Columns are the time, scalar observables, singular values, and the outcome of the member. `to_xarray` has the
+        other observables."""
         import pandas
 
         members, rows = len(self), self.log_t.shape[-1]

@@ -1,11 +1,11 @@
-"""Files of ensembles: what `ceflow.io` writes and reads of them.
+"""File format of ensembles, for `ceflow.io`.
 
 Version 1 is an ``.npz`` file, not compressed, of
 
     meta                       a text in JSON: format, version, flow, tolerances, names of events, kind of the starts
-    log_t                      times of the rows, if all runs have the same
+    log_t                      times of the rows, if common to all runs
     data_NAME                  (m, r, ...) an observable
-    member_NAME                (m,) what is known of each run
+    member_NAME                (m,) outcome of each run
     starts                     (m, ...) the starts, if they are one array; else, of part j of each start
     starts0, shapes0, ...      (n,) the numbers of all members one after another, and (m, axes) their shapes
 """
@@ -29,7 +29,7 @@ FORMAT, VERSION = "ceflow ensemble", 1
 
 
 def written(ensemble: Ensemble) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """What a file holds of an ensemble: meta and arrays."""
+    """Metadata and arrays of an ensemble for a file."""
     arrays = {f"data_{name}": values for name, values in ensemble.data.items()}
     arrays |= {f"member_{name}": values for name, values in ensemble._members.items()}
     if ensemble.grid is not None:
@@ -49,14 +49,14 @@ def written(ensemble: Ensemble) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 
 
 def start_arrays(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The parts of the first start, as a file of a trajectory has them."""
+    """Parts of the first start, as in a file of a trajectory."""
     if "starts" in arrays:
         return {"start0": arrays["starts"][0]}
     return {f"start{j}": parts[0] for j, parts in enumerate(_parts(arrays))}
 
 
 def read(flow: Flow, first: Any, meta: dict[str, Any], arrays: dict[str, np.ndarray]) -> Ensemble:
-    """The ensemble of a file, whose flow and first start are known; a ValueError where it is not what it should be."""
+    """Read the ensemble of a file with known flow and first start; raise a ValueError if it is invalid."""
     if meta["version"] != VERSION:
         raise ValueError(f"its version is {meta['version']!r}, known is {VERSION}")
     members = {name: arrays[f"member_{name}"] for name in Ensemble.room(0)}
@@ -65,7 +65,7 @@ def read(flow: Flow, first: Any, meta: dict[str, Any], arrays: dict[str, np.ndar
         if members[name].shape != (count,) or members[name].dtype != usual.dtype:
             raise ValueError(f"its {name} is {members[name].dtype} {members[name].shape}")
     if not np.isin(members["status"], list(Outcome)).all() or np.isnan(members["log_t_end"]).any():
-        raise ValueError("its status or log_t_end is none")
+        raise ValueError("its status or log_t_end is invalid")
     if grid is not None and (grid.dtype != np.float64 or grid.ndim != 1 or not np.all(np.diff(grid) > 0.0)):
         raise ValueError("its log_t is not increasing")
     data, rows = {}, 1 if grid is None else len(grid)
@@ -75,7 +75,7 @@ def read(flow: Flow, first: Any, meta: dict[str, Any], arrays: dict[str, np.ndar
                 raise ValueError(f"its {name} is {values.shape} for {count} runs of {rows} rows")
             data[name.removeprefix("data_")] = values
     if unknown := data.keys() - axes_of(trajectory_type(flow).observables, flow).keys():
-        raise ValueError(f"it has observables that are none: {', '.join(sorted(unknown))}")
+        raise ValueError(f"it has unknown observables: {', '.join(sorted(unknown))}")
     if "starts" in arrays:
         starts = flow.starts(arrays["starts"])
     else:
@@ -92,13 +92,13 @@ def read(flow: Flow, first: Any, meta: dict[str, Any], arrays: dict[str, np.ndar
 
 
 def _parts(arrays: dict[str, np.ndarray]) -> list[list[np.ndarray]]:
-    """Of each part of a start, that of all members."""
+    """Each part of a start, for all members."""
     found, j = [], 0
     while f"starts{j}" in arrays:
         numbers, shapes = arrays[f"starts{j}"], arrays[f"shapes{j}"]
         sizes = [math.prod(shape) for shape in shapes.tolist()]
         if numbers.ndim != 1 or shapes.ndim != 2 or np.any(shapes < 0) or sum(sizes) != len(numbers):
-            raise ValueError(f"its starts{j} are not of its shapes{j}")
+            raise ValueError(f"its starts{j} do not have its shapes{j}")
         pieces = np.split(numbers, np.cumsum(sizes)[:-1])
         found.append([piece.reshape(shape) for piece, shape in zip(pieces, shapes.tolist(), strict=True)])
         j += 1

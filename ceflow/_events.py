@@ -1,4 +1,4 @@
-"""Events: what a run watches for, and stops at."""
+"""Events that stop a run."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import scipy
 from ._checks import checked_choice, checked_integer, checked_number
 from .trajectory import Trajectory, trajectory_type
 
-DIRECTIONS = {"down": 1.0, "up": -1.0, "either": 0.0}  # signs of a function before it is met
-_LEAST_V = 1e-28  # below, V is the rounding of the singular values, and says nothing about time
-_FIRST = 100.0  # before the first step no further back in log t than this is looked: nothing has moved by then
+DIRECTIONS = {"down": 1.0, "up": -1.0, "either": 0.0}  # signs of the function before the event
+_LEAST_V = 1e-28  # smaller V is rounding of the singular values
+_FIRST = 100.0  # range of log t searched before the first step; the state is constant before
 _MOST_LOOKS = 1000
 
 Values = Callable[[np.ndarray], np.ndarray]
@@ -23,7 +23,7 @@ Direction = Literal["down", "up", "either"]
 
 
 class Event:
-    """Something that a run stops at: zeros of a function of the trajectory. Made by `event` and `collapsed`.
+    """Event that stops a run: a zero of a function of the trajectory. Returned by `event` and `collapsed`.
 
     Attributes
     ----------
@@ -44,7 +44,7 @@ class Event:
         self.function, self.direction, self.name, self.looks = function, direction, name, looks
 
     def __call__(self, trajectory: Trajectory) -> np.ndarray:
-        """The function, one number for each row; a ValueError for anything else."""
+        """Evaluate the function, one number per row; raise a ValueError for other shapes."""
         values = np.asarray(self.function(trajectory), float)
         if values.shape != (len(trajectory),):
             rows = len(trajectory)
@@ -58,29 +58,26 @@ class Event:
 def event(
     function: Callable[[Any], Any], direction: Direction = "either", *, name: str | None = None, looks: int = 1
 ) -> Event:
-    """An event at which a run stops, for ``until`` of `integrate`.
+    """Make an event that stops a run, for ``until`` of `integrate`.
 
     Parameters
     ----------
     function : callable
-        ``function(trajectory)``, an array of one number for each row, such as ``lambda run: run.margin - 5``. NaN says
-        that there is no number, and is passed over.
+        ``function(trajectory)`` returns one number per row, such as ``lambda run: run.margin - 5``. NaN is ignored.
     direction : {"down", "up", "either"}
-        "down" waits for ``function <= 0``, "up" for ``function >= 0``; the run stops at once if that holds where it
-        begins. "either" waits for a change of sign, from whatever sign there is first.
+        "down" stops at ``function <= 0``, "up" at ``function >= 0``, including at the start. "either" stops at the
+        first change of sign.
     name : str, optional
-        How messages call it; the function's own name if left out.
+        Name in messages; default the name of the function.
     looks : int
-        At how many moments of each step the function is looked at, 1 to 1000: its end, or so many places equally apart
-        (in log t; of the first step, in t). The place of a crossing is found to rounding, but a dip that begins and
-        ends between two looks is not seen. Steps are the solver's own: singular values change by a factor of two or so
-        in each, or, once margins are large, log t by some percent. `looks` = 20 sees dips that are twenty times
-        narrower.
+        Number of evaluations of the function per step, 1 to 1000, evenly spaced in log t (in t for the first step). The
+        time of a crossing is accurate to rounding, but two crossings between evaluations are missed. In a step of the
+        solver singular values change by about a factor of two or, at large margins, log t by some percent.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described.
+        If an argument is invalid.
 
     Examples
     --------
@@ -99,19 +96,19 @@ def event(
 
 
 def collapsed(threshold: float, *, looks: int = 1) -> Event:
-    """The event that V has fallen to a threshold, V the Lyapunov function of neural collapse (see `ceflow.lyapunov`).
+    """Make an event that stops when the Lyapunov function V of neural collapse reaches a threshold from above.
 
     Parameters
     ----------
     threshold : float
-        At least 1e-28.
+        At least 1e-28; V is defined in `ceflow.lyapunov`.
     looks : int
-        As for `event`.
+        As in `event`.
 
     Raises
     ------
     TypeError, ValueError
-        If the threshold is not as described; and from the run itself, if its trajectory has no V.
+        If the threshold is invalid; `integrate` raises it if the trajectory has no V.
 
     Examples
     --------
@@ -127,34 +124,34 @@ def collapsed(threshold: float, *, looks: int = 1) -> Event:
 
 
 def _excess(threshold: float, run: Trajectory) -> np.ndarray:
-    """V above a threshold; a function of this module, for events travel to other processes."""
+    """V minus a threshold; a module-level function, because events are pickled."""
     if "lyapunov" not in run.observables:
         raise TypeError(
-            f"collapsed watches V, which a run of a {type(run.flow).__name__} does not have: give an event of what "
-            "it has, such as ceflow.event(lambda run: run.margin - 5)"
+            f"collapsed needs V, which a run of a {type(run.flow).__name__} does not have: use another observable, "
+            "such as ceflow.event(lambda run: run.margin - 5)"
         )
     return cast(Any, run).lyapunov - threshold
 
 
 def checked_events(until: Callable | Sequence[Callable] | None) -> tuple[Event, ...]:
-    """The events of an argument `until`: none, one, or a list, of events or plain functions."""
+    """Checked events of an argument `until`: none, one, or a list of events or functions."""
     listed: Any = until if isinstance(until, (list, tuple)) else [] if until is None else [until]
     if not all(callable(one) for one in listed):
         wrong = next(type(one).__name__ for one in listed if not callable(one))
-        raise TypeError(f"until must be callable, such as ceflow.collapsed(1e-6), or a list of such, got {wrong}")
+        raise TypeError(f"until must be callable, such as ceflow.collapsed(1e-6), or a list of callables, got {wrong}")
     return tuple(one if isinstance(one, Event) else event(one) for one in listed)
 
 
 class _Watch:
-    """One event along a run: it is met where ``sign * function <= 0``."""
+    """One event along a run; it occurs at ``sign * function <= 0``."""
 
     def __init__(self, event: Event) -> None:
         self.event = event
-        self.sign = DIRECTIONS[event.direction]  # 0 until the function shows one
-        self.last = math.nan  # the function where it was looked at last
+        self.sign = DIRECTIONS[event.direction]  # 0 until the first nonzero value of the function
+        self.last = math.nan  # last value of the function
 
     def begin(self, value: float) -> bool:
-        """Takes the first value; whether the event is met by it."""
+        """Set the first value; return whether the event occurs at it."""
         met = self.sign != 0.0 and self.sign * value <= 0.0
         self._learn(value)
         self.last = value
@@ -165,8 +162,9 @@ class _Watch:
             self.sign = float(np.sign(value))
 
     def look(self, values: np.ndarray, log_t: np.ndarray, at: Callable[[float], float]) -> float | None:
-        """Where between ``log_t[0]``, the last look, and the end of log_t the event is met first, if it is. Of the
-        values there those after the first are given; ``at(log_t)`` makes others."""
+        """First log time in log_t at which the event occurs, or None.
+
+        log_t[0] is the last evaluated time. `values` are those after it; ``at(log_t)`` computes others."""
         values = np.append(self.last, values)
         self.last = values[-1]
         if self.sign == 0.0:
@@ -174,7 +172,7 @@ class _Watch:
             if not len(seen):
                 return None
             first = seen[0]
-            if first > 0 and math.isnan(values[first - 1]):  # it begins within the step, and may have crossed since
+            if first > 0 and math.isnan(values[first - 1]):  # undefined until now: it may have crossed within the step
                 begins = _switch(lambda x: not math.isnan(at(x)), log_t[first - 1], log_t[first])
                 self._learn(at(begins))
             self._learn(values[first])
@@ -186,7 +184,7 @@ class _Watch:
         return self._place(low, high, values[met[0]], lambda x: self.sign * at(x))
 
     def _place(self, low: float, high: float, before: float, function: Callable[[float], float]) -> float:
-        """The first place in (low, high] where the function, which is so at high, is 0 or less."""
+        """Smallest root in (low, high] of a function that is <= 0 at high."""
         low = max(low, high - _FIRST)
         if low == high or not function(high) < 0.0:
             return high
@@ -194,10 +192,10 @@ class _Watch:
             if math.isnan(before) or not function(low) > 0.0:
                 raise ArithmeticError
             x = scipy.optimize.brentq(lambda x: _number(function(x)), low, high, xtol=1e-14, rtol=1e-15)
-        except ArithmeticError:  # there is no number everywhere, and what is looked for may be the edge of where it is
+        except ArithmeticError:  # the function is not defined everywhere; the event may be at the edge of its domain
             return _switch(lambda x: function(x) <= 0.0, low, high)
         apart = max(np.spacing(abs(x)), 1e-16)
-        while not function(x) <= 0.0:  # on the far side, so that the criterion holds in the row where the run stops
+        while not function(x) <= 0.0:  # beyond the root, so that the condition holds in the last row
             x, apart = min(x + apart, high), 2.0 * apart
         return x
 
@@ -209,7 +207,7 @@ def _number(value: float) -> float:
 
 
 def _switch(holds: Callable[[float], bool], low: float, high: float) -> float:
-    """Where, to rounding, a claim that is false at low and true at high becomes true (bisection)."""
+    """Point, accurate to rounding, at which a condition that is false at low and true at high becomes true."""
     low = max(low, high - _FIRST)
     while not high - low <= 1e-15 * max(1.0, abs(high)):
         middle = 0.5 * (low + high)
@@ -224,7 +222,7 @@ class Watches:
     ----------
     events : tuple of Event
     flow, start
-        Of the run.
+        Flow and start of the run.
     """
 
     def __init__(self, events: tuple[Event, ...], flow, start) -> None:
@@ -236,22 +234,22 @@ class Watches:
         return trajectory_type(self.flow)(self.flow, self.start, log_t, y)
 
     def begin(self, log_t: float, y: np.ndarray) -> int | None:
-        """The first of the events that is met where the run begins, at the state y, if one is."""
+        """First event that occurs at the initial state y, or None."""
         self.begun, row = True, self._rows(np.array([log_t]), y[None])
         met = [watch.begin(float(watch.event(row)[0])) for watch in self.watches]
         return met.index(True) if any(met) else None
 
     def look(self, first: float, log_t: np.ndarray, y: np.ndarray, sample: Values) -> tuple[float, int] | None:
-        """The log time at which an event is met first, after `first` and up to the end of log_t, and which it is.
+        """First log time after `first` and up to the end of log_t at which an event occurs, and the event.
 
         Parameters
         ----------
         first : float
-            Where the last look was.
+            Last evaluated log time.
         log_t, y : (n,) and (n, N) arrays
-            The ends of the steps since.
+            Ends of the steps since then.
         sample : callable
-            Makes the states at other log times in between.
+            Computes states at log times in between.
         """
         if self.looks > 1:
             log_t = _between(np.append(first, log_t), self.looks)
@@ -268,9 +266,23 @@ class Watches:
                 found.append((float(place), which))
         return min(found, default=None)
 
+    def may_meet(self, origin: np.ndarray, first: float, log_t: float, y: np.ndarray) -> bool:
+        """Whether an event may be met after `first`, the last look, and up to log_t, the end of one step, where the
+        state is y; or at the origin, where the run began. No state within the step is known."""
+        if not self.begun and self.begin(first, origin) is not None:
+            return True
+
+        def unknown(log_t: np.ndarray) -> np.ndarray:
+            raise RuntimeError
+
+        try:
+            return self.look(first, np.array([log_t]), y[None], unknown) is not None
+        except RuntimeError:  # of an event as well: whoever looks closer will see
+            return True
+
 
 def _between(log_t: np.ndarray, parts: int) -> np.ndarray:
-    """The ends of so many parts of each interval between times, of which the first may be -inf."""
+    """Subdivide each interval between times into `parts`; the first time may be -inf."""
     shares = np.arange(1, parts + 1) / parts
     begins, ends = log_t[:-1, None], log_t[1:, None]
     with np.errstate(invalid="ignore"):

@@ -1,20 +1,20 @@
-"""Vector fields: what a solver integrates. It knows nothing else of a flow.
+"""Vector fields: the interface between a flow and a solver.
 
-A field gives the velocity of a state y in a clock tau in which the state moves at a steady rate, and ``phi = log(dt /
-dtau)``, of which the solver makes time. Two kinds of field have the same face: `CompiledField`, whose functions are
-linked by address into a compiled loop, and any object with these methods on arrays of NumPy or PyTorch:
+A field gives the velocity of a state y with respect to a clock tau in which the state moves at a steady rate, and ``phi
+= log(dt / dtau)``, from which the solver computes time. There are two kinds of field: `CompiledField`, whose functions
+are linked by address into a compiled loop, and any object with these methods on arrays of NumPy or PyTorch:
 
-    size                           N, the numbers of a state
-    has_equilibria                 whether there are equilibria at finite distance, where the clock runs like time
+    size                           N, the length of a state
+    has_equilibria                 whether there are finite equilibria, where the clock is proportional to time
     allocate(*shape)               an array for states
-    rates(y, dy) -> (phi, a)       writes dy/dtau; a is minus the log odds of what drives the flow, see `solve.clock`
+    rates(y, dy) -> (phi, a)       writes dy/dtau; a is minus the log odds of error, see `solve.clock`
     combine(y, h, w, k, n, out)    out = y + h * (w[:n] @ k[:n])
     norm(error, y, dy, rtol, atol) size of an error in units of the tolerance, at a state y of velocity dy
-    event(y, dy, rtol) -> Event    whether the solver should go on
+    event(y, dy, rtol) -> Event    whether the solver continues
 
-What implicit steps take besides is made of these by differences (`solve.stability`). A field may have `settling`, how
-many of its numbers, the first ones, come to rest at an equilibrium, where these are not all; and ``share_that_moves(y)
--> float``, how much is left at y of what forces would do that do not cancel.
+Implicit steps approximate derivatives by differences (`solve.stability`). A field may have `settling`, the number of
+leading components that converge at an equilibrium (default all), and ``share_that_moves(y) -> float``, the size of the
+net force at y relative to the sum of its parts.
 """
 
 from __future__ import annotations
@@ -33,23 +33,24 @@ OWN = (FLOATS, INTEGERS, FLOATS)
 RATES = (*OWN, FLOATS, FLOATS, FLOATS)  # y, dy, a (written) -> phi
 NORM = (*OWN, FLOATS, FLOATS, FLOATS, FLOAT, FLOAT)  # error, y, dy, rtol, atol -> size
 EVENT = (*OWN, FLOATS, FLOATS, FLOAT)  # y, dy, rtol -> Event
-# and of `LaneFields`, of series of so many coefficients
+# and of `LaneFields`, for series with `order` coefficients
 START = (*OWN, FLOATS, INTEGER, FLOAT)  # state, order, rtol
 SERIES = (*OWN, FLOATS, FLOATS, INTEGER)  # state, coefficients of its rates, order
 
 
 class Event(enum.IntEnum):
-    """What a field says of a state."""
+    """Event reported by a field at a state."""
 
     NONE = 0
-    CHANGE = 1  # what moves the state has to be looked at again: a closed form may take over, a mode has vanished
-    REST = 2  # the state has come to rest
-    CROSSING = 3  # a place has been crossed where the field changes: the step is to end there, then as CHANGE
+    CHANGE = 1  # the field must be chosen again: a closed form may apply, or a mode has vanished
+    REST = 2  # the state is at rest
+    CROSSING = 3  # the field changes at a point within the step: end the step there, then as CHANGE
 
 
 class Functions(NamedTuple):
-    """A compiled field as compiled loops see it: addresses of its functions, and what they work on. Where these are
-    interpreted, there are functions of Python in place of the addresses."""
+    """A compiled field as seen by compiled loops: addresses of its functions, and their data.
+
+    In interpreted mode the addresses are replaced by Python functions."""
 
     rates: int
     norm: int
@@ -60,13 +61,13 @@ class Functions(NamedTuple):
 
 
 class LaneFields(NamedTuple):
-    """Fields of one kind, one a run, as Taylor series of LANES runs at once, number by number (see `kernels.lanes`).
+    """Fields of one kind, one per run, as Taylor series of LANES runs at once (see `kernels.lanes`).
 
-    A state is n numbers, and after them come their n rates and the clock, three numbers. The series are those of a
-    place rho that begins at 0 in each step. The last number of a state is part of the time in the step: ``dt/drho =
-    exp(log_unit) (exp(m + bend rho) + its rate)``. The start writes the rates, and of the clock m, and what is not 0
-    where the field is to be looked at again. The series, after the start at the same state, writes the coefficients of
-    the rates, number by number, and the bend, the third number of the clock.
+    A state has n numbers, followed by their n rates and three numbers of the clock. Series are in a variable rho that
+    is 0 at the start of each step. The last number of a state is a part of the time: ``dt/drho = exp(log_unit) (exp(m +
+    bend rho) + its rate)``. `start` writes the rates, the clock's m, and a flag that is nonzero if the field must be
+    chosen again. `series`, called after `start` at the same state, writes the coefficients of the rates, and bend, the
+    third number of the clock.
     """
 
     start: int
@@ -74,16 +75,16 @@ class LaneFields(NamedTuple):
     data: np.ndarray  # (m, s) of each field
     lane_layout: np.ndarray
     log_unit: float
-    units: np.ndarray  # (m, N): a number of the path is a unit times that of the state
-    numbers: int  # n of a state, an even number: N and time, and a zero if need be
-    spaces: int  # numbers that start and series work in,
-    spaces_a_coefficient: int  # and those besides for each coefficient
+    units: np.ndarray  # (m, N): units of the state in the path
+    numbers: int  # n of a state: N and time
+    spaces: int  # work space of start and series,
+    spaces_a_coefficient: int  # and more for each coefficient
 
 
 @njit(**KERNEL, fastmath={"contract"})
 def combine(y, h, w, k, n, out):
     """``out = y + h * (w[:n] @ k[:n])`` (kernel)."""
-    if y.size < 8:  # no loop over vectors
+    if y.size < 8:  # too short for a vectorized loop
         for i in range(y.size):
             total = 0.0
             for j in range(n):
@@ -110,9 +111,10 @@ def _combine(y, h, w, k, n, out):
     out += y
 
 
+# Not of `Functions`: where Python calls, a look at the types of a tuple takes longer than all of this.
 @njit(**KERNEL)
-def _rates(f, y, dy, a):
-    return call(f.rates, (f.data, f.layout, f.scratch, y, dy, a))
+def _rates(rates, data, layout, scratch, y, dy, a):
+    return call(rates, (data, layout, scratch, y, dy, a))
 
 
 @njit(**KERNEL)
@@ -122,18 +124,19 @@ def _rates_of_rows(f, y, dy, phi, a):
 
 
 @njit(**KERNEL)
-def _norm(f, error, y, dy, rtol, atol):
-    return call(f.norm, (f.data, f.layout, f.scratch, error, y, dy, rtol, atol))
+def _norm(norm, data, layout, scratch, error, y, dy, rtol, atol):
+    return call(norm, (data, layout, scratch, error, y, dy, rtol, atol))
 
 
 @njit(**KERNEL)
-def _event(f, y, dy, rtol):
-    return call(f.event, (f.data, f.layout, f.scratch, y, dy, rtol))
+def _event(event, data, layout, scratch, y, dy, rtol):
+    return call(event, (data, layout, scratch, y, dy, rtol))
 
 
 class CompiledField:
-    """A field of linked functions. The methods call them one by one; a compiled loop takes `functions`. They are
-    compiled ones, or interpreted ones, as `ceflow.kernels.compiled` says where the field is made.
+    """Field of linked functions. The methods call them one by one; a compiled loop uses `functions`.
+
+    `ceflow.kernels.compiled` determines, when the field is made, whether they are compiled or interpreted.
 
     Parameters
     ----------
@@ -141,9 +144,9 @@ class CompiledField:
     functions : Functions
     has_equilibria : bool
     matrices : tuple of arrays
-        What else the functions reach by address, kept alive.
+        Arrays that the functions access by address, kept alive.
     settling : int, optional
-        How many of the numbers, the first ones, come to rest at an equilibrium; all when left out.
+        Number of leading components that converge at an equilibrium; default all.
     """
 
     def __init__(
@@ -157,12 +160,14 @@ class CompiledField:
 
     @property
     def work(self) -> float:
-        """The CPU time, in microseconds, that an interpreted evaluation is reckoned at, with its share of a step: right
-        within a factor of 2 or 3. What is laid out is looped over in Python, most of the data by NumPy."""
+        """Estimated CPU time in microseconds of an interpreted evaluation and its share of a step, within a factor of
+        3.
+
+        Entries of the layout are looped over in Python, most of the data by NumPy."""
         return 30.0 + 5.0 * self.functions.layout.size + 0.6 * self.functions.data.size
 
     def count(self, evaluations: int) -> None:
-        """Counts the work of evaluations, if they were interpreted."""
+        """Add the work of interpreted evaluations to the count."""
         if not self.compiled:
             process.work += evaluations * self.work
 
@@ -171,11 +176,12 @@ class CompiledField:
 
     def rates(self, y, dy) -> tuple[float, float]:
         self.count(1)
-        phi = _rates.of(self.compiled)(self.functions, y, dy, self._a)
+        f = self.functions
+        phi = _rates.of(self.compiled)(f.rates, f.data, f.layout, f.scratch, y, dy, self._a)
         return phi, float(self._a[0])
 
     def rates_of_rows(self, y, dy, phi, a) -> None:
-        """Rates at the rows of y, into those of dy, and into the entries of phi and a."""
+        """Write the rates at the rows of y to dy, phi and a."""
         self.count(len(y))
         _rates_of_rows.of(self.compiled)(self.functions, y, dy, phi, a)
 
@@ -183,7 +189,9 @@ class CompiledField:
         combine.of(self.compiled)(y, h, w, k, n, out)
 
     def norm(self, error, y, dy, rtol: float, atol: float) -> float:
-        return _norm.of(self.compiled)(self.functions, error, y, dy, rtol, atol)
+        f = self.functions
+        return _norm.of(self.compiled)(f.norm, f.data, f.layout, f.scratch, error, y, dy, rtol, atol)
 
     def event(self, y, dy, rtol: float) -> Event:
-        return Event(int(_event.of(self.compiled)(self.functions, y, dy, rtol)))
+        f = self.functions
+        return Event(int(_event.of(self.compiled)(f.event, f.data, f.layout, f.scratch, y, dy, rtol)))

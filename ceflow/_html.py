@@ -1,4 +1,4 @@
-"""What notebooks show of an object: its name, a table of facts, and perhaps a figure, on light and on dark pages."""
+"""HTML display of objects in notebooks: name, table of facts, optional figure; for light and dark pages."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 LINE = "1px solid rgba(128, 128, 128, 0.35)"
 CELL = "padding: 1px 12px 1px 0; text-align: left; vertical-align: top; background: none; font-size: inherit"
 PASS, FAIL = "color: #29a37a; font-weight: bold", "color: #e05a3c; font-weight: bold"
-GREY = "#808080"  # ink that is read on white and on black
+GREY = "#808080"  # readable on white and on black
 
 
 def card(title: str, facts: Iterable[tuple[str, object]], more: str = "") -> str:
-    """A title and a table of facts as HTML, and `more` of it below."""
+    """Title and table of facts as HTML, followed by `more`."""
     name_style = f"{CELL}; opacity: 0.7; font-weight: normal; white-space: nowrap"
     rows = "".join(
         f'<tr style="background: none"><th style="{name_style}">{html.escape(name)}</th>'
@@ -34,7 +34,7 @@ def card(title: str, facts: Iterable[tuple[str, object]], more: str = "") -> str
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]], styles: Sequence[str] = ()) -> str:
-    """A table as HTML; each row may begin with a style of its first cell, as many as there are `styles`."""
+    """Table as HTML; `styles` has the styles of the first cells of the rows."""
     cells = "".join(f'<th style="{CELL}; border-bottom: {LINE}">{html.escape(name)}</th>' for name in head)
     body = ""
     for index, row in enumerate(rows):
@@ -49,7 +49,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]], styles: Sequenc
 
 
 def image(draw: Callable[[Axes], object], size: tuple[float, float], text: str, *, legend: bool = False) -> str:
-    """A figure of so many inches as HTML, in grey ink and without a page of its own."""
+    """Figure of a size in inches as HTML, with grey lines and transparent background."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
@@ -79,6 +79,6 @@ def _whole(text: str) -> str:
 
 
 def few(values: Iterable[object], most: int = 10) -> str:
-    """Values separated by commas, of many the first ones only."""
+    """The first values, separated by commas."""
     values = list(values)
     return ", ".join(f"{value:g}" for value in values[:most]) + (f", ... ({len(values)})" if len(values) > most else "")

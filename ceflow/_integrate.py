@@ -1,4 +1,4 @@
-"""`integrate`: from a flow and a start to a Trajectory."""
+"""`integrate`, `resume` and `sequence`: integration of flows."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from .flow import Flow, RunT
 from .solve import DEFAULT, TABLEAUS
 from .trajectory import Times, Trajectory
 
-Until = Callable[[Any], Any]  # of a trajectory of the flow, one number a row
+Until = Callable[[Any], Any]  # function of a trajectory of the flow, one number per row
 AnyRun = TypeVar("AnyRun", bound=Trajectory)
 Method = Literal["dop853", "dopri5"]
 
-_LATEST = 1e7  # log of the last time there is
+_LATEST = 1e7  # largest log t
 
 
 def integrate(
@@ -45,63 +45,62 @@ def integrate(
     checkpoint: str | os.PathLike[str] | None = None,
     checkpoint_every: float = 60.0,
 ) -> RunT:
-    """Integrate a flow from t = 0. An interrupt (Ctrl-C) ends the run early, and what was computed is returned.
+    """Integrate a flow from t = 0. An interrupt (Ctrl-C) ends the run and returns the computed part.
 
     Parameters
     ----------
     flow : SpectralFlow or MatrixFlow
     start : array or tuple of arrays
-        For a SpectralFlow the singular values (D,), made of balanced layers, or the layers (depth, D) themselves, also
-        as a tuple. Rows are always layers, never a batch: several starts are as many runs. For a MatrixFlow the pair
-        (W, H) of shapes (K, d) and (d, K), or all factors of a deeper network; with a leading axis, the same for all, a
-        batch of starts. A batch shares its steps. Tensors of PyTorch will do.
+        For a SpectralFlow the singular values (D,) of balanced layers, or the layers (depth, D); not a batch. For a
+        MatrixFlow the pair (W, H) of shapes (K, d) and (d, K), or all factors of a deeper network. A common leading
+        axis makes a batch of starts with common steps. PyTorch tensors are accepted.
     t_end, log_t_end : float, optional
-        Last time, or its natural logarithm where the time leaves float64. Without either the run lasts until the last
-        time of `t_eval`, or until `until` is met.
+        Last time, or its natural logarithm (for times beyond 1e308). Default: the last time of `t_eval`, or the event
+        `until`.
     t_eval, log_t_eval : (n,) array, optional
-        Increasing times (or their logarithms) of the rows wanted; they come back as they were given. Otherwise the rows
-        are t = 0, the solver's own steps and the last time.
+        Increasing times (or their logarithms) of the rows. By default the rows are t = 0, the solver's steps and the
+        last time.
     until : Event, callable, or a list of them, optional
-        Stops the run at the first of these events: ``ceflow.collapsed(1e-6)``, one made by `ceflow.event`, or a
-        function of the trajectory that returns one number a row, where it changes its sign. The last row is where the
-        run stopped, whatever rows are wanted; ``trajectory.event`` says which event it was. The place is found to
-        rounding, but what begins and ends within one step is not seen: see `ceflow.event` for that and for directions.
+        Stops the run at the first of these events: ``ceflow.collapsed(1e-6)``, an event made by `ceflow.event`, or a
+        sign change of a function of the trajectory that returns one number per row. The last row is the event;
+        ``trajectory.event`` is its index. Its time is accurate to rounding; two sign changes within one step are missed
+        (see `ceflow.event`).
     rtol : float
-        Relative tolerance, 1e-13 to 0.1, of each singular value, or of the time at which it is taken (reduced flow), or
-        of all layers together in the Frobenius norm (full flow). What it promises is in `docs/numerics.md`.
+        Relative tolerance, 1e-13 to 0.1. Reduced flow: of each singular value, or of the time at which it is attained.
+        Full flow: of all layers together in the Frobenius norm. See `docs/numerics.md`.
     atol : float
-        Absolute tolerance, of each singular value (reduced) or of (W, H) in the Frobenius norm (full).
+        Absolute tolerance of each singular value (reduced) or of (W, H) in the Frobenius norm (full).
     max_steps : int
-        Attempted steps after which the run gives up.
+        Maximal number of attempted steps.
     dense_output : bool
-        Whether to keep the state between all steps, 8 N bytes each, so that ``trajectory.at`` works. With False only
-        the rows are kept: those of `t_eval`, or else the first and the last.
+        Whether to store all steps (8 N bytes each), which ``trajectory.at`` needs. If False only the rows are stored:
+        those of `t_eval`, or the first and the last.
     closed_form : bool
-        Whether to follow the exact collapsed solution once all modes have merged. Stepping on gives the same within the
-        tolerance, but the merged modes are stiff.
+        Whether to use the exact collapsed solution once all singular values are nearly equal. Steps give the same
+        within the tolerance, but the problem is then stiff.
     method : {"dop853", "dopri5"}
-        Runge-Kutta pair: of order 8, or of order 5, which pays at loose tolerances only.
+        Runge-Kutta pair of order 8, or of order 5 (faster at loose tolerances only).
     compiled : bool, optional
-        Whether the run is compiled, or interpreted; when left out, as ``ceflow.settings.compiled`` says, and if that is
-        None, when it pays: see `docs/numerics.md`. The steps are the same.
+        Whether to compile the run or interpret it, with the same steps. Default ``ceflow.settings.compiled``; if that
+        is None, the faster mode is chosen (see `docs/numerics.md`).
     progress : bool
         Show a progress bar.
     checkpoint : path, optional
-        File to which the run is saved now and then, and at its end, for ``resume(load(checkpoint), ...)``.
+        File to which the run is saved regularly and at its end, for ``resume(load(checkpoint), ...)``.
     checkpoint_every : float
         Seconds between checkpoints.
 
     Returns
     -------
     Trajectory
-        With ``success`` False and the reason in ``message`` if the run ended early; what was computed is there.
+        If the run ended early, ``success`` is False, ``message`` has the reason, and the computed part is returned.
 
     Raises
     ------
     ValueError, TypeError
-        If an argument is not acceptable; the message names it.
+        If an argument is invalid; the message names it.
     MemoryError
-        If the machine, or the device, cannot hold the work; the message says what fits.
+        If memory of the machine or the device runs out; the message states the memory needed.
 
     Examples
     --------
@@ -144,29 +143,28 @@ def resume(
     checkpoint: str | os.PathLike[str] | None = None,
     checkpoint_every: float = 60.0,
 ) -> AnyRun:
-    """Go on with a run where it ended, or was interrupted, as if it had never stopped: with the same steps, to the bit.
+    """Continue a run from its end, with the same steps, to the bit, as an uninterrupted run.
 
     Parameters
     ----------
     trajectory : Trajectory
-        As `integrate` returned it, or `load`.
+        As returned by `integrate` or `load`.
     flow : Flow, optional
-        Another flow, of the same network, that takes over the last state: tasks in sequence. It makes a run of its own,
-        with the options of the first, whose times are counted from there, as units of time may differ. A flow with a
-        bias starts it at 0 if there was none.
+        Another flow of the same network, which starts from the last state (tasks in sequence). It gives a new run with
+        the same options and with times from 0. A new bias starts at 0.
     t_end, log_t_end, t_eval, log_t_eval, until, max_steps, progress, checkpoint, checkpoint_every
-        As for `integrate`; times are later than the end of the run, and max_steps counts its steps too. All other
-        options are those of the run.
+        As in `integrate`; times must be later than the end of the run, and max_steps includes its steps. Other options
+        are those of the run.
 
     Returns
     -------
     Trajectory
-        With the rows of the run first, unless `t_eval` is given.
+        Starts with the rows of the run, unless `t_eval` is given.
 
     Raises
     ------
     ValueError, TypeError
-        If an argument is not acceptable, or the trajectory was made from another, by `at` or an index.
+        If an argument is invalid, or the trajectory is a part of another one (`at` or an index).
 
     Examples
     --------
@@ -204,26 +202,26 @@ def sequence(
     method: Method = DEFAULT,
     progress: bool = False,
 ) -> tuple[RunT, ...]:
-    """Flows that follow each other, each from the last state of the one before: tasks in sequence.
+    """Integrate flows in sequence, each from the last state of the one before (tasks in sequence).
 
     Parameters
     ----------
     stages : sequence of (flow, duration)
-        The flows, of one network, and how long each lasts, in its own units of time.
+        Flows of one network, and the duration of each in its own time unit.
     start : array or tuple of arrays
-        Of the first flow.
+        Start of the first flow.
     rtol, atol, max_steps, dense_output, closed_form, method, progress
-        As for `integrate`, of each stage.
+        As in `integrate`, for each stage.
 
     Returns
     -------
     tuple of Trajectory
-        One for each stage, whose times are counted from its beginning. Fewer where a stage ended early: it is the last.
+        One for each stage, with times from the start of the stage. If a stage ends early it is the last one.
 
     Raises
     ------
     ValueError, TypeError
-        If an argument is not acceptable.
+        If an argument is invalid.
 
     Examples
     --------
@@ -235,7 +233,7 @@ def sequence(
     """
     pairs: list[Any] = [tuple(stage) if isinstance(stage, (tuple, list)) else () for stage in stages]
     if not pairs or any(len(pair) != 2 for pair in pairs):
-        raise ValueError("stages must be pairs (flow, duration), one or more")
+        raise ValueError("stages must be a non-empty sequence of pairs (flow, duration)")
     of_run: dict[str, Any] = {
         "rtol": rtol, "atol": atol, "dense_output": dense_output, "closed_form": closed_form, "method": method
     }  # fmt: skip
@@ -252,7 +250,7 @@ def sequence(
 
 
 def _last_state(trajectory: Trajectory, flow: Flow) -> Any:
-    """Where a run ended, as the start of another flow of the same network."""
+    """Last state of a run, as the start of another flow of the same network."""
     if not isinstance(flow, Flow) or flow.kind != trajectory.flow.kind or flow.depth != trajectory.flow.depth:
         raise ValueError(f"flow must be of the kind and depth of the run's {trajectory.flow!r}, got {flow!r}")
     if trajectory.log_t_end > (trajectory.log_t[-1] if len(trajectory) else -math.inf):
@@ -261,7 +259,7 @@ def _last_state(trajectory: Trajectory, flow: Flow) -> Any:
 
 
 def _span(t_end: Any, log_t_end: Any, t_eval: Any, log_t_eval: Any, until: Any, max_steps: Any) -> dict[str, Any]:
-    """How far to go, checked."""
+    """Checked end, rows, events and maximal number of steps."""
     max_steps = checked_integer("max_steps", max_steps, 1)
     events, rows = checked_events(until), _times("t_eval", t_eval, log_t_eval)
     return {
@@ -273,7 +271,7 @@ def _span(t_end: Any, log_t_end: Any, t_eval: Any, log_t_eval: Any, until: Any, 
 
 
 def _gone(run: Run, progress: bool, checkpoint: str | os.PathLike[str] | None, every: float) -> Any:
-    """The trajectory of a run, after it went."""
+    """Carry out a run and return its trajectory."""
     if checkpoint is not None:
         run.checkpoint, run.every = os.fspath(checkpoint), checked_number("checkpoint_every", every, 0.0, 1e9)
     run.go(progress)
@@ -284,7 +282,7 @@ def _gone(run: Run, progress: bool, checkpoint: str | os.PathLike[str] | None, e
 
 
 def _times(name: str, t: ArrayLike | None, log_t: ArrayLike | None) -> Times | None:
-    """Times that are asked for, or their logarithms, checked."""
+    """Checked times of rows, or their logarithms."""
     if t is None and log_t is None:
         return None
     if t is not None and log_t is not None:
@@ -316,7 +314,8 @@ def _end(t_end: float | None, log_t_end: float | None, rows: Times | None, event
         t_end = checked_number("t_end", t_end, -math.inf, math.inf)
         if not 0.0 < t_end < math.inf:
             raise ValueError(f"t_end must be positive and finite, got {t_end!r}; use log_t_end for times beyond 1e308")
-        end = Times.of(np.array([t_end]))
+        given = np.array([t_end])
+        end = Times(np.log(given), given)
     elif log_t_end is not None:
         end = Times(np.array([checked_number("log_t_end", log_t_end, -700.0, _LATEST)]))
     elif rows is not None:
@@ -324,7 +323,7 @@ def _end(t_end: float | None, log_t_end: float | None, rows: Times | None, event
     elif events:
         return Times(np.array([math.inf]))
     else:
-        raise ValueError("give t_end, log_t_end, t_eval or until: the run must know where to end")
+        raise ValueError("give t_end, log_t_end, t_eval or until: the run needs an end")
     if rows is not None and rows.log_t[-1] > end.log_t[0]:
         last, latest = rows.log_t[-1], end.log_t[0]
         raise ValueError(f"t_eval must not go beyond the end of the run, log t = {latest:.6g}; got log t = {last:.6g}")

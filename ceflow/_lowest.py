@@ -1,4 +1,4 @@
-"""`lowest`: minima of a flow's objective, by runs from several starts."""
+"""`lowest`: search of minima of an objective by runs from several starts."""
 
 from __future__ import annotations
 
@@ -12,29 +12,28 @@ from .flow import Flow, RunT
 
 
 def lowest(flow: Flow[RunT], starts: Iterable[Any], *, t_end: float = 1e5, rtol: float = 1e-7) -> list[RunT]:
-    """Runs of a flow from several starts to a late time, those that end with the lowest objective first.
+    """Integrate a flow from several starts to a late time, and sort the runs by final objective.
 
-    A way to look for minima: reduced flows of "relu" slide along kinks of the objective, where methods that need
-    smoothness stop, and come to rest. What they end at is no certified minimum, and lower ones may exist.
+    This searches minima of nonsmooth objectives: reduced flows with "relu" slide along kinks and converge. A limit is
+    not certified to be a minimum, and lower minima may exist.
 
     Parameters
     ----------
     flow : SpectralFlow or MatrixFlow
     starts : iterable of starts
-        As for `ceflow.integrate`; such as ``(flow.random_start(1.0, rng=seed) for seed in range(40))``.
+        As in `ceflow.integrate`; such as ``(flow.random_start(1.0, rng=seed) for seed in range(40))``.
     t_end, rtol : float
-        As for `ceflow.integrate`.
+        As in `ceflow.integrate`.
 
     Returns
     -------
     list of Trajectory
-        Those of equal objective in the order of their starts. Runs that fail, as where gates of "relu" cannot be told,
-        are left out.
+        Lowest final objective first; equal ones in the order of their starts. Failed runs are omitted.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is not acceptable.
+        If an argument is invalid.
     RuntimeError
         If every run fails, or there is no start.
 
@@ -58,5 +57,5 @@ def lowest(flow: Flow[RunT], starts: Iterable[Any], *, t_end: float = 1e5, rtol:
         else:
             last = run.message
     if not runs:
-        raise RuntimeError(f"no run came to its end: {last}")
+        raise RuntimeError(f"no run reached its end: {last}")
     return [runs[i] for i in np.argsort([run.objective[-1] for run in runs], kind="stable")]

@@ -1,4 +1,4 @@
-"""`integrate_many`: many runs of one flow, each with its own clock, in compiled loops and on several threads."""
+"""`integrate_many`: many independent runs of one flow, in compiled loops on several threads."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 from ._arrays import host
 from ._checks import checked_choice, checked_integer, checked_number
 from ._ensemble import Ensemble
+from ._events import Watches
 from ._field import CompiledField
 from ._integrate import Method, Until, _span
 from ._run import Run, is_looked_at, progress_bar, steps_unwatched
@@ -26,10 +27,11 @@ from .solve import DEFAULT, TABLEAUS, Found, Outcome, Stepper, advance_lanes, ad
 from .solve.stability import LARGEST, Response
 from .trajectory import Resume, Times, Trajectory, trajectory_type
 
-CHUNK, LEAST = 2048, 128  # runs that a thread takes at a time, at most, and at least if there are so many
-KNOT_NUMBERS = 2**20  # of the steps of one run, that a compiled loop keeps
-STACK_NUMBERS = 2**22  # that a stack of runs on arrays works in, and keeps of their rows
-# Observables of modes that follow from singular values alone: those of many runs are made at once.
+CHUNK, LEAST = 2048, 256  # largest and smallest number of runs per task of a thread
+KNOT_NUMBERS = 2**20  # numbers stored for the steps of one run in a compiled loop
+MOST_SERIES = 256  # steps by Taylor series; stability limits longer runs, where series are no better
+STACK_NUMBERS = 2**22  # numbers of work space and rows of a stack of runs on arrays
+# Observables that depend on singular values alone; they are computed for many runs at once.
 _OF_SINGULAR_VALUES = {
     "singular_values", "margins", "margin", "loss", "log_loss", "accuracy_gap", "log_accuracy_gap", "lyapunov",
     "dissipation",
@@ -54,30 +56,28 @@ def integrate_many(
     threads: int | None = None,
     progress: bool = False,
 ) -> Ensemble:
-    """Integrate a flow from many starts, each by itself: its own clock, its own steps, its own end [ceflow].
+    """Integrate a flow from many starts, each with its own clock, steps and end [ceflow].
 
-    Of every run only rows of some observables are kept, so that a million of runs fit in memory. A run that fails stops
-    no other. What comes back depends on no other run, on no number of threads and on no order, to the last bit; or, for
-    a MatrixFlow on PyTorch, to rounding. An interrupt (Ctrl-C) returns what is done; the other runs have the status
+    Only rows of selected observables are stored, so that a million runs fit in memory. A failed run does not affect the
+    others. Results do not depend on the other runs, their order, or the number of threads: to the last bit, or to
+    rounding for a MatrixFlow on PyTorch. An interrupt (Ctrl-C) returns the finished runs; the others have the status
     ``Outcome.INTERRUPTED``.
 
     Parameters
     ----------
     flow : Flow
     starts : (m, ...) array or sequence
-        Starts as for `integrate`, m >= 1 of them: (m, D) singular values, (m, depth, D) layers, or a sequence of
-        whatever the flow starts from. For a MatrixFlow also a tuple of factors with a leading axis, as `random_init`
-        makes them with ``batch=m``.
+        m >= 1 starts as for `integrate`: singular values (m, D), layers (m, depth, D), or a sequence of starts. For a
+        MatrixFlow also a tuple of factors with a leading axis, as from `random_init` with ``batch=m``.
     t_end, log_t_end, t_eval, log_t_eval, rtol, atol, max_steps, closed_form, method
-        As for `integrate`. Without `t_eval` the only row is the last one.
+        As in `integrate`. Without `t_eval` the only row is the last one.
     observables : sequence of str
-        Names out of ``Trajectory.observables`` of this flow, which become those of `Ensemble.data`.
+        Names from ``Trajectory.observables`` of this flow, to be stored in `Ensemble.data`.
     until : Event, callable, or a list of them, optional
-        As for `integrate`. The only row is then where each run stopped or ended, at a time of its own; rows of `t_eval`
-        are NaN after that time.
+        As in `integrate`. The only row is then the end of each run, at its own time; rows of `t_eval` are NaN after it.
     threads : int, optional
-        All cores that the process may use, when left out. Compiled loops run on them side by side; what a run needs
-        besides (`until`, closed forms, implicit steps) takes turns, but for the linear algebra in it.
+        Number of threads; default all cores available to the process. Compiled loops run in parallel. Other parts of a
+        run (events, closed forms, implicit steps) run one at a time, except for their linear algebra.
     progress : bool
         Show a progress bar.
 
@@ -88,16 +88,15 @@ def integrate_many(
     Raises
     ------
     ValueError, TypeError
-        If an argument is not acceptable; the message names it.
+        If an argument is invalid; the message names it.
 
     Notes
     -----
-    Each run is that of `integrate` with ``dense_output=False``, to the bit, but for cross-entropy on two balanced
-    layers without decay, by the default method and without absolute tolerance. There eight runs go side by side, in the
-    lanes of vectors, by Taylor series [ceflow]: these meet the same tolerance in fewer steps, each of which counts as
-    many evaluations as the series has coefficients. Runs of a MatrixFlow whose starts have the same shapes go together
-    on arrays, with the same steps to rounding. All runs are compiled, unless ``ceflow.settings.compiled`` is False: to
-    the bit they are those of ``integrate(..., compiled=True)``.
+    Each run equals that of ``integrate(..., dense_output=False, compiled=True)``, to the bit, with two exceptions.
+    Cross-entropy on two balanced layers without decay, with the default method and atol=0, uses Taylor series for 16
+    runs at once in vector registers [ceflow]. They meet the same tolerance in fewer steps; a step counts one evaluation
+    per coefficient of the series. Runs of a MatrixFlow with starts of equal shapes are integrated together on arrays,
+    with the same steps to rounding. Runs are interpreted if ``ceflow.settings.compiled`` is False.
 
     Examples
     --------
@@ -127,18 +126,18 @@ def integrate_many(
 
 
 def _compiling() -> compiling:
-    """Many runs are what compiling pays for, but for those who want none of it."""
+    """Compile, unless the settings exclude it."""
     return compiling(settings.compiled is not False)
 
 
 def _cores() -> set[int]:
-    with contextlib.suppress(AttributeError):  # not everywhere
+    with contextlib.suppress(AttributeError):  # not on all systems
         return os.sched_getaffinity(0)
     return set(range(os.cpu_count() or 1))
 
 
 def _starts(flow: Flow[Any], starts: Any) -> Any:
-    """The starts, checked: as one array if each of them is one of the same shape, else as a list."""
+    """Check several starts; one array if all are arrays of one shape, else a list."""
     if isinstance(starts, tuple) and flow.kind == "matrix":
         parts = [np.asarray(part) for part in starts]
         if len({part.shape[:1] for part in parts}) != 1 or parts[0].ndim < 2:
@@ -147,7 +146,7 @@ def _starts(flow: Flow[Any], starts: Any) -> Any:
     if (isinstance(starts, np.ndarray) and starts.ndim == 0) or not hasattr(starts, "__len__"):
         raise TypeError(f"starts must be an array of starts or a sequence of them, got {type(starts).__name__}")
     if not len(starts):
-        raise ValueError("starts must be one or more, got none")
+        raise ValueError("starts must not be empty")
     return flow.starts(starts)
 
 
@@ -157,36 +156,37 @@ def _observables(flow: Flow, names: Sequence[str]) -> tuple[str, ...]:
         raise TypeError(f"observables must be a sequence of names, got {names!r}")
     for name in names:
         if checked_choice("observables", name, known) and known[name].why_not(flow):
-            raise ValueError(f"observables must be those of the flow, got {name!r}: {known[name].why_not(flow)}")
+            raise ValueError(f"observables must exist for the flow, got {name!r}: {known[name].why_not(flow)}")
     return tuple(dict.fromkeys(names))
 
 
 class _Runs:
-    """The runs, before and while they go.
+    """State of the runs of one call.
 
     Parameters
     ----------
     flow : Flow
     starts : array or list
-        Checked.
+        Checked starts.
     options, span : dict
-        Of a `Run`.
+        Options of a `Run`.
     names : tuple of str
         Observables.
     """
 
     def __init__(self, flow: Flow[Any], starts: Any, options: dict, span: dict, names: tuple[str, ...]) -> None:
         self.flow, self.starts, self.options, self.names, self.span = flow, starts, options, names, span
-        own = span["rows"] is None and span["events"]  # each run has its own last time, and a row there
+        own = span["rows"] is None and span["events"]  # the only row of each run is at its own last time
         rows = None if own else span["end"] if span["rows"] is None else span["rows"]
         self.rows: Times | None = rows
         self.wanted = cast(Any, None if rows is None else rows.log_t)
-        self.stopped, self.tell = threading.Event(), lambda count: None  # how many runs more are done
-        # the last time is not that of the last row only where `until` is given, or the end is beyond the rows
-        self.compiled = not span["events"] and self.wanted[-1] == span["end"].log_t[0]
+        self.stopped, self.tell = threading.Event(), lambda count: None  # reports the number of finished runs
+        self.times = span["end"].log_t if own else self.wanted  # of the rows, or the end, in loops of many runs
+        self.together = self.times[-1] == span["end"].log_t[0]  # otherwise the end is beyond the rows
+        self.compiled = self.together and not span["events"]
         members, count = Ensemble.room(len(starts)), 1 if rows is None else len(rows)
         data, table = {}, trajectory_type(flow).observables
-        with compiling(False):  # of one state only shapes are asked for
+        with compiling(False):  # only to determine shapes, from one state
             for part, value in self._parts(self._trajectory(0, np.full(1, -np.inf), flow.origin(starts[0])[None])):
                 data[part] = np.full((len(starts), count, *value.shape[1:]), np.nan)
         self.at_once = flow.kind == "spectral" and isinstance(starts, np.ndarray) and starts.ndim == 2
@@ -199,7 +199,7 @@ class _Runs:
     # -- on threads ----------------------------------------------------------------------------------------------------
 
     def go(self, threads: int, progress: bool) -> None:
-        """Makes all runs, or as many as there are before an interrupt."""
+        """Carry out all runs, or until an interrupt."""
         members = len(self.starts)
         size = CHUNK if threads == 1 else min(CHUNK, max(LEAST, LANES * math.ceil(members / (4 * threads * LANES))))
         with progress_bar(progress, members, "run") as bar, ThreadPoolExecutor(threads) as pool:
@@ -219,10 +219,10 @@ class _Runs:
                 status[status == Outcome.RUNNING] = Outcome.INTERRUPTED
 
     def _chunk(self, first: int, end: int) -> None:
-        """Makes the runs first..end-1."""
+        """Carry out the runs first..end-1."""
         left = np.arange(first, end)
-        with _compiling():  # which a thread does not know from that which made it
-            if self.compiled and hasattr(self.flow, "stacked"):
+        with _compiling():  # a new thread does not inherit it
+            if self.together and hasattr(self.flow, "stacked"):
                 left = self._in_stacks(left)
             elif self.compiled:
                 left = self._compiled(self._in_lanes(left))
@@ -231,34 +231,30 @@ class _Runs:
                     break
                 self._alone(int(i))
 
-    # -- ways to make runs ---------------------------------------------------------------------------------------------
+    # -- integration ---------------------------------------------------------------------------------------------------
 
     def _steps(self, size: int) -> int:
-        """How many steps a compiled loop takes of a run; later ones may be implicit."""
+        """Number of steps of a run in a compiled loop; later steps may be implicit."""
         return min(steps_unwatched(size), max(KNOT_NUMBERS // size, 1))
 
     def _in_lanes(self, members: np.ndarray) -> np.ndarray:
-        """Makes runs side by side, where the flow can; returns which are left."""
-        left = [members]
+        """Integrate runs in vectors, if the flow supports it; return the members that are left."""
+        left = np.ones(len(members), bool)
         usual = self.options["atol"] == 0.0 and self.options["method"] == DEFAULT
         if usual and hasattr(self.flow, "side_by_side") and isinstance(self.starts, np.ndarray):
             starts = self.starts[members]
-            fields = self.flow.side_by_side(starts, self.options["closed_form"])
-            left = [members] if not fields else []
-            for which, lanes in fields:
+            for which, lanes in self.flow.side_by_side(starts, self.options["closed_form"]):
                 if self.stopped.is_set():
                     return members[:0]
-                size, chosen = starts.shape[1], members[which]
-                found = advance_lanes(
-                    lanes, size, self.wanted, self.options["rtol"], self._steps(size), self.span["max_steps"]
-                )  # fmt: skip
-                left.append(self._keep(chosen, found))
-            taken = np.concatenate([which for which, _ in fields]) if fields else np.zeros(0, np.int64)
-            left.append(np.delete(members, taken) if fields else members[:0])
-        return np.sort(np.concatenate(left))
+                size = starts.shape[1]
+                limits = self.options["rtol"], min(self._steps(size), MOST_SERIES), self.span["max_steps"]
+                found = advance_lanes(lanes, size, self.wanted, *limits)
+                self._keep(members[which], found)
+                left[which] = found.outcome != Outcome.REACHED
+        return members[left]
 
     def _compiled(self, members: np.ndarray) -> np.ndarray:
-        """Makes runs of compiled fields one after another in a compiled loop; returns which are left."""
+        """Integrate runs of compiled fields one after another in a compiled loop; return the members that are left."""
         kinds: dict[tuple, list[tuple[int, CompiledField, np.ndarray]]] = {}
         left = []
         for i in members:
@@ -281,36 +277,40 @@ class _Runs:
         return np.sort(np.array(left, np.int64))
 
     def _in_stacks(self, members: np.ndarray) -> np.ndarray:
-        """Makes runs on arrays together, those of the same shapes; returns which are left at their starts."""
+        """Integrate runs of equal shapes together on arrays; return the members that are left at their starts."""
         left, kinds = list[int](), dict[Any, list[int]]()
         for i in members:
             kinds.setdefault(tuple(part.shape for part in self.starts[i]), []).append(i)
         for shapes, runs in kinds.items():
-            arrays = Stepper.arrays(self.options["method"]) + len(self.wanted)
+            arrays = Stepper.arrays(self.options["method"]) + len(self.times)
             most = max(1, STACK_NUMBERS // (arrays * sum(map(math.prod, shapes))))
             for first in range(0, len(runs), most):
                 chosen = np.array(runs[first : first + most])
-                if len(shapes[0]) > 2:  # a start that is a batch
+                if len(shapes[0]) > 2:  # the start is a batch
                     left.extend(chosen)
                 elif not self.stopped.is_set():
                     self._in_a_stack(chosen)
         return np.sort(np.array(left, np.int64))
 
     def _in_a_stack(self, members: np.ndarray) -> None:
-        """Makes runs side by side on arrays, and what those need besides alone."""
+        """Integrate runs together on arrays, then finish each run by itself if necessary."""
         flow, o, starts = self.flow, self.options, [self.starts[i] for i in members]
         origins = np.array([flow.origin(start) for start in starts])
+        watches = [Watches(self.span["events"], flow, start) for start in starts]
 
         def leaves(member: int, taken: int, y, log_t: float, h: float) -> bool:
             asked = is_looked_at(int(taken)) and len(y) <= LARGEST and log_t > -math.inf
             y = host(y) if asked else y
             return asked and Response(flow.motion(starts[member], y, log_t, o["rtol"], o["atol"]), y).is_stiff(h)
 
-        flow.motion(starts[0], origins[0], -math.inf, o["rtol"], o["atol"])  # which refuses what cannot be
+        def crosses(member: int, log_t: float, log_t_new: float, y) -> bool:
+            return watches[member].may_meet(origins[member], log_t, log_t_new, host(y))
+
+        flow.motion(starts[0], origins[0], -math.inf, o["rtol"], o["atol"])  # raises errors for invalid options
         field = cast(Any, flow).stacked(starts[0], len(starts))
         found, where = advance_stacked(
-            field, origins, self.wanted, o["rtol"], o["atol"], self.span["max_steps"],
-            o["method"], leaves=leaves, stopped=self.stopped.is_set,
+            field, origins, self.times, o["rtol"], o["atol"], self.span["max_steps"], o["method"], leaves=leaves,
+            stopped=self.stopped.is_set, crosses=crosses if self.span["events"] else None,
         )  # fmt: skip
         self._keep(members, found)
         for place in np.flatnonzero(found.outcome != Outcome.REACHED):
@@ -319,17 +319,17 @@ class _Runs:
             rows = ~np.isnan(found.y[place, :, 0])
             at = Resume(where.state[place], where.y[place], None, {}, o["method"], int(found.nsteps[place]))
             counts = {name: int(getattr(found, name)[place]) for name in ("nsteps", "nrejected", "nfev")}
-            self._alone(int(members[place]), at=at, known=(self.wanted[rows], found.y[place, rows]), counts=counts)
+            self._alone(int(members[place]), at=at, known=(self.times[rows], found.y[place, rows]), counts=counts)
 
     def _alone(self, i: int, **taken_on) -> None:
-        """Makes one run, in every detail as `integrate` does; or takes it on from where it was left."""
+        """Integrate one run exactly as `integrate` does, or continue it."""
         span = self.span | {"rows": self.rows}
         run = Run(self.flow, self.starts[i], **self.options, dense_output=False, **span)
         if taken_on:
             run.take_on(**taken_on)
         try:
             run.go()
-        except RuntimeError:  # where a flow cannot tell how to go on
+        except RuntimeError:  # the flow has no unique continuation
             run._fail(Outcome.FAILED, run.at.state[0])
         trajectory, members = run.trajectory(), self.ensemble._members
         members["event"][i] = -1 if trajectory.event is None else trajectory.event
@@ -342,19 +342,19 @@ class _Runs:
         if len(trajectory):
             for part, value in self._parts(trajectory):
                 self.ensemble.data[part][i, : len(value)] = value
-        members["status"][i] = run.outcome  # last: an interrupt must not find it done
+        members["status"][i] = run.outcome  # last, so that an interrupted member does not count as finished
         self.tell(1)
 
-    # -- what is kept --------------------------------------------------------------------------------------------------
+    # -- storage -------------------------------------------------------------------------------------------------------
 
     def _keep(self, which: np.ndarray, found: Found) -> np.ndarray:
-        """Keeps those of the runs that got to the end; returns which did not."""
+        """Store the runs that reached the end; return the other members."""
         done = found.outcome == Outcome.REACHED
         members, kept, y = self.ensemble._members, which[done], found.y[done]
         if len(kept):
             for name in ("nsteps", "nrejected", "nfev"):
                 members[name][kept] = getattr(found, name)[done]
-            members["log_t_end"][kept] = self.wanted[-1]
+            members["log_t_end"][kept] = self.times[-1]
             if self.at_once:
                 run = self._trajectory_of_many(kept, y)
                 for part, value in self._parts(run):
@@ -374,22 +374,22 @@ class _Runs:
         return trajectory_type(self.flow)(self.flow, self.starts[i], log_t, y)
 
     def _trajectory_of_many(self, which: np.ndarray, y: np.ndarray) -> Trajectory:
-        """The rows of many runs as one trajectory, of which singular values are known, and what follows from them."""
+        """Rows of many runs as one trajectory, for observables that depend on singular values alone."""
         s = cast(SpectralFlow, self.flow).singular_values_of(self.starts[which], y)
         run = trajectory_type(self.flow)(self.flow, None, np.tile(self.wanted, len(which)), y.reshape(-1, y.shape[2]))
         vars(run)["singular_values"] = s.reshape(-1, s.shape[2])
         return run
 
     def _batch(self, which: np.ndarray, y: np.ndarray) -> Trajectory:
-        """The rows (m, r, N) of runs of a full flow as the trajectory of a batch."""
+        """Rows (m, r, N) of runs of a full flow as the trajectory of a batch."""
         starts = tuple(map(np.array, zip(*(self.starts[i] for i in which), strict=True)))
         ends = np.cumsum([part[0].size for part in starts])
         parts = np.split(y.swapaxes(0, 1), ends[:-1], axis=2)
         flat = np.concatenate([part.reshape(y.shape[1], -1) for part in parts], axis=1)
-        return trajectory_type(self.flow)(self.flow, starts, self.wanted, flat)
+        return trajectory_type(self.flow)(self.flow, starts, self.times, flat)
 
     def _parts(self, run: Trajectory) -> list[tuple[str, np.ndarray]]:
-        """The observables of a trajectory, those of several parts as these, by name."""
+        """Observables of a trajectory by name; observables with several parts are split."""
         found: list[tuple[str, np.ndarray]] = []
         for name in self.names:
             observable, value = run.observables[name], getattr(run, name)

@@ -1,8 +1,7 @@
-"""Methods of trajectories and comparisons that need rooms above theirs.
+"""Methods of trajectories and comparisons that depend on higher layers of the package.
 
-Users ask a run for its certificate and a comparison for its figure, but neither room may know certificates or figures.
-This one stands above them all and gives the classes these methods when ``ceflow`` is imported; what they need is
-imported when they are called.
+Trajectories have a certificate and comparisons have a figure, but their modules import neither. This module attaches
+the methods when ``ceflow`` is imported. The methods import their dependencies when called.
 """
 
 from __future__ import annotations
@@ -42,19 +41,18 @@ _method_of(Ensemble, "save")(io.save_ensemble)
 
 @_method_of(Trajectory)
 def certificate(self: Trajectory) -> Certificate:
-    """Check, after the fact and from outside, what the run verifiably satisfies: that it solves the equations, how
-    large its error is, what is conserved, what must fall, and proved bounds.
+    """Check a run a posteriori: equations, error, conservation laws, Lyapunov functions and proved bounds.
 
     Returns
     -------
     ceflow.Certificate
-        It prints itself; ``passed`` is the verdict, ``error_estimate`` the relative error, see `ceflow.certify`.
-        Claims that are not proved for this flow are listed as such.
+        ``passed`` is the result, ``error_estimate`` the relative error; it prints as a table (see `ceflow.certify`).
+        Claims that are not proved for this flow are marked.
 
     Raises
     ------
     ValueError
-        If it is a batch of runs.
+        If the run is a batch.
 
     Examples
     --------
@@ -69,8 +67,9 @@ def certificate(self: Trajectory) -> Certificate:
 
 @_method_of(Trajectory)
 def to_pandas(self: Trajectory) -> pandas.DataFrame:
-    """What is one number at each time, and each singular value, as a pandas DataFrame with the index ``t`` (needs the
-    extra ``xarray``, which brings pandas). The other observables are in `to_xarray`.
+    """Convert scalar observables and singular values to a pandas DataFrame with the index ``t``.
+
+    It needs the extra ``xarray``, which includes pandas. `to_xarray` has the other observables.
 
     Examples
     --------
@@ -159,7 +158,7 @@ type.__setattr__(Ensemble, "_repr_html_", _ensemble_html)
 
 
 def _bands_of(ensemble: Ensemble) -> str:
-    """Quantiles over time as HTML, where there is something to draw and xarray is there."""
+    """Figure of quantiles over time as HTML, if there are data to plot and xarray is installed."""
     names = [name for name, values in ensemble.data.items() if values.ndim == 2 and np.any(values > 0.0)][:2]
     if not names or ensemble.grid is None or np.isfinite(ensemble.grid).sum() < 3 or not ensemble.success.any():
         return ""
@@ -199,7 +198,7 @@ type.__setattr__(Comparison, "_repr_html_", _comparison_html)
 
 @_method_of(Comparison)
 def plot(self: Comparison, ax: Axes | None = None) -> Axes:
-    """The errors over time; see `ceflow.plot.comparison`.
+    """Plot the errors over time; see `ceflow.plot.comparison`.
 
     Examples
     --------

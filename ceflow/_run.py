@@ -1,4 +1,4 @@
-"""A run in the making: it steps, follows closed forms, and collects the rows that were asked for."""
+"""Execution of a run: steps, closed forms, and collection of rows."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from .trajectory import Resume, Trajectory, trajectory_type
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-CHUNK_BYTES, CHUNK_STEPS = 2**25, 256  # of states that are collected before Python looks at them, and of steps
+CHUNK_BYTES, CHUNK_STEPS = 2**25, 256  # states and steps per call of the compiled loop
 FIRST_CHUNK = 32  # steps; each chunk is twice the one before
-FIRST_LOOK = 96  # steps after which it is first asked whether they are stiff, and the numbers of a compiled state up to
-FEW = 32  # which it is asked so soon: the cost of implicit steps, in explicit ones, grows like its square
+FIRST_LOOK = 96  # steps before the first test for stiffness
+FEW = 32  # largest size of a compiled state for which this holds, see `_first_look`
 
-LARGEST_INTERPRETED = 4096  # numbers of a state: runs of more are long, and compiled at once where they can be
+LARGEST_INTERPRETED = 4096  # size of a state: runs of larger states are long, and compiled at once if possible
 
 
 class Run:
@@ -36,19 +36,19 @@ class Run:
     ---------
     flow : Flow
     start
-        As ``flow.start`` returned it.
+        As returned by ``flow.start``.
     rtol, atol, closed_form, dense_output, method
-        As for `ceflow.integrate`, checked.
+        As in `ceflow.integrate`, checked.
     end : Times
-        Where to end; infinite if only events say so.
+        End of the run; infinite if only events end it.
     events : tuple of Event
     max_steps : int
     rows : Times, optional
-        The rows wanted; left out, those of the solver's own steps.
+        Times of the rows; default the solver's steps.
     before : Trajectory, optional
-        The run to go on with.
+        The run to continue.
     compiled : bool, optional
-        As for `ceflow.integrate`.
+        As in `ceflow.integrate`.
     """
 
     def __init__(
@@ -65,12 +65,12 @@ class Run:
         self.checkpoint: str | None = None
         self.every, self.saved = math.inf, time.monotonic()
         self.outcome = Outcome.REACHED
-        self.segments: list = []  # that are finished
+        self.segments: list = []  # finished segments
         self.growing: list[Steps] = []
-        self.again: Any = None  # the pieces of the one that is not, and what makes its field
-        self.known_to = -math.inf  # rows up to here are known
+        self.again: Any = None  # the pieces of the unfinished segment, and its field
+        self.known_to = -math.inf  # rows are complete up to here
         y = flow.origin(start)
-        self.found = [(np.array([-math.inf]), y[None])]  # rows that are final: (log_t, y)
+        self.found = [(np.array([-math.inf]), y[None])]  # final rows: (log_t, y)
         self.nfev = self.nsteps = self.nrejected = 0
         self.at = Resume(np.array([-math.inf, 0.0, 0.0, FIRST_STEP, 1.0]), y, None, {}, method)
         if before is not None:
@@ -83,21 +83,21 @@ class Run:
                 self.found = [(before.log_t, before.y)]
 
     def take_on(self, at: Resume, known: tuple[np.ndarray, np.ndarray], counts: dict[str, int]) -> None:
-        """Begins where a run was left by others, who know rows of it, and what it has cost."""
+        """Continue a run that another loop began, with its known rows and counts."""
         self.at, self.known_to = at, float(at.state[0])
         later = known[0] > -math.inf
         self.found.append((known[0][later], known[1][later]))
         for name, count in counts.items():
             setattr(self, name, count)
 
-    # -- the way -------------------------------------------------------------------------------------------------------
+    # -- steps ---------------------------------------------------------------------------------------------------------
 
     def go(self, progress: bool = False) -> None:
-        """Goes to the end, or as far as it can."""
+        """Integrate to the end, or as far as possible."""
         large = self.at.y.size > LARGEST_INTERPRETED and isinstance(self.at.y, np.ndarray)
         chosen = self.compiled
         if chosen is None and (compiled() or (settings.compiled is None and large)):
-            chosen = True  # and so it stays
+            chosen = True  # final
         style = "{l_bar}{bar}| {postfix} [{elapsed}]"
         with progress_bar(progress, 100, "%", bar_format=style) as bar, compiling(chosen):
             try:
@@ -111,7 +111,7 @@ class Run:
 
     def _go(self, bar: tqdm | None) -> None:
         y, state = self.at.y, self.at.state.copy()
-        if self.at.tail is not None:  # the last step, which may go beyond the end that it had
+        if self.at.tail is not None:  # the last step, which may extend beyond the former end
             first, log_first = self.at.tail[0][0], float(self.at.tail[2][0])
             tail = Steps(lambda: self._motion(first, log_first, closed_form=False), *self.at.tail, self.at.method)
             if self._collect(tail.log_t, tail) or tail.log_t[-1] >= self.log_end:
@@ -130,7 +130,7 @@ class Run:
                 self._follow(self.flow.segment("rest", self.start, y, float(state[0])))
             if outcome == Outcome.STIFF:
                 method = IMPLICIT
-                state[3:] = first_step(motion, y, state), 1.0  # the last error tells them nothing
+                state[3:] = first_step(motion, y, state), 1.0  # the last error has no meaning for the new steps
             elif outcome != Outcome.CHANGED or state[0] >= self.log_end:
                 return
 
@@ -140,16 +140,19 @@ class Run:
     def _step(
         self, field, method: str, y: np.ndarray, state: np.ndarray, bar: tqdm | None
     ) -> tuple[Outcome, np.ndarray]:
-        """Integrates from y until the end, the criterion, or a change of what moves the state, or of the method.
-        Returns the outcome, and the state that was reached."""
+        """Integrate from y until the end, an event, or a change of the field or of the method.
+
+        Return the outcome and the last state."""
         solver: Any = stepper(field, method)
         solver.begin(y)
-        # of a flow that takes its time, no more than a step is lost by an interrupt
+        # for slow flows an interrupt loses at most one step
         most = max(1, min(CHUNK_STEPS, CHUNK_BYTES // (8 * y.size))) if solver.compiled else 1
         interpreted = isinstance(field, CompiledField) and not field.compiled
-        self.again = functools.partial(self._motion, y, float(state[0]))
-        first_look = FIRST_LOOK * (max(1.0, y.size / FEW) ** 2 if isinstance(field, CompiledField) else 1.0)
-        last = y  # the last knot, where the flow lives
+        self.again = functools.partial(  # without a reference to this run, because a path keeps it
+            self.flow.motion, self.start, y, float(state[0]), self.rtol, self.atol, self.closed_form
+        )
+        first_look = _first_look(y.size) if isinstance(field, CompiledField) else FIRST_LOOK
+        last = y  # the last step end, on the device of the flow
         taken, stopped, outcome = self.at.taken, False, Outcome.RUNNING
         while True:
             left, look = self.max_steps - self.nsteps - self.nrejected, _next_look(taken)
@@ -162,7 +165,7 @@ class Run:
             self.nrejected += batch.rejected
             states = host(batch.y) if self.dense_output else batch.y
             if self.dense_output:
-                states[0] = host(last)  # in short floats the start is not exact
+                states[0] = host(last)  # in float32 the start is rounded
             known = states if isinstance(states, np.ndarray) else None
             segment = Steps(lambda: field, states, h, log_t, method)
             if n and log_t[-1] > self.log_end:
@@ -172,7 +175,7 @@ class Run:
                 last, taken = states[-1], taken + n
                 if self.dense_output:
                     self.growing.append(segment)
-                if not stopped:  # else the run goes on from before the place where it stopped
+                if not stopped:  # else the run continues from before the event
                     self.at = Resume(state.copy(), last, (states[-2:], h[-1:], log_t[-2:]), {}, method, taken)
             self._show(bar, state[0])
             if self.checkpoint is not None and time.monotonic() - self.saved > self.every:
@@ -194,7 +197,7 @@ class Run:
         return outcome, host(solver.y)
 
     def _follow(self, segment) -> None:
-        """Follows a closed form to the end."""
+        """Follow a closed form to the end."""
         grid = segment.grid(self.log_end)
         if math.isfinite(self.log_end):
             grid = np.append(grid, self.log_end)
@@ -216,29 +219,33 @@ class Run:
     # -- rows ----------------------------------------------------------------------------------------------------------
 
     def _collect(self, log_t: np.ndarray, segment, states: np.ndarray | None = None) -> bool:
-        """Takes the rows after ``log_t[0]`` out of a new segment, of which the states at log_t may be known. Returns
-        whether the criterion has been met."""
-        if not self.watches and self.wanted is None and not self.dense_output:  # only the last row is asked for
+        """Collect the rows after ``log_t[0]`` from a new segment; states at log_t may be given. Return whether an event
+        occurred."""
+        if not self.watches and self.wanted is None and not self.dense_output:  # only the last row is needed
             if log_t[-1] >= self.log_end:
                 last = np.array([self.log_end])
                 self.found[1:] = [(last, segment.sample(last))]
             return False
-        first, begin = log_t[0], 1  # some of the knots may have the same time
+        first, begin = log_t[0], 1  # some step ends may have equal times
         if self.known_to > first:
-            first, begin = self.known_to, np.searchsorted(log_t, self.known_to, "right")
-        knots = slice(begin, max(begin, np.searchsorted(log_t, self.log_end, "left")))
+            first, begin = self.known_to, log_t.searchsorted(self.known_to, "right")
+        end = log_t.searchsorted(self.log_end)
+        reached = end < len(log_t)
+        knots = slice(begin, max(begin, end) + reached)
         inside = log_t[knots]
         y: Any = None
-        if log_t[-1] >= self.log_end:
-            inside = np.append(inside, self.log_end)
         if not len(inside):
             return False
+        if reached:
+            inside = inside.copy()
+            inside[-1] = self.log_end
         if self.watches and not self.watches.begun and self._stops_at_once(first, segment.sample(np.array([first]))[0]):
             return True
         if self.watches or self.wanted is None:
             y = segment.sample(inside) if states is None else host(states[knots])
-            if len(y) < len(inside):
-                y = np.concatenate([y, segment.sample(inside[-1:])])
+            if reached and states is not None:
+                y = y.copy()
+                y[-1] = segment.sample(inside[-1:])[0]
         found = self.watches.look(first, inside, y, segment.sample) if self.watches else None
         if found is not None:  # the run ends exactly there
             self.outcome, (self.log_end, self.event) = Outcome.STOPPED, found
@@ -257,7 +264,7 @@ class Run:
         return found is not None
 
     def _stops_at_once(self, log_t: float, y: np.ndarray) -> bool:
-        """Whether an event is met at the state y where the run begins, or goes on."""
+        """Whether an event occurs at the initial state y."""
         self.event = self.watches.begin(log_t, y) if self.watches else None
         if self.event is None:
             return False
@@ -268,10 +275,10 @@ class Run:
             self.found.append(row)
         return True
 
-    # -- what is said of it --------------------------------------------------------------------------------------------
+    # -- messages ------------------------------------------------------------------------------------------------------
 
     def trajectory(self, unfinished: bool = False) -> Trajectory:
-        """The run as far as it got."""
+        """Trajectory of the run so far."""
         found = self.found
         if self.wanted is not None:
             found = found if self.wanted[0] == -math.inf else found[1:]
@@ -280,7 +287,7 @@ class Run:
         log_t, y = np.concatenate([log_t for log_t, _ in found]), np.concatenate([y for _, y in found])
         if self.wanted is None:
             later = log_t[1:] > log_t[:-1]
-            if not later.all():  # of the states of one time the last
+            if np.count_nonzero(later) < len(later):  # keep the last of the states at equal times
                 later = np.append(later, True)
                 log_t, y = log_t[later], y[later]
         segments = self.segments + Steps.joined(self.growing, self.again)
@@ -306,7 +313,10 @@ class Run:
         tail = self.at.tail
         if tail is not None and not isinstance(tail[0], np.ndarray):
             tail = (host(tail[0]), *tail[1:])
-        options = {name: getattr(self, name) for name in ("rtol", "atol", "closed_form", "dense_output", "method")}
+        options = {
+            "rtol": self.rtol, "atol": self.atol, "closed_form": self.closed_form, "dense_output": self.dense_output,
+            "method": self.method,
+        }  # fmt: skip
         if self.compiled is not None:
             options["compiled"] = self.compiled
         run._resume = Resume(self.at.state, host(self.at.y), tail, options, self.at.method, self.at.taken)
@@ -331,24 +341,35 @@ class Run:
         advice = " and keep less with dense_output=False" if self.dense_output else ""
         return (
             f"out of memory: a state of {size} numbers takes {item * size * arrays / 2**30:.3g} GiB of working space "
-            f"on {where}, besides what is kept; {2**30 / (item * arrays):.3g} numbers fit in each GiB. Use fewer "
+            f"on {where}, in addition to stored rows; 1 GiB holds {2**30 / (item * arrays):.3g} numbers. Use fewer "
             f"classes or features{advice}."
         )
 
 
 @functools.cache
 def is_looked_at(taken: int) -> bool:
-    """Whether a run on arrays is asked if it is stiff after so many steps."""
+    """Whether to test a run on arrays for stiffness after this number of steps."""
     return taken >= FIRST_LOOK and _next_look(taken - 1) == taken
 
 
 def steps_unwatched(size: int) -> int:
-    """How many steps of a compiled state are taken before it is first asked whether they are stiff."""
-    return _next_look(math.ceil(FIRST_LOOK * max(1.0, size / FEW) ** 2) - 1)
+    """Number of steps of a compiled state before the first test for stiffness."""
+    return _next_look(math.ceil(_first_look(size)) - 1)
+
+
+def _first_look(size: int) -> float:
+    """Steps of a compiled field of some size before the first test for stiffness.
+
+    They cost about as much as the implicit steps of a run, so that a run costs at most twice that of the better method.
+    An implicit step costs a few interpreted explicit steps, or a hundred compiled ones. For thousands of numbers this
+    ratio grows like the square of the size.
+    """
+    ratio = max(1.0, size / FEW)
+    return FIRST_LOOK * max(ratio**2, min(ratio**5, 40.0))
 
 
 def _next_look(nsteps: int) -> int:
-    """The number of steps at which Python looks at them next."""
+    """Number of steps at which the loop next returns to Python."""
     look = chunk = FIRST_CHUNK
     while look <= nsteps:
         chunk = min(2 * chunk, CHUNK_STEPS)
@@ -357,9 +378,9 @@ def _next_look(nsteps: int) -> int:
 
 
 def progress_bar(shown: bool, total: int, unit: str, **options):
-    """A bar of tqdm as a context, or None as one."""
+    """Context manager of a tqdm bar, or of None."""
     if not shown:
         return contextlib.nullcontext()
-    from tqdm.auto import tqdm  # which is slow to import
+    from tqdm.auto import tqdm  # slow to import
 
     return tqdm(total=total, unit=unit, **options)

@@ -1,10 +1,10 @@
-"""How fast rounding leaves the symmetry along a reduced run.
+"""Growth of rounding errors off the symmetry along a reduced run.
 
-The full flow of a symmetric start stays symmetric, but its rounding errors do not. A small deviation v off the scheme
-follows ``dv/dt = A v``, A minus the Hessian of the objective at the symmetric state. A is symmetric and leads from off
-the scheme to off the scheme, so ``|v|`` grows at most like the exponential of the integral of its largest eigenvalue
-there [ceflow]. Where that is positive the symmetric path is a saddle, and sooner or later a run of full matrices leaves
-it, however well it is integrated.
+The full flow preserves symmetry, but rounding errors break it. A small deviation v orthogonal to the scheme satisfies
+``dv/dt = A v``, where A is minus the Hessian of the objective at the symmetric state. A is symmetric and maps
+deviations off the scheme to such deviations, so ``|v|`` grows at most like the exponential of the integral of its
+largest eigenvalue there [ceflow]. If this is positive, a run of full matrices finally leaves the symmetric path at any
+tolerance.
 """
 
 from __future__ import annotations
@@ -21,30 +21,30 @@ from .network.factors import check_whole_depth, product
 from .trajectory import SpectralTrajectory
 
 LANCZOS_STEPS = 20
-APART, MOST = 0.25, 200  # least distance of moments in log t, and how many there are at most
-ENOUGH = 80.0  # growth in logarithms, at which nothing is left to be known
-LATEST = 690.0  # log t of the last moment: later ones are beyond floats, and nothing grows any more
+APART, MOST = 0.25, 200  # smallest spacing of times in log t, and their largest number
+ENOUGH = 80.0  # log of the growth at which the computation stops
+LATEST = 690.0  # last log t: later times overflow, and nothing grows any more
 
 
 def growth_off_symmetry(run: SpectralTrajectory, log_t_end: float, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """By how much deviations off the scheme can have grown, relative to the layers, from any earlier moment.
+    """Upper bound of the growth of deviations off the scheme, relative to the layers, from any earlier time.
 
     Parameters
     ----------
     run : trajectory of a SpectralFlow of integer depth, with dense output
     log_t_end : float
     width : int
-        Of the layers of the full flow.
+        Width of the layers of the full flow.
 
     Returns
     -------
     log_t : (n,) array
-        Times up to log_t_end, or to where the growth is more than exp(80).
+        Times up to log_t_end, or until the growth exceeds exp(80).
     log_growth : (n,) array
-        From 0 on; between these times it may be interpolated.
+        Log of the growth, >= 0; may be interpolated between these times.
     """
     log_t_end = min(log_t_end, LATEST)
-    first = min(float(run.log_t[min(1, len(run) - 1)]), log_t_end) - 1.0  # nothing has moved before
+    first = min(float(run.log_t[min(1, len(run) - 1)]), log_t_end) - 1.0  # the state is constant before
     apart = max(APART, (log_t_end - first) / MOST)
     moments = np.arange(first, log_t_end, apart) if math.isfinite(first) else np.empty(0)
     rows = run.at(log_t=np.concatenate([[-math.inf], moments, [log_t_end]]))
@@ -65,9 +65,9 @@ def growth_off_symmetry(run: SpectralTrajectory, log_t_end: float, width: int) -
 
 
 class _State:
-    """Full matrices with given layers, and what the flow does to small deviations from them.
+    """Linearized flow at full matrices with given layers.
 
-    Frames of features are unit vectors: the flow is the same in all. Of features that no mode uses one stands for all.
+    Frames of features are coordinate axes, without loss of generality. One unused feature represents all of them.
     """
 
     def __init__(self, flow, layers: np.ndarray, width: int) -> None:
@@ -79,7 +79,7 @@ class _State:
         self.factors = [
             (left * w) @ right.T for (left, right), w in zip(self.frames, layers[:, self.columns], strict=True)
         ]
-        # modes below the rounding of the others do not exist for full matrices: what grows there has left the path too
+        # full matrices do not resolve modes below the rounding of the others: growth there is off the path too
         self.live = np.abs(layers).max(axis=0) > np.finfo(float).eps * np.abs(layers).max()
         self.size = math.sqrt(sum((factor**2).sum() for factor in self.factors)) or 1.0
         self.unit = math.exp(-log_time_unit(scheme.classes, flow.reduction))
@@ -97,7 +97,7 @@ class _State:
         return G * (math.exp(log_scale) * self.unit)
 
     def _off(self, deviations: list[np.ndarray]) -> np.ndarray:
-        """What of the deviations is off the scheme, in one array."""
+        """Part of the deviations off the scheme, in one array."""
         counts = np.bincount(self.columns)
         for (left, right), v in zip(self.frames, deviations, strict=True):
             on = self.live * np.bincount(self.columns, np.einsum("ij,ij->j", left, v @ right)) / counts
@@ -105,7 +105,7 @@ class _State:
         return np.concatenate([v.ravel() for v in deviations])
 
     def off(self, v: np.ndarray) -> np.ndarray:
-        """What of v is off the scheme."""
+        """Part of v off the scheme."""
         return self._off(self._split(v))
 
     def _split(self, v: np.ndarray) -> list[np.ndarray]:
@@ -113,7 +113,7 @@ class _State:
         return [part.reshape(f.shape).copy() for part, f in zip(np.split(v, ends[:-1]), self.factors, strict=True)]
 
     def __call__(self, v: np.ndarray) -> np.ndarray:
-        """A v, off the scheme."""
+        """Part of A v off the scheme."""
         deviations, n = self._split(v), len(self.factors)
         d_before, d_after = [np.zeros_like(self.Z)], [np.zeros_like(self.Z)]
         for i in range(n - 1):
@@ -132,7 +132,8 @@ class _State:
 
 
 def _largest_eigenvalue(A: Any, v: np.ndarray) -> tuple[float, np.ndarray]:
-    """Of a symmetric operator off the scheme, and its vector: Lanczos' method from v, fully orthogonalized."""
+    """Largest eigenvalue and eigenvector of a symmetric operator: Lanczos' method from v, with full
+    orthogonalization."""
     v = A.off(v)
     basis, diagonal, beside = [v / np.linalg.norm(v)], [], []
     for _ in range(min(LANCZOS_STEPS, v.size)):

@@ -1,36 +1,35 @@
-"""The numbers that steer the numerics, each in one place with its reason."""
+"""Constants of the numerics, with their reasons."""
 
-# Of the tolerance, the share that one step may err by: errors of some dozens of steps add up, and a mode that grows
-# carries the error of its early steps along.
+# Error of one step as a share of the tolerance: errors of some dozens of steps add up, and growing modes amplify the
+# errors of early steps.
 STEP_SHARE = 0.1
 
-# What an estimated error of the clock counts for, in tolerances: the estimate is on the safe side, and with this share
-# true errors stayed within bounds (`python -m benchmarks accuracy`). Found by trial.
+# Weight of the estimated clock error relative to the tolerance. The estimate is conservative; with this weight true
+# errors met the tolerance (`python -m benchmarks accuracy`). Found by trial.
 CLOCK_SHARE = 0.4
 
-# What the defect of dense output counts for: what it fails the equation by within a step, times the size of the step,
-# bounds its error where the flow is stiff, and is several times as large where it is not. Found by trial.
+# Weight of the defect of dense output. The residual of the equation within a step, times the step size, bounds the
+# error of stiff flows and is several times the error of others. Found by trial.
 DEFECT_SHARE = 0.05
 
-# Velocity in the clock, over rtol, at which it is asked whether a state has come to rest; and the least such velocity,
-# which is rounding.
+# Velocity per unit of the clock, over rtol, below which a state is tested for rest; and its lower limit by rounding.
 REST_SPEED, REST_ROUNDING = 1.0, 1e-14
 
-# Fall of the logarithm of a singular value at which a mode that shrinks counts as gone: by 1e-260.
+# Decrease of the logarithm of a singular value at which a decaying mode counts as 0 (factor 1e-260).
 VANISHED = 600.0
 
-# How far from 0, over rtol, an entry of "relu" counts as being there, which decides of its gate: as far as a step may
-# err. And the least such distance, which is rounding.
+# Distance from 0, over rtol, at which an entry of "relu" counts as 0 for the choice of its gate: the error of a step.
+# And its lower limit by rounding.
 NEAR_SHARE, NEAR_ROUNDING = 0.1, 1e-14
 
-# What is left, over rtol, of the bracket around a place in a step where the field changes: much less than a step may
-# err by.
+# Final width, over rtol, of the bracket of a point in a step where the field changes: much less than the error of a
+# step.
 CROSSING_SHARE = 1e-3
 
-# Taylor series of many runs: the share of the tolerance that the last terms of a step may have, with which errors at
-# the end were up to 0.8 of it; what the defect at the end of a step may be over that; and the rounding of rates in it.
-# Found by trial.
+# Taylor series of many runs: the last terms of a step as a share of the tolerance (final errors were then up to 0.8 of
+# it); the allowed defect at the end of a step relative to that; and the rounding of its rates. Found by trial.
 SERIES_SHARE, SERIES_DEFECT, SERIES_ROUNDING = 2.0, 50.0, 1e-14
 
-# Coefficients of these series, and those besides for each e-fold of the tolerance. Time is flat around these.
+# Number of coefficients of these series, and more for each e-fold of the tolerance. Run times are flat near these
+# values.
 SERIES_ORDER, SERIES_ORDERS = 2.0, 0.7

@@ -1,4 +1,4 @@
-"""A user's own training run beside the flow: recorded states as a run, layers of PyTorch as a flow and its start."""
+"""Training runs of a user: recorded states as a run, PyTorch layers as a flow and its start."""
 
 from __future__ import annotations
 
@@ -13,37 +13,37 @@ from .flow import BlockFlow, ETFFlow, Flow, MatrixFlow, ReducedETFFlow, Regressi
 from .solve import Outcome
 from .trajectory import MatrixTrajectory, Times, trajectory_type
 
-OF_THE_MODEL = ("activation", "bias", "depth", "frozen")  # options that `from_torch` reads off the layers
+OF_THE_MODEL = ("activation", "bias", "depth", "frozen")  # options that `from_torch` takes from the layers
 
 
 def record(flow: Flow, t: ArrayLike, *states: ArrayLike, step_size: float | None = None) -> MatrixTrajectory:
-    """States that a training loop has recorded, as a run of full matrices.
+    """Make a trajectory of full matrices from states recorded in a training loop.
 
-    It has all observables, figures and files of one, and `ceflow.compare` takes it.
+    It has all observables, plots and files of a run, and `ceflow.compare` accepts it.
 
     Parameters
     ----------
     flow : MatrixFlow, or a reduced flow
-        What the loop was meant to follow: loss, reduction, labels, decay and so on decide what the observables are. Of
-        a reduced flow it is ``flow.full()``.
+        Flow that the loop approximates; its loss, reduction, labels, decay etc. define the observables. For a reduced
+        flow ``flow.full()`` is used.
     t : (n,) array
-        Times, from 0 on and increasing, in units of the flow's `reduction`: learning rate times step, or the sum of the
-        learning rates of all steps before. (Momentum mu of a heavy ball makes that learning rate / (1 - mu).)
+        Increasing times >= 0 in the unit of the flow's `reduction`: learning rate times step, or the sum of the
+        learning rates of all steps before. (For heavy-ball momentum mu use learning rate / (1 - mu).)
     *states : (n, ...) arrays, or sequences of n arrays
-        W (n, K, d), ..., H (n, d, N), and the bias (n, K) after them if the flow has one, as in a start of the flow: a
-        sample is a column of H. Arrays or tensors of PyTorch, of any floating type.
+        W (n, K, d), ..., H (n, d, N), then the bias (n, K) if the flow has one, as in a start of the flow; columns of H
+        are samples. Arrays or PyTorch tensors of any floating type.
     step_size : float, optional
-        The learning rate, as a number to keep with the run.
+        Learning rate, stored with the run.
 
     Returns
     -------
     MatrixTrajectory
-        With these rows, and nothing between them.
+        Trajectory with these rows, without dense output.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is not acceptable; the message names it, and the row.
+        If an argument is invalid; the message names it, and the row.
 
     Examples
     --------
@@ -77,7 +77,7 @@ def record(flow: Flow, t: ArrayLike, *states: ArrayLike, step_size: float | None
         try:
             rows.append(flow.start(state))
         except ValueError as error:
-            raise ValueError(f"row {row} is no state of the flow: {error}") from None
+            raise ValueError(f"row {row} is not a state of the flow: {error}") from None
     if rows[0][0].ndim != 2:
         raise ValueError(f"record takes one run, not a batch: W must be (n, K, d), got {parts[0].shape}")
     y = np.array([flow.origin(cast(Any, state)) for state in rows])
@@ -87,47 +87,48 @@ def record(flow: Flow, t: ArrayLike, *states: ArrayLike, step_size: float | None
 
 
 def from_torch(*layers: Any, **options: Any) -> tuple[MatrixFlow, tuple[np.ndarray, ...]]:
-    """The flow of a linear network of PyTorch, or of a classifier on free features, and the start at its weights.
+    """Make a flow and its start from a linear PyTorch network, or from a classifier on free features.
 
-    Gradient descent without momentum and of learning rate eta is at step n where the flow is at ``t = n * eta``, up to
-    an error proportional to eta.
+    Step n of gradient descent with learning rate eta and without momentum corresponds to ``t = n * eta``, up to an
+    error proportional to eta.
 
     Parameters
     ----------
     *layers : torch.nn.Module or torch.Tensor
-        In the order of the forward pass. The first one has the features H of the flow:
+        Layers in the order of the forward pass. The first one contains the features H:
 
-        - a tensor or parameter (N, d) of free features, a row for each sample, as PyTorch has them;
-        - an ``nn.Embedding(N, d)``, which is the same;
-        - an ``nn.Linear(K, d)`` on one-hot inputs, one for each class (its weight is H itself).
+        - a tensor or parameter (N, d) of free features, one row per sample;
+        - an ``nn.Embedding(N, d)``, equivalent to this;
+        - an ``nn.Linear(K, d)`` on one-hot inputs, one per class (its weight is H).
 
         Then one or more ``nn.Linear``, with ``nn.ReLU`` between layers; ``nn.Identity`` is skipped, and
-        ``nn.Sequential`` stands for its contents: ``from_torch(nn.Sequential(nn.Embedding(N, d), nn.Linear(d, K)))``,
-        or ``from_torch(model.features, model.classifier)`` of a module of one's own: its ``forward`` is not read.
+        ``nn.Sequential`` is expanded: ``from_torch(nn.Sequential(nn.Embedding(N, d), nn.Linear(d, K)))``. For another
+        module pass its layers, ``from_torch(model.features, model.classifier)``; ``forward`` is not used.
     **options
-        Of `MatrixFlow`: ``labels`` where samples are more than classes, ``loss``, ``reduction``, ``weight_decay``,
-        ``dtype``, ``backend`` and so on, which are no part of a model. Depth, bias, activation and frozen layers are.
+        Options of `MatrixFlow` that are not part of the model: ``labels`` if there are more samples than classes,
+        ``loss``, ``reduction``, ``weight_decay``, ``dtype``, ``backend`` etc. Depth, bias, activation and frozen layers
+        come from the model.
 
     Returns
     -------
     flow : MatrixFlow
-        With a bias if the last layer has one. Parameters with ``requires_grad=False`` are frozen; a tensor that is no
-        parameter moves.
+        Flow, with a bias if the last layer has one. Parameters with ``requires_grad=False`` are frozen; plain tensors
+        are trained.
     start : tuple of arrays
-        W (K, d), ..., H (d, N), and the bias (K,) if there is one: float64 copies, so no digit of a weight is lost.
+        W (K, d), ..., H (d, N), and the bias (K,) if there is one: exact float64 copies.
 
     Raises
     ------
     ImportError
         If PyTorch is not installed.
     TypeError, ValueError
-        If there is a layer of another kind, a bias before the last layer, or one weight in two layers; or if an
-        option is not acceptable.
+        If there is a layer of another type, a bias before the last layer, or a weight in two layers; or if an option is
+        invalid.
 
     Notes
     -----
-    ``CrossEntropyLoss()`` is ``reduction="mean"``, and ``SGD(weight_decay=l)`` is ``weight_decay=l``, of all parameters
-    alike: with a bias also ``bias_decay=l``.
+    ``CrossEntropyLoss()`` corresponds to ``reduction="mean"``. ``SGD(weight_decay=l)`` corresponds to
+    ``weight_decay=l``, and with a bias also ``bias_decay=l``.
 
     Examples
     --------
@@ -144,17 +145,17 @@ def from_torch(*layers: Any, **options: Any) -> tuple[MatrixFlow, tuple[np.ndarr
     except ImportError:
         raise ImportError("from_torch needs PyTorch: pip install torch") from None
     if given := [name for name in OF_THE_MODEL if name in options]:
-        raise TypeError(f"{' and '.join(given)} of the flow must be left out: the model has its own")
+        raise TypeError(f"{' and '.join(given)} must not be given: they are taken from the model")
     weights, bias, activations, by_rows = _read(torch, layers)
     if len({id(weight) for weight in weights}) < len(weights):
-        raise ValueError("each layer must have a weight of its own: one weight is in two layers")
+        raise ValueError("layers must not share a weight: one weight is in two layers")
     depth = len(weights)
     parts = [*weights[::-1], bias]
     frozen = tuple("b" if place == depth else place for place, part in enumerate(parts) if _is_frozen(torch, part))
     flow = MatrixFlow(depth=depth, bias=bias is not None, activation=activations[::-1], frozen=frozen, **options)
     H, K = weights[0].T if by_rows else weights[0], len(weights[-1])
     if flow.objective.labels is None and flow.objective.columns(K) != H.shape[1]:
-        raise ValueError(f"labels must be given, the classes of {H.shape[1]} samples: there are {K} classes")
+        raise ValueError(f"labels must be given: there are {H.shape[1]} samples and {K} classes")
     return flow, flow.start((*weights[:0:-1], H, *([] if bias is None else [bias])))
 
 
@@ -171,7 +172,7 @@ def _flattened(torch: Any, layers: Iterable[Any]) -> Iterator[Any]:
 
 
 def _read(torch: Any, layers: Iterable[Any]) -> tuple[list, Any, tuple[str, ...], bool]:
-    """Weights from the features on, the bias of the last layer, activations between, and whether samples are rows."""
+    """Weights from the features on, bias of the last layer, activations, and whether samples are rows."""
     nn = torch.nn
     weights, biases, activations = list[Any](), list[Any](), list[str]()
     by_rows = False
@@ -180,7 +181,7 @@ def _read(torch: Any, layers: Iterable[Any]) -> tuple[list, Any, tuple[str, ...]
             if weights:
                 raise ValueError("free features must come first, before all layers")
             if isinstance(layer, nn.Embedding) and not (layer.max_norm is layer.padding_idx is None):
-                raise ValueError("an Embedding must have neither max_norm nor padding_idx: its rows would not be free")
+                raise ValueError("an Embedding must have neither max_norm nor padding_idx, which constrain its rows")
             weights.append(layer if isinstance(layer, torch.Tensor) else layer.weight)
             biases.append(None)
             by_rows = True
@@ -193,7 +194,7 @@ def _read(torch: Any, layers: Iterable[Any]) -> tuple[list, Any, tuple[str, ...]
         else:
             raise TypeError(
                 "layers must be a tensor (N, d) or Embedding of free features, then Linear, with ReLU between, got "
-                f"{type(layer).__name__}: give the layers of a module of your own in the order of its forward pass"
+                f"{type(layer).__name__}: pass the layers of other modules in the order of the forward pass"
             )
         activations.append("linear")
     if len(weights) < 2 or any(weight.ndim != 2 for weight in weights):
@@ -204,5 +205,5 @@ def _read(torch: Any, layers: Iterable[Any]) -> tuple[list, Any, tuple[str, ...]
     if activations.pop() != "linear":
         raise ValueError("the last layer must be linear: logits have no activation")
     if any(bias is not None for bias in biases[:-1]):
-        raise ValueError("only the last layer may have a bias: make the others with bias=False")
+        raise ValueError("only the last layer may have a bias: use bias=False in the others")
     return weights, biases[-1], tuple(activations), by_rows

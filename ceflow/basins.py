@@ -1,4 +1,4 @@
-"""Where runs go: away from a saddle, and into collapse or a code of lower rank.
+"""Escape from saddles, and the basin of attraction of neural collapse.
 
 Examples
 --------
@@ -24,22 +24,22 @@ from .symmetry import Scheme
 from .theory.landscape import CriticalPoint
 from .trajectory import MatrixTrajectory
 
-LATE = 1e4  # log t at which a run has gone where it goes: singular values are about as large
-DEAD, ALIVE = 0.05, 0.3  # relative to the largest mode, then
+LATE = 1e4  # log t at the end of a run; the largest singular values are then of this order
+DEAD, ALIVE = 0.05, 0.3  # thresholds at the end, relative to the largest mode
 
 
 class Escape(NamedTuple):
-    """A run away from a saddle.
+    """Escape of a run from a saddle.
 
     Attributes
     ----------
     run : MatrixTrajectory
     distance : (n,) array
-        From the saddle, over the rows of the run.
+        Distance from the saddle at the rows of the run.
     rate : float
-        Rate of `CriticalPoint.rate`, minus the smallest eigenvalue of the Hessian.
+        `CriticalPoint.rate`: minus the smallest eigenvalue of the Hessian.
     measured : float
-        Rate at which the distance grew between 3 times its start and 1e-4 of the saddle's size.
+        Measured growth rate of the distance, between 3 times its start and 1e-4 of the size of the saddle.
 
     Examples
     --------
@@ -56,19 +56,20 @@ class Escape(NamedTuple):
 
 
 def escape(point: CriticalPoint, t_end: float, *, size: float = 1e-6, rtol: float = 1e-12) -> Escape:
-    """The flow from a saddle along its direction of negative curvature [ceflow].
+    """Integrate from a saddle along its direction of negative curvature [ceflow].
 
-    The run starts at ``layers + size * direction`` and leaves at the `CriticalPoint.rate`: ``|g|_2 - lambda`` for equal
-    decays. Where the direction is orthogonal to the rows of W the next term is of third order in the distance.
+    The run starts at ``layers + size * direction``, and the distance grows with the rate `CriticalPoint.rate` (``|g|_2
+    - lambda`` for equal decays). If the direction is orthogonal to the rows of W, the next term is of third order in
+    the distance.
 
     Parameters
     ----------
     point : CriticalPoint
-        No minimum.
+        Saddle.
     t_end : float
-        Time in units of the mean loss; about log(1/size)/rate passes before anything is seen.
+        Last time, for reduction "mean". The escape takes about log(1/size)/rate.
     size : float
-        Distance at the start, 1e-9 to 1e-5 of the size of the layers (of 1, at zero).
+        Initial distance relative to the size of the layers (absolute at zero), from 1e-9 to 1e-5.
     rtol : float
         As in `ceflow.integrate`.
 
@@ -79,7 +80,7 @@ def escape(point: CriticalPoint, t_end: float, *, size: float = 1e-6, rtol: floa
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described, or the run is too short to measure a rate.
+        If an argument is invalid, or the run is too short to measure a rate.
 
     Examples
     --------
@@ -101,7 +102,7 @@ def escape(point: CriticalPoint, t_end: float, *, size: float = 1e-6, rtol: floa
     distance = np.linalg.norm(np.concatenate(apart, axis=1), axis=1)
     linear = np.flatnonzero((distance > 3.0 * size * extent) & (distance < 1e-4 * extent))
     if linear.size < 2:
-        raise ValueError(f"t_end must leave time to measure a rate of {point.rate:g}, got {t_end}")
+        raise ValueError(f"t_end must be longer to measure a rate of {point.rate:g}, got {t_end}")
     first, last = linear[[0, -1]]
     t = np.exp(run.log_t[[first, last]])
     measured = math.log(distance[last] / distance[first]) / (t[1] - t[0])
@@ -109,7 +110,7 @@ def escape(point: CriticalPoint, t_end: float, *, size: float = 1e-6, rtol: floa
 
 
 def flow_of(point: CriticalPoint) -> MatrixFlow:
-    """The flow whose critical point this is.
+    """Return the flow that has this critical point.
 
     Examples
     --------
@@ -125,16 +126,16 @@ def flow_of(point: CriticalPoint) -> MatrixFlow:
 
 
 class Basin(NamedTuple):
-    """How many random starts collapse.
+    """Estimated probability of collapse.
 
     Attributes
     ----------
     probability : float
-        Share of collapsed runs among those decided.
+        Share of collapsed runs among the decided runs.
     standard_error : float
-        ``sqrt(p (1 - p) / n)`` with p = (k + 1)/(n + 2), so that it is not 0 for k = 0 or n.
+        ``sqrt(p (1 - p) / n)`` with p = (k + 1)/(n + 2), which is positive for k = 0 and k = n.
     ranks : (starts,) array of ints
-        Rank of the logits in the end; -1 for runs that are not decided.
+        Final rank of the logits; -1 for undecided runs.
 
     Examples
     --------
@@ -152,11 +153,11 @@ def collapse_probability(
     scheme: Scheme, depth: float = 2, *, starts: int = 100, size: float = 0.01, seed: int = 0,
     threads: int | None = None,
 ) -> Basin:  # fmt: skip
-    """Volume of the basin of collapse: the share of random starts of cross-entropy flow that end in it [ceflow].
+    """Estimate the volume of the basin of collapse: the share of random starts that collapse [ceflow].
 
-    The singular values at the start are uniform on the simplex ``sum_i s_i = D size``, layers are balanced. With two
-    layers every start collapses; the basin shrinks with depth. This is our model of that claim of arXiv:2605.23087, of
-    which the abstract was read.
+    The flow is cross-entropy flow of balanced layers. Initial singular values are uniform on the simplex ``sum_i s_i =
+    D size``. With two layers every start collapses; the basin shrinks with depth. This is our model of that claim of
+    arXiv:2605.23087, of which we read the abstract.
 
     Parameters
     ----------
@@ -166,9 +167,9 @@ def collapse_probability(
     starts : int
         From 1 to 100000.
     size : float
-        Mean singular value at the start, 1e-6 to 100.
+        Mean singular value at the start, from 1e-6 to 100.
     seed : int
-        At least 0. The same seed gives the same starts at all depths.
+        Seed >= 0. The same seed gives the same starts at all depths.
     threads : int, optional
         As in `ceflow.integrate_many`.
 
@@ -179,13 +180,13 @@ def collapse_probability(
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described.
+        If an argument is invalid.
 
     Notes
     -----
-    A run is followed to log t = 1e4, where a mode below 0.05 of the largest counts as dead and one above 0.3 as alive.
-    A run with a mode between is not decided, and left out. Starts close to the border of a basin stay undecided for
-    long, and ratios converge like powers of log t only.
+    Runs end at log t = 1e4. Modes below 0.05 of the largest then count as 0, and modes above 0.3 as nonzero. A run with
+    a mode in between is undecided and not counted. Starts near the boundary of a basin are undecided for long times,
+    and ratios converge only like powers of log t.
 
     Examples
     --------

@@ -1,13 +1,13 @@
-"""Files of runs: `save`, which is `Trajectory.save`, and `load`, which believes nothing before it has checked it.
+"""Files of runs: `save` (`Trajectory.save`) and `load`, which checks all contents.
 
 Version 4 is an ``.npz`` file, not compressed, of
 
     meta                                a text in JSON: format, version, flow, tolerances, options, segments
     log_t, y                            the rows
-    t                                   if some times were given as such: those, and NaN elsewhere
+    t                                   times that were given as t, NaN elsewhere
     start0, start1, ...                 the parts of the start
     path0_y, path0_h, path0_log_t, ...  the segments of the path
-    resume_state, resume_y, tail_...    what it takes to go on
+    resume_state, resume_y, tail_...    state of the solver, to continue
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from .trajectory import Resume, Times, Trajectory, trajectory_type
 FORMAT, VERSION = "ceflow trajectory", 4
 _OPTIONS = {"message": str, "nfev": int, "nsteps": int, "nrejected": int}
 
-# How messages begin in files of version 3, which have no outcome; of a run that ended in a closed form, how they end.
+# Files of version 3 have no outcome. These are the beginnings of their messages, or the ends after a closed form.
 _BEGINNINGS = {
     "reached": Outcome.REACHED, "stopped by": Outcome.STOPPED, "the criterion": Outcome.UNMET,
     "gave up": Outcome.STEPS_SPENT, "the step size": Outcome.STEP_TOO_SMALL, "interrupted": Outcome.INTERRUPTED,
@@ -45,14 +45,12 @@ _ENDINGS = {"(at rest: nothing can move any more)": Outcome.AT_REST, "solution t
 
 
 def save_ensemble(ensemble: Ensemble, path: str | os.PathLike[str]) -> None:
-    """Write the ensemble to an ``.npz`` file, for `ceflow.load`. The file appears whole or not at all. Of the events of
-    `until` the names are kept."""
+    """Write the ensemble to an ``.npz`` file, atomically, for `ceflow.load`. Only names of events are stored."""
     _write(path, *_ensemble_files.written(ensemble))
 
 
 def save(trajectory: Trajectory, path: str | os.PathLike[str]) -> None:
-    """Write the run to an ``.npz`` file, dense output included, for `ceflow.load`. The file appears whole or not at
-    all.
+    """Write the run, including dense output, to an ``.npz`` file, atomically, for `ceflow.load`.
 
     Examples
     --------
@@ -91,7 +89,7 @@ def save(trajectory: Trajectory, path: str | os.PathLike[str]) -> None:
 
 
 def _write(path: str | os.PathLike[str], meta: dict, arrays: dict[str, np.ndarray]) -> None:
-    """Writes a file, which appears by renaming."""
+    """Write a file atomically, by renaming."""
     temporary = f"{os.fspath(path)}.{uuid.uuid4().hex}.tmp"
     try:
         with open(temporary, "xb") as file:
@@ -106,7 +104,7 @@ def _write(path: str | os.PathLike[str], meta: dict, arrays: dict[str, np.ndarra
 
 
 def load(path: str | os.PathLike[str]) -> Trajectory | Ensemble:
-    """Load a run that `Trajectory.save` wrote, dense output included, or an ensemble that `Ensemble.save` wrote.
+    """Load a run written by `Trajectory.save`, including dense output, or an ensemble written by `Ensemble.save`.
 
     Parameters
     ----------
@@ -121,7 +119,7 @@ def load(path: str | os.PathLike[str]) -> Trajectory | Ensemble:
     FileNotFoundError
         If there is no such file.
     ValueError
-        If the file is not a run of ceflow, is cut short, or has a version that is not known.
+        If the file is not a run of ceflow, is truncated, or has an unknown version.
 
     Examples
     --------
@@ -130,7 +128,7 @@ def load(path: str | os.PathLike[str]) -> Trajectory | Ensemble:
     >>> bool(cf.load("run.npz").at(10.0).loss == run.at(10.0).loss)  # to the last bit
     True
     """
-    path = os.fspath(path)  # a TypeError for all else: an integer would be taken for an open file
+    path = os.fspath(path)  # TypeError for other types: an integer would be a file descriptor
     if not os.path.exists(path):
         raise FileNotFoundError(f"no such file: {path!r}")
     try:
@@ -156,7 +154,7 @@ def load(path: str | os.PathLike[str]) -> Trajectory | Ensemble:
             checked_integer("its event", options["event"], 0)
         if "step_size" in options:
             options["step_size"] = checked_number("its step_size", options["step_size"], 0.0, 1e300) or None
-            if options["step_size"] is None:  # as files had it of recorded states, where none was told
+            if options["step_size"] is None:  # written by older versions for recorded states without step size
                 options["outcome"] = Outcome.RECORDED
         kernels.checked(options.get("compiled"))
         atol = checked_number("its atol", meta.get("atol", 0.0), 0.0, 1e300)
@@ -192,12 +190,12 @@ def load(path: str | os.PathLike[str]) -> Trajectory | Ensemble:
             } | {name: kernels.checked(resume[name]) for name in ("compiled",) if name in resume}
             found._resume = Resume(arrays["resume_state"], arrays["resume_y"], tail, resume, steps, taken)
         return found
-    except Exception as error:  # NumPy, zipfile and json raise many kinds where a file is not what it should be
+    except Exception as error:  # NumPy, zipfile and json raise many types for invalid files
         raise ValueError(f"{path!r} is not a whole file of a ceflow run: {error}") from None
 
 
 def _flow(spec: dict, arrays: dict[str, np.ndarray]) -> tuple[Flow[Any], Any]:
-    """A flow and where it started."""
+    """Flow and start of a file."""
     kind, loss = spec.pop("flow"), losses.from_spec(spec.pop("loss"))
     return _FLOWS[kind](spec | {"loss": loss}, arrays)
 
@@ -205,7 +203,7 @@ def _flow(spec: dict, arrays: dict[str, np.ndarray]) -> tuple[Flow[Any], Any]:
 def _spectral_flow(kind: type, spec: dict, arrays: dict[str, np.ndarray]) -> tuple[SpectralFlow, np.ndarray]:
     scheme = dict(spec.pop("scheme"))
     if scheme["kind"] == "hadamard" and scheme["args"] != [arrays["start0"].shape[-1] + 1]:
-        raise ValueError("its start does not fit its scheme")  # which may be one that takes gigabytes
+        raise ValueError("its start does not fit its scheme")  # the scheme might need gigabytes
     flow = kind(symmetry.from_spec(scheme), **spec)
     return flow, flow.start(arrays["start0"])
 
@@ -222,7 +220,7 @@ def _block_flow(kind: type, spec: dict, arrays: dict[str, np.ndarray]) -> tuple[
 
 
 def _regression_flow(kind: type, spec: dict, arrays: dict[str, np.ndarray]) -> tuple[RegressionFlow, np.ndarray]:
-    del spec["loss"]  # which is always the same
+    del spec["loss"]  # it is always the same
     flow = kind(**spec)
     return flow, flow.start(arrays["start0"])
 
@@ -253,7 +251,7 @@ _FLOWS = {
 
 
 def _arrays(path: str) -> dict[str, np.ndarray]:
-    """The arrays of a file, none of which takes more memory than the file."""
+    """Arrays of a file; none may need more memory than the file."""
     with open(path, "rb") as handle, zipfile.ZipFile(handle) as archive:
         for info in archive.infolist():
             if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
@@ -271,9 +269,9 @@ def _arrays(path: str) -> dict[str, np.ndarray]:
 
 
 def _check_arrays(kinds: list[str], arrays: dict[str, np.ndarray], width: int, ordered: bool) -> None:
-    """Shapes, types and order of all that kernels will see; a ValueError for the first that is wrong.
+    """Check shapes, types and order of all arrays that kernels read; raise a ValueError for the first invalid one.
 
-    Times may be equal, but must not fall. Only the rows of a whole run need be in order: `at` takes any times.
+    Times must not decrease. Only the rows of a whole run must be sorted: `at` accepts any times.
     """
 
     def check(name: str, *shape: int, times: bool = False, ordered: bool = True) -> None:
@@ -300,7 +298,7 @@ def _check_arrays(kinds: list[str], arrays: dict[str, np.ndarray], width: int, o
         else:
             check(f"path{i}_y", width)
             if arrays[f"path{i}_log_t"].shape != () or not arrays[f"path{i}_log_t"] < math.inf:
-                raise ValueError(f"its path{i}_log_t is no time")
+                raise ValueError(f"its path{i}_log_t is not a time")
     if "resume_state" in arrays:
         check("resume_y", width)
         state = arrays["resume_state"]
@@ -337,14 +335,14 @@ def _segment(flow, start, kind: str, i: int, arrays: dict[str, np.ndarray], tole
 
 
 def _method(name, known=(*TABLEAUS, IMPLICIT)) -> str:
-    """The method of steps."""
+    """Checked name of the method."""
     if name not in known:
         raise ValueError(f"its method is {name!r}")
     return name
 
 
 def _old_outcome(options: dict) -> Outcome:
-    """The outcome of a run in a file of version 3, from its message."""
+    """Outcome of a run in a file of version 3, from its message."""
     success, message = options.pop("success"), options["message"]
     found = [outcome for ending, outcome in _ENDINGS.items() if message.endswith(ending)]
     found += [outcome for beginning, outcome in _BEGINNINGS.items() if message.startswith(beginning)]

@@ -1,12 +1,12 @@
-"""Lyapunov functions of neural collapse: how unequal the singular values are, and how fast that decays.
+"""Lyapunov functions of neural collapse: measures of unequal singular values, and their dissipation.
 
-Balanced layers, and layers of one common imbalance ``c = |a_i^2 - b_i^2|``, follow a mirror flow with the potential ::
+Balanced layers, and layers with a common imbalance ``c = |a_i^2 - b_i^2|``, follow a mirror flow with the potential ::
 
     psi(s) = (s/2) asinh(2s/c) - sqrt(4s^2 + c^2)/4,    2 psi'(s) = asinh(2s/c) = log(e(s) / (c/2)),
 
-``e(s) = s + hypot(s, c/2)``. Everything here is written with ``rho_i = e(s_i) / e(s_bar) - 1``, in which the Bregman
-divergence of psi, and the two terms of its decay, are sums of non-negative numbers that keep all their digits at
-collapse. Balanced layers are the case c = 0, where rho_i is the relative deviation from the mean, ``s_i / s_bar - 1``.
+``e(s) = s + hypot(s, c/2)``. In the variables ``rho_i = e(s_i) / e(s_bar) - 1``, the Bregman divergence of psi and the
+two terms of its dissipation are sums of nonnegative numbers, without cancellation at collapse. For balanced layers c =
+0 and rho_i is the relative deviation from the mean, ``s_i / s_bar - 1``.
 
 Examples
 --------
@@ -33,26 +33,27 @@ _SERIES = np.array([0.0, 0.0] + [1.0 / math.factorial(n) for n in range(2, 20)])
 
 
 def lyapunov(scheme: Scheme, singular_values: ArrayLike) -> NDArray[np.float64]:
-    """Lyapunov function V of balanced flow: the log of the arithmetic over the geometric mean of the singular values.
+    """Lyapunov function V of balanced flow: log of arithmetic over geometric mean of the singular values.
 
-    ``V = (1/(K-1)) sum_i m_i (r_i - log(1 + r_i))`` with ``r_i = s_i / s_bar - 1``: a sum of non-negative terms, each
-    accurate to its last digits.
+    ``V = (1/(K-1)) sum_i m_i (r_i - log(1 + r_i))`` with ``r_i = s_i / s_bar - 1``, a sum of nonnegative terms without
+    cancellation.
 
     Parameters
     ----------
     scheme : Scheme
     singular_values : (..., D) array
-        One for each mode, at most 1e300 in size.
+        One for each mode, at most 1e300 in absolute value.
 
     Returns
     -------
     (...) array
-        V >= 0, and 0 only if all singular values agree: neural collapse. NaN where one of them is not positive.
+        V >= 0, with equality only if all singular values are equal (neural collapse). NaN if one of them is not
+        positive.
 
     Raises
     ------
     TypeError, ValueError
-        If singular_values is not a real array of that shape and range.
+        If singular_values is not a real array of this shape and range.
 
     Notes
     -----
@@ -69,26 +70,26 @@ def lyapunov(scheme: Scheme, singular_values: ArrayLike) -> NDArray[np.float64]:
 def dissipation(scheme: Scheme, singular_values: ArrayLike, reduction: str = "mean") -> NDArray[np.float64]:
     """Rate of change dV/dt of `lyapunov` along the balanced flow.
 
-    ``dV/dt = -(2K / ((K-1) s_bar)) sum_j k_j p_j (z_j - z_bar)``, z_bar the mean of the logits of the wrong classes.
-    With ``delta_j = z_j - z_bar`` and p_bar the probability that belongs to z_bar, the sum is that of the non-negative
+    ``dV/dt = -(2K / ((K-1) s_bar)) sum_j k_j p_j (z_j - z_bar)``, where z_bar is the mean logit of the wrong classes.
+    With ``delta_j = z_j - z_bar`` and the probability p_bar at z_bar, it is computed as the sum of the nonnegative
     numbers ``k_j p_bar (exp(delta_j) - 1) delta_j``.
 
     Parameters
     ----------
     scheme, singular_values
-        As for `lyapunov`.
+        As in `lyapunov`.
     reduction : {"mean", "sum"}
-        Unit of time: with "mean", the gradient of the loss averaged over the K classes, all rates are K times smaller.
+        Unit of time: with "mean" (loss averaged over the K classes) all rates are K times smaller.
 
     Returns
     -------
     (...) array
-        dV/dt <= 0. NaN where a singular value is not positive. See `log_dissipation` for times beyond 1e308.
+        dV/dt <= 0; NaN if a singular value is not positive. See `log_dissipation` for times beyond 1e308.
 
     Raises
     ------
     TypeError, ValueError
-        As for `lyapunov`, and if the reduction is unknown.
+        As in `lyapunov`, and if the reduction is unknown.
 
     Notes
     -----
@@ -103,7 +104,7 @@ def dissipation(scheme: Scheme, singular_values: ArrayLike, reduction: str = "me
 
 
 def log_dissipation(scheme: Scheme, singular_values: ArrayLike, reduction: str = "mean") -> NDArray[np.float64]:
-    """``log(-dV/dt)``, see `dissipation`: finite where dV/dt itself underflows, -inf at collapse.
+    """Logarithm ``log(-dV/dt)`` of the `dissipation`; finite if dV/dt underflows, -inf at collapse.
 
     Examples
     --------
@@ -115,29 +116,29 @@ def log_dissipation(scheme: Scheme, singular_values: ArrayLike, reduction: str =
 
 
 def common_imbalance(scheme: Scheme, singular_values: ArrayLike, imbalance: float) -> NDArray[np.float64]:
-    """Lyapunov function V_c of layers that share one imbalance ``c = |a_i^2 - b_i^2|`` [ceflow].
+    """Lyapunov function V_c of layers with a common imbalance ``c = |a_i^2 - b_i^2|`` [ceflow].
 
-    The Bregman divergence of the mean from the singular values, over the mean:
-    ``V_c = (1/s_bar) sum_i m_i (psi(s_bar) - psi(s_i) - psi'(s_i) (s_bar - s_i))``, psi as above. It is computed as
-    ``sum_i m_i ((rho_i - log(1 + rho_i)) / 2 + (c/2)^2 rho_i^2 / (4 e(s_i) s_bar))``.
+    It is the Bregman divergence of the mean from the singular values, divided by the mean: ``V_c = (1/s_bar) sum_i m_i
+    (psi(s_bar) - psi(s_i) - psi'(s_i) (s_bar - s_i))``, with psi of `ceflow.lyapunov`. It is computed as ``sum_i m_i
+    ((rho_i - log(1 + rho_i)) / 2 + (c/2)^2 rho_i^2 / (4 e(s_i) s_bar))``.
 
     Parameters
     ----------
     scheme, singular_values
-        As for `lyapunov`; the singular values may have any sign.
+        As in `lyapunov`; the singular values may have any sign.
     imbalance : float
-        c >= 0, the same for all modes: with one c for each mode neither V nor V_c is monotone.
+        c >= 0, equal for all modes. With different c neither V nor V_c is monotone.
 
     Returns
     -------
     (...) array
-        V_c >= 0, and 0 only at neural collapse; ``V_0 = (K-1) V / 2``. It never increases while s_bar > 0, and
-        s_bar > 0 lasts once reached. NaN where s_bar <= 0 and, if c = 0, where a singular value is not positive.
+        V_c >= 0, with equality only at neural collapse; ``V_0 = (K-1) V / 2``. It does not increase while s_bar > 0,
+        and s_bar stays positive. NaN if s_bar <= 0, or if c = 0 and a singular value is not positive.
 
     Raises
     ------
     TypeError, ValueError
-        As for `lyapunov`, and unless c is a number from 0 to 1e300.
+        As in `lyapunov`, and unless c is a number from 0 to 1e300.
 
     Examples
     --------
@@ -152,17 +153,17 @@ def common_imbalance(scheme: Scheme, singular_values: ArrayLike, imbalance: floa
 def common_imbalance_dissipation(
     scheme: Scheme, singular_values: ArrayLike, imbalance: float, reduction: str = "mean"
 ) -> NDArray[np.float64]:
-    """Rate of change ``dV_c/dt`` of `common_imbalance` along the flow of layers of that imbalance [ceflow].
+    """Rate of change ``dV_c/dt`` of `common_imbalance` along the flow with this imbalance [ceflow].
 
     ``dV_c/dt = -(K / s_bar) sum_j k_j p_j (z_j - z_bar)
     - (1 / (2 s_bar^2)) ds_bar/dt sum_i m_i (hypot(s_i, c/2) - hypot(s_bar, c/2))``:
-    two terms of one sign, by Chebyshev's sum inequality and by Jensen's. Parameters and errors are those of
+    two nonpositive terms, by Chebyshev's sum inequality and by Jensen's inequality. Parameters and errors are as in
     `common_imbalance` and `dissipation`.
 
     Returns
     -------
     (...) array
-        ``dV_c/dt <= 0``; NaN where V_c is.
+        ``dV_c/dt <= 0``; NaN if V_c is NaN.
 
     Examples
     --------
@@ -174,7 +175,7 @@ def common_imbalance_dissipation(
 
 
 def excess(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    """``exp(-x) - 1 + x`` >= 0 to full relative accuracy; ``r - log(1 + r)`` is ``excess(-log(1 + r))``.
+    """``exp(-x) - 1 + x >= 0`` to full relative accuracy; ``r - log(1 + r)`` at x = -log(1 + r).
 
     Examples
     --------
@@ -190,8 +191,8 @@ def log_growth(
     """``log(e(s) / e(start))`` to full relative accuracy, where ``e(s) = s + hypot(s, half)``; ``start >= 0``.
 
     This is ``asinh(s/half) - asinh(start/half)``, and ``log(s/start)`` if half = 0: twice the integral of the force
-    that takes a mode of imbalance ``2 half`` from start to s. The difference s - start is asked for because callers
-    may know it better than its rounded ends tell.
+    that moves a mode of imbalance ``2 half`` from start to s. The difference s - start is an argument because callers
+    may know it more accurately than s and start.
 
     Examples
     --------
@@ -201,7 +202,7 @@ def log_growth(
     """
     size, size_of_start = np.hypot(s, half), np.hypot(start, half)
     root, root_of_start = np.sqrt(np.abs(s) + size), np.sqrt(start + size_of_start)
-    root = np.where(s >= 0, root, half / root)  # of e(s): quotients of roots neither overflow nor underflow
+    root = np.where(s >= 0, root, half / root)  # root of e(s): quotients of roots neither overflow nor underflow
     with np.errstate(over="ignore"):
         ratio = difference / (start + size_of_start) * (1.0 + (s + start) / (size + size_of_start))
     near = np.abs(ratio) < 0.5
@@ -209,18 +210,17 @@ def log_growth(
 
 
 def of_logits(singular_values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """V of the K - 1 largest singular values of any logits.
+    """V of the K - 1 largest singular values of arbitrary logits.
 
     Parameters
     ----------
     singular_values : (..., K) array
-        Descending, as `numpy.linalg.svd` returns them.
+        Descending, as returned by `numpy.linalg.svd`.
 
     Returns
     -------
     (...) array
-        V >= 0; NaN where one of the K - 1 is 0, or not to be told from 0, because rounding of the largest one reaches
-        it.
+        V >= 0; NaN if one of the K - 1 is 0 or below the rounding error of the largest one.
 
     Examples
     --------
@@ -235,8 +235,8 @@ def of_logits(singular_values: NDArray[np.float64]) -> NDArray[np.float64]:
 def gradient_of_logits(logits: NDArray[np.float64]) -> NDArray[np.float64]:
     """Gradient of `of_logits` in the logits, ``sum_i u_i v_i' dV/ds_i`` over the K - 1 largest singular values.
 
-    ``dV/ds_i = (1/s_bar - 1/s_i) / (K-1)`` is the same for singular values that agree, so it does not matter which
-    vectors belong to them. Where the last two of all K agree V has a kink, and this is the gradient on one side of it.
+    ``dV/ds_i = (1/s_bar - 1/s_i) / (K-1)`` is equal for equal singular values, so the choice of singular vectors does
+    not matter. If the last two of all K are equal V has a kink, and this is a one-sided gradient.
 
     Parameters
     ----------
@@ -245,7 +245,7 @@ def gradient_of_logits(logits: NDArray[np.float64]) -> NDArray[np.float64]:
     Returns
     -------
     (..., K, K) array
-        Right to rounding of the largest deviation of a singular value from the mean; NaN where V is not defined.
+        Accurate to rounding of the largest deviation of a singular value from the mean; NaN if V is not defined.
 
     Examples
     --------
@@ -264,8 +264,8 @@ def gradient_of_logits(logits: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _top(singular_values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """The K - 1 largest of (..., K) singular values, and where (...) none of them is lost in the rounding of the
-    largest; there they are as they are, elsewhere 1."""
+    """The K - 1 largest of (..., K) singular values, and whether (...) all of them exceed the rounding error of the
+    largest; otherwise they are replaced by 1."""
     top, K = singular_values[..., :-1], singular_values.shape[-1]
     defined = top[..., -1] > K * np.finfo(float).eps * top[..., 0]
     return np.where(defined[..., None], top, 1.0), defined
@@ -274,7 +274,7 @@ def _top(singular_values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDA
 def checked_modes(
     scheme: Scheme, name: str, values: ArrayLike, low: float = -LIMIT, high: float = LIMIT
 ) -> NDArray[np.float64]:
-    """As `checked_array`, for an array of shape (..., D).
+    """Apply `checked_array` to an array of shape (..., D).
 
     Examples
     --------
@@ -290,7 +290,7 @@ def checked_modes(
 
 
 def mean_singular_value(scheme: Scheme, s: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mean over the K - 1 eigenvectors, shape (...): exact where all modes agree.
+    """Mean over the K - 1 eigenvectors (...); exact for equal modes.
 
     Examples
     --------
@@ -303,7 +303,7 @@ def mean_singular_value(scheme: Scheme, s: NDArray[np.float64]) -> NDArray[np.fl
 
 class _Terms(NamedTuple):
     defined: NDArray[np.bool_]  # (...)
-    mean: NDArray[np.float64]  # (..., 1), s_bar, and 1 where V_c is not defined
+    mean: NDArray[np.float64]  # (..., 1), s_bar, or 1 if V_c is not defined
     deviations: NDArray[np.float64]  # (..., D), s_i - s_bar
     growth: NDArray[np.float64]  # (..., D), log(1 + rho_i)
     curvatures: NDArray[np.float64]  # (..., D), (c/2)^2 rho_i^2 / (4 e(s_i) s_bar)
@@ -321,13 +321,13 @@ def _terms(scheme: Scheme, singular_values: ArrayLike, imbalance: float) -> _Ter
     growth = log_growth(s, mean, deviations, half)
     above = np.abs(s) + np.hypot(s, half)
     below = half * (half / above)
-    root = np.expm1(growth) / (2.0 * np.sqrt(mean))  # rho over the mean itself may overflow
+    root = np.expm1(growth) / (2.0 * np.sqrt(mean))  # rho divided by the mean may overflow
     curvatures = (np.where(s >= 0, below, above) * root) * root
     return _Terms(defined, mean, deviations, growth, curvatures)
 
 
 def checked_imbalance(imbalance: float) -> float:
-    """A number from 0 to 1e300 as float.
+    """Check that the imbalance is a number from 0 to 1e300.
 
     Examples
     --------
@@ -336,16 +336,16 @@ def checked_imbalance(imbalance: float) -> float:
     """
     array = checked_array("imbalance", imbalance, 0.0)
     if array.ndim > 0:
-        raise ValueError(f"imbalance must be one number, the same for all modes, got shape {array.shape}")
+        raise ValueError(f"imbalance must be one number for all modes, got shape {array.shape}")
     return float(array)
 
 
 def _log_decay(scheme: Scheme, singular_values: ArrayLike, imbalance: float) -> NDArray[np.float64]:
-    """``log(-dV_c/dt)`` in the time of reduction "sum".
+    """``log(-dV_c/dt)`` with reduction "sum".
 
-    With all probabilities divided by the largest one, so that nothing underflows that matters. The Jensen gap of a
-    mode, ``hypot(s_i, c/2)`` above its tangent at s_bar, is ``2 s_bar e(s_bar) / hypot(s_bar, c/2)`` times its
-    curvature term.
+    Probabilities are divided by the largest one, so that relevant terms do not underflow. The Jensen gap of a mode
+    (``hypot(s_i, c/2)`` minus its tangent at s_bar) is ``2 s_bar e(s_bar) / hypot(s_bar, c/2)`` times its curvature
+    term.
     """
     terms = _terms(scheme, singular_values, imbalance)
     multiplicities, valencies, half = scheme.multiplicities[1:], scheme.valencies[1:], 0.5 * float(imbalance)

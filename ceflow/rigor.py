@@ -1,8 +1,8 @@
-"""Interval arithmetic: what the theory says of the sign of the dissipation, and of the ray, proved for boxes.
+"""Interval arithmetic: rigorous sign of the dissipation on boxes of states, and rigorous time of the ray.
 
-Balls of python-flint (Arb) enclose every result, rounding included, so that a sign that comes out is a theorem about
-all states of a box. Needs python-flint (the extra ``reference``). Of a scheme only its matrix of relations is used,
-whose eigenspaces are enclosed as well, and nothing of the theory that is checked.
+Balls of python-flint (Arb) enclose every result including rounding, so a computed sign is proved for all states of a
+box. Needs python-flint (the extra ``reference``). Of a scheme only the matrix of relations is used; its eigenspaces are
+enclosed too. The formulas that are checked are not used.
 
 Examples
 --------
@@ -28,16 +28,16 @@ BITS = 106
 
 
 class Sign(NamedTuple):
-    """Outcome of `dissipation_sign`.
+    """Result of `dissipation_sign`.
 
     Attributes
     ----------
     proved : bool
         Whether ``dV/dt < 0`` holds on the whole box.
     boxes : int
-        Number of boxes that it took.
+        Number of boxes used.
     undecided : (low, high) or None
-        A smallest box on which the sign is not known.
+        A smallest box with undetermined sign.
 
     Examples
     --------
@@ -51,22 +51,22 @@ class Sign(NamedTuple):
 
 
 def dissipation_sign(scheme: Scheme, low: ArrayLike, high: ArrayLike, *, max_boxes: int = 10_000) -> Sign:
-    """Prove that V falls on a box of states, by interval arithmetic and bisection.
+    """Prove that V decreases on a box of states, by interval arithmetic and bisection.
 
-    The sign is that of the derivative of V along the flow, as the chain rule gives it, ::
+    The sign is that of the derivative of V along the flow from the chain rule, ::
 
         dV/dt = (2 / ((K-1) s_bar)) sum_i m_i lambda_i (s_i - s_bar),
 
-    and not that of any formula into which it was brought: for lambda_i stands its definition, the mode of the softmax's
-    residual. On a box the function is enclosed by its mean-value form.
+    with lambda_i from its definition as an eigenvalue of the residual, not from a transformed formula. On a box the
+    function is enclosed by its mean-value form.
 
     Parameters
     ----------
     scheme : Scheme
     low, high : (D,) arrays
-        Corners of the box, 0 < low <= high. It must keep away from the ray, where dV/dt = 0.
+        Corners of the box, 0 < low <= high. The box must not touch the ray, where dV/dt = 0.
     max_boxes : int
-        After which to give up.
+        Maximal number of boxes.
 
     Returns
     -------
@@ -75,9 +75,9 @@ def dissipation_sign(scheme: Scheme, low: ArrayLike, high: ArrayLike, *, max_box
     Raises
     ------
     ImportError
-        Without python-flint.
+        If python-flint is not installed.
     ValueError
-        If the box is not one.
+        If low and high are not a box.
 
     Examples
     --------
@@ -112,9 +112,9 @@ def dissipation_sign(scheme: Scheme, low: ArrayLike, high: ArrayLike, *, max_box
 
 
 def ray_time(s: float, s0: float, classes: int, *, bits: int = BITS):
-    """Ball that contains the time, with "sum", that the balanced ray takes from s0 to s > s0 > 0.
+    """Ball that contains the time of the balanced ray from s0 to s > s0 > 0, with reduction "sum".
 
-    ``(Ei(s) - Ei(s0) + (K-1) log(s / s0)) / (2K)``, the numbers taken as exact; see `ceflow.theory.ray_time`.
+    ``(Ei(s) - Ei(s0) + (K-1) log(s / s0)) / (2K)``, for exact s and s0; see `ceflow.theory.ray_time`.
 
     Returns
     -------
@@ -123,9 +123,9 @@ def ray_time(s: float, s0: float, classes: int, *, bits: int = BITS):
     Raises
     ------
     ImportError
-        Without python-flint.
+        If python-flint is not installed.
     ValueError
-        If s and s0 are not such numbers.
+        If s and s0 are invalid.
 
     Examples
     --------
@@ -158,10 +158,10 @@ def _arb():
 
 
 def _algebra(scheme: Scheme, arb) -> tuple[list[int], list[int], list[list]]:
-    """Valencies and multiplicities (D,), and balls that contain the gaps 1 - P_ij / k_j, (D, D).
+    """Valencies and multiplicities (D,), and balls that contain the gaps 1 - P_ij / k_j (D, D).
 
-    A combination of relations with integers is an integer matrix on the functions of the relation to point 0; Arb
-    encloses its eigenvectors, which are real if they are 1 at point 0.
+    An integer combination of the relations acts as an integer matrix on functions of the relation to point 0. Arb
+    encloses its eigenvectors, which are real if normalized to 1 at point 0.
     """
     import flint
 
@@ -180,7 +180,7 @@ def _algebra(scheme: Scheme, arb) -> tuple[list[int], list[int], list[list]]:
             if is_unitary(numbers, counts.valencies, 1e-10):
                 break
         else:
-            raise ArithmeticError(f"the eigenspaces of {scheme.name} could not be told apart")
+            raise ArithmeticError(f"the eigenspaces of {scheme.name} could not be separated")
         modes = order(scheme, numbers)[1:]
         sizes = np.rint(counts.valencies.sum() / (numbers[modes] ** 2 @ counts.valencies))
         gaps = [[1 - ratios[i][j] for j in columns[1:]] for i in modes]
@@ -190,10 +190,10 @@ def _algebra(scheme: Scheme, arb) -> tuple[list[int], list[int], list[list]]:
 
 
 def _enclosure(arb, gaps, multiplicities, valencies, K: int, low, high):
-    """Ball with all values of ``sum_i m_i lambda_i (s_i - s_bar) / p_0`` on a box, and balls of its derivatives.
+    """Ball of all values of ``sum_i m_i lambda_i (s_i - s_bar) / p_0`` on a box, and balls of its derivatives.
 
     The positive factors p_0 and 2 / ((K-1) s_bar) do not change the sign. With e_j = k_j exp(-margin_j) the function is
-    f = sum_i sum_j m_i G_ij e_j (s_i - s_bar), and its mean-value form f(centre) + f'(box) (box - centre).
+    f = sum_i sum_j m_i G_ij e_j (s_i - s_bar), with mean-value form f(centre) + f'(box) (box - centre).
     """
     D = len(low)
     centre = [arb(0.5 * (a + b)) for a, b in zip(low, high, strict=True)]

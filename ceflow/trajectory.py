@@ -1,4 +1,4 @@
-"""What a run returns: states at increasing times, and the way back to any moment. What follows from them is listed in
+"""Trajectories: states of a run at increasing times, and dense output. Their observables are in
 `ceflow.observables`."""
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from .flow import Flow, RunT
     from .network.layers import Layers
 
-MOST_LIFTED = 2**28  # entries of full matrices made of a reduced run
-_KINDS: dict[str, type[Trajectory]] = {}  # which belongs to a flow, by its `kind`
+MOST_LIFTED = 2**28  # largest number of entries of lifted matrices
+_KINDS: dict[str, type[Trajectory]] = {}  # by the `kind` of the flow
 
 
 class DenseOutput(Protocol):
-    """The path behind a trajectory."""
+    """Dense output of a trajectory."""
 
     segments: list
 
@@ -37,50 +37,48 @@ class DenseOutput(Protocol):
 
 
 class Resume(NamedTuple):
-    """What it takes to go on with a run."""
+    """State of the solver, to continue a run."""
 
-    state: np.ndarray  # (5,) of the stepper: log t, phi, a, step size, previous error
-    y: np.ndarray  # (N,) at that log t
-    tail: tuple[np.ndarray, np.ndarray, np.ndarray] | None  # the last step, y, h and log t, which may go beyond the end
-    options: dict  # of the run
-    method: str = DEFAULT  # of the steps that it goes on with, and of the tail
-    taken: int = 0  # steps until there
+    state: np.ndarray  # (5,) log t, phi, a, step size, previous error
+    y: np.ndarray  # (N,) state at this log t
+    tail: tuple[np.ndarray, np.ndarray, np.ndarray] | None  # last step (y, h, log t), possibly beyond the end
+    options: dict  # options of the run
+    method: str = DEFAULT  # of the next steps, and of the tail
+    taken: int = 0  # steps so far
 
 
 @COMMON.attach
 class Trajectory(quantities.OfAll):
-    """A run of a flow, as n rows at increasing times. A loop over it gives the rows, each a trajectory.
+    """Run of a flow, as n rows at increasing times. Iteration gives trajectories of one row.
 
     Attributes
     ----------
     flow : SpectralFlow or MatrixFlow
     start : array or tuple of arrays
-        Where the run started: singular values or layers of the reduced flow, factors of the full flow.
+        Start of the run: singular values or layers of the reduced flow, factors of the full flow.
     log_t : (n,) array
-        Natural logarithm of the time, -inf for t = 0. Time is in the units of the flow's `reduction`. Where a state
-        moves faster than log t can tell (deep layers that leave tiny values all at once), the last of the states of
-        one time is a row.
+        Natural logarithm of the time, -inf for t = 0. The time unit is that of the flow's `reduction`. If states at
+        different steps have equal log t in float64, only the last one is a row.
     y : (n, N) array
-        States in the flow's own coordinates.
+        States in the coordinates of the flow.
     rtol, atol : float
         Tolerances of the run.
     log_t_end : float
-        How far the run goes.
+        Logarithm of the last time.
     outcome : Outcome
-        Why the run ended.
+        Reason for the end of the run.
     event : int or None
-        Which of the events of `until` stopped it, counted from 0.
+        Index of the event of `until` that stopped it.
     message : str
-        The same in words.
+        Description of the outcome.
     nfev, nsteps, nrejected : int
         Evaluations of the right-hand side, accepted steps, rejected steps.
     step_size : float or None
-        Of gradient descent (see `ceflow.descend`), or as it was recorded; None where the flow was integrated.
+        Step size of gradient descent (see `ceflow.descend`), or as recorded; None for integrated flows.
     compiled : bool or None
-        Whether the run was compiled when it ended, or interpreted; None where that is not known, as of a file.
+        Whether the run was compiled when it ended; None if unknown, as for files.
     observables : mapping
-        All that follows from the above, by name: what it is, its axes and its units (see `ceflow.observables`). Each
-        is a property too.
+        Observables by name, with description, axes and units (see `ceflow.observables`). Each is also a property.
 
     Examples
     --------
@@ -104,7 +102,7 @@ class Trajectory(quantities.OfAll):
         step_size: float | None = None, compiled: bool | None = None,
     ) -> None:  # fmt: skip
         self.flow, self.start, self.log_t, self.y = flow, start, log_t, y
-        self._given = t  # of the rows, or of those that were asked for
+        self._given = t  # times of the rows as given
         self._path, self.rtol, self.atol = path, rtol, atol
         self.log_t_end = log_t_end if log_t_end is not None else float(log_t[-1])
         self.outcome, self.message, self.event = outcome, message, event
@@ -114,12 +112,12 @@ class Trajectory(quantities.OfAll):
 
     @property
     def success(self) -> bool:
-        """Whether the run did what it was asked for."""
+        """Whether the run reached its end or an event."""
         return self.outcome.success
 
     @property
     def times(self) -> Times:
-        """The times of the rows."""
+        """Times of the rows."""
         return Times(self.log_t, t.given_of(self.log_t) if isinstance(t := self._given, Times) else t)
 
     def __len__(self) -> int:
@@ -131,7 +129,7 @@ class Trajectory(quantities.OfAll):
         return f"<Trajectory of {self.flow!r}: {rows}: {self.message}>"
 
     def at(self, t: ArrayLike | None = None, *, log_t: ArrayLike | None = None) -> Self:
-        """The trajectory at other times, by dense output.
+        """Trajectory at other times, by dense output.
 
         Parameters
         ----------
@@ -141,13 +139,13 @@ class Trajectory(quantities.OfAll):
         Returns
         -------
         Trajectory
-            Of m rows (1 for a scalar); its error is that of the run.
+            Trajectory with m rows (1 for a scalar), accurate to the tolerance of the run.
 
         Raises
         ------
         ValueError
-            If a time is outside the run; or no row, where there is nothing between these: the run was made with
-            ``dense_output=False``, or by gradient descent.
+            If a time is outside the run; without dense output (``dense_output=False``, gradient descent), if it is not
+            the time of a row.
 
         Examples
         --------
@@ -173,23 +171,23 @@ class Trajectory(quantities.OfAll):
         return self._with(log_t, y, t)
 
     def _rows_at(self, log_t: np.ndarray) -> np.ndarray:
-        """States at times that are those of rows; a ValueError for any other."""
+        """States at times of rows; raise a ValueError for other times."""
         place = np.searchsorted(self.log_t, log_t, sorter=(order := np.argsort(self.log_t, kind="stable")))
         rows = order[np.minimum(place, len(order) - 1)] if len(order) else place
         if not len(order) or np.any(self.log_t[rows] != log_t):
-            what = "gradient descent has steps only, as has what was recorded"
+            what = "gradient descent has steps only, and so have recorded runs"
             what = what if math.isnan(self.rtol) else "integrate with dense_output=True"
             raise ValueError(f"this trajectory has no dense output between its rows: {what}")
         return self.y[rows]
 
     def __array__(self, *args: object, **kwargs: object) -> np.ndarray:
-        # with __len__ and __getitem__ NumPy would take it for a sequence of sequences without end
-        raise TypeError("a trajectory is no array; take one of its quantities, such as singular_values")
+        # with __len__ and __getitem__ NumPy would treat it as an infinitely nested sequence
+        raise TypeError("a trajectory is not an array; use one of its observables, such as singular_values")
 
     def __getitem__(self, rows: Any) -> Self:
-        """Some of the rows, by an index, a slice or an array, as a trajectory; an IndexError beyond the rows."""
+        """Select rows by an index, a slice or an array; returns a trajectory. IndexError if out of range."""
         if isinstance(rows, (int, np.integer)):
-            rows = range(len(self))[rows]  # which ends a loop over the rows
+            rows = range(len(self))[rows]  # raises IndexError, which ends iteration
             rows = slice(rows, rows + 1)
         return self._with(self.log_t[rows], self.y[rows], self.times.given[rows])
 
@@ -202,7 +200,7 @@ class Trajectory(quantities.OfAll):
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
     def to_xarray(self) -> xarray.Dataset:
-        """The rows as an xarray Dataset (needs the extra ``xarray``), as for ``dataset.sel(t=1000.0)`` or ``log_t``.
+        """Convert to an xarray Dataset (needs the extra ``xarray``), e.g. for ``dataset.sel(t=1000.0)`` or ``log_t``.
 
         Examples
         --------
@@ -225,16 +223,16 @@ class Trajectory(quantities.OfAll):
 
 
 class ReducedTrajectory(Trajectory):
-    """A run of a reduced flow, which is also one of full matrices."""
+    """Run of a reduced flow, which can be lifted to full matrices."""
     flow: flows.SpectralFlow | flows.BlockFlow | flows.RegressionFlow | flows.ReducedETFFlow
 
     def lifted(self, *, width: int | None = None, rng: int = 0) -> MatrixTrajectory:
-        """The same run on full matrices, as the full flow would have made it: its rows, and its dense output.
+        """Convert the run to full matrices, including rows and dense output, as a run of the full flow.
 
         Parameters
         ----------
         width, rng
-            As for the flow's `lift`, which makes the matrices.
+            As in the flow's `lift`.
 
         Examples
         --------
@@ -256,46 +254,46 @@ class ReducedTrajectory(Trajectory):
 
 @REDUCED.attach
 class SpectralTrajectory(quantities.OfModes, ReducedTrajectory, kinds=("spectral", "layers")):
-    """A run of the reduced flow on D modes."""
+    """Run of the reduced flow on D modes."""
     flow: flows.SpectralFlow
     start: np.ndarray
 
     @property
     def classes(self) -> int:
-        """K."""
+        """Number K of classes."""
         return self.flow.scheme.classes
 
     def to_xarray(self) -> xarray.Dataset:
-        """The rows as an xarray Dataset (needs the extra ``xarray``)."""
+        """Convert to an xarray Dataset (needs the extra ``xarray``)."""
         return super().to_xarray().assign_coords(mode=np.arange(1, self.flow.scheme.modes + 1))
 
 
 @BLOCKS.attach
 class BlockTrajectory(quantities.OfBlocks, ReducedTrajectory, kinds=("blocks", "block_layers")):
-    """A run of the reduced flow under any symmetry, on blocks of layers."""
+    """Run of the reduced flow under any symmetry, on blocks of layers."""
     flow: flows.BlockFlow
     start: Layers
 
     @property
     def classes(self) -> int:
-        """K."""
+        """Number K of classes."""
         return self.flow.classes
 
 
 @REGRESSION.attach
 class RegressionTrajectory(quantities.OfTargets, ReducedTrajectory, kinds=("regression",)):
-    """A run of the reduced flow of a regression, on the modes of its targets."""
+    """Run of the reduced flow of a regression, on the modes of its targets."""
     flow: flows.RegressionFlow
     start: np.ndarray
 
     @property
     def classes(self) -> int:
-        """n, the number of outputs."""
+        """Number n of outputs."""
         return self.flow.outputs
 
 
 class _Lifted:
-    """The path of a reduced run, as one of full matrices."""
+    """Dense output of a reduced run on full matrices."""
 
     def __init__(self, path: DenseOutput, full: Callable[[np.ndarray], np.ndarray]) -> None:
         self.segments: list = []
@@ -307,22 +305,22 @@ class _Lifted:
 
 @REPLAY.attach
 class ReplayTrajectory(quantities.OfTasks, Trajectory, kinds=("replay",)):
-    """A run of tasks with replay, on few numbers."""
+    """Run of the reduced flow of tasks with replay."""
     flow: flows.ReplayFlow
     start: flows.ReplayState
 
     @property
     def classes(self) -> int:
-        """K, of all tasks."""
+        """Number K of classes of all tasks."""
         return self.flow.classes
 
     def lifted(self, columns: ArrayLike | None = None, **options: Any) -> MatrixTrajectory:
-        """The same run on all samples, as the full flow would have made it: its rows, and its dense output.
+        """Convert the run to all samples, including rows and dense output, as a run of the full flow.
 
         Parameters
         ----------
         columns, **options
-            As for `ReplayFlow.lift`; of each class those that are trained, and one more, when columns are left out.
+            As in `ReplayFlow.lift`; by default the trained columns of each class and one more.
         """
         flow = self.flow
         columns = np.ceil(flow.samples).astype(int) + 1 if columns is None else columns
@@ -337,47 +335,47 @@ class ReplayTrajectory(quantities.OfTasks, Trajectory, kinds=("replay",)):
 
 @FULL.attach
 class MatrixTrajectory(quantities.OfMatrices, Trajectory, kinds=("matrix",)):
-    """A run of the full flow on W (K, d) and H (d, N), or on as many factors as there are layers.
+    """Run of the full flow on W (K, d) and H (d, N), or on one factor per layer.
 
-    Of a batch of B starts every array has the axis B after that of the rows.
+    For a batch of B starts every array has an axis B after the axis of the rows.
     """
     flow: flows.MatrixFlow | flows.ETFFlow
     start: tuple[np.ndarray, ...]
 
     @property
     def classes(self) -> int:
-        """K."""
+        """Number K of classes."""
         return self.start[0].shape[-2]
 
     @cached_property
     def terms(self) -> Terms:
-        """The loss of all columns of the logits."""
+        """Loss of all columns of the logits."""
         return Terms(self.flow.objective, self.classes)
 
 
 @ETF.attach
 class ETFTrajectory(quantities.OfClassifiers, MatrixTrajectory, kinds=("etf",)):
-    """A run of features under a classifier that is computed, fixed or free, on full matrices."""
+    """Run of features with a nearest, fixed or free classifier, on full matrices."""
     flow: flows.ETFFlow
 
 
 @ETF.attach
 @FULL.attach
 class ReducedETFTrajectory(quantities.OfClassifiers, quantities.OfMatrices, ReducedTrajectory, kinds=("reduced_etf",)):
-    """The same on (K-1) x (K-1) matrices: W and H are those of width K - 1, what the classifier sees of them."""
+    """Reduced run of features with a nearest or fixed ETF, on (K-1) x (K-1) matrices; W and H have width K - 1."""
     flow: flows.ReducedETFFlow
     start: np.ndarray
 
     @property
     def classes(self) -> int:
-        """K."""
+        """Number K of classes."""
         return len(self.start) + 1
 
     terms = cached_property(MatrixTrajectory.terms.func)  # type: ignore[attr-defined]  # mypy sees a property
 
 
 def _on_full_matrices(run: Trajectory, flow: Flow[RunT], start: tuple, full: Callable[..., np.ndarray]) -> RunT:
-    """A reduced run as one of the full flow, of a function that makes its states of the reduced ones."""
+    """Convert a reduced run to a run of the full flow; `full` maps reduced states to full ones."""
     if len(run) * sum(part.size for part in start) > MOST_LIFTED:
         raise ValueError(f"the matrices of {len(run)} rows would have more than {MOST_LIFTED} entries")
     path = None if run._path is None else _Lifted(run._path, full)
@@ -386,5 +384,5 @@ def _on_full_matrices(run: Trajectory, flow: Flow[RunT], start: tuple, full: Cal
 
 
 def trajectory_type(flow: Flow[RunT]) -> type[RunT]:
-    """Which Trajectory belongs to a flow."""
+    """Trajectory class of a flow."""
     return cast("type[RunT]", _KINDS[flow.kind])

@@ -1,11 +1,10 @@
-"""Derivations: every statement of the theory as a small sympy module that can be followed line by line on paper.
+"""Derivations: the theorems as small SymPy modules with line-by-line proofs.
 
-Each module states its theorem in the docstring, yields the proof in `derivation()` step by step,
-and returns the residuals of all steps in `check()`: they must be exactly 0. `WRONG` lists false
-variants of its claims, as keyword arguments of both; `check` must reject them. Steps name the steps
-of other derivations that they use, and the theorems that they quote (`_quoted`). `python -m
-derivations` runs all, `python -m derivations NAME` prints one and proves what it rests on. Only
-sympy is needed.
+Each module states its theorem in the docstring. `derivation()` yields the steps of the proof, and `check()` returns the
+residuals of all steps, which must be exactly 0. `WRONG` lists false variants of the claims, as keyword arguments of
+both; `check` must reject them. Steps name their premises (steps of other derivations) and quoted theorems (`_quoted`).
+`python -m derivations` proves all; `python -m derivations NAME` prints one proof and proves its premises. Only SymPy is
+needed.
 """
 
 from __future__ import annotations

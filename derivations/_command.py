@@ -24,7 +24,7 @@ _HOW = 28
 
 @dataclass(frozen=True)
 class Result:
-    """What came of one derivation: scopes of its steps by the way they were proved, failed steps, and the time."""
+    """Result of one derivation: scopes of its steps by method of proof, failed steps, and time."""
 
     name: str
     title: str
@@ -36,27 +36,27 @@ class Result:
 
     @property
     def named(self) -> dict[str, bool]:
-        """Whether the steps with names hold."""
+        """Whether each named step holds."""
         return {step.name: step.holds for step in self.steps if step.name}
 
     @property
     def premises(self) -> list[str]:
-        """All that the steps rest on, each once."""
+        """Premises of all steps, each once."""
         return list(dict.fromkeys(p for step in self.steps for p in step.premises))
 
     @property
     def quotes(self) -> list[str]:
-        """All that the steps quote, each once."""
+        """Quoted theorems of all steps, each once."""
         return list(dict.fromkeys(q for step in self.steps for q in step.quotes))
 
     @property
     def proved(self) -> bool:
-        """Whether there was something to prove and every step holds."""
+        """Whether there are steps and all of them hold."""
         return not self.failed and self.residuals > 0
 
 
 def prove(name: str) -> Result:
-    """Run one derivation to its end; an exception counts as a failed step."""
+    """Run one derivation; an exception counts as a failed step."""
     import sympy as sp
 
     module = load(name)
@@ -72,7 +72,7 @@ def prove(name: str) -> Result:
                 known.append(step.scope)
             if not step.holds:
                 failed.append(step.says)
-    except Exception as error:  # a broken proof must appear in the table, not hide the others
+    except Exception as error:  # a broken proof must appear in the table without hiding others
         failed.append(f"{type(error).__name__}: {error}")
     return Result(name, _title(module.__doc__), scopes, failed, residuals, time.perf_counter() - start, light)
 
@@ -84,7 +84,7 @@ def _proofs(names: Sequence[str], jobs: int) -> Iterator[Result]:
 
 
 def _judged(results: Iterable[Result]) -> Iterator[Result]:
-    """Yield the results, in the order of `NAMES`, with premises that cannot be used among what failed."""
+    """Yield the results in the order of `NAMES`, with invalid premises among the failures."""
     found: dict[str, Result] = {}
     for result in results:
         result.failed.extend(_premises.all_unmet(result.name, result.steps, found, NAMES))
@@ -93,12 +93,12 @@ def _judged(results: Iterable[Result]) -> Iterator[Result]:
 
 
 def prove_all(names: Sequence[str], jobs: int) -> Iterator[Result]:
-    """Yield the results in order, premises judged; the premises of `names` must be in it."""
+    """Yield the results in order with checked premises, which must be derivations of `names`."""
     return _judged(_proofs(names, jobs))
 
 
 def prove_premises(heads: Sequence[str], jobs: int) -> list[Result]:
-    """Return the results of these derivations and of all that they rest on, directly or not, premises judged."""
+    """Return the results of these derivations and of all direct and indirect premises, with checked premises."""
     found: dict[str, Result] = {}
     while missing := [name for name in NAMES if name in heads and name not in found]:
         found |= {result.name: result for result in _proofs(missing, jobs)}
@@ -149,7 +149,7 @@ def print_table(names: Sequence[str], jobs: int) -> int:
 
 
 def print_proof(name: str, wrong: str | None, latex: bool, only: bool, jobs: int) -> int:
-    """Print one derivation step by step, prove what it rests on unless `only` it is asked for; return the exit code."""
+    """Print one derivation step by step, prove its premises unless `only`, and return the exit code."""
     module = load(name)
     print(f"{(module.__doc__ or '').strip()}\n")
     claim = module.WRONG[wrong] if wrong else {}
@@ -186,7 +186,7 @@ def print_proof(name: str, wrong: str | None, latex: bool, only: bool, jobs: int
 
 
 def print_graph(names: Sequence[str], jobs: int, dot: bool) -> int:
-    """Prove the named derivations, print what rests on what and return the exit code."""
+    """Prove the named derivations, print the graph of premises and return the exit code."""
     results = list(prove_all(names, jobs))
     print(_premises.graph(results, dot))
     for result in results:
@@ -197,7 +197,7 @@ def print_graph(names: Sequence[str], jobs: int, dot: bool) -> int:
 
 def _formula(step: Step, latex: bool) -> str:
     """Return the formula; an equation too wide for one line is broken at its equality sign."""
-    import sympy as sp  # which takes half a second, and not for the help on the command
+    import sympy as sp  # slow to import, and not needed for --help
 
     if latex:
         return sp.latex(step.shows)
@@ -225,9 +225,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--list", action="store_true", help="list the derivations and their false variants, prove nothing"
     )
-    parser.add_argument("--graph", action="store_true", help="prove all, and print what rests on what")
-    parser.add_argument("--dot", action="store_true", help="the same in the language of Graphviz")
-    parser.add_argument("--only", action="store_true", help="with NAME: do not prove what it rests on")
+    parser.add_argument("--graph", action="store_true", help="prove all, and print the graph of premises")
+    parser.add_argument("--dot", action="store_true", help="the graph in Graphviz format")
+    parser.add_argument("--only", action="store_true", help="with NAME: do not prove its premises")
     parser.add_argument("--latex", action="store_true", help="with NAME: print the formulas in LaTeX")
     parser.add_argument("--wrong", metavar="VARIANT", help="with NAME: run the proof on a false variant; it must fail")
     parser.add_argument(
@@ -235,7 +235,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--jobs",
         type=int,
         default=os.cpu_count() or 1,
-        help="processes for all that is proved but NAME (default: all cores)",
+        help="processes for all proofs except NAME (default: all cores)",
     )
 
 
@@ -245,7 +245,7 @@ def run(args: argparse.Namespace) -> int:
     Raises
     ------
     ValueError
-        If the arguments make no sense.
+        If the arguments are invalid.
     """
     if args.jobs < 1:
         raise ValueError(f"argument -j/--jobs: {args.jobs} is not a positive number of processes")
@@ -260,7 +260,7 @@ def run(args: argparse.Namespace) -> int:
             raise ValueError("--latex, --wrong and --only need the NAME of a derivation")
         return print_graph(NAMES, args.jobs, args.dot) if args.graph or args.dot else print_table(NAMES, args.jobs)
     if args.graph or args.dot:
-        raise ValueError("--graph and --dot are of all derivations, without a NAME")
+        raise ValueError("--graph and --dot show all derivations: give no NAME")
     module = load(args.name)
     if args.wrong and args.wrong not in module.WRONG:
         raise ValueError(f"{args.name} has no variant {args.wrong!r}; choose from {', '.join(map(repr, module.WRONG))}")
@@ -272,7 +272,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog=f"python -m {__package__}",
         description="Prove the theorems behind ceflow by exact computer algebra. Without NAME: all, as a table; "
-        "exit code 1 if any fails. With NAME: that proof, line by line, and whether all that it rests on is proved.",
+        "exit code 1 if any fails. With NAME: that proof, line by line, and whether all its premises are proved.",
         epilog=f"example: python -m {__package__} lyapunov",
     )
     add_arguments(parser)

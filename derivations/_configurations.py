@@ -1,4 +1,4 @@
-"""Coherent configurations: explicit ones, and direct sums of groups whose sizes are left symbolic.
+"""Coherent configurations: explicit ones, and direct sums of groups with symbolic sizes.
 
 A configuration is an n x n array of relation labels on its points. The relations on the diagonal
 split the points into fibres. A matrix of the algebra has one entry for each relation.
@@ -22,12 +22,12 @@ import sympy as sp
 
 @dataclass(frozen=True)
 class Configuration:
-    """Points and a label for every pair of them; nothing is checked here, false labels included.
+    """Points and a label for every pair of them, without checks, so that labels may be false.
 
     Attributes
     ----------
     name : str
-        How it is called in the tables.
+        Name in the tables.
     labels : tuple of tuple of int
         Relation of every pair, shape (n, n), numbered from 0 in reading order.
     """
@@ -88,7 +88,7 @@ def from_keys(name: str, points: Sequence, key: Callable[[object, object], Hasha
 
 
 def direct_sum(*parts: Configuration) -> Configuration:
-    """Return the parts side by side; fibres of different parts have one relation in each direction."""
+    """Return the direct sum; fibres of different parts have one relation in each direction."""
     points = [(g, x) for g, part in enumerate(parts) for x in range(part.n)]
 
     def key(x: tuple[int, int], y: tuple[int, int]) -> tuple[int, ...]:
@@ -111,7 +111,7 @@ def circulant(n: int) -> Configuration:
 
 
 def scheme(name: str, labels: Sequence[Sequence[int]]) -> Configuration:
-    """Return the configuration of one fibre that an association scheme is."""
+    """Return an association scheme as a configuration with one fibre."""
     return from_keys(name, range(len(labels)), lambda x, y: labels[x][y])
 
 
@@ -138,7 +138,7 @@ class Groups:
 
     @staticmethod
     def of(sizes: Sequence[sp.Expr], x: Sequence[object], Y: object) -> Groups:
-        """Return the matrix with these coefficients; anything that sympy reads is accepted."""
+        """Return the matrix with these coefficients, which may be anything that SymPy accepts."""
         return Groups(tuple(sizes), tuple(map(sp.sympify, x)), sp.ImmutableMatrix(Y))
 
     @property

@@ -1,7 +1,6 @@
-"""What rests on what: the premises that steps name, whether they exist and hold, and the graph of them.
+"""Premises of steps: check that they exist and hold, and their graph.
 
-A derivation may use only those that stand before it in `NAMES`, and a step only earlier steps of its own derivation: so
-there are no circles.
+A derivation may use only earlier derivations in `NAMES`, and earlier steps of its own, so there are no cycles.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 def unmet(
     name: str, step: Step, own: Mapping[str, bool], results: Mapping[str, Result], order: Sequence[str]
 ) -> list[str]:
-    """Return in words which premises of a step cannot be used.
+    """Describe the invalid premises of a step.
 
     Parameters
     ----------
@@ -28,9 +27,9 @@ def unmet(
     own : mapping of str to bool
         Earlier named steps of the same derivation, and whether they hold.
     results : mapping of str to Result
-        Derivations that were run before.
+        Results of derivations that ran before.
     order : sequence of str
-        All derivations, in the order in which they may use each other.
+        All derivations in order; each may use earlier ones.
     """
     found = []
     for premise in step.premises:
@@ -51,7 +50,7 @@ def unmet(
 
 
 def all_unmet(name: str, steps: Iterable[Step], results: Mapping[str, Result], order: Sequence[str]) -> list[str]:
-    """Return in words which premises of the steps of one derivation cannot be used; arguments as for `unmet`."""
+    """Describe the invalid premises of all steps of one derivation; arguments as in `unmet`."""
     found: list[str] = []
     own: dict[str, bool] = {}
     for step in steps:
@@ -66,7 +65,7 @@ def modules(premises: Iterable[str]) -> list[str]:
 
 
 def graph(results: Sequence[Result], dot: bool = False) -> str:
-    """Return the graph of premises as plain text, one derivation a line, or in the language of Graphviz."""
+    """Return the graph of premises as plain text, or in Graphviz format."""
     if dot:
         edges = [f'  "{r.name}" -> "{head}";' for r in results for head in modules(r.premises)]
         return "\n".join(["digraph derivations {", "  rankdir=BT;", *(f'  "{r.name}";' for r in results), *edges, "}"])

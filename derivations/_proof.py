@@ -1,10 +1,9 @@
-"""What a proof is made of here: steps, each with a sentence, a formula and residuals that must be exactly zero.
+"""Steps of a proof: each has a statement, a formula and residuals that must be exactly zero.
 
-A derivation is a generator of `Step` objects in the order of a proof on paper. Its keyword
-arguments are the constants and signs of the theorem, with the true values as defaults, so that the
-same lines can be run on a false claim. Three kinds of steps exist: an identity, entries of a matrix
-identity, and an expression rewritten as a sum of terms whose signs are manifest. Nothing is
-compared in floating point.
+A derivation is a generator of `Step` objects in the order of the proof. Its keyword arguments are constants and signs
+of the theorem, with the true values as defaults, so that the same steps can be run on a false claim. There are three
+kinds of steps: an identity, entries of a matrix identity, and an expression rewritten as a sum of terms with manifest
+signs. There are no floating-point comparisons.
 """
 
 from __future__ import annotations
@@ -35,19 +34,19 @@ class Step:
     shows : sympy.Basic or None
         The formula to print.
     residuals : tuple of sympy.Expr
-        Simplified differences: the step holds if and only if all of them are exactly 0. A term that should be
-        manifestly non-negative and is not is listed here as it stands.
+        Simplified differences: the step holds if and only if all of them are exactly 0. A term that is not manifestly
+        non-negative, as required, is also listed here.
     how : str
         `IDENTITY`, `TERMS` or `RATIONAL`.
     scope : str
-        For which K and which schemes this step is proved.
+        Values of K and schemes for which the step is proved.
     name : str
-        What other steps call it; "" if none does.
+        Name for references by other steps; "" if there are none.
     premises : tuple of str
-        What the step uses besides its own algebra: "module" for all of another derivation, "module.name" for one of its
-        steps, ".name" for an earlier step of the same derivation. The command line checks that they exist and hold.
+        Premises of the step: "module" for another derivation, "module.name" for one of its steps, ".name" for an
+        earlier step of the same derivation. The command line checks that they exist and hold.
     quotes : tuple of str
-        Theorems of analysis that lead from the algebra to the statement, and that nothing here checks.
+        Quoted theorems that are needed for the statement and are not checked here.
     """
 
     says: str
@@ -60,12 +59,12 @@ class Step:
     quotes: tuple[str, ...] = ()
 
     def on(self, *premises: str, name: str = "", quotes: tuple[str, ...] = ()) -> Step:
-        """Return the same step with what it rests on, and the name by which others use it."""
+        """Return the same step with its premises, its name, and quoted theorems."""
         return replace(self, premises=premises, name=name, quotes=quotes)
 
     @property
     def holds(self) -> bool:
-        """Whether something was checked and every residual is the number 0."""
+        """Whether there are residuals and all of them are 0."""
         return bool(self.residuals) and all(residual == 0 for residual in self.residuals)
 
 
@@ -94,7 +93,7 @@ def _numerator(expr: sp.Expr) -> sp.Expr:
 
 
 def surely_not_zero(expr: sp.Expr) -> bool:
-    """Whether 20 digits at one point show that `expr` is not 0: only ever saves the simplification of a false claim."""
+    """Whether a numerical value with 20 digits shows that `expr` is not 0; saves simplifying false claims."""
     if expr.has(sp.Sum, sp.Integral, sp.Indexed, sp.Derivative) or expr.atoms(AppliedUndef):
         return False
     point = {x: sp.Rational(2 * n + 3, 7 * n + 5) for n, x in enumerate(sorted(expr.free_symbols, key=str))}
@@ -154,7 +153,7 @@ def nonnegative(
 
 
 def manifestly_nonnegative(expr: sp.Expr) -> bool:
-    """Whether the sign of `expr` can be read off: squares, exponentials, positive symbols, and what they make."""
+    """Whether `expr` is manifestly non-negative: squares, exponentials, positive symbols, and combinations of these."""
     if expr.is_nonnegative:
         return True
     if expr.is_Add or expr.is_Mul:
@@ -202,7 +201,7 @@ class ConvexityGap(sp.Function):
         return rf"\varepsilon_2\left({printer._print(self.args[0])}\right)"
 
 
-GAPS = {MeanExp: "ε₁", ConvexityGap: "ε₂"}  # how steps call the lemmas
+GAPS = {MeanExp: "ε₁", ConvexityGap: "ε₂"}  # names of the lemmas in steps
 
 
 def gap_lemmas(*gaps: type[sp.Function]) -> Iterator[Step]:
@@ -226,7 +225,7 @@ def gap_lemmas(*gaps: type[sp.Function]) -> Iterator[Step]:
 
 
 def open_gaps(expr: sp.Expr) -> sp.Expr:
-    """Replace `MeanExp` and `ConvexityGap` by what they are."""
+    """Replace `MeanExp` and `ConvexityGap` by their definitions."""
     return expr.replace(lambda e: isinstance(e, MeanExp | ConvexityGap), lambda e: e.doit())
 
 

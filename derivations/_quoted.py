@@ -1,4 +1,4 @@
-"""Theorems that proofs quote and that nothing here checks, each with a source: the only ones that a step may quote."""
+"""Theorems that steps may quote without a check, each with a source."""
 
 EXISTENCE = (
     "existence and uniqueness of solutions of ordinary differential equations, and no blow-up under a bound (Hartman, "

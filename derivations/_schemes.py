@@ -24,7 +24,7 @@ class Scheme:
     Attributes
     ----------
     name : str
-        How it is called in the tables.
+        Name in the tables.
     labels : tuple of tuple of int
         Relation of every pair, shape (K, K).
     P : tuple of tuple of sympy.Expr
@@ -121,9 +121,9 @@ def johnson(n: int, k: int) -> Scheme:
 
 
 class Model:
-    """The reduced model on one scheme: every quantity of the theory as an explicit expression in s_1..s_D.
+    """The reduced model on one scheme, with all quantities as explicit expressions in s_1..s_D.
 
-    The methods have the same names as those of `Generic`, so that a formula is written once and read on both.
+    The methods have the same names as those of `Generic`, so that a formula applies to both.
 
     Parameters
     ----------
@@ -186,12 +186,12 @@ class Model:
 
     @property
     def z0(self) -> sp.Expr:
-        """Logit of the right class."""
+        """Logit of the true class."""
         return self._z[0]
 
     @property
     def p0(self) -> sp.Expr:
-        """Probability of the right class."""
+        """Probability of the true class."""
         return self.p(0)
 
     @property

@@ -1,4 +1,4 @@
-"""Finite sums over all modes and all relations of a scheme that is left symbolic: the axioms, and a normal form.
+"""Finite sums over the modes and relations of a symbolic scheme: axioms, and a normal form.
 
 `Generic` is the reduced model with symbolic K, D, multiplicities, valencies and eigenmatrix. Its
 quantities are written with sympy's `Sum` and `IndexedBase`; `Generic.vanish` decides whether an
@@ -69,7 +69,7 @@ def _total(expr: sp.Expr, bound: dict[sp.Symbol, sp.Expr], rules: list[Rule]) ->
 
 
 def _total_of_monomial(term: sp.Expr, index: sp.Symbol, count: sp.Expr, rules: list[Rule]) -> sp.Expr:
-    """Pull out what does not depend on the index, and merge the inner sums that do."""
+    """Pull out factors that do not depend on the index, and merge the inner sums that do."""
     outside, inside = term.as_independent(index, as_Add=False)
     bound, factors = {index: count}, []
     for factor in sp.Mul.make_args(inside):
@@ -134,11 +134,11 @@ def _axiom(inside: sp.Expr, index: sp.Symbol, rules: list[Rule]) -> sp.Expr | No
 
 
 class Generic:
-    """The reduced model on a scheme that is left symbolic; the methods are those of `derivations._schemes.Model`.
+    """The reduced model on a symbolic scheme; the methods are those of `derivations._schemes.Model`.
 
-    The quantities are symbols until `unfold` replaces them by their definitions:
-    z_j = (1/K) sum_i m_i s_i P_ij / k_j, lambda_i = sum_j p_j (k_j - P_ij), p_0 = 1 - sum_j k_j p_j, and so on.
-    The softmax enters as positive numbers p_j with that normalization; where its form matters a proof says so.
+    The quantities are symbols until `unfold` replaces them by their definitions: z_j = (1/K) sum_i m_i s_i P_ij / k_j,
+    lambda_i = sum_j p_j (k_j - P_ij), p_0 = 1 - sum_j k_j p_j, and so on. The softmax enters as positive numbers p_j
+    with this normalization; proofs that use its form state it.
     """
 
     name = "every symmetric scheme, symbolic K"
@@ -243,7 +243,7 @@ class Generic:
         )
 
     def vanish(self, expr: sp.Expr) -> sp.Expr:
-        """Return 0 if the axioms make the expression 0, else what is left of it."""
+        """Return 0 if the axioms imply that the expression is 0, else its normal form."""
         return vanish(self.normal(expr))
 
     def derivative(self, expr: sp.Expr, velocity: Callable[[sp.Symbol], sp.Expr]) -> sp.Expr:

@@ -3,7 +3,7 @@
 Theorem. At the origin the softmax is uniform, G = G_0 = I - J/K, and to first order dW/dt = G_0
 H^T, dH^T/dt = G_0 W. Hence, with A = G_0 (W + H^T)/2 and B = G_0 (W - H^T)/2 at t = 0,
 
-    G_0 W = e^t A + e^{-t} B,    G_0 H^T = e^t A - e^{-t} B,    the rest of W and of H^T is at rest,
+    G_0 W = e^t A + e^{-t} B,    G_0 H^T = e^t A - e^{-t} B,    the rest of W and of H^T is constant,
     G_0 W H G_0 = e^{2t} A A^T + (B A^T - A B^T) - e^{-2t} B B^T.
 
 The sum grows like e^t, the difference decays like e^{-t}, the relative misalignment like e^{-2t}.
@@ -12,7 +12,7 @@ becomes positive semi-definite of rank min(d, K-1), it decays like e^{-2t}. With
 whole Z = G_0 W H G_0 + G_0 W h 1^T + a constant in every column: its uncentered part grows like e^t
 only, so relative to Z the asymmetry of Z itself decays like e^{-t}.
 
-1^T W is at rest exactly, for all times. H 1 is at rest only to first order.
+1^T W is constant exactly, at all times. H 1 is constant only to first order.
 
 Next order. G = G_0 - G_0 Z/K + O(Z^2). On W = H^T with centered columns this is again symmetric, so
 the form is kept through this order: dZ/dt = 2 (Z - Z^2/K), the singular vectors do not move,
@@ -20,10 +20,9 @@ ds_i/dt = 2 s_i (1 - s_i/K), and for V of the K - 1 singular values
 
     dV/dt = -(2/(K (K-1) s̄)) sum_i (s_i - s̄)^2 <= 0,
 
-for any symmetric positive semi-definite centered Z: no scheme is needed. In the first order V stays
-constant, since all s_i grow alike. Beyond that order a symmetric Z has in general no symmetric
-softmax (columns are normalized one by one), so W = H^T is not invariant, and that V keeps falling
-along the full flow is an observation, not a theorem.
+for any symmetric positive semi-definite centered Z: no scheme is needed. To first order V is constant, since all s_i
+grow by the same factor. Beyond that order a symmetric Z has in general no symmetric softmax (columns are normalized one
+by one), so W = H^T is not invariant, and that V decreases along the full flow is an observation, not a theorem.
 
 Source: arXiv:1312.6120 for the linear stage; [ceflow] for the next order.
 """
@@ -104,8 +103,8 @@ def derivation(growing: int = 1, classes_power: int = 1) -> Iterator[Step]:
     ).on(".W", ".X")
     W, H = sp.symbols("W H", commutative=False)
     yield identity(
-        "The whole Z: its centered part of order e^{2t}; (G_0 W)(H - H G_0), of order e^t since H - H G_0 rests; and "
-        "a part that is constant in every column, which no softmax sees.",
+        "The whole Z: its centered part of order e^{2t}; (G_0 W)(H - H G_0), of order e^t (H - H G_0 is constant); and "
+        "a part that is constant in every column, to which the softmax is invariant.",
         W * H,
         _G0 * W * H * _G0 + _G0 * W * (H - H * _G0) + (W * H - _G0 * W * H),
         ALL_MATRICES,
@@ -123,7 +122,7 @@ def _next_order(classes_power: int) -> Iterator[Step]:
     softmax = sp.exp(step * Z[j, c]) / sp.Sum(sp.exp(step * Z[j, c]), (j, 1, K))
     first = sp.diff(softmax, step).xreplace({step: sp.S.Zero})
     yield identity(
-        "The softmax to first order at Z = 0: P_jc = 1/K + (Z_jc - mean of column c)/K, that is P = J/K + G_0 Z/K.",
+        "The softmax to first order at Z = 0: p_jc = 1/K + (Z_jc - mean of column c)/K, that is p = J/K + G_0 Z/K.",
         first,
         (Z[j, c] - sp.Sum(Z[j, c], (j, 1, K)) / K) / scale,
         "every K, symbolic",
@@ -161,7 +160,7 @@ def _next_order(classes_power: int) -> Iterator[Step]:
     rows = sp.Matrix([[2, 1, 1], [1, 1, 1], [1, 1, 1]])  # entrywise exponential of diag(log 2, 0, 0)
     P = sp.Matrix(3, 3, lambda i, j: rows[i, j] / sum(rows[:, j]))
     yield entries(
-        "Beyond this order symmetry is not kept: the softmax of the symmetric Z = diag(log 2, 0, 0) has P_12 - P_21 "
+        "Beyond this order symmetry is not kept: the softmax of the symmetric Z = diag(log 2, 0, 0) has p_12 - p_21 "
         "= 1/3 - 1/4.",
         [(P[0, 1] - P[1, 0], sp.Rational(1, 12))],
         "one exact example, K = 3",

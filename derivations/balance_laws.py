@@ -1,12 +1,12 @@
-"""Conservation laws with samples and weights, and what decay leaves of them.
+"""Conservation laws with samples and weights, and their form with weight decay.
 
 Theorem. Let column c of H stand for n_c samples of weight o_c, N = diag(n), O = diag(o), and let G
 be any K x K matrix, so any loss of the logits:
 
     dW/dt = G N O H^T - lW W,    dH/dt = W^T G O - lH H.
 
-Without decay C = W^T W - H N H^T is constant. With equal decay l it fades, C(t) = e^{-2 l t} C(0).
-With unequal decay the balance law remains,
+Without decay C = W^T W - H N H^T is constant. With equal decay l it decays, C(t) = e^{-2 l t} C(0). With unequal decay
+the balance law remains,
 
     (d/dt + 2 lW) W^T W = (d/dt + 2 lH) H N H^T,
 
@@ -36,8 +36,8 @@ from .groups import TWO, Two
 
 WRONG = {
     "a^2 - b^2 without the number of samples": {"power": 0},
-    "equal decay fades as e^{-l t}": {"rate": 1},
-    "unequal decay fades as e^{-2 lW t}": {"unequal": 0},
+    "equal decay: e^{-l t}": {"rate": 1},
+    "unequal decay: e^{-2 lW t}": {"unequal": 0},
 }
 
 
@@ -105,7 +105,7 @@ def _matrices(power: int, rate: int, unequal: int) -> Iterator[Step]:
 
 
 def _two_groups(power: int, rate: int, unequal: int) -> Iterator[Step]:
-    """Yield the laws of the seven numbers, and what is left at rest."""
+    """Yield the laws of the seven numbers, and the equations at equilibrium."""
     two = Two()
     p_o, p_x = sp.symbols("p_oA p_oB", positive=True), sp.symbols("p_xA p_xB", positive=True)
     v = two.velocity(p_o, p_x)
@@ -127,7 +127,7 @@ def _two_groups(power: int, rate: int, unequal: int) -> Iterator[Step]:
         TWO,
     ).on("groups.classifier", "groups.features")
     yield entries(
-        "Equal decay l: each fades as e^{-2 l t}.",
+        "Equal decay l: each decays as e^{-2 l t}.",
         [(derivative(c).subs({two.lW: law, two.lH: law}), -rate * law * c) for c in conserved],
         TWO,
     ).on("groups.classifier", "groups.features")

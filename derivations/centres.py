@@ -4,21 +4,18 @@ Setting. Class i has f_i fixed rows w_ij = cos a v_ij + sin a w_i, all w_i and v
 g_i = cos^2 a + f_i sin^2 a, and m_i is the sum of the rows of class i. Features h of class i move
 by the gradient of one of three losses of their sample.
 
-Theorem. |m_i|^2 = f_i g_i, and sums of different classes are orthogonal.
-(i) 1/2 sum_own (w.h - 1)^2 + β/2 sum_others (w.h)^2 + l/2 |h|^2 has its minimum at h = m_i/(g_i +
-l), whatever β, where own logits are g_i/(g_i + l) and the value is f_i l/(2 (g_i + l)). The flow is
-linear, with the rates g_i + l, cos^2 a + l, β g_k + l, β cos^2 a + l, and l where no row sees h.
-(ii) sum_own (1 - cos) + l/2 |h|^2: the angle φ between h and m_i obeys tan(φ/2) = tan(φ_0/2) exp(-
-|m_i| τ), τ = (e^{2 l t} - 1)/(2 l |h_0|^2), and |h| = |h_0| e^{-l t}.
-(iii) 1/2 sum_own (1 - cos)^2 + β/2 sum_others cos^2 on the unit sphere is stationary at m_i/|m_i|,
-with the value (sqrt f - sqrt g)^2/2; its Hessian is sqrt(f g) - g + cos^2 a within the own rows and
-sqrt(f g) - g in directions that no row sees, which is 0 for one row only. Then t = 1/(2 c) +
-log(2/c - 1)/4 + const, c = 1 - cos φ: algebraic, c = 1/(2 t) late.
-(iv) Decisions by the largest sum of logits: a feature on the way from m_i to m_k crosses at tan φ =
-sqrt(f_i g_i/(f_k g_k)).
+Theorem. |m_i|^2 = f_i g_i, and sums of different classes are orthogonal. (i) 1/2 sum_own (w.h - 1)^2 + β/2 sum_others
+(w.h)^2 + l/2 |h|^2 has its minimum at h = m_i/(g_i + l), whatever β, where own logits are g_i/(g_i + l) and the value
+is f_i l/(2 (g_i + l)). The flow is linear, with the rates g_i + l, cos^2 a + l, β g_k + l, β cos^2 a + l, and l
+orthogonal to all rows. (ii) sum_own (1 - cos) + l/2 |h|^2: the angle φ between h and m_i obeys tan(φ/2) = tan(φ_0/2)
+exp(- |m_i| τ), τ = (e^{2 l t} - 1)/(2 l |h_0|^2), and |h| = |h_0| e^{-l t}. (iii) 1/2 sum_own (1 - cos)^2 + β/2
+sum_others cos^2 on the unit sphere is stationary at m_i/|m_i|, with the value (sqrt f - sqrt g)^2/2; its Hessian is
+sqrt(f g) - g + cos^2 a within the own rows and sqrt(f g) - g orthogonal to all rows, which is 0 for one row only. Then
+t = 1/(2 c) + log(2/c - 1)/4 + const, c = 1 - cos φ: algebraic, c = 1/(2 t) late. (iv) Decisions by the largest sum of
+logits: a feature on the way from m_i to m_k crosses at tan φ = sqrt(f_i g_i/(f_k g_k)).
 
-Source: [ceflow], a model of "Neural Collapse To Multiple Centers For Imbalanced Data" (NeurIPS
-2024), of which only the abstract was available.
+Source: [ceflow], a model of "Neural Collapse To Multiple Centers For Imbalanced Data" (NeurIPS 2024), of which we read
+only the abstract.
 """
 
 from __future__ import annotations
@@ -36,7 +33,7 @@ WRONG = {
     "gain without the number of centres": {"gain": 0},
     "the mean of the centres itself": {"scale": 1},
     "the law of the angle without the half": {"half": 1},
-    "decay does not turn features": {"speed": 0},
+    "decay does not rotate features": {"speed": 0},
     "one centre: 1 - cos = 1/t": {"late": 1},
     "margins by numbers instead of norms": {"boundary": 0},
     "axes of a simplex change nothing": {"simplex": 1},
@@ -105,7 +102,8 @@ def _squared(scale: int) -> Iterator[Step]:
     optimum = 1 / f if scale else 1 / (g + decay)
     yield entries(
         "The Gram matrix cos^2 a I + sin^2 a 1 1^T of own rows times 1 is g 1: with h = c m the gradient, sum_own "
-        "(w.h - 1) w + l h, has the coefficient c g - 1 + l c on each row, 0 for c = 1/(g + l). Others do not see h.",
+        "(w.h - 1) w + l h, has the coefficient c g - 1 + l c on each row, 0 for c = 1/(g + l). "
+        "Other rows are orthogonal to h.",
         [(gram_times(sp.S.One), g), (optimum * gram_times(sp.S.One) - 1 + decay * optimum, 0)],
         NUMBERS,
         by=sp.simplify,
@@ -157,7 +155,7 @@ def _cosine(half: int, speed: int) -> Iterator[Step]:
     norm = r0 * sp.exp(-decay * t)
     tau = (sp.exp(2 * decay * t) - 1) / (2 * decay * r0**2)
     yield entries(
-        "|h| = |h_0| e^{-l t}, and dτ/dt = 1/|h|^2: short features turn faster.",
+        "|h| = |h_0| e^{-l t}, and dτ/dt = 1/|h|^2: short features rotate faster.",
         [(sp.diff(norm, t), -decay * norm), (sp.diff(tau, t), norm ** (-2 * speed))],
         SCALAR,
         by=sp.simplify,
@@ -200,7 +198,8 @@ def _sphere(late: int) -> Iterator[Step]:
     ).on(".rows", name="sphere")
     a, extra = sp.Symbol("a", real=True), sp.Symbol("e", nonnegative=True)
     yield nonnegative(
-        "q = cos^2 a within the own rows, by the eigenvalue above, and 0 where no row sees v. With f = 1 + e rows f - "
+        "q = cos^2 a within the own rows, by the eigenvalue above, and 0 if all rows are orthogonal to v. With "
+        "f = 1 + e rows f - "
         "g = e cos^2 a >= 0, so that sqrt(f g) >= g, with equality for e = 0 only.",
         (1 + extra) - _gain(1 + extra, a),
         extra * sp.cos(a) ** 2,

@@ -1,4 +1,4 @@
-"""Coherent configurations are closed under everything that a layer does.
+"""Coherent configurations are closed under all operations of a layer.
 
 Axioms (Higman). Points fall into fibres, and pairs of points into relations with 0/1 matrices A_1,
 ..., A_r: they partition the pairs; those that meet the diagonal lie in it, and are the identities

@@ -14,11 +14,10 @@ The first term is <= 0 (see lyapunov), the bracket is >= 0 if chi is convex, and
 V_psi is non-increasing. It is enough that s̄ > 0: single s_i may be negative, and the signs of
 a_i^2 - b_i^2 may differ. dV_c/dt = 0 only at collapse.
 
-Balanced, chi = s/2 is linear, the bracket is 0, and V_psi = ((K-1)/2) V: V_c is normalized
-differently from V. For depth L >= 3, chi = s^{2/L}/2 is concave: the argument ends where low-rank
-limits begin. With different c_i neither V_psi (psi_i for mode i) nor V is monotone: near collapse
-their rates are of first order in the deviations, with a coefficient that changes sign with them;
-the last two steps show it on cyclic(5).
+Balanced, chi = s/2 is linear, the bracket is 0, and V_psi = ((K-1)/2) V: V_c is normalized differently from V. For
+depth L >= 3, chi = s^{2/L}/2 is concave: the argument does not apply, and there are low-rank limits. With different c_i
+neither V_psi (psi_i for mode i) nor V is monotone: near collapse their rates are of first order in the deviations, with
+a coefficient that changes sign with them; the last two steps show it on cyclic(5).
 
 Source: [ceflow].
 """

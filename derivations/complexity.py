@@ -1,13 +1,12 @@
 """Geometric complexity: the linear model, the floor of the normalized variance, and few-shot classification.
 
-Setting. Inputs of class c are x_c + τ ξ, the x_c orthonormal columns of S, the mean of ξ ξ^T the
-identity. Features are A x, logits W A x; training sees the inputs x_c. H = A S, B = A (I - S S^T).
+Setting. Inputs of class c are x_c + τ ξ, the x_c orthonormal columns of S, the mean of ξ ξ^T the identity. Features are
+A x, logits W A x; training inputs are the x_c. H = A S, B = A (I - S S^T).
 
-Theorem. (i) H follows the unconstrained features model, dH/dt = W^T G - l H, whatever the loss, and
-dB/dt = -l B: noise directions are frozen, or fade. The geometric complexity is |A|^2 = |H|^2 + |B|^2,
-and the variance of every class τ^2 |A|^2; of noise of covariance C at most the largest eigenvalue of C
-times |A|^2. On a scheme |H|^2 = sum_i m_i b_i^2, and squared distances d_j^2 = (2/K) sum_i m_i b_i^2
-(1 - P_ij/k_j) have the sum sum_j k_j d_j^2 = 2 |H|^2.
+Theorem. (i) H follows the unconstrained features model, dH/dt = W^T G - l H, whatever the loss, and dB/dt = -l B: noise
+directions are constant, or decay. The geometric complexity is |A|^2 = |H|^2 + |B|^2, and the variance of every class
+τ^2 |A|^2; of noise of covariance C at most the largest eigenvalue of C times |A|^2. On a scheme |H|^2 = sum_i m_i
+b_i^2, and squared distances d_j^2 = (2/K) sum_i m_i b_i^2 (1 - P_ij/k_j) have the sum sum_j k_j d_j^2 = 2 |H|^2.
 
 (ii) The mean over pairs of classes of the variance over the squared distance is at least τ^2 (K-1)/2,
 with equality if and only if all distances agree, the mean of H is 0, and B = 0: at collapse.
@@ -24,7 +23,7 @@ V^2) |D|^4 with V = tr C/|D|^2.
 (iv) Under decay lW, lH the complexity at the collapsed equilibrium is (K-1) s sqrt(lW/lH); the
 normalized variance there is the floor whatever lW/lH.
 
-Source: [ceflow], a model of the claim of arXiv:2405.15706, of which the abstract was read.
+Source: [ceflow], a model of the claim of arXiv:2405.15706, of which we read the abstract.
 """
 
 from __future__ import annotations

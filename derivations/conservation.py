@@ -11,8 +11,7 @@ a_i lambda_i, so a_i^2 - b_i^2 is constant, and with Lambda_i the integral of la
 
     s_i = a_i b_i = ( (a_i(0) + b_i(0))^2 e^{2 Lambda_i} - (a_i(0) - b_i(0))^2 e^{-2 Lambda_i} ) / 4.
 
-The signs say which starts can move: s_i increases along every orbit except the resting one, a_i =
-b_i = 0.
+s_i increases along every orbit except the equilibrium a_i = b_i = 0.
 
 Source: arXiv:1312.6120; the conserved row sum and the form in Lambda are [ceflow].
 """
@@ -54,7 +53,7 @@ def derivation(sign: int = -1, quarter: sp.Expr = QUARTER) -> Iterator[Step]:
     ones = sp.OneMatrix(1, K)
     P = sp.MatrixSymbol("P", K, K)
     yield identity(
-        "The columns of a softmax sum to 1, 1^T P = 1^T; so 1^T dW/dt = 1^T (I - P) H^T = 0.",
+        "The columns of a softmax p sum to 1, 1^T p = 1^T; so 1^T dW/dt = 1^T (I - p) H^T = 0.",
         ones * (sp.Identity(K) - P) * H.T,
         sp.ZeroMatrix(1, d),
         ALL_MATRICES,

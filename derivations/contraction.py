@@ -14,8 +14,7 @@ the second term is exact:
 
     (z_i - z_j)^T (∇ℓ(z_i) - ∇ℓ(z_j)) = KL(p_i | p_j) + KL(p_j | p_i),
 
-p the softmax: the symmetric divergence of what the two samples are taken for. It is 0 only where
-p_i = p_j.
+p the softmax: the symmetric divergence of the predictions for the two samples. It is 0 only for p_i = p_j.
 
 Proof in general. Convex functions have monotone gradients: the product is the integral of D^T Hess
 ℓ(z_j + u D) D over 0 < u < 1, D = z_i - z_j. Samples of two classes have different ℓ, samples of

@@ -1,4 +1,4 @@
-"""Every start collapses, but for those on which a mode has a_i + b_i = 0.  [ceflow]
+"""Every start collapses, except those with a_i + b_i = 0 in some mode.  [ceflow]
 
 Theorem. Two layers on a symmetric association scheme, reduction "sum", any imbalances. Write
 
@@ -11,19 +11,18 @@ clock tau = log(GM/GM(0)), Y = max_i y_i(0), all quantities at the start marked 
     W <= W_1 = W_0 + Y/GM_0                                          at every time,
     x_i/x̄ >= ξ = exp(-1 - (K-1) W_1),
     dW/dtau <= -κ W + (1 + 1/K) (Y/GM_0) e^{-tau},    κ = ξ x̄_0 tanh(x̄_0) / (2K (x̄_0 + ȳ_0)) < 1,
-    W <= e^{-κ tau} W_0 + (1 + 1/K) (Y/GM_0) (e^{-κ tau} - e^{-tau})/(1 - κ),
-    GM(t) >= e^{-W_1} s_ray(t; e^{W_1} GM_0), so that tau grows like log log t at least.
+    W <= e^{-κ tau} W_0 + (1 + 1/K) (Y/GM_0) (e^{-κ tau} - e^{-tau})/(1 - κ), GM(t) >= e^{-W_1} s_ray(t; e^{W_1} GM_0),
+    so tau grows at least like log log t.
 
-Balanced layers with s_i > 0 have x_i = s_i and Y = 0: W is the V of lyapunov, and V(t) <= V(0)
-(s_ray(t; s̄_0)/s̄_0)^{-κ}. Nothing is asked of the signs of s_i, of the multiplicities (equal values
-are no special case), of the valencies, or of K >= 2.
+Balanced layers with s_i > 0 have x_i = s_i and Y = 0: W is the V of lyapunov, and V(t) <= V(0) (s_ray(t;
+s̄_0)/s̄_0)^{-κ}. There are no assumptions on the signs of s_i, on the multiplicities (equal values are no special
+case), on the valencies, or on K >= 2.
 
-The condition is sharp. A mode with a_i + b_i = 0 keeps it, s_i = -a_i^2 <= 0 for ever, and the run
-does not collapse; what it converges to, if it does, is not said here.
+The condition is sharp. A mode with a_i + b_i = 0 keeps it, s_i = -a_i^2 <= 0 at all times, and the run does not
+collapse. Its limit is not determined here.
 
-The steps are algebra. Where a statement needs more than that, the step names the theorem of
-analysis that it quotes: global existence, that a function with a derivative of one sign is monotone, and
-limits. No compactness is used.
+The steps are algebra. Three theorems of analysis are quoted, each named in its step: global existence, monotonicity of
+a function whose derivative has one sign, and limits. No compactness is used.
 
 Source: [ceflow]; arXiv:2512.04006 has convergence for balanced Hadamard starts.
 """
@@ -61,7 +60,7 @@ WRONG = {
     "no valencies in the mean of the logits": {"valencies": False},
     "a share that is bounded by W without K - 1": {"share_factor": 0},
     "twice the rate": {"speed": 2},
-    "a mode with a = -b moves off": {"departure": 1},
+    "a mode with a = -b leaves this set": {"departure": 1},
 }
 
 
@@ -294,7 +293,7 @@ def _inequality(speed: int) -> Iterator[Step]:
     lead = clock + ahead
     yield nonnegative(
         "x̄ = GM e^W >= GM = GM_0 e^tau (x̄ = GM + l), A >= 0 and Δ <= Y (Δ = Y - p): W + (Y/GM_0) e^{-tau} does not "
-        "grow. So W <= W_1 = W_0 + Y/GM_0 for ever.",
+        "grow. So W <= W_1 = W_0 + Y/GM_0 at all times.",
         -(-(A - (Y - below)) / lead + sp.diff(Y / GM * sp.exp(-tau), tau)),
         (A + below) / lead + Y * ahead / (clock * lead),
         SCALAR,
@@ -365,7 +364,7 @@ def _inequality(speed: int) -> Iterator[Step]:
 
 
 def _time() -> Iterator[Step]:
-    """Yield that tau is unbounded: GM runs ahead of a ray."""
+    """Yield that tau is unbounded: GM is bounded below by a ray."""
     n, y, excess, start = sp.symbols("n y ρ s_0", positive=True)
     mean, lead = sp.Symbol("s̄", real=True), sp.Symbol("δ", nonnegative=True)
     growth = y * 2 * (n + 1) / n * (loss_bound.error_bound(mean, n + 1) + excess)

@@ -1,8 +1,8 @@
-"""Critical points: which there are, and why none of them holds a generic run.
+"""Critical points: a list of all, and why generic runs converge to none of them.
 
-Theorem 1 (all matrices). The critical points of L(W, H) = cross-entropy of softmax(W H), any K >= 2
-and width d >= 1, are exactly W = 1 w^T, H = h 1^T: the origin, up to constants that the softmax
-does not see. There L = K log K, and the Hessian has the eigenvalues
+Theorem 1 (all matrices). The critical points of L(W, H) = cross-entropy of softmax(W H), any K >= 2 and width d >= 1,
+are exactly W = 1 w^T, H = h 1^T: the origin, up to constants to which the softmax is invariant. There L = K log K, and
+the Hessian has the eigenvalues
 
     0                                       with multiplicity 2d,
     +1 and -1                               with multiplicity (K-1)(d-1) each, and
@@ -20,11 +20,11 @@ at every time. A perturbation has grown by exp(Lambda_i), Lambda_i the integral 
 set a_i = -b_i is invariant, and |a_i| falls on it like exp(-Lambda_i). In the full space a width d
 beyond the rank of the start adds d - rank such pairs in every eigenvector.
 
-It is loose to call these spurious critical points, to which a mode with a_i = -b_i decays. A run
-with dead modes has no critical point at finite distance: unless a_i + b_i = 0 in every mode, its
-singular values are unbounded (on a bounded set the forces are bounded below), and it converges in
-direction at most. And Lambda_i need not diverge. On hadamard(16), with the modes {1, 2, 4, 9, 10,
-12} at one s and mode 8 at -q = -a_8^2 <= 0, all others dead, from s_0 > 0 and q_0,
+It is imprecise to call them spurious critical points to which a mode with a_i = -b_i decays. A run with dead modes has
+no critical point at finite distance: unless a_i + b_i = 0 in every mode, its singular values are unbounded (on a
+bounded set the forces are bounded below), and it converges in direction at most. And Lambda_i need not diverge. On
+hadamard(16), with the modes {1, 2, 4, 9, 10, 12} at one s and mode 8 at -q = -a_8^2 <= 0, all others dead, from s_0 > 0
+and q_0,
 
     Lambda_8 <= 32 e^{(q_0 - s_0)/8} / s_0 for all time:
 
@@ -103,8 +103,8 @@ def _no_others() -> Iterator[Step]:
     gap = sp.IndexedBase("g", nonnegative=True)
     columns = [(summed, P[summed, other], sp.S.One)]
     yield nonnegative(
-        "Let x be a column of W with x^T (I - P) = 0, and c a class where x is largest, g_j = x_c - x_j >= 0. Every "
-        "P_jc is positive, so 0 = (x^T (I - P))_c, the sum below, has all g_j = 0: W^T G = 0 if and only if W = 1 "
+        "Let x be a column of W with x^T (I - p) = 0, and c a class where x is largest, g_j = x_c - x_j >= 0. Every "
+        "p_jc is positive, so 0 = (x^T (I - p))_c, the sum below, has all g_j = 0: W^T G = 0 if and only if W = 1 "
         "w^T.",
         x[c] - sp.Sum(x[j] * P[j, c], (j, 1, K)),
         sp.Sum(P[j, c] * gap[j], (j, 1, K)),
@@ -113,7 +113,7 @@ def _no_others() -> Iterator[Step]:
     ).on("reduction.loss", "reduction.H", name="classifier")
     y, uniform = sp.IndexedBase("y", real=True), sp.KroneckerDelta(j, c) - 1 / K
     yield identity(
-        "Then the columns of Z = 1 w^T H are constant, P = J/K, and G H^T = 0 says that every row y of H equals its "
+        "Then the columns of Z = 1 w^T H are constant, p = J/K, and G H^T = 0 says that every row y of H equals its "
         "mean: H = h 1^T.",
         sp.Sum(uniform * y[c], (c, 1, K)),
         y[j] - sp.Sum(y[r], (r, 1, K)) / K,
@@ -244,7 +244,7 @@ def _transverse(scheme: Scheme, dead: tuple[int, ...], rate_sign: int) -> Step:
 
 
 def _bounded_growth() -> Iterator[Step]:
-    """Yield the example on hadamard(16) in which a dead mode feels a bounded total force."""
+    """Yield the example on hadamard(16) in which the total force on a dead mode is bounded."""
     s, s0, q = *sp.symbols("s s_0", positive=True), sp.Symbol("q", real=True)
     active = (1, 2, 4, 9, 10, 12)
     model = Model(hadamard(16), [s if i in active else -q if i == 8 else 0 for i in range(1, 16)])

@@ -1,4 +1,4 @@
-"""Cross-entropy with weight decay and samples: the margin at rest, and that it is the minimum.
+"""Cross-entropy with weight decay and samples: the margin at equilibrium, which is the global minimum.
 
 Setting. K classes of n samples, the mean cross-entropy over all n K of them, decay (lW/2) |W|^2 +
 (lH/2) sum over samples |h|^2 + (lb/2) |b|^2, logits W H + b 1^T.
@@ -13,14 +13,13 @@ the objective is another one, with weight o = 1 in place of o = 1/(n K) for each
 c = sqrt(lW lH/n)/(K o), so sqrt(lW lH/n)/K for "sum". Without decay on b, b may be any constant
 vector. The minimum needs a width d >= K - 1.
 
-Proof that it is the minimum. (i) By the variational form of the nuclear norm (lW/2)|W|^2 +
-(lH/2)|H|^2 >= sqrt(lW lH) |W H|_*, the nuclear norm of the K x n K logits without bias, with
-equality for factors that are balanced in this sense. (ii) The mean of the loss plus this norm is
-convex in the logits and b, and does not change when classes are permuted, rows with columns, or
-samples of one class: so averaging over these permutations does not increase it. It leaves b
-constant, and n equal columns for each class, Z = s Π + y 1 1^T/K, with nuclear norm sqrt(n) ((K-1)
-|s| + |y|). (iii) b and y drop out of the loss, so y = 0, and what is left is one convex function of
-s, whose minimum is found below. It decreases in s < 0, so |s| does no harm.
+Proof that it is the minimum. (i) By the variational form of the nuclear norm (lW/2)|W|^2 + (lH/2)|H|^2 >= sqrt(lW lH)
+|W H|_*, the nuclear norm of the K x n K logits without bias, with equality for factors that are balanced in this sense.
+(ii) The mean of the loss plus this norm is convex in the logits and b, and does not change when classes are permuted,
+rows with columns, or samples of one class: so averaging over these permutations does not increase it. It leaves b
+constant, and n equal columns for each class, Z = s Π + y 1 1^T/K, with nuclear norm sqrt(n) ((K-1) |s| + |y|). (iii) b
+and y drop out of the loss, so y = 0, and what is left is one convex function of s, whose minimum is found below. It
+decreases in s < 0, so |s| can be replaced by s.
 
 Source: [ceflow]. The method is that of the literature on unconstrained features models with decay;
 the formula is checked here against the gradient for each entry.

@@ -15,15 +15,14 @@ wins if and only if 2 * 2^{2/L} < 3, that is
 
     L > 2 log 2 / log(3/2) = 3.419...: it loses at L = 3 (2^5 > 3^3) and wins at L = 4 (2^3 < 3^2).
 
-This compares global minima of the cost. Which limit a run reaches depends on its start: the theorem
-does not say.
+This compares global minima of the cost. The limit of a run depends on its start, and the theorem does not determine it.
 
 Near collapse, s_i = s (1 + r_i) with sum_i m_i r_i = 0, to first order, and on the ray ds/dt = L s^{2-2/L} λ,
 
     d log r_i/dt = s^{1-2/L} λ (L - 2 - L s/K):
 
-deviations grow until s = (1 - 2/L) K, and fall from there on. For K = 4, s_1 = s_2 = s and s_3 = x s, x < 1, the
-forces have λ_3/λ_1 = 2/(1 + e^{-(1-x) s/2}), which tends to 2 with s, and with 2 in its place
+deviations grow until s = (1 - 2/L) K, and decay for larger s. For K = 4, s_1 = s_2 = s and s_3 = x s, x < 1, the forces
+have λ_3/λ_1 = 2/(1 + e^{-(1-x) s/2}), which tends to 2 with s, and with 2 in its place
 
     d log x/d log s = 2 x^{1-2/L} - 1 < 0    if and only if x < x* = 2^{-L/(L-2)}.
 
@@ -56,7 +55,7 @@ from ._sums import normal
 WRONG = {
     "exponent 2 - 1/L": {"power": 1},
     "threshold log 2 / log(3/2)": {"threshold_factor": 1},
-    "deviations from collapse that fall from s = 0 on": {"lost": 0},
+    "deviations from collapse that decay from s = 0 on": {"lost": 0},
     "rank two attracts below x = 1/2": {"edge": 1},
 }
 
@@ -199,7 +198,7 @@ def _threshold(factor: int) -> Iterator[Step]:
 
 
 def _near(lost: int, edge: int) -> Iterator[Step]:
-    """Yield what becomes of deviations from collapse, and of a third mode near a state of rank two."""
+    """Yield the rates of deviations from collapse, and of a third mode near a state of rank two."""
     s, r, K, p, x = sp.symbols("s r K p x", positive=True)
     L = 2 + sp.Symbol("q", positive=True)
     step = sp.Symbol("ε", real=True)

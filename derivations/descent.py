@@ -1,4 +1,4 @@
-"""What a step of gradient descent does to balance, which the flow conserves.
+"""Change of the imbalance, which the flow conserves, by a step of gradient descent.
 
 Theorem. Let G be any K x K matrix, so minus the gradient of any loss in the logits Z = W H, and l >= 0
 the decay of both layers. A step of size h,
@@ -86,7 +86,7 @@ def _modes(second: int, power: int) -> Iterator[Step]:
 
 
 def _complexity() -> Iterator[Step]:
-    """Yield what that means for the features at the same logits."""
+    """Yield the consequence for the features at equal logits."""
     s, D = sp.symbols("s D", positive=True)
     root = sp.sqrt(4 * s**2 + D**2)
     square = (root - D) / 2

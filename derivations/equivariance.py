@@ -201,7 +201,8 @@ def _rules() -> Iterator[Step]:
     p, q, f = sp.eye(3)[[1, 2, 0], :], sp.eye(2)[[1, 0], :], sp.Function("σ")
     A, B = sp.Matrix(3, 2, sp.symbols("a:6")), sp.Matrix(3, 2, sp.symbols("b:6"))
     yield entries(
-        "Entrywise functions and products do not ask where an entry stands: σ(P X Q^T) = P σ(X) Q^T for permutations "
+        "Entrywise functions and products do not depend on the position of an entry: σ(P X Q^T) = P σ(X) Q^T for "
+        "permutations "
         "P, Q, and the same for products entry by entry.",
         [
             ((p * A * q.T).applyfunc(f), p * A.applyfunc(f) * q.T),

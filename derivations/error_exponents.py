@@ -1,4 +1,4 @@
-"""Error exponents of a linear classifier: what misalignment costs a pair of classes.
+"""Error exponents of a linear classifier: their loss by misalignment, for pairs of classes.
 
 Setting. Features of class k are Gaussian around μ_k with covariance s^2 Σ, the decision is the
 largest of w_j.x + b_j. The probability that k is taken for j has the exponent E_kj = lim -s^2 log P
@@ -11,18 +11,16 @@ Theorem. For positive margins
 
     min(E_kj, E_jk) <= cos^2 θ |D|^2_{Σ^-1} / 8 <= |D|^2_{Σ^-1} / 8,
 
-with equality in the first if and only if the boundary is as far from one mean as from the other,
-in the second if and only if u is a positive multiple of Σ^-1 D. So the nearest class mean is
-optimal for all pairs at once, and cos^2 θ is exactly what misalignment of a pair costs. Simplex
-means of radius ρ have the optimum ρ^2 K/(4 (K-1)); rows that are turned out of their span by θ have
-cos^2 θ of it. Equal margins m are equidistant: E_kj = m^2/(2 |u|^2).
+with equality in the first if and only if the boundary is as far from one mean as from the other, in the second if and
+only if u is a positive multiple of Σ^-1 D. So the nearest class mean is optimal for all pairs at once, and misalignment
+multiplies the exponent of a pair by exactly cos^2 θ. Simplex means of radius ρ have the optimum ρ^2 K/(4 (K-1)); rows
+that are turned out of their span by θ have cos^2 θ of it. Equal margins m are equidistant: E_kj = m^2/(2 |u|^2).
 
 Proof. E_kj is half the squared distance of μ_k from the half-space of error, in coordinates in
 which the noise is white, by Gaussian tails. The two distances of a pair add up to |D| cos θ
 whatever the biases, and the smaller one is at most their mean.
 
-Source: [ceflow], a model of the "optimal error exponent" of arXiv:2512.07844, of which only the
-abstract was available.
+Source: [ceflow], a model of the "optimal error exponent" of arXiv:2512.07844, of which we read only the abstract.
 """
 
 from __future__ import annotations

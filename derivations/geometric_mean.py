@@ -2,7 +2,7 @@
 
 Theorem. On any symmetric scheme, balanced flow, GM = (prod_i s_i^{m_i})^{1/(K-1)}:
 
-    d log GM/dt = (2K/(K-1)) (1 - p_0),    p_0 the probability of the right class.
+    d log GM/dt = (2K/(K-1)) (1 - p_0),    p_0 the probability of the true class.
 
 For any imbalance (and any depth) the same sum is d( sum_i m_i psi'_i(s_i) )/dt = sum_i m_i lambda_i
 = K (1 - p_0): the mirror coordinates grow, in total, with the trace of I - softmax.
@@ -22,7 +22,7 @@ from ._sums import Generic
 
 SCHEMES = (hadamard(4), hadamard(8), cyclic(5), cyclic(6), complete(4), hamming(2, 3), johnson(5, 2))
 
-WRONG = {"K instead of K/(K - 1)": {"normalized": False}, "probability of the right class": {"complement": False}}
+WRONG = {"K instead of K/(K - 1)": {"normalized": False}, "probability of the true class": {"complement": False}}
 
 
 def log_mean(model: Model | Generic) -> sp.Expr:

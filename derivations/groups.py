@@ -52,7 +52,7 @@ TWO = "two groups, symbolic sizes, samples, weights, decays"
 
 WRONG = {
     "features that move with n o instead of o": {"column_weight": "n o"},
-    "a force that forgets the other group": {"across": 0},
+    "a force without the other group": {"across": 0},
     "no factor sqrt(K K_B) in g": {"root": 0},
     "decay of the features by that of the classifier": {"decays": ("W", "W")},
 }
@@ -143,8 +143,8 @@ def derivation(
 ) -> Iterator[Step]:
     """Yield the proof.
 
-    Arguments are the weight by which a column of H moves, whether the force sees the other group, the power of
-    √(K K_B) in g_A, and whose decay acts on W and on H.
+    Arguments are the weight by which a column of H moves, whether the force includes the other group, the power of √(K
+    K_B) in g_A, and whose decay acts on W and on H.
     """
     claim = {"column_weight": column_weight, "across": across, "root": root, "decays": decays}
     yield _loss()
@@ -167,7 +167,7 @@ def _loss() -> Step:
     column = sp.Sum(sp.exp(Z[j, c] + delta[j]), (j, 1, K))
     probability = sp.exp(Z[j, c] + delta[j]) / S[c]
     return identity(
-        "Move the logits along X: the weighted loss changes by -<G diag(ν), X>, G = I - P, P_jc = exp(Z_jc + δ_j)/S_c. "
+        "Move the logits along X: the weighted loss changes by -<G diag(ν), X>, G = I - p, p_jc = exp(Z_jc + δ_j)/S_c. "
         "Hence (see reduction) dW/dt = G diag(ν) H^T - lW W; one of n_c samples moves by dh/dt = o_c W^T g_c - lH h.",
         slope,
         sp.Sum(nu[c] * P[j, c] * X[j, c], (j, 1, K), (c, 1, K)) - sp.Sum(nu[c] * X[c, c], (c, 1, K)),
@@ -223,7 +223,7 @@ def _insert(claim: dict[str, object]) -> Iterator[Step]:
     own = two.sizes
     lam = [own[g] * p_o[g] + claim["across"] * own[1 - g] * p_x[g] for g in (0, 1)]
     yield entries(
-        "G = I - P, with columns divided by their sums e_d + (K_A - 1) e_o + K_B e_x, has λ_A and λ_B on the "
+        "G = I - p, with columns divided by their sums e_d + (K_A - 1) e_o + K_B e_x, has λ_A and λ_B on the "
         "deviations within groups; nothing cancels in it.",
         [*zip(G.x, lam, strict=True), (G.Y, -sp.Matrix([[p_o[0], p_x[1]], [p_x[0], p_o[1]]]))],
         TWO,

@@ -143,7 +143,7 @@ def _direction(curvature: int, root: int) -> Iterator[Step]:
         by=lambda e: vanish_matrix(e.doit().expand().subs(norm).doit()),
     ).on(".second", name="direction")
     yield identity(
-        "D_W H = 0 and W D_H = 0, so nothing is left of the loss but 2 <g, D_W D_H> = -2 σ, σ = |g|; with |D_W| = r "
+        "D_W H = 0 and W D_H = 0, so the only term of the loss is 2 <g, D_W D_H> = -2 σ, σ = |g|; with |D_W| = r "
         "and |D_H| = 1/r the second derivative is 2 (sqrt(lW lH) - σ).",
         lW * r**2 + lH / r**2 - 2 * sigma,
         curvature * (sp.sqrt(lW * lH) - sigma),

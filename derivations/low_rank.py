@@ -16,7 +16,7 @@ cost at least (L + 1) (P z^2)^{1/(L+1)}; deep collapse has P = K^{L+1}, so C = (
 (iv) With two weight matrices (L = 2) C = 3 (w (r-1+k)^2 (r-2)^2)^{1/3}, k = (r-1)(r-4)/(2(r-2)), is
 never below 3 K, and equal to it for r = 4.
 
-Source: the model is that of arXiv:2405.14468, of which the abstract was read; proofs are [ceflow].
+Source: the model is that of arXiv:2405.14468, of which we read the abstract; proofs are [ceflow].
 """
 
 from __future__ import annotations

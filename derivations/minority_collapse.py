@@ -1,19 +1,18 @@
-"""Weight decay and imbalanced classes: when a group of classes collapses to a point, and the equations at rest.
+"""Weight decay and imbalanced classes: threshold of minority collapse, and the equilibrium equations.
 
 Setting. As in `groups`: G groups of K_g classes with n_g samples of weight o_g, ν_g = n_g o_g,
 decays lW and lH, c = lW lH, μ = √c. The zero-sum modes of group g have singular values a_g, b_g,
 s_g = a_g b_g.
 
-Theorem. (i) The zero-sum modes of a group are zero at the optimum if and only if n o^2 <= c,
-whatever the other groups do, and whatever is added to the logits of whole groups. For the squared
-error it is the same. (ii) At rest λ_g = min(1, √(c/(n_g o_g^2))); and for two groups
+Theorem. (i) The zero-sum modes of a group are zero at the optimum if and only if n o^2 <= c, for any other groups, and
+for any logit adjustment that is constant on groups. The same holds for the squared error. (ii) At rest λ_g = min(1,
+√(c/(n_g o_g^2))); and for two groups
 
     n_A o_A^2 g_A^2 + n_B o_B^2 g_B^2 = c,          t_A/t_B = o_A g_A/(o_B g_B),
 
-or w = 0. (iii) For two groups, n_A > n_B, K_A > 1 and equal weights, as decay falls the modes of A
-appear first, at c = n_A o^2. The mode between the groups is dead there, and alive where those of B
-appear, at c = n_B o^2. So everything is dead from n_A o^2 on, not from the force on the means at
-zero, which is smaller.
+or w = 0. (iii) For two groups, n_A > n_B, K_A > 1 and equal weights, as decay decreases the modes of A become nonzero
+first, at c = n_A o^2. The mode between the groups is 0 there, and nonzero at c = n_B o^2, where the modes of B become
+nonzero. So all modes are 0 for c >= n_A o^2; the threshold of the means at zero is smaller.
 
 Proof of (i). The objective is convex in the logits: the loss, and the decay, which at its smallest
 is μ times the nuclear norm of Z D^(1/2) (see `decay_equilibrium`). Averaging over permutations
@@ -40,7 +39,7 @@ WRONG = {
     "threshold n^2 o^2": {"power": 2},
     "force 1 - 1/K at zero": {"at_zero": "1 - 1/K"},
     "forces on an ellipse of first powers": {"square": 1},
-    "everything is dead from the force on the means at zero on": {"last": "means"},
+    "all modes are 0 above the force on the means at zero": {"last": "means"},
 }
 
 
@@ -48,7 +47,7 @@ def derivation(power: int = 1, at_zero: str = "1", square: int = 2, last: str = 
     """Yield the proof.
 
     Arguments are the power of n in the threshold, the force on a mode that is zero, the power of g in the equation of
-    the means, and what dies last.
+    the means, and which modes vanish last.
     """
     yield _force_at_zero(at_zero)
     yield from _slope(power)
@@ -67,8 +66,8 @@ def _force_at_zero(at_zero: str) -> Step:
     )
     claimed = [sp.S.One if at_zero == "1" else 1 - 1 / size for size in sizes]
     return entries(
-        "Where all logits of a group agree in its columns, P has equal entries there, and the force on its zero-sum "
-        "modes is exactly 1: whatever the other entries, adjusted logits included.",
+        "Where all logits of a group agree in its columns, p has equal entries there, and the force on its zero-sum "
+        "modes is exactly 1: whatever the other entries, with or without logit adjustment.",
         zip(G.x, claimed, strict=True),
         "three groups, symbolic sizes and logits",
     ).on("coherent.product", "coherent.columns", name="zero")
@@ -156,7 +155,7 @@ def _at_rest(square: int) -> Iterator[Step]:
 
 
 def _order(last: str) -> Iterator[Step]:
-    """Yield the order in which two groups of equal weights die."""
+    """Yield the order of the thresholds of two groups with equal weights."""
     A, B, m, o, more = sp.symbols("K_A K_B n_B o d", positive=True)
     n, K, y = m + more, A + B, sp.Symbol("y", positive=True)
     means = (B * n + A * m) / K * o**2
@@ -169,13 +168,13 @@ def _order(last: str) -> Iterator[Step]:
     ).on(".means", name="at zero")
     died = n * o**2 if last == "majority" else means
     yield nonnegative(
-        "... which is less than n_A o^2 by K_A (n_A - n_B) o^2/K: at it the modes of A are alive, if there are any.",
+        "... which is less than n_A o^2 by K_A (n_A - n_B) o^2/K: the modes of A, if there are any, are nonzero at it.",
         died - means,
         A * more * o**2 / K if last == "majority" else sp.S.Zero,
         SCALAR,
     ).on(".at zero", ".threshold")
     yield nonnegative(
-        "From the last threshold on the modes of A are dead as well: it is not less than n_A o^2.",
+        "Above the last threshold the modes of A are 0 as well: it is not less than n_A o^2.",
         died - n * o**2,
         sp.S.Zero,
         SCALAR,
@@ -183,7 +182,8 @@ def _order(last: str) -> Iterator[Step]:
     below = sp.Symbol("D", positive=True)  # the exponentials of a column of A over that of B
     lam, p = (A * y + B) / below, 1 / below
     yield identity(
-        "Where the modes of B die, c = n_B o^2 = n_A o^2 λ_A^2, let the means be dead too, g_B = √(K_A/K): the sum of "
+        "At the threshold of the modes of B, c = n_B o^2 = n_A o^2 λ_A^2, let the means be 0 too, g_B = √(K_A/K): "
+        "the sum of "
         "n o^2 g^2 exceeds c by n_A o^2 K_B/K times (K p_x)^2 - λ_A^2 ...",
         (n * K * B * p**2 + n * lam**2 * A / K) - n * lam**2,
         n * B / K * ((K * p) ** 2 - lam**2),
@@ -191,7 +191,8 @@ def _order(last: str) -> Iterator[Step]:
     ).on(".threshold", ".rest", ".means", name="B")
     gap = sp.Symbol("u", nonnegative=True)  # 1 - y, y = e^(-s_A/K_A) <= 1
     yield nonnegative(
-        "... and K p_x > λ_A where s_A > 0, y = e^(-s_A/K_A) < 1: the means are alive, and outlive the modes of B.",
+        "... and K p_x > λ_A where s_A > 0, y = e^(-s_A/K_A) < 1: the means are nonzero, and "
+        "vanish after the modes of B.",
         (K * p - lam).subs(y, 1 - gap),
         A * gap / below,
         SCALAR,

@@ -207,7 +207,8 @@ def _convex_loss(sign: int) -> Iterator[Step]:
     ).on(".slope", name="convex")
     speed = sp.IndexedBase("ρ", positive=True)
     yield nonnegative(
-        "Along ds_i/dt = rho_i lambda_i, rho_i = a_i^2 + b_i^2, the loss therefore falls at a rate that is a sum of "
+        "Along ds_i/dt = rho_i lambda_i, rho_i = a_i^2 + b_i^2, the loss therefore decreases at a rate that is a "
+        "sum of "
         "squares, -dL/dt = -sum_i dL/ds_i ds_i/dt.",
         g.sum(lambda i: -(sign * g.m(i) * g.lam(i)) * speed[i] * g.lam(i)),
         g.sum(lambda i: g.m(i) * speed[i] * g.lam(i) ** 2),

@@ -4,18 +4,16 @@ Setting. Features F (d, K), one column a class, of mean 0; J = I - 11^T/K, c^2 =
 with P^T P = I nearest to F: |F/|F| - P J/sqrt(K - 1)|^2 + (δ/2) |P - P_0|^2 is least. The flow is
 that of cross-entropy, G = I - softmax(W F), in the units of a sum over classes.
 
-Theorem. (i) P is the polar factor of A = (2/sqrt(K - 1)) F/|F| J + δ P_0, whatever δ.
-(ii) Without the proximal term Z = W F = c S, S = (F^T F)^(1/2).
-(iii) With s_i the eigenvalues of S, in its eigenbasis, dS_ij/dt = c (s_i G_ij + s_j G_ji)/(s_i + s_j) if W
-counts as a constant, and dS_ij/dt = 2 c (s_i^2 + s_j^2)/(s_i + s_j)^2 (G_ij + G_ji)/2 with the gradient
-through the argmin. The factor is 1 on the diagonal and from 1 to 2 elsewhere. Both agree where G is
-diagonal in this basis, as on association schemes, and for the inner objective; not in general.
-(iv) Collapsed features, s_i = s/c, take t = (e^s - e^{s_0} + (K - 1)(s - s_0))/(c^2 K) from s_0 to s, singular values
-of Z. A balanced free classifier is faster from s = c^2/2 on.
-(v) On spheres |h| = τ the optimum is h_k = τ w_k, with the margin τ K/(K - 1) and probabilities p of each
-wrong class. Deviations that W does not see decay at the rate K p/τ. Those in its span with mean 0 decay at
-K p/τ + p c^2. Those that shift the mean, δ_k = (I - w_k w_k^T) a, decay at K p/τ + p c^2 (1 + q K (K - 2))/(K - 1)^2,
-q = 1 - (K - 1) p: the bias -W μ takes their mean off.
+Theorem. (i) P is the polar factor of A = (2/sqrt(K - 1)) F/|F| J + δ P_0, whatever δ. (ii) Without the proximal term Z
+= W F = c S, S = (F^T F)^(1/2). (iii) With s_i the eigenvalues of S, in its eigenbasis, dS_ij/dt = c (s_i G_ij + s_j
+G_ji)/(s_i + s_j) if W counts as a constant, and dS_ij/dt = 2 c (s_i^2 + s_j^2)/(s_i + s_j)^2 (G_ij + G_ji)/2 with the
+gradient through the argmin. The factor is 1 on the diagonal and from 1 to 2 elsewhere. Both agree where G is diagonal
+in this basis, as on association schemes, and for the inner objective; not in general. (iv) Collapsed features, s_i =
+s/c, take t = (e^s - e^{s_0} + (K - 1)(s - s_0))/(c^2 K) from s_0 to s, singular values of Z. A balanced free classifier
+is faster from s = c^2/2 on. (v) On spheres |h| = τ the optimum is h_k = τ w_k, with the margin τ K/(K - 1) and
+probabilities p of each wrong class. Deviations orthogonal to the span of W decay at the rate K p/τ. Those in its span
+with mean 0 decay at K p/τ + p c^2. Those that shift the mean, δ_k = (I - w_k w_k^T) a, decay at K p/τ + p c^2 (1 + q K
+(K - 2))/(K - 1)^2, q = 1 - (K - 1) p: the bias -W μ takes their mean off.
 
 Source: the system is that of arXiv:2411.01248; all that is proved here is [ceflow].
 """
@@ -34,11 +32,11 @@ ALL = "every number of classes and every width, symbolic"
 WRONG = {
     "the proximal term counts half": {"proximal": sp.Rational(1, 2)},
     "Z = S": {"scale": 0},
-    "the argmin gradient does not turn eigenvectors faster": {"factor": 1},
-    "envelope theorem kills the gradient for CE": {"envelope": 1},
+    "the argmin gradient does not rotate eigenvectors faster": {"factor": 1},
+    "by the envelope theorem the gradient is 0 for cross-entropy": {"envelope": 1},
     "fixed-ray time with c in place of c^2": {"power": 1},
     "nearest ETF lowers the terminal-phase loss faster": {"terminal": -1},
-    "unseen deviations decay at K p": {"radius": 0},
+    "orthogonal deviations decay at K p": {"radius": 0},
     "the mean decays like the rest of the span": {"mean": 1},
 }
 
@@ -174,7 +172,7 @@ def _ray(power: int, terminal: int) -> Iterator[Step]:
     late = K / (K - 1) / 2 + x
     yield nonnegative(
         "A balanced free classifier has ds/dt = 2 s λ: at s = c^2/2 + x it is ahead by 2 x λ, and the loss is a "
-        "falling function of s. The nearest ETF is ahead before only.",
+        "falling function of s. The nearest ETF is faster only before.",
         terminal * (2 * late * force - K / (K - 1) * force),
         2 * x * force,
         ALL,
@@ -189,8 +187,9 @@ def _spheres(radius: int) -> Iterator[Step]:
         "w_j.w_k = -1/(K - 1), so h_k = τ w_k has the margin τ K/(K - 1).", tau + tau / (K - 1), tau * square, ALL
     )
     yield identity(
-        "There G = K p J, and W^T G J = K p W^T points outwards. The sphere takes it off as the multiplier K p/τ: what "
-        "W does not see has no other force, and decays at this rate.",
+        "There G = K p J, and W^T G J = K p W^T points outwards. The constraint removes it, with the multiplier K p/τ: "
+        "deviations "
+        "orthogonal to W have no other force, and decay at this rate.",
         (K * p) * 1 / tau,
         K * p / tau**radius,
         ALL,
@@ -200,7 +199,7 @@ def _spheres(radius: int) -> Iterator[Step]:
     mean = (q * -total + p * total).subs(total, 0)
     yield entries(
         "A deviation orthogonal to w_k changes its logit by 0, hence the sum of the others too. With mean 0 the bias "
-        "does not see it, and the change of -softmax is -(diag p - p p^T) z = -p z.",
+        "is unchanged, and the change of -softmax is -(diag p - p p^T) z = -p z.",
         [(-p * (z - mean), -p * z), ((-q * (-total - mean)).subs(total, 0), sp.S.Zero)],
         ALL,
     ).on(".ray", name="span")

@@ -4,8 +4,7 @@ Theorem. On a symmetric association scheme, for every mode i >= 1 and all positi
 
     lambda_i = sum_{j>0} p_j (k_j - P_ij),    k_j - P_ij >= 0,    sum_{j>0} (k_j - P_ij) = K,
 
-so that K min_j p_j <= lambda_i <= 2 (1 - p_0). The lower bound is positive: no mode ever comes to
-rest at finite s.
+so that K min_j p_j <= lambda_i <= 2 (1 - p_0). The lower bound is positive: no mode is at rest at finite s.
 
 Proof. A unit vector v of eigenspace i turns k_j - P_ij into a Dirichlet form, half the sum of (v_x
 - v_y)^2 over the ordered pairs x, y in relation j: non-negative. It is 0 for some i and j in

@@ -1,4 +1,4 @@
-"""Neural collapse, solved exactly: the ray on which all singular values agree.
+"""Exact solution of collapsed states: the ray on which all singular values agree.
 
 Theorem. On any symmetric scheme the states with all s_i = s are invariant under balanced flow, and
 under unbalanced flow with one common c = |a_i^2 - b_i^2|. There every margin is s, every force is

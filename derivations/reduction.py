@@ -47,7 +47,7 @@ def derivation(direction: int = 1, scale: object = lambda K: sp.S.One) -> Iterat
     slope = sp.diff(loss, step).xreplace({step: sp.S.Zero})
     column = sp.Sum(sp.exp(Z[j, c]), (j, 1, K))
     yield identity(
-        "Move the logits along X: the loss changes by -<G, X>, G = I - P, with P_jc = exp(Z_jc) / S_c and S_c the "
+        "Move the logits along X: the loss changes by -<G, X>, G = I - p, with p_jc = exp(Z_jc) / S_c and S_c the "
         "sum of column c.",
         slope,
         direction * (sp.Sum(P[j, c] * X[j, c], (j, 1, K), (c, 1, K)) - sp.Sum(X[c, c], (c, 1, K))) * scale(K),

@@ -14,9 +14,9 @@ lW a, db/dt = (σ - ab) a - lH b for each mode. With s = ab, u = log(a/b): ds/dt
 w'' = 2 r w' + (D^2/4) w, solved by exponentials for l = 0, and for l > 0 by e^{rt} times modified
 Bessel functions of order r/(2l) in z = D/(4l).
 
-(iii) Equal decay, any matrices: W^T W - F F^T = e^{-2lt} times its start. So with the projector P on the
-null space of W(t), P F F^T P = e^{-2lt} P (F0 F0^T - W0^T W0) P: what features have outside of the row
-space of W fades at the rate 2l in squares, whatever the targets, and not at all without decay.
+(iii) Equal decay, any matrices: W^T W - F F^T = e^{-2lt} times its start. So with the projector P on the null space of
+W(t), P F F^T P = e^{-2lt} P (F0 F0^T - W0^T W0) P: the squared part of features outside of the row space of W decays at
+the rate 2l for any targets, and is constant without decay.
 
 (iv) Equal decay and W0^T W0 = F0 F0^T: with Q = [W; F^T], A = [[-l, T], [T^T, -l]], S = Q Q^T obeys
 S' = A S + S A - S^2, and S = E Q0 (I + Q0^T ∫ E^2 Q0)^{-1} Q0^T E, E = e^{At}.
@@ -182,7 +182,7 @@ def _modes(growth: int, order: int) -> Iterator[Step]:
 
 
 def _imbalance(rate: int, decays: int) -> Iterator[Step]:
-    """Yield the decay of the imbalance and what it says of features."""
+    """Yield the decay of the imbalance and its consequence for features."""
     W, Wt, F, Ft, R, Rt, P = _words("W W^T F F^T R R^T P")
     lF = ell if decays == 1 else lH
     dW, dWt = R * Ft - ell * W, F * Rt - ell * Wt

@@ -1,4 +1,4 @@
-"""Two tasks with replay on clustered inputs: what unseen samples share, and when old classes are lost.
+"""Two tasks with replay on clustered inputs: unseen samples, and thresholds for old classes.
 
 Setting. Features H = W1 X of inputs with X^T X = Θ, Θ = r0 + r [same class] + v [same sample], r0 +
 r + v = 1. Task f has K_f classes of n_f trained samples, each of weight o_f; of an old task n is
@@ -16,7 +16,7 @@ for fixed B it holds as the decay goes to 0. With balanced weights, o = 1/(2 K_A
 is (r + v/B)/(4 K_A^2): it falls with B.
 (v) Without replay, o = 0, a = a_0 e^{-lW t} and c = c_0 e^{-lH t}.
 
-Source: [ceflow], a model of arXiv:2512.07400, of which public notes were available.
+Source: [ceflow], a model of arXiv:2512.07400, of which we read public notes.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ def _replay(any_replay: int, balanced: int) -> Iterator[Step]:
     uniform = 1 / (K * B + M * n)
     index = B * uniform**2 * (r * B + v)
     yield identity(
-        "Uniform weights: the index n o^2 (r n + v) goes to 0 with the buffer, so that small buffers lose the old "
+        "Uniform weights: the index n o^2 (r n + v) goes to 0 with the buffer, so small buffers lose the old "
         "classes at every decay lW lH = q.",
         sp.limit(index / decay, B, 0, "+"),
         sp.oo if any_replay else sp.S.Zero,
@@ -171,7 +171,7 @@ def _without(decay: int) -> Iterator[Step]:
     features = c * sp.exp(-(lW if decay else lH) * t)
     classifier = a * sp.exp(-lW * t)
     yield entries(
-        "Without weight nothing but decay is left in da/dt and dc/dt.",
+        "Without sample weight only decay remains in da/dt and dc/dt.",
         [(sp.diff(classifier, t), -lW * classifier), (sp.diff(features, t), -lH * features)],
         SCALAR,
     ).on(".moves")

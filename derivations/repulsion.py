@@ -1,4 +1,4 @@
-"""Repulsion of singular values: while logits are small, deep layers let the larger ones run ahead.
+"""Repulsion of singular values: at small logits, ratios of singular values grow in deep networks.
 
 Theorem. On balanced layers of depth L, ds_i/dt = L s_i^{2-2/L} λ_i. At zero logits all λ_i = 1, on every
 symmetric scheme. With p = 1 - 2/L and one λ for both modes,
@@ -65,7 +65,7 @@ def derivation(power: int = 2, lost: int = 2) -> Iterator[Step]:
     ).on("depth.speed", name="ratio")
     true = 1 - 2 / L
     yield identity(
-        "s^{-p} falls at the rate (L-2) λ, whatever s is: differences of two of them are constant.",
+        "s^{-p} decreases at the rate (L-2) λ for every s: differences of two of them are constant.",
         sp.diff(s**-true, s) * velocity(s, lam, L),
         -(L - lost) * lam,
         SCALAR,

@@ -1,4 +1,4 @@
-"""Samples: with columns scaled by sqrt(n) all layers see one residual; equal samples rescale the flow.
+"""Samples: with columns scaled by sqrt(n) all layers have one residual; equal samples rescale the flow.
 
 Setting. Column c of H stands for n_c equal samples of weight o_c; N = diag(n), O = diag(o), and G
 the negative gradient of the loss by the logits, so dW/dt = G N O H^T - lW W, dH/dt = W^T G O - lH
@@ -78,7 +78,7 @@ def _one_residual(root: sp.Expr) -> Iterator[Step]:
         by=lambda e: vanish(e.subs(D * D * O, O * D * D)),
     ).on("groups.loss", name="classifier")
     yield identity(
-        "... that of H~ is W^T R - lH H~: no n and no o is left outside of R.",
+        "... that of H~ is W^T R - lH H~: n and o occur only in R.",
         (W.T * G * O - lH * H) * scale,
         W.T * residual - lH * scaled,
         ALL_MATRICES,

@@ -1,4 +1,4 @@
-"""SELI of two groups: what imbalanced classes approach without decay, and the residual that holds it.
+"""SELI of two groups: the limit of imbalanced classes without decay, and the residual of constant direction.
 
 Setting. K_A classes of n_A samples and K_B classes of n_B, K = K_A + K_B, D = diag(n), o the weight
 of a sample, Π_A, Π_B, u as in `groups`, C = I - 1 1^T/K. Balanced layers have W^T W = H D H^T.
@@ -22,10 +22,10 @@ which is 4 √R/(1 + √R)^2 for many classes, R = n_A/n_B. For any number of gr
 singular values beside the n_g are the roots x of sum_g K_g/(n_g - x) = 0, with vectors k_g/(n_g -
 x), k_g = √(K_g/K).
 
-The direction does not change, with or without decay, if the residual is G = I - P_softmax = κ Q
-diag(1/o), κ any number: then both layers grow as dW/dt = κ W, dH/dt = κ H, and WW^T = ρ P has dρ/dt
-= 2 ρ κ. Entries of Q between different classes are negative, so that this is the residual of
-probabilities: the wrong class h in a sample of class c has -κ Q_hc/o_c.
+The direction does not change, with or without decay, if the residual is G = I - softmax = κ Q diag(1/o), κ any number:
+then both layers grow as dW/dt = κ W, dH/dt = κ H, and WW^T = ρ P has dρ/dt = 2 ρ κ. Entries of Q between different
+classes are negative, so that this is the residual of probabilities: the wrong class h in a sample of class c has -κ
+Q_hc/o_c.
 
 Source: Thrampoulidis, Kini, Vakilian & Behnia, arXiv:2208.05512, for the geometry; the rest
 [ceflow].

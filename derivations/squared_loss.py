@@ -1,4 +1,4 @@
-"""Squared loss: the modes decouple, and every one is solved in closed form.
+"""Squared loss: the modes are independent, each with a closed-form solution.
 
 Theorem. For L = |W H - Y|^2/2 with Y = sum_i y_i E_i, gradient flow on aligned factors is
 

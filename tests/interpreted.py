@@ -38,7 +38,7 @@ def supply():
     """Puts all of it in place; overflow is silent, as it is in compiled code."""
     kernels_of_walsh._butterflies.interpreted, kernels_of_walsh.lanes.interpreted = butterflies, lambda: LANES
     Kernel.__call__ = lambda self, *arguments: self.function(*arguments)
-    Kernel.of = lambda self, compiled: self.function
+    Kernel.of = Kernel.direct = lambda self, compiled: self.function
     linking.Linked.interpreted = property(lambda self: self.function)
     ceflow.settings.compiled = False
     np.seterr(all="ignore")

@@ -102,7 +102,7 @@ def test_options_of_a_file_and_output_for_machines(command, tmp_path):
     assert found["files"] == ["ceflow-run/run.npz"] and found["flow"] == run.flow.spec
 
     code, out, _ = command("certify", "ceflow-run/run.npz")
-    assert code == 0 and "V never rises" in out and out.endswith("All checks passed.\n")
+    assert code == 0 and "V never increases" in out and out.endswith("All checks passed.\n")
     assert json.loads(command("certify", "ceflow-run/run.npz", "--json")[1])["certificate"] == found["certificate"]
     assert json.loads(command("info", "ceflow-run/run.npz", "--json")[1])["steps"] == run.nsteps
     code, out, _ = command("info")
@@ -128,13 +128,13 @@ def test_bad_arguments_leave_nothing_behind(command, tmp_path):
     before = sorted(tmp_path.iterdir())
     for arguments, message in (
         ("run --config bad.toml", "unknown options: class"),
-        ("run --config no.toml", "no TOML file"),
+        ("run --config no.toml", "not a TOML file"),
         ("run --config kind.toml", "plot must be true or false"),
         ("run --config missing.toml", "missing.toml"),
         ("run --rtol 1e-20", "rtol must be between 1e-13 and 0.1"),
         ("run --start s.csv", "holds no array of numbers"),
         ("run --start missing.npy", "missing.npy"),
-        ("run --out s.csv", "is no directory"),
+        ("run --out s.csv", "is not a directory"),
         ("certify missing.npz", "missing.npz"),
         ("info s.csv", "s.csv"),
     ):
@@ -210,6 +210,7 @@ SMALLER = {  # of what takes long, or a device
     "ceflow run": "-K 4 --t-end 1e6",
     "ceflow run -K 64 --t-end 1e1000": "-K 4",
     "ceflow run --scheme hamming:3,4": "--t-end 1e8",
+    "ceflow run --depth 3 --weight-decay 1e-3": "-K 8 --weight-decay 1e-2 --scale 0.1 --t-end 4e3 --rtol 1e-6",
     "ceflow run --loss label_smoothing:0.2": "-K 4",
     "ceflow compare": "-K 4",
     "ceflow compare -K 8 --width 100 --rtol 1e-12": "--width 20 --t-end 100",
@@ -258,7 +259,7 @@ def test_a_run_that_ends_early_fails_and_is_kept(command, monkeypatch, tmp_path)
     integrate = cf.integrate
     monkeypatch.setattr(cf, "integrate", lambda *a, **k: integrate(*a, **k | {"max_steps": 20}))
     code, out, _ = command("run", "-K", "4")
-    assert code == 1 and "FAIL  reached the end" in out and "gave up after max_steps = 20" in out
+    assert code == 1 and "FAIL  reached the end" in out and "stopped after max_steps = 20" in out
     assert max(map(len, out.splitlines())) <= 80
     assert not cf.load(tmp_path / "ceflow-run" / "run.npz").success
 

@@ -3,6 +3,8 @@
 import math
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -180,3 +182,15 @@ def test_workers_of_a_sweep_have_the_setting_of_their_parent(monkeypatch):
     monkeypatch.setattr(cf.settings, "compiled", True)
     with _executors.place_of("processes", 1, None).make() as pool:
         assert pool.submit(compilation.compiled).result()
+
+
+def test_threads_may_enter_a_compiled_function_at_the_same_time():
+    double, together = kernel.njit(lambda x: 2.0 * x, **kernel.KERNEL | {"cache": False}), threading.Barrier(4)
+
+    def call(x):
+        together.wait()
+        return double.direct(compiled=True)(x)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(call, np.arange(4.0))) == [0.0, 2.0, 4.0, 6.0]
+    assert double.direct(compiled=False)(3.0) == 6.0 and len(double.dispatcher.signatures) == 1

@@ -188,7 +188,7 @@ def test_cdnv_is_not_monotone():
 
 def test_complexity_by_itself_does_not_drive_transfer():
     complexities = {}
-    for lW, lH in ((0.005, 0.08), (0.02, 0.02), (0.08, 0.005)):
+    for lW, lH in ((0.005, 0.08), (0.08, 0.005)):
         flow = cf.MatrixFlow(weight_decay=(lW, lH), reduction="sum")
         start = cf.random_init(classes=8, width=9, scale=0.3, rng=1)
         run = cf.integrate(flow, start, t_eval=[2000.0], rtol=1e-7)
@@ -200,7 +200,7 @@ def test_complexity_by_itself_does_not_drive_transfer():
         new -= new.mean(axis=0)
         features = run.H[0] @ new
         complexities[round(expected, 1)] = cf.collapse.cdnv(features, variance=0.25**2 * expected)
-    assert list(complexities) == [10.5, 41.8, 167.3]
+    assert list(complexities) == [10.5, 167.3]
     assert np.ptp(list(complexities.values())) < 1e-6  # that of new classes in the span is the same too
 
 
@@ -363,11 +363,11 @@ def test_runs_outside_the_model_are_refused():
     def run(start=(H, H), **options):
         return cf.descend(cf.MatrixFlow(**options), start, step_size=0.1, steps=1)
 
-    with pytest.raises(ValueError, match="one input for each class"):
+    with pytest.raises(ValueError, match="one sample per class"):
         theory.along(run(samples=2))
-    with pytest.raises(ValueError, match="through two layers only"):
+    with pytest.raises(ValueError, match="needs two layers"):
         theory.along(run((H, H, H), depth=3), noise=1.0)
-    with pytest.raises(ValueError, match="geometric complexity is that of linear layers"):
+    with pytest.raises(ValueError, match="geometric complexity is for linear layers"):
         theory.along(run(activation="softplus:5"))
     with pytest.raises(ValueError, match="single one, not a batch"):
         theory.along(run((H[None], H[None])))

@@ -357,7 +357,7 @@ def test_what_rests_stays():
         ({"step_size": 1.0, "steps": 0}, ValueError, "steps must be at least 1|steps must be from 1"),
         ({"step_size": 1.0, "steps_eval": [1.0]}, TypeError, "steps_eval must be integers"),
         ({"step_size": 1.0, "steps_eval": [2, 1]}, ValueError, "strictly increasing"),
-        ({"step_size": 1.0, "steps_eval": [-1]}, ValueError, "strictly increasing, from 0"),
+        ({"step_size": 1.0, "steps_eval": [-1]}, ValueError, "nonnegative and strictly increasing"),
     ],
 )
 def test_bad_options_are_refused(options, error, match):

@@ -39,7 +39,7 @@ def test_many_runs_leave_nothing_behind(tmp_path):
 
     assert growth(work, 400) < 200_000
     assert growth(store, 50) < 200_000
-    assert growth(lambda: certify(cf.integrate(FLOW, S0, 10.0, rtol=1e-3)), 25) < 200_000
+    assert growth(lambda: certify(cf.integrate(FLOW, S0, 10.0, rtol=1e-3)), 10) < 80_000
 
 
 def test_failures_leave_nothing_behind():

@@ -340,7 +340,7 @@ def test_certificates_know_the_equations_of_computed_classifiers(options):
     certificate = run.certificate()
     assert certificate.passed, str(certificate)
     assert certificate.error_estimate < 1e-6
-    assert ("loss never rises: the classifier" in str(certificate)) == (options == {})
+    assert ("loss never increases: the classifier" in str(certificate)) == (options == {})
     changed = {"argmin_gradient": not flow.argmin_gradient} if flow.classifier == "nearest" else {"reduction": "sum"}
     run.flow = cf.ETFFlow(**options | changed, labels=[0, 1, 2, 2])
     assert not run.certificate().passed  # by other equations

@@ -19,10 +19,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-FOLLOWS, TOGETHER = "layers follow the equations", "errors of all steps together"
+FOLLOWS, TOGETHER = "layers follow the equations", "accumulated error of all steps"
 SCHEME, REPORTED, LAYERS = "scheme agrees with its definition", "loss is as reported", "singular values are as reported"
-START, ROWS, END = "begins at its start", "rows agree with the dense output", "reached the end of the time span"
-CONSERVED, FALLS = "a^2 - b^2 conserved", "V falls by its dissipation"
+START, ROWS, END = "starts at its start", "rows agree with the dense output", "reached the end of the time span"
+CONSERVED, FALLS = "a^2 - b^2 conserved", "V decreases by its dissipation"
 V, DISSIPATION = "V is as reported", "dissipation is as reported"
 FULL, OFF, LOSS = "comparison: logits", "comparison: off the scheme", "comparison: loss"
 

@@ -97,7 +97,7 @@ def test_basins_colour_starts_by_what_lives(modes):
     "draw, message",
     [
         (lambda data: cf.plot.quantiles(data), "must have the axes"),
-        (lambda data: cf.plot.quantiles(data.isel(depth=0, weight_decay=0), "margin"), "one of the observables"),
+        (lambda data: cf.plot.quantiles(data.isel(depth=0, weight_decay=0), "margin"), "one of the stored observables"),
         (lambda data: cf.plot.quantiles(data, levels=(0.1, 0.9)), "odd"),
         (lambda data: cf.plot.quantiles(data.loss), "Ensemble"),
         (lambda data: cf.plot.phase_diagram(data.singular_values), "two axes"),

@@ -131,7 +131,7 @@ def test_at_rest_the_equations_vanish():
 
     def end(s0, log_t, **options):
         flow = cf.SpectralFlow(scheme, reduction="sum", **options)
-        return reference.solve(flow, np.array(s0), [log_t]).singular_values[0].astype(float)
+        return reference.solve(flow, np.array(s0), [log_t], digits=16).singular_values[0].astype(float)
 
     s = end([0.5, 1.0], 400.0, loss="label_smoothing")
     np.testing.assert_allclose(s, math.log((1.0 - eps + eps / 5) / (eps / 5)), rtol=1e-13)  # p_j = eps / K: collapse
@@ -144,13 +144,13 @@ def test_special_starts():
     flow = cf.SpectralFlow(cf.hadamard(4), reduction="sum")
     at_rest = reference.solve(flow, np.zeros(3), [-math.inf, 0.0, 690.0])
     assert at_rest.steps <= 1 and not at_rest.singular_values.any()
-    fading = reference.solve(flow, np.array([0.1, -0.2, 0.0]), [-math.inf, 0.0, 20.0])
+    fading = reference.solve(flow, np.array([0.1, -0.2, 0.0]), [-math.inf, 0.0, 20.0], digits=16)
     s = fading.singular_values.astype(float)
     np.testing.assert_array_equal(s[0], [0.1, -0.2, 0.0])
     assert -0.03 < s[1, 1] < 0.0 == s[2, 2] and s[2, 1] == 0.0 and s[2, 0] > 30.0
     # layers that are opposite but for the last bit: what is left of their sum takes over, and all of it counts
     layers = np.array([[0.3, 0.5, 0.2], [-np.nextafter(0.3, 1.0), 0.5, 0.2]])
-    rough, fine = (reference.solve(flow, layers, [3.0, 5.0], digits=digits).singular_values for digits in (12, 24))
+    rough, fine = (reference.solve(flow, layers, [3.0, 5.0], digits=digits).singular_values for digits in (12, 18))
     assert np.abs((rough / fine - 1).astype(float)).max() < 1e-12
 
 
@@ -196,7 +196,7 @@ def test_bad_input():
         ((flow, np.ones(3), [0.0]), {"digits": 5}, ValueError, "digits"),
         ((cf.SpectralFlow(cf.hadamard(4), depth=101), np.ones(3), [0.0]), {}, ValueError, "depth of at most 100"),
         ((cf.SpectralFlow(cf.hadamard(4), depth=2.5), np.ones((2, 3)), [0.0]), {}, ValueError, "start must have shape"),
-        ((flow, np.ones(3), [700.0]), {"max_steps": 3}, RuntimeError, "gave up after 3"),
+        ((flow, np.ones(3), [700.0]), {"max_steps": 3}, RuntimeError, "stopped after 3"),
         ((cf.SpectralFlow(cf.hadamard(2048)), np.ones(2047), [0.0]), {}, ValueError, "at most 1024"),
     ):
         with pytest.raises(error, match=match):

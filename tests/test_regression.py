@@ -411,10 +411,10 @@ def test_figures_and_refusals_of_runs():
     assert len(axes.lines) >= N
     with pytest.raises(ValueError, match="no classes"):
         _ = run.accuracy_gap
-    with pytest.raises(ValueError, match="targets of their own"):
+    with pytest.raises(ValueError, match="array of targets"):
         _ = cf.integrate(cf.MatrixFlow(), cf.random_init(classes=3, width=3, rng=0), 1.0).regression_collapse
     objective = cf.Objective(loss="squared_error", targets=np.ones((2, 3, 4)))
-    with pytest.raises(ValueError, match="batch of starts"):
+    with pytest.raises(ValueError, match="not of a batch"):
         cf.reference.NetworkDefinition(objective, 3)
 
 

@@ -187,7 +187,7 @@ COMBINATIONS = st.tuples(
 # Hypothesis draws the examples from the source of this function: a change of it draws others. From some starts of three
 # layers a mode passes zero slowly, and there the full flow leaves the scheme: its rounding grows to 5e-5 whatever rtol
 # is, as with (johnson(4, 2), 3, "cross_entropy", 0.0, "sum", False, 250); the reduced flow is right to 1e-10.
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=25, deadline=None, derandomize=True)
 @given(COMBINATIONS)
 def test_every_combination_agrees_with_the_full_flow(combination):
     scheme, depth, loss, decay, reduction, balanced, seed = combination
@@ -365,7 +365,7 @@ def test_rank_two_beats_collapse_beyond_depth_3_42():
     [
         (lambda: cf.SpectralFlow(cf.hadamard(4), loss="hinge"), ValueError, "loss must be one of"),
         (lambda: cf.SpectralFlow(cf.hadamard(4), loss=3), TypeError, "loss"),
-        (lambda: from_spec({"squared": True, "smoothing": 0.1, "focusing": 0.0}), ValueError, "no such loss"),
+        (lambda: from_spec({"squared": True, "smoothing": 0.1, "focusing": 0.0}), ValueError, "unknown loss"),
         (lambda: cf.SpectralFlow(cf.hadamard(4), depth=1), ValueError, "depth"),
         (lambda: cf.SpectralFlow(cf.hadamard(4), depth="deep"), TypeError, "depth"),
         (lambda: cf.SpectralFlow(cf.hadamard(4), weight_decay=-1.0), ValueError, "weight_decay"),
@@ -387,7 +387,7 @@ def test_bad_input(call, error, match):
 # found a bug: the fast transform subtracts, and lost a force of e^(-s/2) beside those on modes that fade slowly
 def test_forces_are_right_beside_larger_ones_on_modes_that_lag_behind():
     flow, start = cf.SpectralFlow(cf.hadamard(4), depth=3), [0.1, -0.2, -0.3]
-    exact = reference.solve(flow, start, [20.0, 100.0], digits=60).singular_values.astype(float)
+    exact = reference.solve(flow, start, [20.0, 100.0], digits=20).singular_values.astype(float)
     for rtol in (1e-5, 1e-9):
         run = cf.integrate(flow, start, log_t_eval=[20.0, 100.0], rtol=rtol)
         assert run.success and run.nsteps < 400

@@ -131,7 +131,7 @@ def test_checkpoints_on_the_way(tmp_path):
     whole = cf.integrate(flow, start, 1e3, until=until, checkpoint=file, checkpoint_every=0.0)
     assert len(seen) > 5 and np.all(np.diff([run.log_t_end for run in seen]) >= 0.0)
     for run in seen[::4]:
-        assert not run.success and run.message.startswith("not finished; got to log t = ")
+        assert not run.success and run.message.startswith("not finished; reached log t = ")
         np.testing.assert_array_equal(run.y, whole.y[: len(run)])
     np.testing.assert_array_equal(cf.resume(seen[3], 1e3).y[-1], whole.y[-1])
     assert cf.load(file).success

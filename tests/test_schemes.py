@@ -286,7 +286,7 @@ def test_nearly_degenerate_combinations_are_drawn_again(monkeypatch):
     np.testing.assert_array_equal(from_relations(petersen_labels()).multiplicities, [1, 5, 4])
     assert len(calls) == 2
     monkeypatch.setattr(_relations, "_eigenspace_gaps", lambda *_: np.zeros((3, 3)))
-    with pytest.raises(ArithmeticError, match="labels passed all tests, but their eigenspaces could not be told apart"):
+    with pytest.raises(ArithmeticError, match="labels passed all tests, but their eigenspaces could not be separated"):
         from_relations(petersen_labels())
 
 
@@ -484,7 +484,7 @@ def test_class_numbers_that_are_not_integers(make, K):
         (lambda: johnson(10**9, 10**8), "the gap matrix of johnson(1000000000, 100000000) would have shape"),
         (
             lambda: hadamard(2**15).gaps,
-            "the gap matrix of hadamard(32768) would have shape (32768, 32768), and",
+            "the gap matrix of hadamard(32768) would have shape (32768, 32768);",
         ),
         (lambda: hadamard(2**15).eigenmatrix, "the eigenmatrix of hadamard(32768) would have shape (32768, 32768)"),
         (

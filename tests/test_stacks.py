@@ -55,6 +55,39 @@ def test_each_run_is_that_of_integrate(kind, backend):
         np.testing.assert_allclose(many.singular_values[i] / largest, run.singular_values / largest, atol=same)
 
 
+@pytest.mark.parametrize("options", [{}, {"log_t_eval": LOG_T}, {"t_end": np.exp(4.0)}])
+def test_events_are_met_where_integrate_meets_them(options, monkeypatch):
+    until = [
+        cf.event(lambda run: run.margin - 0.2, "up"),
+        cf.event(lambda run: run.loss - 0.85),
+        cf.event(lambda run: run.log_t - 5.0, "up"),
+    ]
+    flow, left, real = cf.MatrixFlow(bias=True), [], _many.Run.take_on
+    monkeypatch.setattr(
+        _many.Run, "take_on", lambda run, at, **known: left.append(at.state[0]) or real(run, at, **known)
+    )
+    starts = starts_of(flow, 4, seed=3)
+    many = cf.integrate_many(flow, starts, until=until, rtol=1e-8, observables=("loss", "W"), threads=1, **options)
+    assert len(left) > 1 and max(left) > 1.0  # they went together until shortly before
+    for i, start in enumerate(starts):
+        run = cf.integrate(flow, start, until=until, rtol=1e-8, dense_output=False, compiled=True, **options)
+        assert (many.event[i], many.status[i]) == (-1 if run.event is None else run.event, run.outcome)
+        np.testing.assert_allclose(many.log_t_end[i], run.log_t_end, rtol=1e-9)
+        rows = slice(-1, None) if "log_t_eval" not in options else np.isin(run.log_t, LOG_T)
+        reached = len(run.loss[rows])
+        np.testing.assert_allclose(many.loss[i, :reached], run.loss[rows], rtol=1e-8)
+        np.testing.assert_allclose(many.W[i, :reached], run.W[rows], atol=1e-8)
+        assert np.isnan(many.loss[i, reached:]).all()
+
+
+def test_an_event_that_is_met_at_once_or_that_fails_is_told_as_by_integrate():
+    flow, starts = cf.MatrixFlow(), starts_of(cf.MatrixFlow(), 3)
+    many = cf.integrate_many(flow, starts, 10.0, until=cf.event(lambda run: run.log_t + 1e9, "down"))
+    assert (many.log_t == -np.inf).all() and (many.status == Outcome.STOPPED).all()
+    with pytest.raises(ValueError, match="one number for each"):
+        cf.integrate_many(flow, starts, 10.0, until=lambda run: 1.0)
+
+
 def test_no_run_depends_on_what_else_is_in_the_stack(monkeypatch):
     flow = cf.MatrixFlow(weight_decay=1e-3)
     starts = starts_of(flow, 9)

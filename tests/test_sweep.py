@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from logged_starts import logged
 
 import ceflow as cf
 from ceflow import cli
@@ -25,18 +26,6 @@ pytest.importorskip("zarr")
 
 ROOT = Path(__file__).resolve().parents[1]
 MEMBERS, CHUNK = 12, 3
-
-
-def logged(flow, rng, log, fatal=-1):
-    """A random start. Writes down that it was asked for; the first time that it is the fatal member's, its process is
-    killed."""
-    member = rng.bit_generator.seed_seq.spawn_key[0]
-    with open(Path(log, "calls"), "a") as calls:
-        calls.write(f"{member} ")
-    if member == fatal and not Path(log, "killed").exists():
-        Path(log, "killed").touch()
-        os.kill(os.getpid(), signal.SIGKILL)
-    return 1e-2 * rng.uniform(0.1, 1.0, flow.scheme.modes)
 
 
 def calls(log):
@@ -160,7 +149,7 @@ def test_results_without_their_mark_do_not_count(serial, tmp_path, monkeypatch):
     with monkeypatch.context() as patch, pytest.raises(OSError, match="disk full") as caught:
         patch.setattr(zarr.Array, "__setitem__", cut_off)
         sweep(tmp_path / "s")
-    assert "goes on from there" in caught.value.__notes__[0]
+    assert "continues from there" in caught.value.__notes__[0]
     half = xarray.open_zarr(tmp_path / "s", consolidated=False)
     assert np.isfinite(half.loss[0, :CHUNK]).all() and np.all(half.status == cf.Outcome.RUNNING)
     assert same(sweep(tmp_path / "s"), serial)
@@ -214,7 +203,7 @@ def test_another_sweep_in_the_same_store_is_refused(tmp_path):
     [
         ({"colour": [1]}, {"flow": lambda: None}, "'colour', which neither"),
         ({"depth": []}, {}, "at least one value"),
-        ({"depth": [2, 2]}, {}, "not have a value twice"),
+        ({"depth": [2, 2]}, {}, "not have equal values"),
         ({"depth": np.ones((2, 2))}, {}, "one-dimensional"),
         ({"depth": [2, 1]}, {}, "depth"),
         ({"loss": ["cross_entropy", "focal:2"]}, {}, "must not name an axis 'loss'"),
@@ -226,9 +215,9 @@ def test_another_sweep_in_the_same_store_is_refused(tmp_path):
         ({}, {"seed": -1}, "seed"),
         ({}, {"executor": "cloud"}, "executor"),
         ({}, {"workers": 0}, "workers"),
-        ({}, {"observables": ["loss", "loss"]}, "each once"),
+        ({}, {"observables": ["loss", "loss"]}, "distinct"),
         ({}, {"flow": cf.MatrixFlow}, "starts"),
-        ({}, {"starts": lambda flow, rng: None, "executor": "processes"}, "top of a module"),
+        ({}, {"starts": lambda flow, rng: None, "executor": "processes"}, "module-level"),
     ],
 )
 def test_bad_input_is_refused_and_leaves_nothing_behind(grid, options, message, tmp_path):
@@ -282,7 +271,7 @@ def test_command(tmp_path, capsys, monkeypatch):
 @pytest.mark.parametrize(
     "text, message",
     [
-        ("members = ", "no TOML"),
+        ("members = ", "not a TOML file"),
         ("colour = 1\n[grid]", "sets colour"),
         ("members = 1", r"table \[grid\]"),
         ("[grid]\ndepth = {log = [1, 2]}", "how many"),

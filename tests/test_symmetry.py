@@ -170,7 +170,7 @@ def test_large_direct_sums_are_cheap():
     [
         ([[0, 1], [1, 1]], "diagonal"),
         ([[0, 2], [2, 0]], "without gaps"),
-        ([[0, 1, 2], [1, 0, 1], [1, 1, 0]], "turned round"),
+        ([[0, 1, 2], [1, 0, 1], [1, 1, 0]], "transposed pairs"),
         ([[0, 1, 2], [1, 0, 1], [2, 1, 0]], "intersection numbers"),
         ([[0, 1, 1]], "square"),
         (np.zeros((0, 0), int), "square"),

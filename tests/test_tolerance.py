@@ -13,6 +13,7 @@ from scipy.special import softmax
 from test_solve import Circle
 
 import ceflow as cf
+from ceflow._run import steps_unwatched
 from ceflow.losses import NO_ODDS
 from ceflow.solve import ImplicitStepper
 from ceflow.solve.collocation import collocation, halves
@@ -221,20 +222,28 @@ def test_a_large_full_flow_comes_to_rest_by_few_products_of_its_jacobian(monkeyp
     assert np.all(np.linalg.norm(here - exact, axis=1) < 1e-6 * np.linalg.norm(exact, axis=1))
 
 
-def test_systems_of_implicit_steps_in_a_subspace_and_with_a_matrix():
-    flow = cf.MatrixFlow(weight_decay=1e-3)
-    start = cf.random_init(classes=8, width=8, scale=1.0, rng=0)
+@pytest.mark.parametrize("classes", [7, 8])  # the smaller one has hardly more numbers than a subspace has directions
+def test_systems_of_implicit_steps_in_a_subspace_and_with_a_matrix(classes):
+    flow, size = cf.MatrixFlow(weight_decay=1e-3), 2 * classes**2
+    start = cf.random_init(classes=classes, width=classes, scale=1.0, rng=0)
     y = cf.integrate(flow, start, 1e3, rtol=1e-4).y[-1]
     here, rng = Response(flow.motion(start, y, math.log(1e3), 1e-6), y, math.log(1e3)), np.random.default_rng(0)
-    M, right = np.linalg.inv(collocation().coefficients), rng.standard_normal((7, 3)) @ rng.standard_normal((3, 128))
+    M, right = np.linalg.inv(collocation().coefficients), rng.standard_normal((7, 3)) @ rng.standard_normal((3, size))
     dense, projected = Dense(here), Projected(here)
     exact = dense.inverse(M, 0.5)(right)
     np.testing.assert_allclose(M @ exact - 0.5 * exact @ dense.matrix.T, right, atol=1e-10)
     found = projected.inverse(M, 0.5)(right)
     left = right - M @ found + 0.5 * found @ dense.matrix.T
     assert np.linalg.norm(left) < 0.2 * np.linalg.norm(right) and projected.products < dense.products
-    one = right[0] - (np.eye(128) - 0.5 * dense.matrix) @ projected.filtered(0.5, right[0])
+    one = right[0] - (np.eye(size) - 0.5 * dense.matrix) @ projected.filtered(0.5, right[0])
     assert np.linalg.norm(one) < 0.2 * np.linalg.norm(right[0])
+
+
+def test_the_more_an_implicit_step_costs_the_later_it_is_asked_for():
+    """At once up to 32 numbers; and there is no jump, nor any fall."""
+    steps = [steps_unwatched(size) for size in range(1, 2000)]
+    assert steps[0] == steps[31] == 96 and np.all(np.diff(steps) >= 0)
+    assert steps[62] > 2000 and max(np.diff(steps)) <= 512
 
 
 def test_short_floats_with_decay_come_to_rest():

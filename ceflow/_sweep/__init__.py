@@ -1,4 +1,4 @@
-"""`sweep`: a grid of flows and many starts of each, in chunks on any executor, into a store that outlasts them."""
+"""`sweep`: many starts of each flow of a grid, in chunks on any executor, into a Zarr store."""
 
 from ._sweep import sweep
 

@@ -1,4 +1,4 @@
-"""Where chunks are worked on: executors by name, and the loop that feeds one and replaces it when it breaks."""
+"""Executors by name, and the loop that submits chunks and replaces a broken executor."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from typing import Any, NamedTuple
 
 from ..kernels import settings
 
-WINDOW = 256  # chunks handed to an executor at a time, so that what they carry does not fill the memory
-PATIENCE = 60.0  # seconds without a chunk done after which it is looked whether anybody works at all
-BREAKDOWNS = 3  # of one executor after the other without a chunk done between
+WINDOW = 256  # chunks submitted at a time, which limits memory
+PATIENCE = 60.0  # seconds without a finished chunk before checking whether workers exist
+BREAKDOWNS = 3  # consecutive broken executors without a finished chunk
 
 
 class Place(NamedTuple):
-    """Where chunks are worked on."""
+    """Executor of chunks."""
 
     make: Callable[[], contextlib.AbstractContextManager[Executor]]
     window: int = WINDOW
-    again: bool = True  # whether another can be made
-    deserted: Callable[[], bool] = lambda: False  # whether it waits for workers that will not come
+    again: bool = True  # whether it can be replaced
+    deserted: Callable[[], bool] = lambda: False  # whether it waits for workers that do not exist
 
 
 class Serial(Executor):
-    """Works in the thread that asks."""
+    """Executor in the calling thread."""
 
     def submit(self, function: Callable, /, *arguments: Any, **options: Any) -> Future:
         future: Future = Future()
@@ -49,7 +49,7 @@ class Serial(Executor):
 
 
 def place_of(executor: Any, workers: int | None, scheduler: str | None) -> Place:
-    """The place that is meant by an argument `executor`; a ValueError if there is none."""
+    """Resolve an argument `executor`; raise a ValueError if it is invalid."""
     if executor is None:
         return Place(Serial, window=1)
     if isinstance(executor, Executor):
@@ -62,20 +62,19 @@ def place_of(executor: Any, workers: int | None, scheduler: str | None) -> Place
     }
     make = named.get(executor) if isinstance(executor, str) else executor
     if not callable(make):
-        raise ValueError(f"executor must be None, {', '.join(named)}, an Executor or what makes one, got {executor!r}")
-    own_cluster = executor == "dask" and scheduler is None  # to others workers may come at any time
+        raise ValueError(f"executor must be None, {', '.join(named)}, an Executor or a function, got {executor!r}")
+    own_cluster = executor == "dask" and scheduler is None  # other clusters may get workers at any time
     return Place(make, deserted=_without_workers) if own_cluster else Place(make)
 
 
 def _processes(workers: int | None) -> Executor:
-    # not forked: threads of the parent would be missing in the children, with what they hold
+    # not forked: locks held by threads of the parent would never be released in the child
     context = multiprocessing.get_context("spawn")
     return ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(settings.compiled,))
 
 
 def _begin(compiled: bool | None) -> None:
-    """The setting is that of the parent; and this process ends when its parent is gone, which cannot tell it if it was
-    killed."""
+    """Take over the setting of the parent, and end this process when the parent is gone (even if it was killed)."""
     settings.compiled = compiled
 
     def follow() -> None:
@@ -111,14 +110,14 @@ def _mpi(workers: int | None) -> Executor:
 
 
 def carry_out(function: Callable, tasks: Sequence, place: Place, report: Callable[[Any], None]) -> None:
-    """Calls a function of each task, on executors made one after the other as they break, and reports what is done.
+    """Apply a function to each task, replace broken executors, and report finished tasks.
 
     Raises
     ------
     BrokenExecutor
-        If executors break time after time.
+        If executors break repeatedly.
     Exception
-        That of the first call that failed.
+        The exception of the first failed call.
     """
     left, breakdowns = dict(enumerate(tasks)), 0
     while left:
@@ -135,7 +134,7 @@ def carry_out(function: Callable, tasks: Sequence, place: Place, report: Callabl
 def _feed(
     function: Callable, left: dict[int, Any], executor: Executor, place: Place, report: Callable[[Any], None]
 ) -> None:
-    """Takes from the tasks that are left those that are done."""
+    """Submit tasks and remove the finished ones from the list."""
     waiting, running = collections.deque(left), dict[Future, int]()
     try:
         while waiting or running:
@@ -144,10 +143,10 @@ def _feed(
                 running[executor.submit(function, left[number])] = number
             done = wait(running, PATIENCE, FIRST_COMPLETED).done
             if not done and place.deserted():
-                raise BrokenExecutor("no worker is left, and none has come back")
+                raise BrokenExecutor("no worker is left, and none has returned")
             for future in done:
                 number = running.pop(future)
-                if future.cancelled():  # not by this loop: a scheduler of dask is gone
+                if future.cancelled():  # not by this loop: the dask scheduler is gone
                     raise BrokenExecutor("the executor has cancelled chunks: its scheduler may be gone")
                 future.result()
                 report(left.pop(number))

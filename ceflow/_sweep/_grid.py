@@ -1,4 +1,4 @@
-"""The grid: which runs there are, how they are labelled, and how they are cut into blocks."""
+"""The grid of runs: parameters, labels, and blocks."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import Any
 
 import numpy as np
 
-Block = tuple[slice, ...]  # runs of a rectangle: indices along the axes of the grid, then members
+Block = tuple[slice, ...]  # rectangle of runs: slices along the axes of the grid, then members
 
 
 @dataclass(frozen=True)
 class Grid:
-    """All combinations of parameters, with so many members each.
+    """All combinations of parameters, with a number of members each.
 
     Attributes
     ----------
     axes : dict
-        Values of the parameters that change, by name.
+        Values of the varying parameters, by name.
     fixed : dict
-        Parameters that are the same for all runs.
+        Parameters equal for all runs.
     members : int
     """
 
@@ -31,8 +31,8 @@ class Grid:
 
     @classmethod
     def of(cls, parameters: Mapping[str, Any], members: int) -> Grid:
-        """Lists, ranges and arrays of one dimension are axes, anything else is fixed; a ValueError for bad names,
-        empty axes and equal labels."""
+        """Make a grid: lists, ranges and one-dimensional arrays are axes, other values are fixed. Raise a ValueError
+        for invalid names, empty axes and equal labels."""
         if not isinstance(parameters, Mapping) or not all(isinstance(name, str) for name in parameters):
             raise TypeError(f"grid must be a dict from names of parameters to their values, got {parameters!r}")
         axes, fixed = {}, {}
@@ -46,7 +46,7 @@ class Grid:
             if not axes[name]:
                 raise ValueError(f"grid[{name!r}] must have at least one value")
             if len(set(labels(axes[name]).tolist())) < len(axes[name]):
-                raise ValueError(f"grid[{name!r}] must not have a value twice, got {list(axes[name])!r}")
+                raise ValueError(f"grid[{name!r}] must not have equal values, got {list(axes[name])!r}")
         return cls(axes, fixed, members)
 
     @property
@@ -66,15 +66,15 @@ class Grid:
         return itertools.product(*(range(one.start, one.stop) for one in ranges))
 
     def block_shape(self, most: int) -> tuple[int, ...]:
-        """Of the largest rectangle of at most so many runs, members first."""
+        """Shape of the largest rectangle of at most `most` runs, filled from the members on."""
         sizes = []
         for size in reversed(self.shape):
             sizes.append(max(1, min(size, most)))
-            most = most // size if most >= size else 1  # what an axis that is cut leaves to others is one
+            most = most // size if most >= size else 1  # axes before a split axis have length 1
         return tuple(reversed(sizes))
 
     def blocks(self, most: int) -> list[Block]:
-        """All runs, in rectangles of at most so many."""
+        """All runs, in rectangles of at most `most`."""
         cuts = (
             [slice(first, min(first + step, size)) for first in range(0, size, step)]
             for size, step in zip(self.shape, self.block_shape(most), strict=True)

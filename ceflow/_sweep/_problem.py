@@ -1,4 +1,4 @@
-"""What a sweep runs: the flow and the starts of each point of the grid. It travels to the workers."""
+"""Flow and starts at each point of the grid of a sweep; pickled to the workers."""
 
 from __future__ import annotations
 
@@ -20,33 +20,33 @@ Start = Any
 
 
 def reduced_flow(scheme: str | symmetry.Symmetry = "hadamard:16", loss: str | losses.Loss = "cross_entropy", **options):
-    """A SpectralFlow, whose scheme and loss may be text, such as "hamming:3,4" and "focal:2"."""
+    """Make a SpectralFlow; scheme and loss may be strings, such as "hamming:3,4" and "focal:2"."""
     scheme = symmetry.parse(scheme) if isinstance(scheme, str) else scheme
     return SpectralFlow(scheme, loss=losses.parse(loss) if isinstance(loss, str) else loss, **options)
 
 
 def random_start(flow: Flow, rng: np.random.Generator, scale: float = 1e-3) -> Start:
-    """Singular values uniform in ``scale * [0.1, 1]``, layers balanced; Gaussian layers of a flow on blocks."""
+    """Singular values of balanced layers, uniform in ``scale * [0.1, 1]``; Gaussian layers for a flow on blocks."""
     if isinstance(flow, BlockFlow):
         return flow.random_start(scale, rng)
     if not isinstance(flow, SpectralFlow):
-        raise ValueError(f'starts="random" are those of a SpectralFlow; give a function of flow and rng for {flow!r}')
+        raise ValueError(f'starts="random" needs a SpectralFlow; give a function of flow and rng for {flow!r}')
     return scale * rng.uniform(0.1, 1.0, flow.scheme.modes)
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Functions of the parameters of the grid, and how each run is integrated.
+    """Functions of the grid parameters, and the options of each run.
 
     Attributes
     ----------
     flow : callable
-        Makes the flow.
+        Returns the flow.
     starts : callable or (members, ...) array
-        Makes the start of a member, or all starts, the first of them that of the member `first`.
+        Returns the start of a member; or the array of all starts, whose first row is the member `first`.
     seed : int
     options : dict
-        Of `integrate_many`.
+        Options of `integrate_many`.
     """
 
     flow: Callable[..., Flow]
@@ -56,20 +56,20 @@ class Problem:
     first: int = 0
 
     def for_members(self, members: slice) -> Problem:
-        """The same problem without starts that these members do not need."""
+        """This problem with the starts of these members only."""
         if callable(self.starts):
             return self
         return replace(self, starts=self.starts[members.start - self.first : members.stop - self.first],
                        first=members.start)  # fmt: skip
 
     def check_names(self, names: Iterable[str]) -> None:
-        """A ValueError if neither the flow nor the starts take a parameter of this name."""
+        """Raise a ValueError if neither flow nor starts have a parameter of this name."""
         for name in names:
             if not any(_given(one, {name: None}) for one in (self.flow, self.starts)):
-                raise ValueError(f"grid names the parameter {name!r}, which neither flow nor starts take")
+                raise ValueError(f"grid has the parameter {name!r}, which neither flow nor starts accept")
 
     def flow_at(self, parameters: dict[str, Any]) -> Flow:
-        """The flow of a point of the grid."""
+        """Flow at a point of the grid."""
         given = _given(self.flow, parameters, self.starts)
         flow = self.flow(**given)
         if not isinstance(flow, Flow):
@@ -77,21 +77,21 @@ class Problem:
         return flow
 
     def start(self, flow: Flow, parameters: dict[str, Any], member: int) -> Start:
-        """The start of a member. Its generator depends on seed and member alone: points of the grid share them."""
+        """Start of a member. Its generator depends on seed and member only, and is equal at all points of the grid."""
         if not callable(self.starts):
             return self.starts[member - self.first]
         rng = np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(member,)))
         return self.starts(flow, rng, **_given(self.starts, parameters, self.flow))
 
     def run(self, parameters: dict[str, Any], members: slice, **options: Any) -> Ensemble:
-        """The ensemble of some members at a point of the grid."""
+        """Integrate some members at a point of the grid."""
         flow = self.flow_at(parameters)
         starts = [self.start(flow, parameters, member) for member in range(members.start, members.stop)]
         return integrate_many(flow, starts, **{**self.options, **options})
 
 
 def _given(function: Any, parameters: dict[str, Any], other: Any = None) -> dict[str, Any]:
-    """The parameters that a function names, and, if it takes any, those that the other function does not name."""
+    """Parameters that a function names and, if it accepts any keyword, those that the other function does not name."""
     (names, takes_any), (others, _) = _signature(function), _signature(other)
     return {
         name: value for name, value in parameters.items() if name in names or (takes_any and name not in others)
@@ -99,7 +99,7 @@ def _given(function: Any, parameters: dict[str, Any], other: Any = None) -> dict
 
 
 def _signature(function: Any) -> tuple[frozenset[str], bool]:
-    """Names of the parameters of a function, and whether it takes any other; nothing of what is no function."""
+    """Names of the parameters of a function, and whether it accepts any keyword; empty if it is no function."""
     return _signature_of(function) if callable(function) else (frozenset(), False)
 
 
@@ -110,7 +110,7 @@ def _signature_of(function: Callable) -> tuple[frozenset[str], bool]:
 
 
 def without_floats(spec: Any) -> Any:
-    """A specification in terms of JSON, but for its floats."""
+    """JSON specification without its floats."""
     if isinstance(spec, dict):
         return {name: without_floats(value) for name, value in spec.items()}
     if isinstance(spec, (list, tuple)):
@@ -119,10 +119,10 @@ def without_floats(spec: Any) -> Any:
 
 
 def text_of(spec: Any) -> str:
-    """A specification as one text."""
+    """Specification as one string."""
     return json.dumps(spec, sort_keys=True, default=repr)
 
 
 def arrays_of(start: Start) -> list[np.ndarray]:
-    """The arrays that a start consists of."""
+    """Arrays of a start."""
     return [np.asarray(part) for part in start] if isinstance(start, (tuple, list)) else [np.asarray(start)]

@@ -1,8 +1,7 @@
-"""Where results lie: a Zarr group, one array for each quantity, one Zarr chunk for each block of runs.
+"""Store of results: a Zarr group with one array per observable, and one Zarr chunk per block of runs.
 
-The array ``status`` says what is done. Its zeros are runs that have not ended, and of a block it is written last, so
-that a block counts as done only when all its results are there. A Zarr chunk is a file that comes into being by
-renaming: it is there as a whole, or not at all.
+Zeros in the array ``status`` are unfinished runs. It is written last, so that a block counts as finished only if all
+its results are stored. A Zarr chunk is a file that is written atomically, by renaming.
 """
 
 from __future__ import annotations
@@ -27,21 +26,21 @@ if TYPE_CHECKING:
     from .._ensemble import Ensemble
 
 MARK = "ceflow_sweep"  # attribute that holds the configuration
-MEMBERS = {  # of each run
+MEMBERS = {  # stored for each run
     "status": "int8", "success": "bool", "event": "int8", "log_t_end": "float64", "nsteps": "int64", "nfev": "int64"
 }  # fmt: skip
 STATUS = {"flag_values": [int(one) for one in Outcome], "flag_meanings": " ".join(one.name for one in Outcome)}
 
 
 class Array(NamedTuple):
-    """An observable in the store: names and sizes of its axes after that of the members."""
+    """Observable in the store: names and sizes of its axes after the axis of the members."""
 
     dims: tuple[str, ...]
     sizes: tuple[int, ...]
 
 
 def arrays_of(ensemble: Ensemble) -> dict[str, Array]:
-    """How the observables of an ensemble are stored."""
+    """Stored arrays of the observables of an ensemble."""
     flow = ensemble.flow
     dims: dict[str, tuple[str, ...]] = {}
     for name, observable in trajectory_type(flow).observables.items():
@@ -51,7 +50,7 @@ def arrays_of(ensemble: Ensemble) -> dict[str, Array]:
 
 
 def largest(shapes: Sequence[dict[str, Array]]) -> dict[str, Array]:
-    """Arrays that all of these fit into; a ValueError if they have different axes."""
+    """Smallest arrays that contain all of these; raise a ValueError if they have different axes."""
     sizes: dict[str, int] = {}
     for name, array in ((name, array) for one in shapes for name, array in one.items()):
         if array.dims != shapes[0][name].dims:
@@ -64,14 +63,14 @@ def largest(shapes: Sequence[dict[str, Array]]) -> dict[str, Array]:
 
 def create(path: Path, config: dict[str, Any], grid: Grid, chunk: int, log_t: np.ndarray | None,
            arrays: dict[str, Array]) -> None:  # fmt: skip
-    """Makes the store of a sweep of which no run is done; it is there as a whole, or not at all. All runs have rows at
-    these log t, or one row at their end."""
+    """Create the store of a sweep without finished runs, atomically. All runs have rows at these log t, or one row at
+    their end."""
     import zarr
 
     taken = {"member", "log_t", *MEMBERS, *arrays, *(dim for array in arrays.values() for dim in array.dims)}
     if twice := sorted(taken & grid.axes.keys()):
-        raise ValueError(f"grid must not name an axis {twice[0]!r}, as results have this name: call the parameter "
-                         "differently in a function `flow`, or leave this observable out")  # fmt: skip
+        raise ValueError(f"grid must not have an axis {twice[0]!r}, a name of the results: rename the parameter "
+                         "in a function `flow`, or omit this observable")  # fmt: skip
     temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         attributes: Any = {MARK: json.dumps(config), "coordinates": "log_t"}
@@ -104,7 +103,7 @@ def create(path: Path, config: dict[str, Any], grid: Grid, chunk: int, log_t: np
 
 
 def check(path: Path, config: dict[str, Any]) -> None:
-    """A ValueError if the store holds something else than results of this configuration."""
+    """Raise a ValueError if the store does not contain results of this configuration."""
     import zarr
 
     try:
@@ -119,7 +118,7 @@ def check(path: Path, config: dict[str, Any]) -> None:
 
 
 def pending(path: Path, blocks: Sequence[Block]) -> list[Block]:
-    """Those blocks of which not all runs are done."""
+    """Blocks with unfinished runs."""
     import zarr
 
     status: Any = zarr.open_group(path, mode="r")["status"]
@@ -127,7 +126,7 @@ def pending(path: Path, blocks: Sequence[Block]) -> list[Block]:
 
 
 def write(path: Path, block: Block, ensembles: Sequence[Ensemble]) -> None:
-    """Writes the ensembles of the points of a block; last that it is done."""
+    """Write the ensembles of a block, and last their status."""
     import zarr
 
     group: Any = zarr.open_group(path, mode="r+")
@@ -146,7 +145,7 @@ def write(path: Path, block: Block, ensembles: Sequence[Ensemble]) -> None:
 
 
 def open_dataset(path: Path) -> xarray.Dataset:
-    """The results, read when they are needed."""
+    """Open the results; values are read lazily."""
     import xarray
 
     dataset = xarray.open_zarr(path, consolidated=False)

@@ -1,4 +1,4 @@
-"""`sweep`: from a grid of parameters and a rule for starts to a store of results."""
+"""`sweep`: integration over a grid of parameters into a store of results."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike
 
 from .._checks import checked_array, checked_choice, checked_integer
 from .._events import checked_events
+from .._run import progress_bar
 from ..flow import Flow
 from ..solve import Outcome
 from . import _store
@@ -54,74 +55,73 @@ def sweep(
     threads: int = 1,
     progress: bool = False,
 ) -> xarray.Dataset:
-    """Integrate many starts of each flow of a grid, in chunks, into a store from which a stopped sweep goes on.
+    """Integrate many starts of each flow of a grid, in chunks, into a store from which a sweep can continue.
 
-    The same call goes on where an earlier one ended, however that ended: only chunks that are not in the store are
-    worked on. What a run gives depends on its parameters, the seed and the number of its member; the executor, the
-    chunks and the rest of the grid do not change a bit of it (on processors of one kind).
+    After an interruption the same call continues: only chunks that are not in the store are computed. The result of a
+    run depends on its parameters, the seed and its member index only. It does not depend on the executor, the chunks
+    and the rest of the grid (to the bit, on processors of one type).
 
     Parameters
     ----------
     grid : dict
-        Parameters by name. A list, a range or an array of one dimension is an axis of the grid; anything else, such as
-        a number, a string or a tuple, is the same for all runs. A parameter goes to `flow`, to `starts`, or to both:
-        to those that have an argument of this name, or else to those that take any keyword.
+        Parameters by name. A list, a range or a one-dimensional array is an axis of the grid; another value, such as a
+        number, a string or a tuple, is common to all runs. A parameter is passed to `flow` or `starts` or both: to
+        functions with an argument of this name, else to functions that accept any keyword.
     starts : "random", callable, or (members, ...) array
-        ``starts(flow, rng)``, which may have parameters of the grid as further arguments, makes the start of one member
-        from a `numpy.random.Generator` of its own. "random" makes singular values uniform in ``scale * [0.1, 1]``,
-        layers balanced, or the Gaussian layers of a `BlockFlow`; the parameter `scale` is 1e-3 unless the grid has it.
-        An array holds the starts of all members, the same at all points of the grid.
+        ``starts(flow, rng)``, returns the start of one member, from its own `numpy.random.Generator`; it may have grid
+        parameters as further arguments. "random": singular values of balanced layers, uniform in ``scale * [0.1, 1]``,
+        or Gaussian layers of a `BlockFlow`; the parameter `scale` is 1e-3 unless it is in the grid. An array has the
+        starts of all members, equal at all points of the grid.
     t_end, log_t_end, t_eval, log_t_eval, until, rtol, atol, max_steps
-        As for `integrate_many`, the same for all runs. Without `t_eval` there is one row, the end of each run.
+        As in `integrate_many`, common to all runs. Without `t_eval` the only row is the end of each run.
     store : path
-        Directory of the Zarr store. It is made if it is not there; otherwise it must hold the same sweep.
+        Directory of the Zarr store. It is created, or must contain the same sweep.
     members : int, optional
-        Starts at each point of the grid; 1 if left out, or as many as the array of starts has.
+        Number of starts at each point of the grid; default 1, or the length of the array of starts.
     flow : callable
-        Makes a flow of parameters: a function at the top of a module, a constructor, or a `functools.partial` of one.
-        If left out, a SpectralFlow with the parameter `scheme` (a scheme or text, such as "hamming:3,4"), `loss`
-        (text may be "focal:2") and all others of `SpectralFlow`.
+        Returns a flow from parameters: a module-level function, a constructor, or a `functools.partial` of one.
+        Default: a SpectralFlow with the parameters `scheme` (a scheme, or a string such as "hamming:3,4"), `loss` (or a
+        string such as "focal:2") and the others of `SpectralFlow`.
     seed : int
-        Member i draws from ``numpy.random.SeedSequence(seed, spawn_key=(i,))``, at every point of the grid the same.
+        Member i uses ``numpy.random.SeedSequence(seed, spawn_key=(i,))`` at every point of the grid.
     observables : sequence of str
-        Names of quantities of a trajectory that are kept.
+        Names of the observables of a trajectory to store.
     chunk : int
-        Runs that are worked on, and stored, at a time, at most.
+        Largest number of runs computed and stored at a time.
     executor : {None, "threads", "processes", "dask", "mpi"}, Executor, or callable
-        Where chunks are worked on; None is here, one after the other. Any executor of `concurrent.futures` will do,
-        such as that of a dask cluster, ``client.get_executor()``, or a function that makes one: it is called again when
-        an executor breaks. Workers must reach the store under the same path.
+        Executor of the chunks; None is the calling thread. It may be any executor of `concurrent.futures`, such as
+        ``client.get_executor()`` of a dask cluster, or a function that returns one, which is called again when an
+        executor breaks. Workers must have access to the store under the same path.
     workers : int, optional
-        Number of threads or processes, where the executor is given by name.
+        Number of threads or processes, if the executor is given by name.
     scheduler : str, optional
-        Address of a dask scheduler; "dask" starts a cluster on this machine if it is left out.
+        Address of a dask scheduler; by default "dask" starts a local cluster.
     threads : int
-        Threads of each chunk.
+        Number of threads per chunk.
     progress : bool
-        Show a progress bar, of runs.
+        Show a progress bar of the runs.
 
     Returns
     -------
     xarray.Dataset
-        The store, opened: every observable with the axes of the grid, "member", "row" and its own; `status` (an
-        `Outcome`), `success`, `event` (that of `until`, or -1), `log_t_end`, `nsteps` and `nfev` of every run; `log_t`
-        of the rows, if times were asked for. Values are read when they are used. Rows that a run did not reach, and
-        modes that a flow does not have, are NaN.
+        The opened store: every observable with the axes of the grid, "member", "row" and its own axes; `status` (an
+        `Outcome`), `success`, `event` (index in `until`, or -1), `log_t_end`, `nsteps` and `nfev` of every run; `log_t`
+        of the rows, if times were given. Values are read lazily. Rows that a run did not reach, and modes that a flow
+        does not have, are NaN.
 
     Raises
     ------
     ValueError, TypeError
-        If an argument is not acceptable, or the store holds another sweep. A run that fails raises nothing: its
-        `status` tells.
+        If an argument is invalid, or the store holds another sweep. A failed run raises no error; see its `status`.
     ImportError
-        Without the extra ``sweep`` (zarr, xarray, dask, distributed).
+        If the extra ``sweep`` (zarr, xarray, dask, distributed) is not installed.
     concurrent.futures.BrokenExecutor, ...
-        If workers die time after time, or an executor that was handed over breaks, and whatever functions raise. Chunks
-        that were done are kept.
+        If workers fail repeatedly, or a given executor breaks; and all errors of given functions. Finished chunks are
+        kept.
 
     Notes
     -----
-    [ceflow] Of a chunk that was cut off nothing counts: its runs are made again, to the same bits.
+    [ceflow] An unfinished chunk is computed again, to the same bits.
 
     Examples
     --------
@@ -140,7 +140,7 @@ def sweep(
     if workers is not None:
         workers = checked_integer("workers", workers, 1)
     if not callable(flow):
-        raise TypeError(f"flow must be a function that makes a flow, got {type(flow).__name__}")
+        raise TypeError(f"flow must be a function that returns a flow, got {type(flow).__name__}")
     grid = Grid.of(grid, count)
     options = {
         "t_end": t_end, "log_t_end": log_t_end, "t_eval": t_eval, "log_t_eval": log_t_eval, "until": until,
@@ -160,35 +160,33 @@ def sweep(
         _store.create(path, config, grid, chunk, *points.probed())
     call = uuid.uuid4().hex
     tasks = [Task(problem.for_members(b[-1]), grid, path, b, call) for b in _store.pending(path, grid.blocks(chunk))]
-    from tqdm import tqdm  # which is slow to import
-
     runs = math.prod(grid.shape)
-    with tqdm(total=runs, initial=runs - sum(task.runs for task in tasks), unit="run", disable=not progress) as bar:
+    with progress_bar(progress, runs, "run", initial=runs - sum(task.runs for task in tasks)) as bar:
         try:
-            carry_out(Task.run, tasks, place, lambda task: bar.update(task.runs))
+            carry_out(Task.run, tasks, place, lambda task: bar and bar.update(task.runs))
         except BaseException as error:
-            error.add_note(f"what was done is in {path}; the same call goes on from there")
+            error.add_note(f"finished chunks are in {path}; the same call continues from there")
             raise
     return _store.open_dataset(path)
 
 
 @dataclass(frozen=True)
 class Task:
-    """A block of runs to be made and stored."""
+    """Block of runs to integrate and store."""
 
     problem: Problem
     grid: Grid
     path: Path
     block: Block
-    call: str  # that of `sweep` which asks: dask would not make again what failed in an earlier one
+    call: str  # identifies the call of `sweep`: dask would not repeat tasks that failed in an earlier one
 
     @property
     def runs(self) -> int:
         return math.prod(one.stop - one.start for one in self.block)
 
     def run(self) -> None:
-        """Makes the runs, and writes what they gave, unless they are there: dask asks again for what a worker has done
-        if that worker dies before its answer is heard."""
+        """Integrate the runs and write the results, unless they are stored: dask repeats a finished task if its worker
+        dies before reporting."""
         if not _store.pending(self.path, [self.block]):
             return
         members = self.block[-1]
@@ -200,11 +198,11 @@ class Task:
 
 
 class _Points:
-    """All points of a grid, looked at before any work: what is wrong with one of them is said at once."""
+    """All points of a grid, checked before any run, so that errors are raised at once."""
 
     def __init__(self, problem: Problem, grid: Grid) -> None:
         self.problem, self.grid = problem, grid
-        self.kinds: dict[str, tuple[int, ...]] = {}  # a point of each kind of flows, by what sizes depend on
+        self.kinds: dict[str, tuple[int, ...]] = {}  # a point for each kind of flow, by the data that determine sizes
         specs, ends = hashlib.sha256(), hashlib.sha256()
         for point in grid.points():
             parameters = grid.parameters(point)
@@ -219,8 +217,8 @@ class _Points:
         self.specs, self.ends = specs.hexdigest()[:16], ends.hexdigest()[:16]
 
     def probed(self) -> tuple[np.ndarray | None, dict[str, _store.Array]]:
-        """(rows,) log t, None if each run has a row at its own end, and how observables are stored: from the first step
-        of a run of each kind."""
+        """log t (rows,), or None if the only row is the end of each run; and stored arrays of the observables, from the
+        first step of a run of each kind."""
         found = [
             self.problem.run(self.grid.parameters(point), slice(0, 1), max_steps=1) for point in self.kinds.values()
         ]
@@ -228,7 +226,7 @@ class _Points:
 
 
 def _config(problem: Problem, grid: Grid, chunk: int, points: _Points) -> dict[str, Any]:
-    """All that results depend on, and how they are stored, in terms of JSON."""
+    """Everything that determines the results and their storage, as JSON data."""
     options = {name: value for name, value in problem.options.items() if name != "threads"}
     times = {name: np.asarray(options[name]).tolist() for name in ("t_eval", "log_t_eval") if options[name] is not None}
     return {
@@ -248,7 +246,7 @@ def _config(problem: Problem, grid: Grid, chunk: int, points: _Points) -> dict[s
 
 
 def _name(value: Any) -> str:
-    """What a function is called, or the digest of an array."""
+    """Name of a function, or digest of an array."""
     if not callable(value):
         return f"array {value.shape}, {hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()[:16]}"
     value = getattr(value, "func", value)
@@ -256,7 +254,7 @@ def _name(value: Any) -> str:
 
 
 def _starts(starts: Any, members: int | None) -> tuple[Callable[..., Any] | np.ndarray, int]:
-    """The starts and their number, checked."""
+    """Checked starts and their number."""
     if members is not None:
         members = checked_integer("members", members, 1)
     if isinstance(starts, str):
@@ -266,24 +264,24 @@ def _starts(starts: Any, members: int | None) -> tuple[Callable[..., Any] | np.n
         return starts, members or 1
     starts = checked_array("starts", starts)
     if starts.ndim < 2 or not len(starts):
-        raise ValueError(f"starts must be an array of one start or more, got shape {starts.shape}")
+        raise ValueError(f"starts must be a non-empty array of starts, got shape {starts.shape}")
     if members not in (None, len(starts)):
         raise ValueError(f"members must be {len(starts)}, the number of starts, got {members}")
     return starts, len(starts)
 
 
 def _names(observables: Sequence[str]) -> tuple[str, ...]:
-    """Names of observables, checked as far as that goes without a flow."""
+    """Names of observables, checked without a flow."""
     names = (observables,) if isinstance(observables, str) else tuple(observables)
     if not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
-        raise ValueError(f"observables must be names, each once, got {observables!r}")
+        raise ValueError(f"observables must be distinct names, got {observables!r}")
     return names
 
 
 def _check_travels(problem: Problem) -> None:
-    """A ValueError that says what cannot be sent to another process."""
+    """Raise a ValueError naming the argument that cannot be sent to another process."""
     for name, value in (("flow", problem.flow), ("starts", problem.starts), ("until", problem.options["until"])):
         try:
             pickle.dumps(value)
         except Exception as error:
-            raise ValueError(f"{name} must be at the top of a module, to be sent to workers: {error}") from None
+            raise ValueError(f"{name} must be a module-level function, to be sent to workers: {error}") from None

@@ -1,4 +1,4 @@
-"""The outcome as data and text."""
+"""Certificates as data and text."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ PASSED, FAILED, SKIPPED = "passed", "failed", "not applicable"
 
 
 class Check(NamedTuple):
-    """A claim about a run, and what became of it.
+    """Result of one check of a run.
 
     Attributes
     ----------
     claim : str
     status : {"passed", "failed", "not applicable"}
     value, limit : float or None
-        What was measured, and what it may be at most.
+        Measured value, and its upper limit.
     log_t : float or None
-        Where the measured value is worst.
+        Time of the worst value.
     note : str
-        What the value is, or why the claim does not apply.
+        Meaning of the value, or the reason why the claim does not apply.
 
     Examples
     --------
@@ -47,7 +47,7 @@ class Check(NamedTuple):
 
     @property
     def text(self) -> str:
-        """The check as one line, and what is wrong with it below; at most 80 columns wide."""
+        """The check as one line, with an explanation below if it failed; at most 80 columns wide."""
         if self.status == SKIPPED:
             return textwrap.fill(f"  n/a   {self.claim}: {self.note}", 80, subsequent_indent=" " * 8)
         line = f"  {'PASS' if self.passed else 'FAIL'}  {self.claim:<36}"
@@ -63,18 +63,18 @@ class Check(NamedTuple):
 
 
 class Certificate:
-    """The checks of one run.
+    """Results of all checks of one run.
 
     Attributes
     ----------
     run : str
-        The trajectory in words.
+        Description of the trajectory.
     checks : list of Check
     error_estimate : float
-        Of the run, relative, from its defects: twice the largest error that they come to. Not a bound; how it compares
-        with true errors is in the grid of `python -m benchmarks accuracy`. NaN if there is no dense output.
+        Relative error of the run, estimated as twice the largest propagated defect. It is not a bound; `python -m
+        benchmarks accuracy` compares it with true errors. NaN without dense output.
     samples : int
-        States that were looked at.
+        Number of evaluated states.
 
     Examples
     --------
@@ -98,14 +98,14 @@ class Certificate:
         return self.passed
 
     def __getitem__(self, claim: str) -> Check:
-        """The check of that name."""
+        """Check with a given name."""
         for check in self.checks:
             if check.claim == claim:
                 return check
         raise KeyError(claim)
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it in terms of JSON; what is not finite becomes None."""
+        """Convert to JSON data; non-finite numbers become None."""
 
         def finite(value):
             return float(value) if value is not None and math.isfinite(value) else None
@@ -143,7 +143,7 @@ class Certificate:
 
     @property
     def lines(self) -> list[str]:
-        """The checks and the verdict as text, at most 80 columns wide."""
+        """Checks and summary as text, at most 80 columns wide."""
         last = sorted(self.checks, key=lambda check: check.status == SKIPPED)
         failed = sum(not check.passed for check in self.checks)
         verdict = "All checks passed." if self.passed else f"{failed} of {len(self.checks)} checks FAILED."
@@ -152,7 +152,7 @@ class Certificate:
 
 
 def time_text(log_t: float) -> str:
-    """A time as a number, however large.
+    """Format a time given by log t, of any size.
 
     Examples
     --------

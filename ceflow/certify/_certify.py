@@ -1,4 +1,4 @@
-"""Holds a run against the list of claims."""
+"""Check of a run against the list of claims."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from .claims import GROUPS
 
 
 def certify(trajectory: Trajectory) -> Certificate:
-    """Check what a run verifiably satisfies. Also `Trajectory.certificate`.
+    """Check a run a posteriori; also `Trajectory.certificate`.
 
     Parameters
     ----------
     trajectory : Trajectory
-        Of either flow, not a batch. With dense output it is looked at between its steps too.
+        Run of any flow, not a batch. With dense output it is also checked between its steps.
 
     Returns
     -------
@@ -39,45 +39,45 @@ def certify(trajectory: Trajectory) -> Certificate:
     Raises
     ------
     TypeError
-        If it is no trajectory.
+        If it is not a trajectory.
     ValueError
         If it is a batch of runs, gradient descent, recorded states, or of a `ReducedETFFlow` with the nearest ETF.
 
     Notes
     -----
-    Cost is bounded: where states are large fewer are looked at, evenly over the run.
+    Cost is bounded: for large states fewer are evaluated, evenly over the run.
 
     Examples
     --------
     >>> run = cf.integrate(cf.MatrixFlow(), cf.random_init(classes=2, width=2, scale=0.1, rng=0), 1.0, rtol=1e-6)
     >>> certificate = cf.certify.certify(run)
-    >>> certificate.passed, certificate["loss never rises"].status
+    >>> certificate.passed, certificate["loss never increases"].status
     (True, 'passed')
     """
     title = repr(trajectory)
     if getattr(trajectory, "outcome", None) == Outcome.RECORDED:
         raise ValueError(
-            "certify takes a solution of a flow: recorded states have no equations that they must solve. Integrate the "
-            "flow from the first of them, certify that run, and hold the states against it: "
+            "certify takes a solution of a flow: recorded states need not solve its equations. Integrate the "
+            "flow from the first state, certify that run, and compare the states with it: "
             "ceflow.compare(ceflow.integrate(run.flow, run.start, run.t[-1]), run)"
         )
     if getattr(trajectory, "step_size", None) is not None:
-        raise ValueError("certify takes a solution of a flow: gradient descent is none, see ceflow.compare")
+        raise ValueError("certify takes a solution of a flow: gradient descent is none; use ceflow.compare")
     if isinstance(trajectory, ReducedETFTrajectory) and trajectory.flow.classifier == "nearest":
         raise ValueError(
-            "certify takes runs whose features are known: those of a ReducedETFFlow with the nearest ETF are up to a "
-            "rotation only. Certify a run of flow.full() from flow.lift(start), and compare the two: ceflow.compare"
+            "certify needs the features: a ReducedETFFlow with the nearest ETF has them up to a "
+            "rotation. Certify a run of flow.full() from flow.lift(start), and compare both runs by ceflow.compare"
         )
     if isinstance(trajectory, (ReducedTrajectory, ReplayTrajectory)) and not isinstance(trajectory, SpectralTrajectory):
-        trajectory = trajectory.lifted()  # the equations of full matrices, which know nothing of symmetry
+        trajectory = trajectory.lifted()  # uses the equations of full matrices, independent of the symmetry
     if not isinstance(trajectory, (SpectralTrajectory, MatrixTrajectory)):
         raise TypeError(f"certify takes a trajectory, got {type(trajectory).__name__}")
     if isinstance(trajectory, MatrixTrajectory) and trajectory.start[0].ndim != 2:
         shape = trajectory.start[0].shape
-        raise ValueError(f"certify takes one run, not a batch; got a start of shape {shape}: certify each by itself")
+        raise ValueError(f"certify takes one run, not a batch; got a start of shape {shape}: certify each run")
     full = ClassifierView if isinstance(trajectory, ETFTrajectory) else FullView
     view = full if isinstance(trajectory, MatrixTrajectory) else ReducedView
-    with np.errstate(all="ignore"):  # a corrupt run may hold anything; what comes of it is judged, not raised
+    with np.errstate(all="ignore"):  # a corrupt run may contain anything; the checks fail without exceptions
         exam, checks, sound = Examination(trajectory, view(trajectory)), [], True
         for group in GROUPS:
             found: list[tuple[bool, Check]] = []

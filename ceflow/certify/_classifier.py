@@ -1,4 +1,4 @@
-"""How to look at a run of features under a classifier that is computed."""
+"""View of a run of features with a nearest, fixed or free classifier."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from ._full import FullView
 
 
 class ClassifierView(FullView):
-    """A run of an ETFFlow: (n, N), of what moves: H, or W and H."""
+    """View of a run of an ETFFlow, with states (n, N) of the moving factors H, or W and H."""
 
     def __init__(self, run: Any) -> None:
         super().__init__(run)
         if self.flow.classifier == "nearest" and not self.flow.argmin_gradient:
-            self.why_loss_may_rise = "the classifier follows the features, and no gradient of the loss"
+            self.why_loss_may_rise = "the classifier follows the features, not the gradient of the loss"
 
     def _definition(self, run: Any) -> ClassifierDefinition:
         return ClassifierDefinition(run.flow, run.start[0])
@@ -27,7 +27,7 @@ class ClassifierView(FullView):
         return tuple(parts)[-2 if self.flow.classifier == "free" else -1 :]
 
     def _why_no_law(self) -> str:
-        return "nothing is claimed of it where a classifier is computed or features are on spheres"
+        return "not claimed for a computed classifier or features on spheres"
 
     def layers(self, rows: Any) -> NDArray:
         return flat(self._moving((rows.W, rows.H)), len(rows))

@@ -1,4 +1,4 @@
-"""The definitions that a run is held against, from sources that share nothing with what made it."""
+"""Definitions of losses and schemes for certificates, independent of the code of the flows."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 
 from ..reference.definitions import LossDefinition, scheme_definition
 
-DENSE = 512  # modes, up to which forces are sums without cancellation, and a fast transform saves nothing
-MOST_GAPS = 4096  # modes, up to which there is a matrix of gaps: 128 MiB
+DENSE = 512  # largest number of modes for forces as sums without cancellation
+MOST_GAPS = 4096  # largest number of modes for a matrix of gaps: 128 MiB
 
 
 @functools.lru_cache(maxsize=8)
 def definition_of_scheme(scheme: Any) -> SchemeByDefinition:
-    """Of the schemes that were asked for last, it is kept."""
+    """Definition of a scheme; the last ones are cached."""
     return SchemeByDefinition(scheme)
 
 
@@ -26,7 +26,7 @@ def _definition_of_loss(formula: str, parameters: tuple[tuple[str, float], ...])
 
 
 def definition_of_loss(loss: Any) -> LossDefinition:
-    """By its formula."""
+    """Definition of a loss, from its formula."""
     return _definition_of_loss(loss.formula, tuple(loss.parameters.items()))
 
 
@@ -37,7 +37,7 @@ class SchemeByDefinition:
     ----------
     valencies, multiplicities : (D,) arrays
     borrowed : str
-        What had to be taken from the scheme itself; empty if that is nothing.
+        Data taken from the scheme itself; empty if none.
     """
 
     borrowed = ""
@@ -52,9 +52,9 @@ class SchemeByDefinition:
                 self.gaps = definition.gaps()
         except ValueError as error:
             self.valencies, self.multiplicities = scheme.valencies[1:], scheme.multiplicities[1:]
-            self.borrowed = f"the scheme's own numbers are used, as {error}"
+            self.borrowed = f"the numbers of the scheme itself are used: {error}"
         if not self.borrowed and self.gaps is None and not fast:
-            self.borrowed = f"margins and forces of {modes} modes are the scheme's own, too many for a matrix of gaps"
+            self.borrowed = f"margins and forces are those of the scheme: {modes} modes are too many for a matrix"
         self.fast = fast and not self.borrowed
 
     def margins(self, s: NDArray) -> NDArray:
@@ -72,8 +72,8 @@ class SchemeByDefinition:
 
 
 def _parity_gaps(x: NDArray) -> NDArray:
-    """Sums of the (n, D) numbers whose indices share an odd number of bits with the index i, twice: the gaps of the
-    group Z_2^n, by a fast transform bit by bit."""
+    """Product with the gaps of the group Z_2^n: twice the sums of the numbers (n, D) whose indices share an odd number
+    of bits with i, by a fast transform."""
     out = np.pad(x, ((0, 0), (1, 0)))
     h = 1
     while h < out.shape[1]:

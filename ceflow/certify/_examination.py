@@ -1,4 +1,4 @@
-"""A run under examination: it is looked at once, and then claim after claim is held against what was seen."""
+"""Data of a run for all claims, evaluated once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ._view import View
 
 
 class Moments(NamedTuple):
-    """Numbers that each state has, at n times; see States."""
+    """Scalars of states at n times; see States."""
 
     log_t: NDArray
     log_objective: NDArray
@@ -27,7 +27,7 @@ class Moments(NamedTuple):
 
 
 class Examination:
-    """What is known of a run.
+    """Data of a run for the claims.
 
     Attributes
     ----------
@@ -35,11 +35,11 @@ class Examination:
     view : View
     v : Lyapunov
     tolerance : float
-        Relative; NaN if the run does not know it.
+        Relative tolerance; NaN if unknown.
     dense : bool
-        Whether the run can be looked at between its rows.
+        Whether the run has dense output.
     samples : int
-        States that were looked at so far.
+        Number of states evaluated so far.
     """
 
     def __init__(self, run, view: View) -> None:
@@ -54,12 +54,12 @@ class Examination:
         return self.looker.samples + self.rows_seen
 
     def some_rows(self, most: int):
-        """At most so many rows of the run, evenly spread."""
+        """At most `most` rows of the run, evenly spaced."""
         return self.run[some(len(self.run), most)]
 
     @cached_property
     def errors(self) -> Errors:
-        """What the defects of all intervals come to, relative: carried along, or their sum if some were left out."""
+        """Relative errors from the defects of all intervals: propagated, or their sum if intervals were omitted."""
         propagators = [interval.propagator for interval in self.intervals]
         if len(propagators) >= self.looker.total:
             return carried(propagators, self.view.joint)
@@ -68,17 +68,17 @@ class Examination:
 
     @property
     def error_estimate(self) -> float:
-        """Of the errors, on the safe side; NaN if there is no dense output."""
+        """Conservative estimate of the errors; NaN without dense output."""
         return SAFETY * self.errors.largest if self.dense else math.nan
 
     @cached_property
     def intervals(self) -> list[Interval]:
-        """The run between its rows; nothing if there is no dense output."""
+        """Intervals between rows; empty without dense output."""
         return self.looker.intervals() if self.dense else []
 
     @cached_property
     def moments(self) -> Moments:
-        """All moments that were looked at: on the intervals, or else at the rows."""
+        """All evaluated times: on the intervals, or else at the rows."""
         if self.intervals:
             return Moments(*(np.concatenate([getattr(x, name) for x in self.intervals]) for name in Moments._fields))
         rows = self.some_rows(most_states(self.view))
@@ -89,7 +89,7 @@ class Examination:
 
     @cached_property
     def v_values(self) -> tuple[NDArray, NDArray]:
-        """log t and V where it is defined, in the order of time."""
+        """log t and V, where V is defined, in the order of time."""
         if self.intervals:
             log_t = np.concatenate([interval.log_t[::2] for interval in self.intervals])
             v = np.concatenate([interval.v.values for interval in self.intervals])

@@ -1,4 +1,4 @@
-"""Products of factors, as they stand."""
+"""Products of factors."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from numpy.typing import NDArray
 
 
 def flat(arrays: Iterable[NDArray], n: int) -> NDArray:
-    """All numbers (n, N) of n states of some arrays, one after another."""
+    """Flatten arrays of n states to (n, N)."""
     return np.concatenate([array.reshape(n, -1) for array in arrays], axis=-1)
 
 
 def product(factors: Sequence[NDArray]) -> NDArray:
-    """The product of factors."""
+    """Product of factors."""
     return functools.reduce(np.matmul, factors)
 
 
 def pulled(G: NDArray, factors: Sequence[NDArray]) -> list[NDArray]:
-    """For each factor (product of those before it)' G (product of those after it)'."""
+    """For each factor: (product of the factors before)' G (product of the factors after)'."""
     out = []
     for k in range(len(factors)):
         before, after = factors[:k], factors[k + 1 :]

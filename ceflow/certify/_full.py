@@ -1,4 +1,4 @@
-"""How to look at a run of the full flow."""
+"""View of a run of the full flow."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from ._lyapunov import Lyapunov, OfLogits, Unknown
 from ._propagation import Response
 from ._view import States, View
 
-DIFFERENCE = 1e-6  # of the norm of all layers, at which slopes of velocities are taken
+DIFFERENCE = 1e-6  # step of differences of velocities, relative to the norm of all layers
 
 
 class FullView(View):
-    """A run of the full flow: (n, N), all factors one after another."""
+    """View of a run of the full flow, with states (n, N) of all factors."""
 
     joint = True
     why_no_signs = why_some_fall = "proved for the reduced flow only"
@@ -44,17 +44,17 @@ class FullView(View):
         return NetworkDefinition(self.objective, self.classes)
 
     def _moving(self, parts: Any) -> tuple[NDArray, ...]:
-        """What of the parts of a start is integrated."""
+        """Integrated parts of a start."""
         return parts
 
     def _why_no_law(self) -> str:
         if self.terms is not None:
-            return "terms are no functions of the logits"
+            return "terms are not functions of the logits"
         if set(self.network.activations) != {"linear"}:
             return "there is an activation between layers"
         if not all(self.network.moves[: self.depth]):
             return "a layer is frozen"
-        return "" if len(set(self.network.decays[: self.depth])) == 1 else "layers decay by different laws"
+        return "" if len(set(self.network.decays[: self.depth])) == 1 else "decays differ"
 
     @property
     def law(self) -> str | None:
@@ -77,10 +77,10 @@ class FullView(View):
         return flat(self.start, 1)
 
     def lyapunov(self) -> Lyapunov:
-        return OfLogits(self) if self.objective.plain else Unknown("its rate is known without further options only")
+        return OfLogits(self) if self.objective.plain else Unknown("its rate is implemented without options only")
 
     def factors(self, w: NDArray) -> list[NDArray]:
-        """The factors (n, ...), and the bias, again."""
+        """Factors (n, ...) and bias from flat states."""
         ends = np.cumsum([part.size for part in self.start])
         return [
             w[:, end - part.size : end].reshape(len(w), *part.shape) for end, part in zip(ends, self.start, strict=True)
@@ -114,7 +114,7 @@ class FullView(View):
 
     states_as_reported = states
 
-    # -- terms, which have no definition but their own -----------------------------------------------------------------
+    # -- terms, without independent definition -------------------------------------------------------------------------
 
     def _pull(self, parts: list[NDArray]):
         return self.network.pull(parts, None if self.terms is None else self._push)
@@ -126,7 +126,7 @@ class FullView(View):
         return 0.0 if self.terms is None else self.terms.values_of_others(parts[0], self.network.features(parts))
 
     def _directions(self, parts: list[NDArray], size: float) -> tuple[list[NDArray], list[NDArray]]:
-        """W with its features (n, ...), and changes of them in some direction, of a relative size."""
+        """W and its features (n, ...), and changes of them in a fixed direction with a relative size."""
         here, rng = [parts[0], self.network.features(parts)], np.random.default_rng(0)
         ways = [rng.standard_normal(part.shape[1:]) for part in here]
         unit = [size / np.sqrt(np.prod(way.shape)) * np.linalg.norm(part, axis=(1, 2))[:, None, None] * way
@@ -134,7 +134,7 @@ class FullView(View):
         return here, unit
 
     def _reaction(self, parts: list[NDArray]) -> NDArray:
-        """(n, 1) how fast the push of terms reacts to a relative change."""
+        """(n, 1) rate of change of the gradient of terms under relative changes of the layers."""
         here, way = self._directions(parts, 1e-6)
         there = [part + step for part, step in zip(here, way, strict=True)]
         change = [b - a for a, b in zip(self._push(*here), self._push(*there), strict=True)]
@@ -142,7 +142,7 @@ class FullView(View):
         return np.sqrt(sum((part**2).sum(axis=(1, 2)) for part in change) / size)[:, None] * 1e6
 
     def slope_error(self, rows: Any) -> NDArray:
-        """(n,) how far slopes of the terms' values are from their gradients, relative."""
+        """(n,) relative difference of the slopes of terms and their gradients."""
         here, way = self._directions(self.factors(self.layers(rows)), 1e-5)
         ahead, behind = (
             self.terms.values_of_others(*(part + sign * step for part, step in zip(here, way, strict=True)))
@@ -156,7 +156,7 @@ class FullView(View):
         return np.abs(0.5 * (ahead - behind) - slope) / (gross + 1e-5 * np.abs(ahead))
 
     def product(self, w: NDArray) -> NDArray:
-        """(n, K) singular values of the logits, 0 where there are no more columns."""
+        """(n, K) singular values of the logits, padded with 0."""
         s = svd(self.network.logits(self.factors(w)), compute_uv=False)
         return np.pad(s, ((0, 0), (0, self.classes - s.shape[1])))
 
@@ -172,19 +172,19 @@ class FullView(View):
         return OfLogits(self).values(s), 8.0 * condition
 
     def size(self, w: NDArray) -> NDArray:
-        """(n, 1) the Frobenius norm."""
+        """(n, 1) Frobenius norm."""
         return np.maximum(np.linalg.norm(w, axis=1), self.floor)[:, None]
 
     def pace(self, velocity: NDArray) -> NDArray:
         return np.linalg.norm(velocity, axis=1)[:, None]
 
     def error(self, difference: NDArray, size: NDArray, factor: NDArray, tolerance: float, atol: float) -> NDArray:
-        """Of the Frobenius norm."""
+        """(n,) error of the Frobenius norm."""
         norm, size = np.linalg.norm(difference.reshape(len(difference), -1), axis=1), size.reshape(-1)
         return norm / (factor.reshape(-1) * (size * tolerance + atol))
 
     def response(self, states: States) -> Response:
-        """Of all numbers, by differences."""
+        """Response of all numbers, by differences."""
         decay = self.decays * np.exp(-states.log_scale)[:, None] if self.decay else np.zeros((len(states.w), 1))
 
         def products(directions: NDArray, places: slice | list[int]) -> NDArray:

@@ -1,4 +1,4 @@
-"""A run between two times: how far its layers are from the integral of their velocity, and what else is seen there."""
+"""Intervals of a run: defect of the layers, and other measurements."""
 
 from __future__ import annotations
 
@@ -14,40 +14,40 @@ from ._propagation import Projected, Propagator, doubt, propagator
 from ._quadrature import NODES, POINTS, derivative, integral, turnovers
 from ._view import States, View
 
-SAMPLES, FEWEST = 500 * NODES, 4 * NODES  # states that are looked at; fewer if they are large
-VOLUME = 2**23  # numbers in all those states, and in those that are looked at in one go an eighth of it
-KNOTS = 400  # rows of the run at which an interval may end
-RESOLVED = 0.1  # error of the quadrature, in tolerances, up to which an interval is not halved
-NARROW = 1e-11  # of log t, over its size: such an interval is not halved any more
+SAMPLES, FEWEST = 500 * NODES, 4 * NODES  # number of evaluated states; fewer if they are large
+VOLUME = 2**23  # numbers in all evaluated states; an eighth of it at a time
+KNOTS = 400  # largest number of rows as ends of intervals
+RESOLVED = 0.1  # quadrature error, in tolerances, below which an interval is not halved
+NARROW = 1e-11  # relative length in log t below which an interval is not halved
 
 
 class Interval(NamedTuple):
-    """What was found between two times; from t = 0 if the first is -inf."""
+    """Measurements between two times; from t = 0 if the first is -inf."""
 
     low: float
     high: float
     log_t: NDArray  # (NODES,)
     defect: NDArray  # (NODES,) in tolerances
     doubt: float  # error of the quadrature, in tolerances
-    drift: NDArray  # (NODES,) of what is conserved
-    log_objective: NDArray  # (NODES,), and what follows as in States
+    drift: NDArray  # (NODES,) drift of the conserved quantities
+    log_objective: NDArray  # (NODES,); this and the following as in States
     largest: NDArray
     reach: NDArray
     least_force: NDArray
-    fall: float  # largest relative fall of a singular value from one node to the next
+    fall: float  # largest relative decrease of a singular value between nodes
     v: Seen
     propagator: Propagator | Projected
 
 
 class Looker:
-    """Looks at a run that has dense output.
+    """Evaluates a run with dense output.
 
     Attributes
     ----------
     samples : int
-        States that were looked at so far.
+        Number of states evaluated so far.
     total : int
-        Intervals that the whole run has, before any is halved.
+        Number of intervals of the run before halving.
     """
 
     def __init__(self, run, view: View, v: Lyapunov, tolerance: float, atol: float) -> None:
@@ -55,7 +55,7 @@ class Looker:
         self.samples = self.total = 0
 
     def intervals(self) -> list[Interval]:
-        """The run in pieces on which the quadrature resolves it, or as many of them as there is time for."""
+        """Intervals on which the quadrature resolves the run, up to the limit of states."""
         pairs = self.pairs()
         self.total = len(pairs)
         budget = most_states(self.view) // NODES
@@ -72,7 +72,7 @@ class Looker:
         return sorted(found, key=lambda interval: interval.high)
 
     def pairs(self) -> list[tuple[float, float]]:
-        """Ends of intervals: from 0 to where something moves, at some rows, and not too far from one to the next."""
+        """Initial intervals: from 0 to the first motion, and between selected rows with limited length."""
         run, end = self.run, self.run.log_t_end
         first = self.view.states(run.at(log_t=-np.inf))
         fastest = float(first.rate.max(initial=0.0))
@@ -87,10 +87,10 @@ class Looker:
         return list(pairwise(fine))
 
     def look(self, pairs: list[tuple[float, float]]) -> list[Interval]:
-        """All that is measured on some intervals."""
+        """Measurements on several intervals."""
         nodes, log_weights = [], []
         for low, high in pairs:
-            if low == -np.inf:  # over t itself
+            if low == -np.inf:  # integrate over t
                 nodes.append(high + np.log(POINTS))
                 log_weights.append(np.full(NODES, high))
             else:
@@ -106,20 +106,20 @@ class Looker:
         ]
 
     def judge(self, low: float, high: float, states: States, log_weight: NDArray) -> Interval:
-        """All that is measured on one interval."""
+        """Measurements on one interval."""
         view, size = self.view, states.size
         scale = np.exp(np.minimum(states.log_scale + log_weight, 700.0)).reshape((NODES,) + (1,) * (states.w.ndim - 1))
         speed = states.velocity * scale
         moved, turnover = integral(speed), turnovers(states.rate * scale)
         pace = view.pace(derivative(states.w)) / ((high - low) if low > -np.inf else 1.0)
         size = size + (pace if low > -np.inf else pace * POINTS.reshape((NODES,) + (1,) * (pace.ndim - 1)))
-        # what rounding alone does: of margins, which are as large as singular values, and of the logarithm of time
+        # effect of rounding: of margins, which are as large as singular values, and of log t
         reach = states.largest.max() + abs(high) + (abs(low) if low > -np.inf else 0.0)
         allowed = self.tolerance + 8.0 * view.eps * (1.0 + reach)
         forgets = 1.0 + turnover
         coarse = integral(speed[::2])[-1:] - moved[-1:]
         s = states.singular_values
-        # every second node is enough for V, where no other quantity depends on it
+        # every second node is enough for V
         half, turnover_of_all = slice(None, None, 2), max(float(np.max(turnover)), 0.0)
         response = view.response(states)
         response = response._replace(size=response.size + self.atol / self.tolerance)
@@ -146,20 +146,20 @@ class Looker:
 
 
 def unresolved(interval: Interval) -> bool:
-    """Whether it is worth while to halve it."""
+    """Whether to halve the interval."""
     return interval.doubt > RESOLVED and interval.high - interval.low >= NARROW * max(1.0, abs(interval.high))
 
 
 def middle(interval: Interval) -> float:
-    """Where it is halved."""
+    """Point at which an interval is halved."""
     return 0.5 * (interval.low + interval.high) if interval.low > -np.inf else interval.high - math.log(2.0)
 
 
 def most_states(view: View) -> int:
-    """So many states are looked at, or a few more."""
+    """Approximate limit of the number of evaluated states."""
     return max(FEWEST, min(SAMPLES, VOLUME // view.numbers))
 
 
 def some(n: int, most: int) -> NDArray:
-    """Evenly spread indices, both ends included."""
+    """Evenly spaced indices including both ends."""
     return np.arange(n) if n <= most else np.unique(np.linspace(0, n - 1, most).round().astype(int))

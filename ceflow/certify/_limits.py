@@ -1,19 +1,19 @@
-"""The constants that steer a certificate, each with its reason."""
+"""Limits of the checks, with their reasons."""
 
 import numpy as np
 
 EPS = np.finfo(float).eps
-ROUNDING = 1e-12  # a relative change that counts as none: some thousand roundings
-SLACK = 10.0  # how many tolerances errors may come to
-ROUNDS, SLACK_OF_ROUNDS = 1e-12, 30.0  # the same of tolerances up to this one, where the rounding of steps counts
-SLACK_OF_SUMS = 100.0  # the same of the sum of what all steps contribute, each as if it pointed the same way
-SAFETY = 2.0  # what an estimated error is multiplied with, as it is the largest of some nodes only
-COARSEST = 0.5  # and no more than this, whatever the tolerance: twice as much is no result any more
-LEAST_FORCE = -1e-13  # over the largest: what a fast transform may make of 0, as it subtracts
-SLOPES = 1e-6  # of a gradient by differences of the value, relative
-UNRESOLVED = 0.1  # error of the least singular value, relative, from which on V of a full flow says nothing
+ROUNDING = 1e-12  # relative change that counts as rounding: some thousand rounding errors
+SLACK = 10.0  # limit of errors in tolerances
+ROUNDS, SLACK_OF_ROUNDS = 1e-12, 30.0  # for rtol up to this value, the limit with rounding of the steps
+SLACK_OF_SUMS = 100.0  # limit of the sum of the absolute contributions of all steps
+SAFETY = 2.0  # factor of an estimated error, which is the maximum over some nodes only
+COARSEST = 0.5  # largest limit for any tolerance
+LEAST_FORCE = -1e-13  # relative to the largest force: rounding of the fast transform, which has subtractions
+SLOPES = 1e-6  # relative error of a gradient by differences
+UNRESOLVED = 0.1  # relative error of the smallest singular value above which V of a full flow is not meaningful
 
 
 def tolerated(rtol: float) -> float:
-    """What errors may come to on a run of this tolerance."""
+    """Limit of the error of a run with this tolerance."""
     return min((SLACK_OF_ROUNDS if rtol <= ROUNDS else SLACK) * rtol, COARSEST)

@@ -1,14 +1,14 @@
-"""Lyapunov functions by their definitions, and what becomes of them along a run.
+"""Lyapunov functions by their definitions, and their changes along a run.
 
 With a common imbalance ``c = |a_i^2 - b_i^2|`` of all modes the potential of the mirror flow is
 
     psi(s) = (s/2) asinh(2s/c) - sqrt(4s^2 + c^2)/4,
 
-and V_c the Bregman divergence of the mean from the singular values, over the mean:
+and V_c is the Bregman divergence of the mean from the singular values, divided by the mean:
 
     V_c = (1/s_bar) sum_i m_i D_i,   D_i = psi(s_bar) - psi(s_i) - psi'(s_i) (s_bar - s_i).
 
-Of balanced layers, c = 0, the logarithm of the arithmetic over the geometric mean is ``V = 2 V_0 / (K-1)``.
+For balanced layers c = 0, and the logarithm of the arithmetic over the geometric mean is ``V = 2 V_0 / (K-1)``.
 """
 
 from __future__ import annotations
@@ -30,54 +30,54 @@ if TYPE_CHECKING:
     from ._reduced import ReducedView
     from ._view import States
 
-_SERIES = np.array([0.0, 0.0] + [(-1.0) ** n / math.factorial(n) for n in range(2, 20)])  # of exp(-x) - 1 + x
+_SERIES = np.array([0.0, 0.0] + [(-1.0) ** n / math.factorial(n) for n in range(2, 20)])  # series of exp(-x) - 1 + x
 
 
 class Seen(NamedTuple):
-    """What was found of V on an interval, at every second node."""
+    """Measurements of V on an interval, at every second node."""
 
-    values: NDArray | None  # None where V may rise
-    error: float  # of its change, in tolerances; NaN where V is beyond what the tolerance resolves
-    mean_error: float  # of the change of the geometric mean, in tolerances
+    values: NDArray | None  # None if V may increase
+    error: float  # error of its change, in tolerances; NaN if the tolerance does not resolve V
+    mean_error: float  # error of the change of the geometric mean, in tolerances
 
 
 class Lyapunov(ABC):
-    """A Lyapunov function and its rate, as far as they are known for a run.
+    """Lyapunov function and its rate, if known for a run.
 
     Attributes
     ----------
     name, verb : str
-        Of the function, and what it does by its dissipation.
+        Name of the function, and verb for its change by dissipation.
     why_may_rise, why_no_rate : str
-        Why it is not proved to fall; why its rate is not known. Empty if it is.
+        Why it is not proved to decrease; why its rate is not known. Empty if it is.
     terms : float
-        What V is larger than a mean over the modes.
+        Factor between V and a mean over the modes.
     """
 
-    name, verb, terms = "V", "falls", 1.0
+    name, verb, terms = "V", "decreases", 1.0
     why_may_rise = why_no_rate = ""
-    unresolved = ""  # why V may be beyond what the tolerance resolves
-    has_geometric_mean = False  # whether there are positive singular values of balanced layers
+    unresolved = ""  # reason why the tolerance may not resolve V
+    has_geometric_mean = False  # true for positive singular values of balanced layers
 
     def values(self, s: NDArray) -> NDArray:
         """(n,) V of singular values (n, D)."""
         raise NotImplementedError(self.why_may_rise)
 
     def defined(self, v: NDArray) -> NDArray:
-        """(n,) where V says something."""
+        """(n,) whether V is meaningful."""
         return np.ones(len(v), bool)
 
     def log_fall(self, states: States) -> NDArray:
-        """(n,) logarithm of how fast V falls."""
+        """(n,) logarithm of -dV/dt."""
         raise NotImplementedError(self.why_may_rise)
 
     @abstractmethod
     def look(self, states: States, log_weight: NDArray, allowed: float, turnover: float) -> Seen:
-        """By how much the change of V on an interval is not its dissipation."""
+        """Difference of the change of V on an interval and its integrated dissipation."""
 
 
 def of_modes(view: ReducedView) -> Lyapunov:
-    """V, or V_c, of a run of the reduced flow; or the reason why there is no such function."""
+    """V or V_c for a run of the reduced flow, or the reason why neither is proved."""
     if not view.cross_entropy:
         return Unknown("proved for the cross-entropy only")
     if view.depth != 2:
@@ -97,7 +97,7 @@ def of_modes(view: ReducedView) -> Lyapunov:
 
 
 class Unknown(Lyapunov):
-    """Neither V nor V_c is proved to fall."""
+    """Neither V nor V_c is proved to decrease."""
 
     def __init__(self, reason: str) -> None:
         self.why_may_rise = self.why_no_rate = reason
@@ -107,10 +107,10 @@ class Unknown(Lyapunov):
 
 
 class OfModes(Lyapunov):
-    """V_c of two layers that share one imbalance."""
+    """V_c of two layers with a common imbalance."""
 
     name = "V_c"
-    error_where_lost = 0.0  # where the mean is not positive yet, or times are beyond those that floats hold
+    error_where_lost = 0.0  # if the mean is not positive yet, or times overflow
 
     def __init__(self, view: ReducedView, imbalance: float) -> None:
         self.view, self.half, self.terms = view, 0.5 * imbalance, float(view.classes)
@@ -119,7 +119,7 @@ class OfModes(Lyapunov):
         mean, deviations = self.deviations(s)
         size, size_of_mean = np.hypot(s, self.half), np.hypot(mean, self.half)
         x = self.growth(mean, s, deviations)
-        # D_i as it stands, and where that subtracts, by the series of cosh and exp
+        # D_i by its definition, or by the series of cosh and exp to avoid cancellation
         far = mean * x - (size_of_mean - size)
         below = self.half * (self.half / (size_of_mean + mean))
         near = below * 2.0 * np.sinh(0.5 * x) ** 2 + mean * np.polynomial.polynomial.polyval(x, _SERIES)
@@ -130,7 +130,7 @@ class OfModes(Lyapunov):
         return ~np.isnan(v)
 
     def deviations(self, s: NDArray) -> tuple[NDArray, NDArray]:
-        """The mean (n, 1), and ``s - mean`` (n, D) without the rounding error of the mean."""
+        """Mean (n, 1), and ``s - mean`` (n, D) without the rounding error of the mean."""
         mean = (s @ self.view.shares)[:, None]
         deviations = s - mean
         return mean, deviations - (deviations @ self.view.shares)[:, None]
@@ -141,7 +141,7 @@ class OfModes(Lyapunov):
         log_half = math.log(self.half) if self.half else -math.inf
         logarithm = np.where(s > 0.0, np.log(np.abs(s) + size), 2.0 * log_half - np.log(np.abs(s) + size))
         far = np.log(mean + size_of_mean) - logarithm
-        # the quotient of s + hypot(s, c/2) and that of the mean, less 1
+        # quotient of s + hypot(s, c/2) and its value at the mean, minus 1
         ratio = deviations / (mean + size_of_mean) * (1.0 + (s + mean) / (size + size_of_mean))
         return np.where(np.abs(ratio) < 0.5, -np.log1p(np.where(np.abs(ratio) < 0.5, ratio, 0.0)), far)
 
@@ -150,20 +150,19 @@ class OfModes(Lyapunov):
 
         ``dV_c/dt = -(K / s_bar) sum_j k_j p_j (z_j - z_bar)
         - (1 / (2 s_bar^2)) ds_bar/dt sum_i m_i (hypot(s_i, c/2) - hypot(s_bar, c/2))``
-        by the chain rule; both sums are written in terms of one sign, of which Chebyshev's and Jensen's inequalities
-        are made.
+        by the chain rule; both sums are written with terms of one sign, as in Chebyshev's and Jensen's inequalities.
         """
         view, s = self.view, states.singular_values
         mean, deviations = self.deviations(s)
         rises = -view.margins(deviations)  # z_j - z_bar
         log_p_bar = -mean - np.logaddexp(0.0, states.log_odds)[:, None]
-        log_larger = log_p_bar + np.maximum(rises, 0.0)  # of p_j and p_bar
+        log_larger = log_p_bar + np.maximum(rises, 0.0)  # larger one of p_j and p_bar
         log_scale = log_larger.max(axis=1, keepdims=True)
         # (p_j - p_bar) (z_j - z_bar)
         excess = np.exp(log_larger - log_scale) * -np.expm1(-np.abs(rises)) * np.abs(rises)
         chebyshev = view.classes * (excess @ view.valencies)
         size, size_of_mean = np.hypot(s, self.half), np.hypot(mean, self.half)
-        # over the size of the mean, as squares of what is tiny would underflow
+        # relative to the mean: squares of small numbers would underflow
         x, x_bar, half, y = s / size_of_mean, mean / size_of_mean, self.half / size_of_mean, size / size_of_mean
         factor = np.where(
             s > 0.0, half**2 * (1.0 + (x**2 + x_bar**2 + half**2) / (y + x * x_bar)), half**2 + y - x * x_bar
@@ -184,7 +183,7 @@ class OfModes(Lyapunov):
         return Seen(v, error, self.mean_error(states, log_weight, allowed))
 
     def mean_error(self, states: States, log_weight: NDArray, allowed: float) -> float:
-        """Of the geometric mean, which there is none of where singular values may be negative."""
+        """Error of the geometric mean; 0, because singular values may be negative."""
         return 0.0
 
 
@@ -219,10 +218,10 @@ class OfBalancedModes(OfModes):
 
 
 class OfLogits(Lyapunov):
-    """V of the K - 1 largest singular values of the logits of a full flow, which may rise."""
+    """V of the K - 1 largest singular values of the logits of a full flow; it may increase."""
 
     verb = "changes"
-    why_may_rise = "proved for starts with the symmetry of a scheme, which the reduced flow has"
+    why_may_rise = "proved for starts with the symmetry of a scheme (reduced flow) only"
     unresolved = "one of the K - 1 singular values is 0, or too small for the tolerance"
 
     def __init__(self, view: FullView) -> None:
@@ -237,10 +236,10 @@ class OfLogits(Lyapunov):
         return np.where(lost(s), np.nan, v)
 
     def look(self, states: States, log_weight: NDArray, allowed: float, turnover: float) -> Seen:
-        """The singular values are right to the tolerance times the largest, and V is as sensitive to them as it is."""
+        """Errors of singular values are the tolerance times the largest one; their effect on V is propagated."""
         allowed = allowed * (1.0 + turnover)
         slope, reach, reach_of_least = self.rate(states)
-        if not allowed * np.max(reach_of_least) < UNRESOLVED:  # also where there is no V
+        if not allowed * np.max(reach_of_least) < UNRESOLVED:  # true for NaN too
             return Seen(None, math.nan, 0.0)
         v = self.values(states.singular_values)
         change, blur = integral_and_doubt(slope * np.exp(np.minimum(states.log_scale + log_weight, 700.0)))
@@ -249,8 +248,8 @@ class OfLogits(Lyapunov):
         return Seen(None, math.inf if math.isnan(error) else error, 0.0)
 
     def rate(self, states: States) -> tuple[NDArray, NDArray, NDArray]:
-        """dV/dt, (n,), with the scale of the velocities; and what a relative change of the state is to V, (n,), and,
-        at most, to the least of the K - 1 singular values, (n,)."""
+        """dV/dt (n,) in the scale of the velocities; and the effects (n,) of a relative change of the state on V, and,
+        at most, on the smallest of the K - 1 singular values."""
         view, n = self.view, len(states.w)
         factors = view.factors(states.w)
         sizes = np.stack([np.linalg.norm(factor, axis=(1, 2)) for factor in factors], axis=1)
@@ -261,8 +260,8 @@ class OfLogits(Lyapunov):
         return (slope * states.velocity).sum(axis=1), size * np.linalg.norm(slope, axis=1), reach
 
     def gradient(self, Z: NDArray) -> NDArray:
-        """(n, K, K) of V in the logits, ``sum_i u_i v_i' (1/s_bar - 1/s_i) / (K-1)``; NaN where a singular value is 0,
-        or not to be told from 0."""
+        """(n, K, K) gradient of V in the logits, ``sum_i u_i v_i' (1/s_bar - 1/s_i) / (K-1)``; NaN if a singular value
+        is 0 up to rounding."""
         left, s, right = svd(Z)
         top, classes = s[:, :-1], s.shape[1]
         mean = top.mean(axis=1, keepdims=True)
@@ -274,5 +273,5 @@ class OfLogits(Lyapunov):
 
 
 def lost(s: NDArray) -> NDArray:
-    """(n,) whether the least of the K - 1 largest singular values (n, K) is not to be told from 0."""
+    """(n,) whether the smallest of the K - 1 largest singular values (n, K) is 0 up to rounding."""
     return s[:, -2] <= s.shape[1] * EPS * s[:, 0]

@@ -1,11 +1,10 @@
-"""How errors move on: what the defects of a run add up to.
+"""Propagation of errors: the accumulated effect of the defects of a run.
 
-The error e = w - w* of a run obeys, to first order, ``e(t) = e(t_0) + d(t) + integral of J e dt``, with d the defect
-since t_0 and J the derivative of the velocity. On an interval that is a linear system in the values of e at the nodes,
-by the quadrature that makes the defect. So errors grow and are forgotten as the flow has it, and stiff parts of it need
-no special care. Where there are many coordinates the system is one in the few directions that errors take: those of
-errors and defects, and what J makes of them (Krylov's subspaces, by Galerkin's method). What is left in other
-directions stays as it is. [ceflow]
+To first order the error e = w - w* of a run satisfies ``e(t) = e(t_0) + d(t) + integral of J e dt``, where d is the
+defect since t_0 and J the derivative of the velocity. With the quadrature of the defect this is a linear system in the
+values of e at the nodes of an interval. So errors grow and decay as in the flow, also in stiff directions. For many
+coordinates the system is projected (Galerkin) on a Krylov space: errors, defects, and their images under J. Components
+in other directions are constant. [ceflow]
 """
 
 from __future__ import annotations
@@ -19,44 +18,44 @@ from numpy.typing import NDArray
 from .._arrays import svd
 from ._quadrature import damped, derivative
 
-MOST = 24  # directions of errors: the system has sixteen times as many numbers
-TELLING = 1e-2  # of the largest error: what is smaller has no direction of its own
-PLACES = [1, 8, 16]  # of the nodes, at which J is asked what it makes of a direction
-FASTEST = 1e8  # rate times time, beyond which it counts as that: all is forgotten at once
-LEAST = 1e-30  # size over the largest in an interval, below which it counts as that
-VOLUME = 2**20  # numbers of states that are looked at in one go
+MOST = 24  # largest number of directions; the system has 16 times as many unknowns
+TELLING = 1e-2  # errors below this share of the largest one add no direction
+PLACES = [1, 8, 16]  # nodes at which J is applied to a direction
+FASTEST = 1e8  # upper limit of rate times time: errors are damped at once
+LEAST = 1e-30  # lower limit of a size relative to the largest one in an interval
+VOLUME = 2**20  # numbers of states evaluated at a time
 
 Products = Callable[[NDArray, "slice | list[int]"], NDArray]
 
 
 class Response(NamedTuple):
-    """How n states react to errors in m coordinates of theirs."""
+    """Linear response of n states to errors in m coordinates."""
 
     values: NDArray  # (n, m) coordinates
     velocity: NDArray  # (n, m), times exp(log_scale) of the states
-    products: Products  # of J at some of the states with directions (r, m), (n, r, m), over the same
-    rate: NDArray  # (n,) about how large these can be
-    size: NDArray  # (n, m) or (n, 1) what errors are relative to
+    products: Products  # products of J at some states with directions (r, m): (n, r, m), in the same scale
+    rate: NDArray  # (n,) approximate size of these
+    size: NDArray  # (n, m) or (n, 1) reference size of errors
 
 
 class Propagator(NamedTuple):
-    """An interval, at some nodes (k,), as far as errors are concerned. They are in units of `size`."""
+    """Error propagation on an interval with nodes (k,), in units of `size`."""
 
     log_t: NDArray
     size: NDArray  # (k, m) or (k, 1)
-    values: NDArray  # (k, m) less that at the first node
-    speed: NDArray  # (k, m) by the equations, times the length of the interval
+    values: NDArray  # (k, m) minus the value at the first node
+    speed: NDArray  # (k, m) velocity times the length of the interval
     slopes: NDArray  # (k, m, m) times the length of the interval
-    pace: NDArray  # (k, m) relative change of the coordinates in one of log t
+    pace: NDArray  # (k, m) relative change of the coordinates per unit of log t
 
     def carry(self, error: NDArray) -> NDArray:
-        """(k, m) errors at the nodes, in units of the size, of those (m,) at the first one as they stand."""
+        """Errors (k, m) at the nodes in units of the size, from absolute errors (m,) at the first node."""
         defect = (self.values - damped(len(self.size)) @ self.speed) / self.size
         return _solved(self.slopes, error / self.size + defect, self.size)
 
 
 def _solved(slopes: NDArray, right: NDArray, size: NDArray) -> NDArray:
-    """(k, m) errors at the nodes from what comes in (k, m), both in units of a size (k, m) or (k, 1)."""
+    """Errors (k, m) at the nodes from inhomogeneities (k, m), both in units of a size (k, m) or (k, 1)."""
     nodes, modes = right.shape
     slopes = slopes.swapaxes(0, 1) * size  # (m, k, m)
     system = -damped(nodes)[:, None, :, None] * (slopes / size[:, :, None, None])
@@ -65,14 +64,14 @@ def _solved(slopes: NDArray, right: NDArray, size: NDArray) -> NDArray:
 
 
 class Projected(NamedTuple):
-    """The same of an interval with many coordinates: errors are carried in a few directions of them."""
+    """Error propagation on an interval with many coordinates, projected on a few directions."""
 
     log_t: NDArray
     size: NDArray  # (k, m) or (k, 1)
     values: NDArray  # (k, m)
     velocity: NDArray  # (k, m)
-    weight: NDArray  # (k, 1) length of the interval in the time of velocities and products
-    units: NDArray  # (k, 1) or (1, 1) of a change over the whole interval, in one of log t
+    weight: NDArray  # (k, 1) length of the interval in the time unit of velocities and products
+    units: NDArray  # (k, 1) or (1, 1) factor from changes over the interval to changes per unit of log t
     products: Products
 
     @property
@@ -99,7 +98,7 @@ class Projected(NamedTuple):
 
 
 def _directions(right: NDArray, images: Callable[[NDArray], NDArray]) -> NDArray:
-    """(r, m) orthonormal directions of errors (k, m), and of what J makes of them."""
+    """(r, m) orthonormal directions of errors (k, m) and of their images under J."""
     basis = np.empty((0, right.shape[1]))
     found, order = _principal(right, basis, MOST // 3), 0
     while len(found) and len(basis) < MOST:
@@ -111,8 +110,9 @@ def _directions(right: NDArray, images: Callable[[NDArray], NDArray]) -> NDArray
 
 
 def _principal(rows: NDArray, basis: NDArray, most: int, size: float = 0.0) -> NDArray:
-    """(r, m) the principal directions of rows (n, m) outside of a basis, as long as rows are in them; those which tell,
-    beside the longest of them or a size."""
+    """(r, m) principal directions of the components of rows (n, m) orthogonal to a basis.
+
+    Directions that are small relative to the largest one, or to `size`, are omitted."""
     if not np.isfinite(rows).all():
         return rows[:0]
     for _ in range(2):
@@ -125,7 +125,7 @@ def _principal(rows: NDArray, basis: NDArray, most: int, size: float = 0.0) -> N
 def propagator(
     response: Response, log_t: NDArray, log_scale: NDArray, low: float, high: float
 ) -> Propagator | Projected:
-    """Of an interval from log time `low` to `high`, of which `log_scale` has the logarithm of the length too."""
+    """Propagator of an interval from log time `low` to `high`; `log_scale` includes the log of its length."""
     values, size = response.values, np.maximum(response.size, LEAST * response.size.max(axis=0))
     units = np.reshape(np.exp(log_t - high) if low == -np.inf else 1.0 / (high - low), (-1, 1))
 
@@ -142,8 +142,8 @@ def propagator(
 
 
 def relative(one: Propagator | Projected, errors: NDArray, joint: bool) -> NDArray:
-    """(k,) the largest of errors (k, m) at the nodes of an interval, or if `joint` that of all together; over the
-    coordinates, and how far these move while time changes by its own size."""
+    """(k,) largest of errors (k, m) at the nodes, or their norm if `joint`, relative to the coordinates plus their
+    change per unit of log t."""
     size, pace = np.abs(errors), one.pace
     if joint:
         size, pace = (np.linalg.norm(x, axis=1, keepdims=True) for x in (errors, pace))
@@ -151,30 +151,30 @@ def relative(one: Propagator | Projected, errors: NDArray, joint: bool) -> NDArr
 
 
 def doubt(one: Propagator, joint: bool) -> float:
-    """By how much the errors that come up on an interval differ from those by every second node."""
+    """Difference of the errors on an interval from those computed with every second node."""
     half = slice(None, None, 2)
     coarse = one._replace(
         log_t=one.log_t[half], size=one.size[half], slopes=one.slopes[half], pace=one.pace[half],
         speed=one.speed[half], values=one.values[half],
     )  # fmt: skip
-    before = one.carry(np.zeros(one.values.shape[1]))[-1] * one.size[-1]  # where errors come to rest they are so before
+    before = one.carry(np.zeros(one.values.shape[1]))[-1] * one.size[-1]  # errors at rest stay at rest
     return float(np.max(relative(coarse, one.carry(before)[half] - coarse.carry(before), joint)))
 
 
 class Errors(NamedTuple):
-    """What errors come to, at most, relative; and where."""
+    """Largest relative error, and its time."""
 
     largest: float
     log_t: float
 
 
 def carried(propagators: list[Propagator | Projected], joint: bool) -> Errors:
-    """The largest error along intervals that follow each other, of a coordinate or, if `joint`, of all together."""
+    """Largest error along consecutive intervals, of a coordinate or, if `joint`, of all together."""
     error, found = np.zeros(propagators[0].values.shape[1]), Errors(0.0, -np.inf)
     for one in propagators:
         errors = one.carry(error)
         sizes = relative(one, errors, joint)
-        sizes[0] = 0.0  # judged as the last of the interval before, which resolves how it got there
+        sizes[0] = 0.0  # counted in the interval before
         worst = int(np.argmax(np.where(np.isnan(sizes), np.inf, sizes)))
         if not sizes[worst] <= found.largest:
             found = Errors(float(sizes[worst]), float(one.log_t[worst]))

@@ -1,11 +1,11 @@
-"""Clenshaw-Curtis quadrature from the beginning of an interval to each of its nodes."""
+"""Clenshaw-Curtis quadrature from the start of an interval to each of its nodes."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-NODES = 17  # of an interval; a power of two plus one, so that every second one is a rule of its own
+NODES = 17  # nodes per interval; 2^k + 1, so that every second node gives a rule
 
 
 def _integration(n: int) -> tuple[NDArray, NDArray]:
@@ -22,7 +22,7 @@ _MATRICES = {n: _integration(n)[1] for n in (NODES // 2 + 1, NODES // 4 + 1)} | 
 
 
 def _differentiation(n: int) -> NDArray:
-    """The matrix that differentiates at the same points."""
+    """Differentiation matrix at the same points."""
     points, chebyshev = _integration(n)[0], np.polynomial.chebyshev
     to_series = np.linalg.inv(chebyshev.chebvander(2.0 * points - 1.0, n - 1))
     slopes = np.stack([chebyshev.chebder(c) for c in to_series.T], axis=1)
@@ -33,7 +33,7 @@ _SLOPES = {n: _differentiation(n) for n in (NODES, NODES // 2 + 1)}
 
 
 def _damped(n: int) -> NDArray:
-    """The matrix that integrates to all points, from the values at all but the first."""
+    """Integration matrix to all points, from the values at all but the first."""
     points, chebyshev = 2.0 * _integration(n)[0] - 1.0, np.polynomial.chebyshev
     to_series = np.linalg.inv(chebyshev.chebvander(points[1:], n - 2))
     integrals = np.stack([chebyshev.chebint(c, lbnd=-1.0) for c in to_series.T], axis=1)
@@ -44,27 +44,28 @@ _DAMPED = {n: _damped(n) for n in (NODES, NODES // 2 + 1)}
 
 
 def damped(n: int) -> NDArray:
-    """(n, n) what integrates values at n nodes from the first to each, without the value at the first: what is stiff
-    is forgotten by it, as by the collocation of Radau (Hairer & Wanner II, IV.5)."""
+    """(n, n) integration matrix from the first of n nodes to each, without the value at the first node.
+
+    It damps stiff components, like Radau collocation (Hairer & Wanner II, IV.5)."""
     return _DAMPED[n]
 
 
 def derivative(values: NDArray) -> NDArray:
-    """Slopes of values at the nodes, or at every second of them, over the length of the interval, along axis 0."""
+    """Derivative, times the length of the interval, of values at the nodes or at every second node, along axis 0."""
     return np.tensordot(_SLOPES[len(values)], values, axes=1)
 
 
 def integral(rates: NDArray) -> NDArray:
-    """Integral of rates at the nodes, or at every second or fourth of them, from the first to each, along axis 0."""
+    """Integral from the first node to each, of rates at the nodes or at every second or fourth one, along axis 0."""
     return np.tensordot(_MATRICES[len(rates)], rates, axes=1)
 
 
 def turnovers(rates: NDArray) -> NDArray:
-    """A bound of the integral of positive rates, of all that the quadrature makes of them."""
+    """Upper bound of the integrals of positive rates by the quadrature."""
     return np.tensordot(np.abs(_ALL), rates, axes=1)
 
 
 def integral_and_doubt(rates: NDArray) -> tuple[NDArray, float]:
-    """The integral, and by how much that by every second node differs from it."""
+    """Integral, and its difference from the integral with every second node."""
     fine = integral(rates)
     return fine, float(np.max(np.abs(integral(rates[::2]) - fine[::2])))

@@ -1,4 +1,4 @@
-"""How to look at a run of the reduced flow."""
+"""View of a run of the reduced flow."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from ._lyapunov import Lyapunov, OfBalancedModes, of_modes
 from ._propagation import Response
 from ._view import States, View, log_sum, with_decay
 
-DIFFERENCE = 1e-5  # of margins, at which slopes of forces are taken
+DIFFERENCE = 1e-5  # step of differences of forces, in margins
 
 
 class ReducedView(View):
-    """A run of the reduced flow: layers (n, L, D), or for a depth between the integers (n, 1, D), each of the equal
-    layers in size."""
+    """View of a run of the reduced flow: layers (n, L, D); for fractional depth (n, 1, D), the common size of the
+    layers."""
 
     def __init__(self, run: Any) -> None:
         self.scheme = run.flow.scheme
@@ -27,12 +27,12 @@ class ReducedView(View):
         self.valencies, self.multiplicities = self.definition.valencies, self.definition.multiplicities
         self.margins, self.forces = self.definition.margins, self.definition.forces
         if not isinstance(self.depth, int):
-            self.why_no_law = "layers of a depth between the integers are equal by definition"
-            self.why_no_product = "layers of a depth between the integers are made of them"
+            self.why_no_law = "layers of fractional depth are equal by definition"
+            self.why_no_product = "layers of fractional depth are computed from them"
         self.shares = self.multiplicities / (self.classes - 1)
         self.numbers = self.scheme.modes * max(2, math.ceil(self.depth))
-        # (1, 1, D) of layers: below, a mode that has faded counts as at rest, and so does one that was never alive; and
-        # (1, D), what errors of a singular value are relative to that has all but faded
+        # (1, 1, D) size of layers below which a decayed or zero mode counts as at rest; and (1, D) reference size of
+        # the errors of a singular value that has nearly decayed
         largest = np.abs(self.start_layers()).max(axis=1, keepdims=True)
         self.floor = np.maximum(10.0 ** (-100.0 / self.depth) * largest, 1e-300)
         self.least = np.maximum(1e20 * self.floor[0] ** self.depth, 1e-290)
@@ -68,7 +68,7 @@ class ReducedView(View):
         return self._states(rows, rows.singular_values)
 
     def product(self, w: NDArray) -> NDArray:
-        """(n, D) singular values of layers, if there are such."""
+        """(n, D) singular values from the layers, if defined."""
         return w.prod(axis=1)
 
     def size_of_product(self, w: NDArray) -> NDArray:
@@ -76,7 +76,7 @@ class ReducedView(View):
 
     def spread(self, s: NDArray) -> tuple[NDArray, NDArray]:
         positive = (s > 0.0).all(axis=1)
-        # below 1e-308 floats have fewer digits
+        # subnormal floats have fewer digits
         known = np.finfo(float).smallest_subnormal / np.where(positive, s.min(axis=1), 1.0)
         return np.where(positive, OfBalancedModes(self).values(s), np.nan), known
 
@@ -95,7 +95,7 @@ class ReducedView(View):
             log_loss = loss.log_value(margins, valencies)
         others = self.others(w, s)
         strongest = np.abs(force).max(axis=1)
-        # where nothing is left that a force could move
+        # if no mode is left that a force could move
         least = math.log(self.decay) if self.decay else np.where(self.alive(w).any(axis=1), -np.inf, 0.0)
         scale, log_scale = log_scale + self.unit, np.maximum(log_scale + self.unit, least)
         force, gross = (x * np.exp(scale - log_scale)[:, None] for x in (force, gross))
@@ -120,11 +120,11 @@ class ReducedView(View):
         )
 
     def response(self, states: States) -> Response:
-        """Of singular values, along the layers that have the imbalance of the state.
+        """Response of singular values, along layers with the imbalance of the state.
 
-        With T_l the product of all layers but w_l, and G = sum_l T_l^2, ``ds/dt = G lambda(s) - L mu s``, and a change
-        of s is one of the layers by ``T_l / G``. Errors of a singular value are relative to that of balanced layers of
-        the mean square of the two smallest.
+        With the product T_l of all layers except w_l, and G = sum_l T_l^2, ``ds/dt = G lambda(s) - L mu s``; a change
+        of s changes the layers by ``T_l / G``. Errors of a singular value are relative to that of balanced layers with
+        the mean square of the two smallest layers.
         """
         w, s = states.w, states.singular_values
         T, depth = self.others(w, s), float(self.depth)
@@ -156,7 +156,7 @@ class ReducedView(View):
         return Response(s, gain * force - decay * s, products, rate, np.maximum(size, self.least))
 
     def force(self, s: NDArray, reached: NDArray, log_scale: NDArray) -> NDArray:
-        """(n, r, D) forces at singular values (n, r, D), over exp(log_scale) (n,)."""
+        """(n, r, D) forces at singular values (n, r, D), divided by exp(log_scale) (n,)."""
         n, r, modes = s.shape
         if not self.loss.margins_only:
             return np.exp(self.unit - log_scale)[:, None, None] * (1.0 - s)
@@ -166,15 +166,15 @@ class ReducedView(View):
         return (self.forces(push) * np.exp(scale)[:, None]).reshape(n, r, modes)
 
     def alive(self, w: NDArray) -> NDArray:
-        """(n, D) which modes have not faded."""
+        """(n, D) whether a mode has not decayed to 0."""
         return np.abs(w).max(axis=1) > self.floor[:, 0]
 
     def reached(self, w: NDArray) -> NDArray:
-        """(n, D) relations that push a mode that has not faded."""
+        """(n, D) whether a relation acts on a mode that has not decayed."""
         return self.margins(self.alive(w).astype(float)) * self.classes > 1e-9 / self.classes
 
     def others(self, w: NDArray, s: NDArray) -> NDArray:
-        """(n, L, D) for each layer the product of all others."""
+        """(n, L, D) product of all other layers, for each layer."""
         if w.shape[1] == 1:
             return np.sign(s)[:, None, :] * w ** (self.depth - 1.0)
         before, after = np.ones_like(w), np.ones_like(w)
@@ -183,7 +183,7 @@ class ReducedView(View):
         return before * after
 
     def size(self, w: NDArray) -> NDArray:
-        """(n, 1, D) the largest layer of a mode; of one that has faded all errors count as none."""
+        """(n, 1, D) largest layer of a mode; inf for decayed modes, whose errors do not count."""
         size = np.abs(w).max(axis=1, keepdims=True)
         return np.where(size > self.floor, size, np.inf)
 
@@ -191,9 +191,9 @@ class ReducedView(View):
         return np.abs(velocity).max(axis=1, keepdims=True)
 
     def error(self, difference: NDArray, size: NDArray, factor: NDArray, tolerance: float, atol: float) -> NDArray:
-        """Of the layer that is worst."""
+        """(n,) error of the worst layer."""
         allowed = tolerance + (atol / size**self.depth if atol else 0.0)
-        lasts = size[-1:] < np.inf  # to the end of an interval
+        lasts = size[-1:] < np.inf  # whether the mode lasts to the end of the interval
         return np.where(lasts, np.abs(difference) / (size * factor * allowed), 0.0).max(axis=(1, 2))
 
     def imbalance(self, w: NDArray) -> NDArray:
@@ -214,6 +214,6 @@ class ReducedView(View):
         if self.why_no_signs:
             return self.why_no_signs
         if self.decay:
-            return "decay takes from all of them"
+            return "weight decay decreases all of them"
         unbalanced = self.depth != 2 and self.start.ndim == 2
         return "proved for two layers, or for balanced ones" if unbalanced else ""

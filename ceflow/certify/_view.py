@@ -1,4 +1,4 @@
-"""How to look at a run: its states, and what the equations say of them."""
+"""Views of runs: states and the equations at them."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ if TYPE_CHECKING:
 
 
 class States(NamedTuple):
-    """States at n times: N numbers each, and what the equations say of them."""
+    """States at n times, and quantities from the equations at them."""
 
     log_t: NDArray  # (n,)
     w: NDArray  # (n, ...) layers
     velocity: NDArray  # (n, ...), dw/dt = exp(log_scale) * velocity
-    rate: NDArray  # (n, ...) how fast the velocity reacts to a relative change of the state, with the same scale
+    rate: NDArray  # (n, ...) rate of change of the velocity under relative changes of the state, same scale
     log_scale: NDArray  # (n,)
-    size: NDArray  # (n, ...) by which errors are measured
-    singular_values: NDArray  # (n, D) of Z, as the layers make them
-    largest: NDArray  # (n,) of them, in size
-    reach: NDArray  # (n,) what an error of the singular values is to the root of a squared error
-    log_objective: NDArray  # (n,) of loss plus decay
+    size: NDArray  # (n, ...) reference size of errors
+    singular_values: NDArray  # (n, D) of Z, from the layers
+    largest: NDArray  # (n,) largest absolute value of them
+    reach: NDArray  # (n,) effect of an error of the singular values on the root of a squared error
+    log_objective: NDArray  # (n,) log of loss plus decay
     log_loss: NDArray  # (n,)
-    least_force: NDArray  # (n,) over the largest one; NaN where forces have no sign
-    log_odds: NDArray  # (n,) of error; NaN where classes differ
+    least_force: NDArray  # (n,) relative to the largest one; NaN if forces have no sign
+    log_odds: NDArray  # (n,) log odds of error; NaN if classes differ
 
     def rows(self, which: slice) -> States:
         """Some of the times."""
@@ -39,7 +39,7 @@ class States(NamedTuple):
 
 
 class View(ABC):
-    """A run, seen through the layers.
+    """View of a run through its layers.
 
     Attributes
     ----------
@@ -48,35 +48,34 @@ class View(ABC):
     decay : float
         Weight decay, the largest one of the layers.
     fading : float
-        Decay of what is conserved without it, over 2.
+        Half the decay rate of the quantities that are conserved without weight decay.
     numbers : int
-        Of a state, as far as memory counts.
+        Size of a state in memory.
     eps : float
-        Rounding of the run's arithmetic.
+        Rounding unit of the run.
     joint : bool
-        Whether errors are of all numbers together, not of each mode by itself.
+        Whether errors are norms over all numbers, not per mode.
     unit : float
-        Logarithm of the rate at which time runs, over that of a loss that is summed over the classes.
+        Logarithm of the rate of time relative to a loss summed over the classes.
     law : str or None
-        What the gradient flow of such layers conserves; None if there is no such thing.
+        Conserved quantity of the gradient flow; None if there is none.
     why_no_law, why_no_product : str
-        Why there is no such thing; why the singular values are not those that layers make. Empty if there is, and if
-        they are.
+        Why there is no conserved quantity; why the singular values are not the products of layers. Empty otherwise.
     why_loss_may_rise : str
-        Why the run descends no objective; empty if it does.
+        Why the objective may increase; empty if it does not.
     terms : Terms or None
-        What the run descends beside loss and decay, by the run's own functions.
+        Terms of the objective other than loss and decay, by the functions of the run.
     definition : SchemeByDefinition or None
-        Of the scheme, if the run has one.
+        Definition of the scheme, if the run has one.
     """
 
     eps: float = EPS
     terms: Any = None
     joint = False
     numbers: int
-    scheme: Any  # of a reduced run
-    shares: NDArray  # the same
-    slope_error: Callable[[Any], NDArray]  # of a full run
+    scheme: Any  # reduced runs only
+    shares: NDArray  # reduced runs only
+    slope_error: Callable[[Any], NDArray]  # full runs only
     if TYPE_CHECKING:
 
         @property
@@ -93,96 +92,95 @@ class View(ABC):
 
     @property
     def log_total(self) -> float:
-        """Logarithm of the loss of the run over that of an average class."""
+        """Logarithm of the ratio of the loss of the run and the loss of an average class."""
         return self.unit + float(np.log(self.classes))
 
     @abstractmethod
     def layers(self, rows: Any) -> NDArray:
-        """(n, ...) what moves."""
+        """(n, ...) moving layers."""
 
     @abstractmethod
     def start_layers(self) -> NDArray:
-        """(1, ...) the layers that the run was asked to begin at."""
+        """(1, ...) layers of the given start."""
 
     @abstractmethod
     def states(self, rows: Any) -> States:
-        """What the equations say of some rows."""
+        """States of some rows."""
 
     @abstractmethod
     def states_as_reported(self, rows: Any) -> States:
-        """The same for the singular values that the run reports, where these are not what its layers make."""
+        """States with the reported singular values, if these differ from the products of the layers."""
 
     @abstractmethod
     def product(self, w: NDArray) -> NDArray:
-        """(n, D) singular values that layers make."""
+        """(n, D) singular values from the layers."""
 
     @abstractmethod
     def size_of_product(self, w: NDArray) -> NDArray:
-        """(n, D) or (n, 1), by which errors of that are measured."""
+        """(n, D) or (n, 1) reference size of the errors of the singular values."""
 
     @abstractmethod
     def spread(self, s: NDArray) -> tuple[NDArray, NDArray]:
-        """(n,) V of singular values (n, D), by its definition, NaN where it has none; and what rounding makes of its
-        root."""
+        """(n,) V of singular values (n, D) by its definition, NaN if undefined; and the rounding error of its root."""
 
     @abstractmethod
     def size(self, w: NDArray) -> NDArray:
-        """(n, ...) by which errors of layers are measured; never 0."""
+        """(n, ...) positive reference size of the errors of layers."""
 
     @abstractmethod
     def pace(self, velocity: NDArray) -> NDArray:
-        """(n, ...) of velocities of layers (n, ...), as `size` is of layers."""
+        """(n, ...) size of velocities of layers (n, ...), analogous to `size`."""
 
     @abstractmethod
     def error(self, difference: NDArray, size: NDArray, factor: NDArray, tolerance: float, atol: float) -> NDArray:
-        """(n,) differences of layers over what is allowed, where errors that are forgotten are divided by a factor."""
+        """(n,) differences of layers divided by the allowed errors; damped errors are divided by a factor."""
 
     @abstractmethod
     def response(self, states: States) -> Response:
-        """How states react to errors."""
+        """Linear response of states to errors."""
 
     @abstractmethod
     def imbalance(self, w: NDArray) -> NDArray:
-        """(n, ...) what is conserved, or decays by its law; empty if there is nothing such."""
+        """(n, ...) conserved quantities, which decay exponentially with weight decay; empty if there are none."""
 
     @abstractmethod
     def imbalance_size(self, w: NDArray) -> NDArray:
-        """(n, ...) by which its errors are measured."""
+        """(n, ...) reference size of the errors of the imbalance."""
 
     @abstractmethod
     def mean_singular_value(self, states: States) -> NDArray:
-        """(n,) over the K - 1 directions in which the logits may differ."""
+        """(n,) mean over the K - 1 directions of the logits."""
 
     why_not_cross_entropy = "proved for the cross-entropy only"
 
     @property
     def cross_entropy(self) -> bool:
-        """Whether the loss is the one of which most is proved."""
+        """Whether the loss is plain cross-entropy."""
         return self.loss.name == "cross_entropy"
 
     @property
     def loss_may_vanish(self) -> bool:
-        """Whether the loss comes to 0 at a finite state."""
+        """Whether the loss can be 0 at a finite state."""
         return not self.loss.margins_only
 
     @abstractmethod
     def lyapunov(self) -> Lyapunov:
-        """What there is of a Lyapunov function."""
+        """Lyapunov function, as far as known."""
 
     # -- what is proved: the reason why not, or nothing --
 
     @property
     @abstractmethod
     def why_no_signs(self) -> str:
-        """Of forces that are positive."""
+        """Why forces need not be positive; empty if they are."""
 
     @property
     @abstractmethod
     def why_some_fall(self) -> str:
-        """Of singular values that never fall."""
+        """Why singular values may decrease; empty if they do not."""
 
     def drift(self, log_t: NDArray, w: NDArray) -> NDArray:
-        """(n,) how far the imbalance is from what its law makes of that of the start, relative."""
+        """(n,) relative difference of the imbalance from its exact value."""
         imbalance = self.imbalance(w)
         if not imbalance.size:
             return np.zeros(len(w))

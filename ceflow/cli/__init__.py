@@ -1,9 +1,9 @@
-"""The command ``ceflow``: solve, check and draw from a shell.
+"""The command ``ceflow``: integrate, check and plot from a shell.
 
-``ceflow run`` integrates the reduced flow and certifies what it found; ``ceflow compare`` measures it against the full
-flow; ``ceflow sweep`` integrates many starts of each flow of a grid; ``ceflow prove`` proves the theorems; ``ceflow
-compile`` compiles every kind of flow once. All exit with 0 only if every claim has passed, with 1 if one failed, and
-with 2 on bad arguments.
+``ceflow run`` integrates the reduced flow and checks the result. ``ceflow compare`` compares it with the full flow.
+``ceflow sweep`` integrates many starts of each flow of a grid. ``ceflow prove`` proves the theorems. ``ceflow compile``
+compiles every kind of flow once. The exit code is 0 only if every check passed, 1 if one failed, and 2 for invalid
+arguments.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ COMMANDS = (_run, _compare, _sweep, _certify, _prove, _compile, _info)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command.
+    """Run the command.
 
     Parameters
     ----------
     argv : sequence of str, optional
-        Arguments; those of the process when left out.
+        Arguments; default those of the process.
 
     Returns
     -------
     int
-        Exit code. Bad arguments and ``--help`` leave by SystemExit, as argparse does.
+        Exit code. Invalid arguments and ``--help`` raise SystemExit, as argparse does.
     """
     parser = _parser()
     options = parser.parse_args(argv)
     try:
-        command = getattr(options, "parser", None)  # of those that take options from a file
+        command = getattr(options, "parser", None)  # set by commands with options from a file
         if command is not None and options.config is not None:
             command.set_defaults(**defaults_of(options.config, command))
             options = parser.parse_args(argv)
@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.print_help()
         return 2
     try:
-        with np.errstate(over="ignore", under="ignore"):  # where everything decays, singular values become subnormal
+        with np.errstate(over="ignore", under="ignore"):  # decaying singular values become subnormal
             return options.action(options)
     except (ValueError, TypeError, OSError, ImportError, MemoryError) as error:
         print(f"ceflow {options.command}: error: {error}", file=sys.stderr)
@@ -64,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="ceflow",
-        description="Gradient flow on unconstrained features models, reduced exactly where the start is symmetric.",
+        description="Gradient flow on unconstrained features models, with exact reduction for symmetric starts.",
         epilog="'ceflow COMMAND --help' gives options and examples.",
     )
     parser.add_argument("--version", action="version", version=f"ceflow {cf.__version__}")

@@ -1,4 +1,4 @@
-"""Options that the commands share."""
+"""Common options of the commands."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .. import losses, symmetry
 
 
 def add_options(command: argparse.ArgumentParser, t_end: str, rtol: float) -> None:
-    """Adds the options for the problem, the solver and the output, two of them with defaults of the command's own."""
+    """Add the options for problem, solver and output; the defaults of two of them are arguments."""
     add = command.add_argument
     add("-K", "--classes", type=int, metavar="K", help=f"number of classes (default: {symmetry.CLASSES})")
     add("--scheme", default="hadamard", metavar="NAME", help=f"{symmetry.forms()}; default: %(default)s")
@@ -29,14 +29,14 @@ def add_options(command: argparse.ArgumentParser, t_end: str, rtol: float) -> No
         "--reduction",
         choices=("mean", "sum"),
         default="mean",
-        help="of the loss over classes; sets the unit of time (default: %(default)s)",
+        help="reduction of the loss over classes; sets the unit of time (default: %(default)s)",
     )
     add(
         "--t-end",
         type=log_time,
         default=t_end,
         metavar="T",
-        help="last time, in units of the reduction; may exceed 1e308 (default: %(default)s)",
+        help="last time, in the unit of the reduction; may exceed 1e308 (default: %(default)s)",
     )
     add("--rtol", type=tolerance, default=rtol, help="relative tolerance (default: %(default)s)")
     add("--seed", type=int, default=0, help="seed of the random start (default: %(default)s)")
@@ -59,15 +59,15 @@ def add_options(command: argparse.ArgumentParser, t_end: str, rtol: float) -> No
     names = "TOML file of options by their long names; the command line takes precedence"
     add("--config", type=Path, metavar="FILE", help=names)
     add("--json", action="store_true", help="print one JSON object and nothing else")
-    add("--quiet", action="store_true", help="no progress bars, which only a terminal shows")
+    add("--quiet", action="store_true", help="no progress bars (shown on a terminal only)")
 
 
 def defaults_of(config: Path, command: argparse.ArgumentParser) -> dict[str, Any]:
-    """Options of a TOML file, checked to be those of the command; of several words with - or with _."""
+    """Checked options of a TOML file; names may have - or _ between words."""
     try:
         found = tomllib.loads(config.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"--config {config} is no TOML file: {error}") from None
+        raise ValueError(f"--config {config} is not a TOML file: {error}") from None
     found = {name.replace("-", "_"): value for name, value in found.items()}
     known = {action.dest: action for action in command._actions if action.dest not in ("help", "config")}
     if found.keys() - known.keys():
@@ -76,13 +76,13 @@ def defaults_of(config: Path, command: argparse.ArgumentParser) -> dict[str, Any
         if isinstance(known[name].const, bool) or isinstance(known[name], argparse.BooleanOptionalAction):
             if not isinstance(value, bool):
                 raise ValueError(f"--config {config}: {name} must be true or false, got {value!r}")
-        else:  # argparse reads a default that is a text as it reads an argument
+        else:  # argparse parses string defaults like arguments
             found[name] = str(value)
     return found
 
 
 def tolerance(text: str) -> float:
-    """A relative tolerance."""
+    """Parse a relative tolerance."""
     try:
         if 1e-13 <= float(text) <= 0.1:
             return float(text)
@@ -92,7 +92,7 @@ def tolerance(text: str) -> float:
 
 
 def log_time(text: str) -> float:
-    """log t of a time that may be too large for a float."""
+    """Parse a time, possibly beyond the range of floats, and return log t."""
     try:
         value = Decimal(text)
         if value.is_finite() and value > 0:

@@ -1,4 +1,4 @@
-"""``ceflow certify``: the certificate of a run that was saved."""
+"""``ceflow certify``: certificate of a saved run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ examples:
 
 
 def add_to(commands: Any) -> None:
-    """Adds the command to those of a parser."""
+    """Add the command to a parser."""
     command = commands.add_parser(
         "certify",
         help="check a saved run against its equations",
@@ -32,10 +32,10 @@ def add_to(commands: Any) -> None:
 
 
 def certify(options: argparse.Namespace) -> int:
-    """Does what the options ask for; returns the exit code."""
+    """Run the command; return the exit code."""
     run = cf.load(options.file)
     if isinstance(run, cf.Ensemble):
-        raise ValueError(f"{options.file} holds an ensemble; certified is a run with its steps, of cf.integrate")
+        raise ValueError(f"{options.file} holds an ensemble; a certificate needs a run of cf.integrate with its steps")
     page = Page(True, options.json)
     certificate = run.certificate()
     page.data = {"certificate": certificate.to_dict()}

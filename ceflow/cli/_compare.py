@@ -1,4 +1,4 @@
-"""``ceflow compare``: the reduced flow compared with the full one."""
+"""``ceflow compare``: comparison of the reduced with the full flow."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from ._arguments import add_options
 from ._page import Page, decades, save_figure, summary
 from ._problem import describe, problem
 
-ROWS = 40  # of the full run that are compared, besides those that are printed
-LARGEST_FILE = 2**28  # bytes of states of the full run, above which they are not saved
+ROWS = 40  # compared rows of the full run, in addition to the printed ones
+LARGEST_FILE = 2**28  # largest size in bytes of the states of a saved full run
 
 DESCRIPTION = f"""\
 Integrate the reduced flow and the full matrices from the same start, and
@@ -34,13 +34,13 @@ examples:
 LEGEND = """\
   Z             |Z_reduced - Z_full| / |Z_full|, Frobenius norm
   off-diagonal  part of the full matrices outside the scheme's basis
-  s             largest difference of singular values, over the largest one
+  s             largest difference of singular values / largest singular value
   loss, V       relative difference of the losses, difference of V
 """
 
 
 def add_to(commands: Any) -> None:
-    """Adds the command to those of a parser."""
+    """Add the command to a parser."""
     command = commands.add_parser(
         "compare",
         help="compare the reduced with the full flow",
@@ -50,17 +50,18 @@ def add_to(commands: Any) -> None:
     )
     add_options(command, t_end="1e6", rtol=1e-10)
     add = command.add_argument
-    add("--width", type=int, metavar="D", help="feature dimension d of the full model (default: K)")
-    add("--backend", default="numpy", choices=("numpy", "torch"), help="of the full flow (default: %(default)s)")
+    add("--width", type=int, metavar="d", help="feature dimension of the full model (default: K)")
+    add("--backend", default="numpy", choices=("numpy", "torch"),
+        help="array library of the full flow (default: %(default)s)")
     add("--device", metavar="DEV", help="cpu, cuda or cuda:1, with --backend torch (default: cpu)")
-    add("--dtype", default="float64", choices=("float64", "float32"), help="of the full flow (default: %(default)s)")
+    add("--dtype", default="float64", choices=("float64", "float32"), help="number type (default: %(default)s)")
     command.set_defaults(action=compare, parser=command)
 
 
 def compare(options: argparse.Namespace) -> int:
-    """Does what the options ask for; returns the exit code."""
+    """Run the command; return the exit code."""
     flow, start = problem(options)
-    # bad widths and devices are reported before the work
+    # invalid widths and devices raise errors before the runs
     full_start = flow.lift(start, width=options.width)
     full_flow = cf.MatrixFlow(
         backend=options.backend,
@@ -117,6 +118,6 @@ def compare(options: argparse.Namespace) -> int:
     page.say(f"full:    {full.nsteps} steps, {full.nfev} evaluations in {full_seconds:.3g} s")
     if options.plot:
         path = options.out / "compare.png"
-        save_figure(path, lambda figure: cf.plot.comparison(found, figure.subplots()), (7, 4.6))
+        save_figure(path, lambda figure: cf.plot.comparison(found, figure.subplots()), (7, 4.6), "tight")
         page.written(path)
     return page.verdict(all(passed))

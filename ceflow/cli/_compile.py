@@ -1,4 +1,4 @@
-"""``ceflow compile``: compiles everything once, so that no later run has to."""
+"""``ceflow compile``: compile all kinds of flows once, so that later runs load compiled code."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ first runs, and compiles once compilation saves time."""
 
 
 def add_to(commands: Any) -> None:
-    """Adds the command to those of a parser."""
+    """Add the command to a parser."""
     command = commands.add_parser("compile", help="compile every kind of flow once", description=DESCRIPTION)
     command.add_argument("-q", "--quiet", action="store_true", help="no progress bar")
     command.set_defaults(action=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Does what the options ask for; returns the exit code."""
-    from tqdm import tqdm  # which is slow to import
+    """Run the command; return the exit code."""
+    from tqdm import tqdm  # slow to import
 
     before = time.process_time()
     every = tqdm(list(_kinds()), unit="kind", disable=options.quiet)

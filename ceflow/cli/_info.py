@@ -1,4 +1,4 @@
-"""``ceflow info``: what is installed, or what is in a file."""
+"""``ceflow info``: installed versions, or contents of a file."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ EXTRAS = ("torch", "xarray", "zarr", "dask", "mpmath", "python-flint", "scikit-l
 
 
 def add_to(commands: Any) -> None:
-    """Adds the command to those of a parser."""
+    """Add the command to a parser."""
     command = commands.add_parser(
         "info",
-        help="versions, schemes and losses; or what is in a saved run",
-        description="Without FILE: versions of ceflow and of what it uses, and the names of schemes and losses.\n"
-        "With FILE: the flow of a saved run, and how it ended.",
+        help="versions, schemes and losses; or the contents of a saved run",
+        description="Without FILE: versions of ceflow and its dependencies, schemes and losses.\n"
+        "With FILE: flow and outcome of a saved run.",
         epilog="examples:\n  ceflow info\n  ceflow info ceflow-run/run.npz --json",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     command.add_argument("file", type=Path, metavar="FILE", nargs="?", help="a run, .npz")
-    command.add_argument("--json", action="store_true", help="print it as JSON")
+    command.add_argument("--json", action="store_true", help="print the information as JSON")
     command.set_defaults(action=info)
 
 
 def info(options: argparse.Namespace) -> int:
-    """Does what the options ask for; returns the exit code."""
+    """Run the command; return the exit code."""
     found = _installed() if options.file is None else _of_file(options.file)
     if options.json:
         print(json.dumps(found, indent=2))
@@ -61,7 +61,7 @@ def _installed() -> dict[str, Any]:
 
 
 def _versions(names: tuple[str, ...]) -> dict[str, str]:
-    """Versions of what is installed."""
+    """Versions of installed packages."""
     found = {}
     for name in names:
         try:

@@ -1,4 +1,4 @@
-"""What the commands print, and the figure that they write."""
+"""Output of the commands: text, JSON, figure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import textwrap
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 
@@ -22,20 +22,20 @@ LN10 = math.log(10.0)
 
 
 class Page:
-    """Text of at most 80 columns; coloured, and with progress bars, on a terminal only. Or all of it as JSON."""
+    """Text of at most 80 columns (colours and progress bars on a terminal only), or JSON."""
 
     def __init__(self, quiet: bool, as_json: bool = False) -> None:
         self.progress = not quiet and sys.stderr.isatty()
         self.color = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
         self.as_json = as_json
-        self.data: dict[str, Any] = {"files": [], "checks": {}}  # what JSON says
+        self.data: dict[str, Any] = {"files": [], "checks": {}}  # for JSON
 
     def say(self, text: str = "") -> None:
         if not self.as_json:
             print(text)
 
     def timed(self, work: Callable[[], Any]) -> tuple[Any, float]:
-        """What the work returns, and its seconds; what was said before is on the screen by then."""
+        """Result of `work` and its time in seconds; earlier output is flushed first."""
         sys.stdout.flush()
         begin = time.perf_counter()
         return work(), time.perf_counter() - begin
@@ -47,12 +47,12 @@ class Page:
         self.say(self.paint(text, "1"))
 
     def problem(self, lines: list[str]) -> None:
-        """What is going to be solved, the first line as a heading."""
+        """Print the description of the problem, with the first line as a heading."""
         self.heading(lines[0])
         self.say("\n".join(lines[1:]) + "\n")
 
     def report(self, certificate: Certificate) -> None:
-        """A certificate without its first line, for which there is a heading."""
+        """Print a certificate without its first line."""
         for line in certificate.lines:
             for word, code in (("PASS", "32"), ("FAIL", "31;1")):
                 if line.startswith(f"  {word}  "):
@@ -70,7 +70,7 @@ class Page:
         self.say()
 
     def check(self, claim: str, passed: bool, measure: str = "") -> bool:
-        """A claim, whether it holds, and by what measure."""
+        """Print the result of a check, with a measured value."""
         self.data["checks"][claim] = bool(passed)
         state = self.paint("PASS", "32") if passed else self.paint("FAIL", "31;1")
         measure = textwrap.fill(measure, 64, subsequent_indent=" " * 8)
@@ -79,7 +79,7 @@ class Page:
         return passed
 
     def agreement(self, claim: str, found: Comparison) -> bool:
-        """The claim that two runs agree, as long as they can be compared."""
+        """Print whether two runs agree, up to the time until which they can be compared."""
         passed = found.max_error <= found.tolerance
         self.check(claim, passed, f"{found.max_error:8.1e} <= {found.tolerance:.0e}")
         if not found.trusted.all():
@@ -92,7 +92,7 @@ class Page:
         self.say(f"wrote {path}")
 
     def verdict(self, passed: bool) -> int:
-        """The exit code."""
+        """Print the result and return the exit code."""
         if self.as_json:
             print(json.dumps(self.data | {"passed": passed}, indent=2))
         self.say(self.paint("All checks passed.", "32") if passed else self.paint("Some checks FAILED.", "31;1"))
@@ -100,9 +100,9 @@ class Page:
 
 
 def decades(log_t: np.ndarray, log_t_end: float, most: int = 12) -> np.ndarray:
-    """log t at t = 0, at some powers of ten in the time of a run, and at its end."""
+    """log t at t = 0, at some powers of ten within a run, and at its end."""
     finite = log_t[np.isfinite(log_t)]
-    if not len(finite) or not math.isfinite(log_t_end):  # it could not even begin
+    if not len(finite) or not math.isfinite(log_t_end):  # no step was possible
         return np.array([-np.inf])
     first = math.floor(finite[0] / LN10)
     last = log_t_end / LN10
@@ -111,19 +111,19 @@ def decades(log_t: np.ndarray, log_t_end: float, most: int = 12) -> np.ndarray:
     return np.concatenate([[-np.inf], powers, [log_t_end]])
 
 
-def save_figure(path: Path, draw: Callable, size: tuple[float, float]) -> None:
-    """Writes what `draw` puts into a figure of that size."""
+def save_figure(path: Path, draw: Callable, size: tuple[float, float], layout: Literal["tight", "none"]) -> None:
+    """Draw a figure of this size with `draw`, and save it."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure  # without pyplot: no window, no display
 
-    figure = Figure(figsize=size, dpi=150, layout="tight")
+    figure = Figure(figsize=size, dpi=150, layout=layout)
     draw(figure)
-    # `Figure.savefig` draws all of it once more, to know the layout, and a constrained one lays it out twice
+    # `Figure.savefig` draws again to compute the layout; a constrained layout is computed twice
     FigureCanvasAgg(figure).print_png(path)
 
 
 def summary(traj: Trajectory) -> dict[str, Any]:
-    """A run as data: how far it came, at what cost, and where it ended."""
+    """Summary of a run as data: last time, cost, final values."""
     last = traj[-1]
     return {
         "outcome": traj.outcome.name,

@@ -1,4 +1,4 @@
-"""Flow and start that the options ask for, and how they are told."""
+"""Flow and start from the options, and their description."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def problem(options: argparse.Namespace) -> tuple[cf.SpectralFlow, np.ndarray]:
         reduction=options.reduction,
     )
     if options.out.exists() and not options.out.is_dir():
-        raise ValueError(f"--out {options.out} is no directory")
+        raise ValueError(f"--out {options.out} is not a directory")
     if options.start is not None:
         return flow, flow.start(_read(options.start))
     return flow, options.scale * np.random.default_rng(options.seed).uniform(0.1, 1.0, flow.scheme.modes)
 
 
 def _read(path: Path) -> np.ndarray:
-    """The numbers in a file."""
+    """Read the numbers in a file."""
     try:
         if path.suffix == ".npy":
             return np.load(path, allow_pickle=False)
@@ -45,7 +45,7 @@ def _read(path: Path) -> np.ndarray:
 
 
 def _option(name: str, parse: Callable, *text: Any) -> Any:
-    """What an option says; an error that names it does so as it is written."""
+    """Parse an option; errors name the option as written."""
     try:
         return parse(*text)
     except ValueError as error:
@@ -55,7 +55,7 @@ def _option(name: str, parse: Callable, *text: Any) -> Any:
 def describe(
     flow: cf.SpectralFlow, start: np.ndarray, options: argparse.Namespace, width: int | None = None
 ) -> list[str]:
-    """The problem in lines of which the first is a heading."""
+    """Description of the problem, as lines; the first is a heading."""
     scheme, features = flow.scheme, "" if width is None else f", d = {width} features"
     decay = f"            and (mu / 2) sum |W_l|^2, weight decay mu = {flow.weight_decay:g}"
     return [
@@ -85,7 +85,7 @@ def _network(depth: float) -> str:
 
 
 def _equations(depth: float, decays: bool, unit: str) -> list[str]:
-    """The full flow, if there is one, and the reduced one."""
+    """Equations of the full flow, if there is one, and of the reduced flow."""
     lines = []
     if depth == 2:
         terms = (" - mu W", " - mu H") if decays else ("", "")

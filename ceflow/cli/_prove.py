@@ -1,4 +1,4 @@
-"""``ceflow prove``: the symbolic proofs, which share nothing with the rest of the package."""
+"""``ceflow prove``: symbolic proofs, independent of the rest of the package."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ CLONE = Path(__file__).resolve().parents[2] / "derivations" / "_command.py"
 
 
 def add_to(commands: argparse._SubParsersAction) -> None:
-    """Adds the command to a parser."""
+    """Add the command to a parser."""
     proofs = _proofs()
     parser = commands.add_parser(
         "prove",
         help="prove the theorems symbolically, or print one proof",
         description="Prove the theorems behind ceflow by exact computer algebra. Without NAME: all, as a table; "
-        "exit code 1 if any fails. With NAME: that proof, line by line, and whether all that it rests on is proved.",
+        "exit code 1 if any fails. With NAME: that proof, line by line, and whether all its premises are proved.",
         epilog="example: ceflow prove convergence",
     )
     proofs.add_arguments(parser)
@@ -24,7 +24,7 @@ def add_to(commands: argparse._SubParsersAction) -> None:
 
 
 def _proofs() -> ModuleType:
-    """The package of the proofs: `derivations` in a clone, `ceflow_derivations` in an installed wheel."""
+    """Package of the proofs: `derivations` in a clone, `ceflow_derivations` in an installed wheel."""
     if CLONE.exists():
         from derivations import _command as here
 

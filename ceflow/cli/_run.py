@@ -1,10 +1,10 @@
-"""``ceflow run``: the reduced flow, certified, and checked against the full one."""
+"""``ceflow run``: integrate the reduced flow, certify it, and compare it with the full flow."""
 
 from __future__ import annotations
 
 import argparse
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,9 +16,12 @@ from ._arguments import add_options
 from ._page import LN10, Page, decades, save_figure, summary
 from ._problem import describe, problem
 
-FULL_UNTIL, FULL_CLASSES = 6.0 * LN10, 128  # the full flow is a check to t = 1e6, for at most so many classes
-GROWING = "errors of all steps together"  # the claim of certificates that fails where errors grow
-LEAST_LOG_TIME = -690.0  # of a run that there is something to compare of
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+FULL_UNTIL, FULL_CLASSES = 6.0 * LN10, 128  # last time and largest number of classes of the full flow
+GROWING = "accumulated error of all steps"  # check of certificates that fails if errors grow
+LEAST_LOG_TIME = -690.0  # shorter runs are not compared
 
 DESCRIPTION = """\
 Integrate the flow of the singular values from a small random start. Check the
@@ -37,7 +40,7 @@ examples:
 
 
 def add_to(commands: Any) -> None:
-    """Adds the command to those of a parser."""
+    """Add the command to a parser."""
     command = commands.add_parser(
         "run",
         help="integrate the reduced flow, certify it, save data and a figure",
@@ -50,7 +53,7 @@ def add_to(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Does what the options ask for; returns the exit code."""
+    """Run the command; return the exit code."""
     flow, start = problem(options)
     options.out.mkdir(parents=True, exist_ok=True)
     page = Page(options.quiet, options.json)
@@ -69,7 +72,7 @@ def run(options: argparse.Namespace) -> int:
     page.say(f"{traj.nsteps} steps ({traj.nrejected} rejected), {traj.nfev} evaluations in {seconds:.3g} s")
     page.say("compiled\n" if traj.compiled else "interpreted (compiling would take longer)\n")
 
-    traj.save(options.out / "run.npz")  # before it is judged: whatever happens then, the run is kept
+    traj.save(options.out / "run.npz")  # before the checks: the run is saved in any case
     page.written(options.out / "run.npz")
     page.say()
     certificate, seconds = page.timed(traj.certificate)
@@ -78,15 +81,21 @@ def run(options: argparse.Namespace) -> int:
     page.report(certificate)
     agrees = _check_against_full(page, flow, start, traj, options.rtol)
     if options.plot:
-        save_figure(options.out / "run.png", lambda figure: cf.plot.dashboard(traj, figure), (11, 7.5))
+        save_figure(options.out / "run.png", lambda figure: _draw(traj, figure), (11, 7.5), "none")
         page.written(options.out / "run.png")
     return page.verdict(certificate.passed and agrees)
+
+
+def _draw(traj: SpectralTrajectory, figure: Figure) -> None:
+    """The run on one page. Its margins are always the same: to find them takes as long as the rest of the figure."""
+    cf.plot.dashboard(traj, figure)
+    figure.subplots_adjust(0.08, 0.085, 0.98, 0.905, wspace=0.2, hspace=0.3)
 
 
 def _check_against_full(
     page: Page, flow: cf.SpectralFlow, start: np.ndarray, traj: SpectralTrajectory, rtol: float
 ) -> bool:
-    """The same start as full matrices: whether that run is sound, and agrees."""
+    """Integrate full matrices from the same start; check this run, and whether it agrees."""
     why_not = None
     if flow.scheme.classes > FULL_CLASSES:
         why_not = f"more than {FULL_CLASSES} classes"
@@ -98,7 +107,7 @@ def _check_against_full(
         page.say(f"Not compared with the full flow: {why_not}.\n")
         return True
     full_flow = flow.full()
-    rests = _rest(traj)  # after which there is nothing to compare
+    rests = _rest(traj)  # nothing to compare after this
     end = min(traj.log_t_end if rests is None else rests, FULL_UNTIL)
     full, seconds = page.timed(
         lambda: cf.integrate(full_flow, flow.lift(start), log_t_end=end, rtol=rtol, progress=page.progress)
@@ -108,7 +117,7 @@ def _check_against_full(
     failed = [check.claim for check in own.checks if not check.passed]
     if found.trusted_until < end and GROWING in failed:
         failed.remove(GROWING)
-        note = ", but for its error, which grows with that instability"
+        note = ", except for the error, which grows by the instability"
     applied = sum(check.status != "not applicable" for check in own.checks)
     page.heading(f"Full flow from the same start to t = {time_text(end)}, in {seconds:.2g} s")
     agrees = page.agreement("reduced flow agrees with it", found)
@@ -119,7 +128,7 @@ def _check_against_full(
 
 
 def _rest(traj: cf.Trajectory) -> float | None:
-    """log t from which on nothing moves; None if something moves to the end."""
+    """log t after which the state is constant; None if it moves until the end."""
     last = traj._path.segments[-1] if traj._path is not None else None
     if last is None or last.kind != "rest" or not traj.success:
         return None

@@ -1,4 +1,4 @@
-"""``ceflow sweep``: a grid of flows and many starts, as given by a TOML file."""
+"""``ceflow sweep``: many starts of a grid of flows, given by a TOML file."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ example of CONFIG:
   scheme = ["hadamard:8", "complete:8"]
   depth = [2, 3, 4]
   weight_decay = {log = [1e-6, 1e-2, 9]}   # from, to, how many; or linear
-  scale = 1e-3                          # of random starts
+  scale = 1e-3                          # size of random starts
 
-Other settings are those of ceflow.sweep, such as seed, rtol, max_steps, chunk
-and store; collapsed = 1e-6 stops runs there.
+Other settings are arguments of ceflow.sweep, such as seed, rtol, max_steps,
+chunk and store; collapsed = 1e-6 stops runs at V = 1e-6.
 
 examples:
   ceflow sweep config.toml --executor processes --workers 8
@@ -43,11 +43,11 @@ examples:
 
 LISTS = ("t_eval", "log_t_eval")
 SPACED: dict[str, Any] = {"linear": np.linspace, "log": np.geomspace}
-FROM_PYTHON = {"grid", "starts", "flow", "until", "progress"}  # of ceflow.sweep, but not written in a file
+FROM_PYTHON = {"grid", "starts", "flow", "until", "progress"}  # arguments of ceflow.sweep that a file cannot have
 
 
 def add_to(commands: Any) -> None:
-    """Adds the command to those of a parser."""
+    """Add the command to a parser."""
     command = commands.add_parser(
         "sweep",
         help="integrate many starts of each flow of a grid; resumable",
@@ -58,15 +58,16 @@ def add_to(commands: Any) -> None:
     add = command.add_argument
     add("config", type=Path, metavar="CONFIG", help="TOML file")
     add("--store", type=Path, metavar="DIR", help="output store (default: that of CONFIG, or its name with .zarr)")
-    add("--executor", choices=("threads", "processes", "dask", "mpi"), help="(default: one chunk after the other)")
-    add("--workers", type=int, metavar="N", help="number of threads or processes (default: one a core)")
-    add("--scheduler", metavar="ADDRESS", help="of dask (default: a cluster on this machine)")
-    add("--quiet", action="store_true", help="no progress bar, which only a terminal shows")
+    add("--executor", choices=("threads", "processes", "dask", "mpi"),
+        help="executor of the chunks (default: one after the other)")
+    add("--workers", type=int, metavar="N", help="number of threads or processes (default: one per core)")
+    add("--scheduler", metavar="ADDRESS", help="dask scheduler (default: a local cluster)")
+    add("--quiet", action="store_true", help="no progress bar (shown on a terminal only)")
     command.set_defaults(action=sweep)
 
 
 def sweep(options: argparse.Namespace) -> int:
-    """Does what the options ask for; returns the exit code."""
+    """Run the command; return the exit code."""
     settings = read(options.config)
     store = options.store or Path(settings.pop("store", options.config.with_suffix(".zarr")))
     for name in ("executor", "workers", "scheduler"):
@@ -88,14 +89,14 @@ def sweep(options: argparse.Namespace) -> int:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """Arguments of `ceflow.sweep`, from a file; a ValueError for what is none."""
+    """Read arguments of `ceflow.sweep` from a file; raise a ValueError for unknown ones."""
     try:
         found = tomllib.loads(path.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"{path} is no TOML: {error}") from None
+        raise ValueError(f"{path} is not a TOML file: {error}") from None
     known = set(inspect.signature(cf.sweep).parameters) - FROM_PYTHON | {"grid", "collapsed"}
     if unknown := sorted(set(found) - known):
-        raise ValueError(f"{path} sets {', '.join(unknown)}; there are {', '.join(sorted(known))}")
+        raise ValueError(f"{path} has unknown settings {', '.join(unknown)}; known are {', '.join(sorted(known))}")
     if not isinstance(found.get("grid"), dict):
         raise ValueError(f"{path} must have a table [grid]")
     settings = found | {"grid": {name: _values(name, value) for name, value in found["grid"].items()}}
@@ -108,7 +109,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def _values(name: str, value: Any) -> Any:
-    """A list, also where it is written as from, to and how many."""
+    """List of values, given as a list or as from, to and how many."""
     if not isinstance(value, dict):
         return value
     spacing: Any
@@ -118,7 +119,7 @@ def _values(name: str, value: Any) -> Any:
     if len(value) != 1 or spacing not in SPACED or not numbers or given[2] < 2 or given[2] != int(given[2]):
         raise ValueError(f"{name} must be {{linear = [from, to, how many]}} or {{log = [...]}}, got {value!r}")
     if not all(map(math.isfinite, given)) or (spacing == "log" and min(given[:2]) <= 0.0):
-        raise ValueError(f"{name} must be of finite numbers, of positive ones if log, got {value!r}")
+        raise ValueError(f"{name} must have finite numbers, positive ones for log, got {value!r}")
     return SPACED[spacing](*given[:2], int(given[2]))
 
 

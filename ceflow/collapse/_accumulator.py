@@ -1,10 +1,10 @@
-"""Neural-collapse measures of the features of a network, from batches: of many samples, in one pass.
+"""Neural-collapse measures of features that arrive in batches, in one pass.
 
 Class means are updated as by Chan, Golub & LeVeque (*Algorithms for computing the sample variance*, The American
-Statistician 37, 1983): the mean of a batch is taken first, then the distances from it, and two parts with means m, m'
-and n, n' samples add ``n n' / (n + n') (m - m')(m - m')^T`` to the scatter. The scatter is kept as a triangular factor
-R, ``R^T R``, updated by QR [ceflow]: no digits are lost where the variability is much smaller in some directions than
-in others, as in NC1, which weighs the directions of the class means only.
+Statistician 37, 1983): the scatter of a batch is computed about its own mean, and merging two parts with means m, m'
+and n, n' samples adds ``n n' / (n + n') (m - m')(m - m')^T``. The scatter is stored as a triangular factor R with ``R^T
+R``, updated by QR [ceflow]. So directions of small variability keep their digits, as NC1 needs, which depends on the
+directions of the class means only.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from .._checks import checked_array, checked_choice, checked_integer, on_host
 from ._measures import Measures, decisions, from_means
 from ._state import LIMIT, checked_bias, scaled, scales_of_logits
 
-LARGEST = 1e140  # of features: sums of squares over all samples do not overflow
+LARGEST = 1e140  # entries of features: sums of squares over all samples do not overflow
 
 
 class Accumulator:
-    """Class means and within-class scatter of features that come in batches, for `measures` of a whole data set.
+    """Class means and within-class scatter of features in batches, for `measures` of a whole data set.
 
     Parameters
     ----------
@@ -51,43 +51,42 @@ class Accumulator:
         self._counts = np.zeros(self.classes, np.int64)
         self._means = np.zeros((0, self.classes))
         self._squares = np.zeros(self.classes)
-        self._rows: list[NDArray] = []  # the scatter is the sum of row^T row over all of these
+        self._rows: list[NDArray] = []  # the scatter is the sum of row^T row over these rows
 
     def __repr__(self) -> str:
         return f"<Accumulator of {self._counts.sum()} samples of {self.classes} classes, width {len(self._means)}>"
 
     @property
     def class_counts(self) -> NDArray[np.int64]:
-        """(K,) samples of each class so far."""
+        """(K,) number of samples of each class so far."""
         return self._counts.copy()
 
     @property
     def means(self) -> NDArray[np.float64]:
-        """(d, K) class means, 0 of a class that has not occurred."""
+        """(d, K) class means; 0 for a class without samples."""
         return self._means.copy()
 
     @property
     def within(self) -> NDArray[np.float64]:
-        """(d, d) covariance S_W within classes: the mean over all samples."""
+        """(d, d) within-class covariance S_W, averaged over all samples."""
         R = self._factor()
         return R.T @ R / max(self._counts.sum(), 1)
 
     def add(self, features: ArrayLike, labels: ArrayLike) -> None:
-        """Take a batch.
+        """Add a batch.
 
         Parameters
         ----------
         features : (n, d) array
-            A row for each sample, as a layer of PyTorch returns them (`measures` has columns), entries up to 1e140; of
-            any floating type, sums are in float64.
+            Features, one row per sample as in PyTorch (`measures` has columns), with entries up to 1e140. Any floating
+            type; sums are in float64.
         labels : (n,) array of integers
-            From 0 to K - 1; a class may be missing.
+            Classes from 0 to K - 1; a class may be missing.
 
         Raises
         ------
         TypeError, ValueError
-            If an argument is not as described, or its width is not that of the batches before. The batch is then not
-            taken.
+            If an argument is invalid, or the width differs from the batches before. The batch is then not added.
         """
         X, labels = self._checked(features, labels)
         one_hot = labels[:, None] == np.arange(self.classes)
@@ -97,12 +96,12 @@ class Accumulator:
         self._fold(counts, means, (noise**2).sum(axis=1) @ one_hot, noise)
 
     def merge(self, other: Accumulator) -> None:
-        """Take all that another one has seen, as of another process.
+        """Add all samples of another `Accumulator`, for example from another process.
 
         Raises
         ------
         TypeError, ValueError
-            If it is none, or of other classes or another width.
+            If `other` is not an Accumulator, or has another number of classes or width.
         """
         if not isinstance(other, Accumulator):
             raise TypeError(f"merge takes an Accumulator, got {type(other).__name__}")
@@ -120,26 +119,26 @@ class Accumulator:
         batches: Iterable[tuple[ArrayLike, ArrayLike]] | None = None,
         centring: str = "class-means",
     ) -> Measures:
-        """Measures of all samples so far, as `ceflow.collapse.measures` has them.
+        """Compute the measures of `ceflow.collapse.measures` for all samples so far.
 
         Parameters
         ----------
         W : (K, d) array
-            Classifier, the weight of the last layer.
+            Classifier: weight matrix of the last layer.
         bias : (K,) array, optional
         batches : iterable of pairs, optional
-            The same batches once more, in any order. `nc4`, `margin` and `normalized_margin` hold each sample against
-            the final class means, so they take a second pass; without it they are NaN.
+            The same batches again, in any order. `nc4`, `margin` and `normalized_margin` compare each sample with the
+            final class means, so they need a second pass; without it they are NaN.
         centring : {"class-means", "samples"}
 
         Raises
         ------
         TypeError, ValueError
-            If an argument is not as described, a class has not occurred, or `batches` have other counts of classes.
+            If an argument is invalid, a class has no samples, or `batches` have other numbers of samples per class.
         """
         W = checked_array("W", W, -LIMIT, LIMIT)
         if not self._counts.all():
-            raise ValueError(f"every class must occur, got none of {np.flatnonzero(self._counts == 0).tolist()}")
+            raise ValueError(f"every class must have samples, got none of {np.flatnonzero(self._counts == 0).tolist()}")
         if W.shape != (expected := self._means.shape[::-1]):
             raise ValueError(f"W must have shape {expected}, got {W.shape}")
         bias = None if bias is None else checked_bias(bias, W.shape[:1])
@@ -159,7 +158,7 @@ class Accumulator:
                 disagree, margin = disagree + differ.sum(), np.minimum(margin, margins.min())
                 counts += np.bincount(labels, minlength=self.classes)
             if np.any(counts != self._counts):
-                raise ValueError(f"batches must be those that were added, {self._counts} of each class, got {counts}")
+                raise ValueError(f"batches must be the added ones, {self._counts} samples of each class, got {counts}")
             nc4 = disagree / samples
         spread = self._squares / self._counts / size**2
         return from_means(W, means, spread, centre, noise, samples, logits, np.float64(nc4), np.float64(margin))
@@ -167,7 +166,7 @@ class Accumulator:
     def _checked(self, features: ArrayLike, labels: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         X, labels = checked_array("features", features, -LARGEST, LARGEST), np.asarray(on_host(labels))
         if X.ndim != 2 or 0 in X.shape:
-            raise ValueError(f"features must be (n, d), a row for each sample, got shape {X.shape}")
+            raise ValueError(f"features must be (n, d), one row per sample, got shape {X.shape}")
         self._check_width(X.shape[1])
         if labels.dtype.kind not in "iu":
             raise TypeError(f"labels must be integers, got dtype {labels.dtype}")
@@ -177,10 +176,10 @@ class Accumulator:
 
     def _check_width(self, width: int) -> None:
         if len(self._means) not in (0, width):
-            raise ValueError(f"features must have the width {len(self._means)} of those before, got {width}")
+            raise ValueError(f"features must have the width {len(self._means)} of earlier batches, got {width}")
 
     def _fold(self, counts: NDArray, means: NDArray, squares: NDArray, rows: NDArray) -> None:
-        """Put samples with these means, and with rows^T rows as scatter about them, to those before."""
+        """Merge samples with these means, and with the scatter rows^T rows about them."""
         if not len(self._means):
             self._means = np.zeros_like(means)
         total = np.maximum(self._counts + counts, 1)
@@ -195,7 +194,7 @@ class Accumulator:
             self._factor()
 
     def _factor(self) -> NDArray[np.float64]:
-        """R, triangular: the scatter is R^T R. It then stands for all rows."""
+        """Triangular R with scatter R^T R; it then replaces all rows."""
         if not self._rows:
             return np.zeros((0, len(self._means)))
         if len(self._rows) > 1:

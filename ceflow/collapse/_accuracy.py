@@ -1,4 +1,4 @@
-"""Accuracy of a linear classifier under Gaussian noise, down to errors of any smallness."""
+"""Accuracy of a linear classifier under Gaussian noise, for arbitrarily small errors."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ class GaussianAccuracy(NamedTuple):
     Attributes
     ----------
     balanced : float
-        Mean over classes of the probability of a right decision.
+        Mean over classes of the probability of a correct decision.
     error : float
-        1 - balanced, accurate however small.
+        1 - balanced, without cancellation.
     standard_error : float
-        Of `error`, estimated; 0 where that is exact.
+        Estimated standard error of `error`; 0 if `error` is exact.
     errors, standard_errors : (K,) arrays
-        The same class by class.
+        The same for each class.
 
     Examples
     --------
@@ -59,15 +59,14 @@ def gaussian_accuracy(
     W : (K, d) array
         Classifier, K >= 2.
     H : (d, n) array
-        Features, a column for each sample.
+        Features, one column per sample.
     noise : float, (K,) array or (d, d) array
-        Variance of each direction, for all classes or class by class; or one covariance, symmetric and positive
-        definite.
+        Variance in each direction, for all classes or for each class; or one symmetric, positive definite covariance.
     bias : (K,) array, optional
     labels : (n,) array of integers, optional
-        The class 0..K-1 of each column of H; every class must occur. Left out, column c belongs to class c.
+        Class 0..K-1 of each column of H; every class must occur. By default column c has class c.
     samples : int
-        For each class.
+        Number of Monte Carlo samples per class.
     rng : int or numpy Generator
 
     Returns
@@ -77,14 +76,15 @@ def gaussian_accuracy(
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described.
+        If an argument is invalid.
 
     Notes
     -----
-    Two classes have a closed form, ``Phi(-distance)``, which is returned. Otherwise the errors of a class are a union
-    of half-spaces of known probabilities. One of them is drawn by these, then a point in it; the sum of all
-    probabilities over the number of half-spaces that hold the point is an unbiased estimate (Owen, Maximov & Chertkov,
-    arXiv:1710.06965). Its relative standard error is at most ``sqrt((K - 1) / samples) / 2``, however rare errors are.
+    Two classes have the closed form ``Phi(-distance)``. Otherwise the error set of a class is a union of half-spaces
+    with known probabilities. A half-space is drawn by its probability, then a point in it. The sum of all probabilities
+    over the number of half-spaces that contain the point is an unbiased estimate (Owen, Maximov & Chertkov,
+    arXiv:1710.06965). Its relative standard error is at most ``sqrt((K - 1) / samples) / 2``, for any error
+    probability.
 
     Examples
     --------
@@ -116,7 +116,7 @@ def gaussian_accuracy(
 
 
 def _roots(noise: ArrayLike, classes: int, width: int) -> list[NDArray]:
-    """For each class a root of its covariance."""
+    """Square root of the covariance of each class."""
     noise = checked_array("noise", noise, -1e150, 1e150)
     if noise.ndim == 1:
         if noise.shape != (classes,):
@@ -141,7 +141,7 @@ def _union(u: NDArray, margin: NDArray, samples: int, rng: np.random.Generator) 
     normal = normals[which]
     z += (beyond - (z * normal).sum(axis=1))[:, None] * normal
     hit = z @ normals.T > distances
-    hit[np.arange(samples), which] = True  # to rounding
+    hit[np.arange(samples), which] = True  # despite rounding
     shares = 1.0 / hit.sum(axis=1)
     total = math.exp(log_total)
     return min(float(total * shares.mean()), 1.0), float(total * shares.std(ddof=1) / math.sqrt(samples))

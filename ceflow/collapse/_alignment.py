@@ -1,4 +1,4 @@
-"""Alignment of a classifier with the class means, class by class and pair by pair, and maps that improve it."""
+"""Alignment of a classifier with the class means, for classes and pairs, and maps that improve it."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ from ._state import checked_state, class_means
 
 
 class Alignment(NamedTuple):
-    """Angles between classifier and class means, in radians; NaN where a vector is 0.
+    """Angles between classifier and class means, in radians; NaN for a zero vector.
 
     Attributes
     ----------
     cosine, angle : (..., K) arrays
-        Between the row w_k and the class mean mu_k.
+        Between row w_k and class mean mu_k.
     centred_cosine, centred_angle : (..., K) arrays
-        Between the row and mu_k less the global mean: 0 angles are NC3 up to norms.
+        Between w_k and mu_k minus the global mean. Zero angles are NC3 up to norms.
     pair_cosine, pair_angle : (..., K, K) arrays
-        theta_kj, between ``w_k - w_j`` and ``mu_k - mu_j``; NaN for j = k. Its cosine is what a pair of classes loses
-        by misalignment (see `error_exponents`). Aligned rows do not make it 0, unless norms are proportional too.
+        theta_kj, between ``w_k - w_j`` and ``mu_k - mu_j``; NaN for j = k. The error exponent of a pair is at most
+        cos^2 of this angle times the optimum (see `error_exponents`). Aligned rows give theta_kj = 0 only if the norms
+        are proportional too.
 
     Examples
     --------
@@ -49,11 +50,11 @@ def alignment(
     W : (..., K, d) array
         Classifier, K >= 2.
     H : (..., d, n) array
-        Features, a column for each sample.
+        Features, one column per sample.
     labels : (n,) array of integers, optional
-        The class 0..K-1 of each column; every class must occur. Left out, column c belongs to class c.
+        Class 0..K-1 of each column; every class must occur. By default column c has class c.
     centring : {"class-means", "samples"}
-        What the global mean is the mean of.
+        Global mean over the class means or over the samples.
 
     Returns
     -------
@@ -62,12 +63,12 @@ def alignment(
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described.
+        If an argument is invalid.
 
     Notes
     -----
-    Small angles are right to rounding. Misalignment as the angle between centred class means and classifier rows is
-    that of Wang, Gao & Xie (arXiv:2512.07844); the angles of pairs are [ceflow].
+    Small angles are accurate to rounding. The angle between centred class means and classifier rows is the misalignment
+    of Wang, Gao & Xie (arXiv:2512.07844); the angles of pairs are [ceflow].
 
     Examples
     --------
@@ -87,7 +88,7 @@ def alignment(
 
 
 def _differences(rows: NDArray) -> NDArray:
-    """(..., K, K, d) row k less row j."""
+    """(..., K, K, d) row k minus row j."""
     return rows[..., :, None, :] - rows[..., None, :, :]
 
 
@@ -99,14 +100,14 @@ def _unit(vectors: NDArray) -> NDArray:
 
 
 def _cosine_and_angle(x: NDArray, y: NDArray) -> tuple[NDArray, NDArray]:
-    """Of vectors along the last axis; the angle by Kahan's formula, right to rounding also where it is small."""
+    """Cosine and angle of vectors along the last axis; by Kahan's formula, accurate for small angles too."""
     x, y = _unit(x), _unit(y)
     angle = 2.0 * np.arctan2(np.linalg.norm(x - y, axis=-1), np.linalg.norm(x + y, axis=-1))
     return np.clip((x * y).sum(axis=-1), -1.0, 1.0), angle
 
 
 def slerp(W: ArrayLike, H: ArrayLike, share: float = 1.0, labels: ArrayLike | None = None) -> NDArray[np.float64]:
-    """Classifier whose rows are turned towards their class means by a share of the angle, with the norms they had.
+    """Rotate each row of a classifier towards its class mean by a share of the angle; norms stay.
 
     ``w_k <- |w_k| slerp(w_k / |w_k|, mu_k / |mu_k|; share)``: an angle theta becomes (1 - share) theta.
 
@@ -115,9 +116,9 @@ def slerp(W: ArrayLike, H: ArrayLike, share: float = 1.0, labels: ArrayLike | No
     W : (..., K, d) array
     H : (..., d, n) array
     share : float
-        0 (nothing) to 1 (aligned).
+        From 0 (no rotation) to 1 (aligned).
     labels : (n,) array of integers, optional
-        As for `alignment`.
+        As in `alignment`.
 
     Returns
     -------
@@ -126,11 +127,11 @@ def slerp(W: ArrayLike, H: ArrayLike, share: float = 1.0, labels: ArrayLike | No
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described, a row or a class mean is 0, or they point in opposite directions.
+        If an argument is invalid, a row or a class mean is 0, or they have opposite directions.
 
     Notes
     -----
-    Our model [ceflow] of SpA-SLERP of arXiv:2512.07844, of which no formula was available to us.
+    Our model [ceflow] of SpA-SLERP of arXiv:2512.07844, whose formula we have not seen.
 
     Examples
     --------
@@ -144,26 +145,27 @@ def slerp(W: ArrayLike, H: ArrayLike, share: float = 1.0, labels: ArrayLike | No
     row, mean = _unit(W), _unit(means)
     cosine, angle = (value[..., None] for value in _cosine_and_angle(W, means))
     if (angle > np.pi * (1.0 - 1e-12)).any():
-        raise ValueError("a row of W and its class mean point in opposite directions: there is no shortest way between")
-    across = mean - cosine * row  # in the plane of both, orthogonal to the row
+        raise ValueError("a row of W and its class mean have opposite directions: the rotation is not unique")
+    across = mean - cosine * row  # in their plane, orthogonal to the row
     length = np.linalg.norm(across, axis=-1, keepdims=True)
     across = across / np.where(length > 0.0, length, 1.0)
     return np.linalg.norm(W, axis=-1, keepdims=True) * (np.cos(share * angle) * row + np.sin(share * angle) * across)
 
 
 def project(W: ArrayLike, H: ArrayLike, share: float = 1.0, labels: ArrayLike | None = None) -> NDArray[np.float64]:
-    """Classifier of whose rows a share of what is orthogonal to the class means is taken off.
+    """Reduce the part of each row of a classifier that is orthogonal to its class mean by a share.
 
-    ``w_k <- P w_k + (1 - share) (1 - P) w_k``, P the projection onto mu_k: ``tan(theta') = (1 - share) tan(theta)``.
+    ``w_k <- R w_k + (1 - share) (1 - R) w_k`` with the projection R onto mu_k: ``tan(theta') = (1 - share)
+    tan(theta)``.
 
     Parameters
     ----------
     W : (..., K, d) array
     H : (..., d, n) array
     share : float
-        0 (nothing) to 1 (projected).
+        From 0 (no change) to 1 (projected).
     labels : (n,) array of integers, optional
-        As for `alignment`.
+        As in `alignment`.
 
     Returns
     -------
@@ -172,11 +174,11 @@ def project(W: ArrayLike, H: ArrayLike, share: float = 1.0, labels: ArrayLike | 
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described, or a row or a class mean is 0.
+        If an argument is invalid, or a row or a class mean is 0.
 
     Notes
     -----
-    Our model [ceflow] of SpA-Proj of arXiv:2512.07844, of which no formula was available to us.
+    Our model [ceflow] of SpA-Proj of arXiv:2512.07844, whose formula we have not seen.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Geometric complexity of features, distances between classes, and the variance normalized by them, on plain arrays."""
+"""Geometric complexity, class distances and class-distance normalized variance, on plain arrays."""
 
 from __future__ import annotations
 
@@ -10,37 +10,37 @@ from numpy.typing import ArrayLike, NDArray
 from .._checks import checked_array
 from ._state import LIMIT, checked_labels, class_means, scaled, transposed
 
-_STEP = float(np.finfo(float).eps) ** 0.2  # of differences of fourth order, in units of the inputs
+_STEP = float(np.finfo(float).eps) ** 0.2  # step of differences of inputs
 
 
 def geometric_complexity(
     features: ArrayLike | Callable[[NDArray[np.float64]], ArrayLike], inputs: ArrayLike | None = None
 ) -> NDArray[np.float64]:
-    """Geometric complexity of a feature map, ``E_x |J(x)|_F^2``: the mean over inputs of its squared Jacobian.
+    """Geometric complexity ``E_x |J(x)|_F^2`` of a feature map: mean squared norm of its Jacobian.
 
     Parameters
     ----------
-    features : (..., d, D) array, or callable
-        The matrix A of linear features ``A x``; or a function of inputs (D, n) that returns features (d, n), column by
-        column.
-    inputs : (D, n) array, optional
-        What a function is averaged over.
+    features : (..., d, m) array, or callable
+        Matrix A of linear features ``A x``; or a function that maps inputs (m, n) to features (d, n), column by column.
+    inputs : (m, n) array, optional
+        Inputs of the average; needed for a function.
 
     Returns
     -------
     (...) array
-        ``|A|_F^2`` of a matrix. Of a function its Jacobian is found by differences of fourth order, to about 1e-11
-        where it is smooth on the scale of 1e-3.
+        ``|A|_F^2`` for a matrix. The Jacobian of a function is computed by fourth-order differences, with an error of
+        about 1e-11 if the function is smooth on the scale 1e-3.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described.
+        If an argument is invalid.
 
     Notes
     -----
-    arXiv:2405.15706, of which the abstract was read. Poincare's inequality bounds the variance of a Gaussian class by
-    its largest variance in any direction of the inputs times this; linear features attain it where all of these agree.
+    arXiv:2405.15706, of which we read the abstract. By Poincare's inequality the variance of a Gaussian class is at
+    most the geometric complexity times its largest input variance in any direction. Equality holds for linear features
+    and isotropic inputs.
 
     Examples
     --------
@@ -53,14 +53,14 @@ def geometric_complexity(
     if not callable(features):
         A = checked_array("features", features, -LIMIT, LIMIT)
         if A.ndim < 2 or inputs is not None:
-            raise ValueError(f"features must be (..., d, D) without inputs, or a function of them, got shape {A.shape}")
+            raise ValueError(f"features must be (..., d, m) without inputs, or a function, got shape {A.shape}")
         A, scale = scaled(A)
         return ((A**2).sum(axis=(-2, -1)) * scale * scale)[()]
     if inputs is None:
-        raise ValueError("inputs must be given where features are a function: it is averaged over them")
+        raise ValueError("inputs must be given if features is a function: its Jacobian is averaged over them")
     x = checked_array("inputs", inputs, -LIMIT, LIMIT)
     if x.ndim != 2 or 0 in x.shape:
-        raise ValueError(f"inputs must have shape (D, n), got {x.shape}")
+        raise ValueError(f"inputs must have shape (m, n), got {x.shape}")
 
     def change(direction: int, step: float) -> NDArray[np.float64]:
         shift = np.zeros((len(x), 1))
@@ -78,14 +78,14 @@ def geometric_complexity(
 
 
 def class_distances(H: ArrayLike, labels: ArrayLike | None = None) -> NDArray[np.float64]:
-    """Squared distances between the means of classes.
+    """Squared distances between the class means.
 
     Parameters
     ----------
     H : (..., d, n) array
-        Features, a column for each sample.
+        Features, one column per sample.
     labels : (n,) array of integers, optional
-        The class 0..K-1 of each column; left out, each column is a class.
+        Class 0..K-1 of each column; by default each column is a class.
 
     Returns
     -------
@@ -111,27 +111,27 @@ def cdnv(H: ArrayLike, labels: ArrayLike | None = None, *, variance: ArrayLike =
     Parameters
     ----------
     H : (..., d, n) array
-        Features, a column for each sample.
+        Features, one column per sample.
     labels : (n,) array of integers, optional
-        The class 0..K-1 of each column; left out, each column is a class.
+        Class 0..K-1 of each column; by default each column is a class.
     variance : number or (..., K) array
-        Of the features of each class, added to the mean squared distance of its samples from their mean: that of noise
-        that H does not show. Of noise of deviation tau in each direction of the inputs, and a linear feature map A, it
-        is ``tau**2 * geometric_complexity(A)``.
+        Extra variance of the features of each class from noise that is not in H, added to the variance of its samples.
+        For input noise of deviation tau in each direction and a linear feature map A it is ``tau**2 *
+        geometric_complexity(A)``.
 
     Returns
     -------
     (...) array
-        inf where two means agree, unless nothing varies.
+        inf if two class means agree, unless all variances are 0.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described.
+        If an argument is invalid.
 
     Notes
     -----
-    Galanti, Gyorgy & Hutter, arXiv:2112.15121. Without `variance` it is the field of `measures`.
+    Galanti, Gyorgy & Hutter, arXiv:2112.15121. Without `variance` it is the field `cdnv` of `measures`.
 
     Examples
     --------
@@ -153,7 +153,7 @@ def cdnv(H: ArrayLike, labels: ArrayLike | None = None, *, variance: ArrayLike =
 def means_and_spread(
     H: NDArray[np.float64], labels: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Means of the classes (..., d, K), and the mean squared distances of their samples from them (..., K)."""
+    """Class means (..., d, K), and mean squared distances (..., K) of the samples from their class mean."""
     classes = int(labels.max()) + 1
     means = transposed(class_means(H, labels, classes))
     squares = ((H - means[..., labels]) ** 2).sum(axis=-2, keepdims=True)
@@ -161,10 +161,10 @@ def means_and_spread(
 
 
 def normalized_variance(means: NDArray[np.float64], spread: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mean over pairs of classes of their mean variance over the squared distance of their means."""
+    """Mean over pairs of classes of the mean variance divided by the squared distance of the class means."""
     first, second = np.triu_indices(means.shape[-1], 1)
     distances = ((means[..., first] - means[..., second]) ** 2).sum(axis=-2)
-    with np.errstate(invalid="ignore", divide="ignore"):  # class means that agree
+    with np.errstate(invalid="ignore", divide="ignore"):  # equal class means
         return ((spread[..., first] + spread[..., second]) / (2 * distances)).mean(axis=-1)
 
 

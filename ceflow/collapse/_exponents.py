@@ -1,4 +1,4 @@
-"""How fast the errors of a linear classifier vanish with the noise of the features."""
+"""Error exponents of a linear classifier for small feature noise."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from ._state import checked_bias, checked_state, class_means
 
 
 class ErrorExponents(NamedTuple):
-    """Exponents of the errors of ``argmax_j w_j.x + b_j``, for x = mu_k + Gaussian noise.
+    """Error exponents of the decision ``argmax_j w_j.x + b_j`` for x = mu_k + Gaussian noise.
 
-    With noise of covariance ``eps Sigma`` the probability that class k is taken for j is about ``exp(-E_kj / eps)`` as
-    eps goes to 0, and exactly ``Phi(-sqrt(2 E_kj / eps))`` where those two classes are all there are and the decision
-    is right without noise. Neither priors nor shifts of the logits that do not grow change E.
+    With noise covariance ``eps Sigma``, class k is confused with j with probability about ``exp(-E_kj / eps)`` as eps
+    goes to 0. For two classes it is exactly ``Phi(-sqrt(2 E_kj / eps))`` if the decision is correct without noise.
+    Priors and fixed shifts of the logits do not change E.
 
     Attributes
     ----------
     pairs : (..., K, K) array
-        E_kj, ``((w_k - w_j).mu_k + b_k - b_j)_+^2 / (2 |w_k - w_j|^2_Sigma)``, that class k is taken for j; inf for
-        j = k. 0 where mu_k lies on the wrong side.
+        ``E_kj = ((w_k - w_j).mu_k + b_k - b_j)_+^2 / (2 |w_k - w_j|^2_Sigma)`` for confusing class k with j; inf for j
+        = k, 0 if mu_k is on the wrong side of the boundary.
     classes : (..., K) array
-        E_k, the smallest of each row: that class k is taken for any other.
+        E_k, the minimum of each row: class k is confused with any other.
     worst : (...) array
-        E, the smallest of all.
+        E, the minimum of all E_kj.
     optimum : (..., K, K) array
-        ``|mu_k - mu_j|^2 / 8`` in the norm of Sigma^-1, inf for j = k: no classifier has both E_kj and E_jk larger. All
-        are reached by the nearest class mean, ``w = Sigma^-1 mu`` and ``b = -w.mu / 2``.
+        ``|mu_k - mu_j|^2 / 8`` in the norm of Sigma^-1; inf for j = k. No classifier has larger E_kj and E_jk at once.
+        The nearest class mean, ``w = Sigma^-1 mu`` and ``b = -w.mu / 2``, attains all of them.
     cosine_squared : (..., K, K) array
-        Of the angle theta_kj between ``Sigma^(1/2) (w_k - w_j)`` and ``Sigma^(-1/2) (mu_k - mu_j)``, 0 where it is
-        obtuse; 1 for j = k.
+        cos^2 of the angle theta_kj between ``Sigma^(1/2) (w_k - w_j)`` and ``Sigma^(-1/2) (mu_k - mu_j)``; 0 for obtuse
+        angles, 1 for j = k.
     bound : (..., K, K) array
-        ``cosine_squared * optimum``: min(E_kj, E_jk) is never larger, whatever the biases, and as large if and only if
-        the boundary is as far from one mean as from the other.
+        ``cosine_squared * optimum``, an upper bound of min(E_kj, E_jk) for any biases. Equality holds if and only if
+        the boundary has the same distance from both means.
 
     Examples
     --------
@@ -57,7 +57,7 @@ class ErrorExponents(NamedTuple):
 
     @property
     def efficiency(self) -> NDArray[np.float64]:
-        """(..., K, K) array, ``pairs / optimum``; NaN for j = k, and not finite where two means agree."""
+        """(..., K, K) array, ``pairs / optimum``; NaN for j = k, not finite for equal means."""
         with np.errstate(divide="ignore", invalid="ignore"):
             return self.pairs / self.optimum
 
@@ -76,13 +76,13 @@ def error_exponents(
     W : (..., K, d) array
         Classifier, K >= 2.
     H : (..., d, n) array
-        Features, a column for each sample.
+        Features, one column per sample.
     b : (K,) or (..., K) array, optional
         Bias.
     noise : float or (d, d) array
-        Sigma, the covariance of the noise, symmetric and positive definite, or its scale, a variance.
+        Noise covariance Sigma, symmetric and positive definite; a number is a variance.
     labels : (n,) array of integers, optional
-        The class 0..K-1 of each column of H; every class must occur. Left out, column c belongs to class c.
+        Class 0..K-1 of each column of H; every class must occur. By default column c has class c.
 
     Returns
     -------
@@ -91,12 +91,12 @@ def error_exponents(
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described.
+        If an argument is invalid.
 
     Notes
     -----
-    [ceflow], a model of what the "optimal error exponent" of arXiv:2512.07844 says of misalignment: of that paper no
-    formula was available to us. Proved in the derivation `error_exponents`.
+    [ceflow], our model of the "optimal error exponent" of arXiv:2512.07844, whose formulas we have not seen. Proved in
+    the derivation `error_exponents`.
 
     Examples
     --------
@@ -112,7 +112,7 @@ def error_exponents(
     K, d = W.shape[-2:]
     b = np.zeros(K) if b is None else checked_bias(b, W.shape[:-1])
     means = class_means(H, labels, K)
-    # in coordinates in which the noise is white
+    # in coordinates with white noise
     root = covariance_root(noise, d)
     rows, points = W @ root, _solved(root, means)
     u, D = (x[..., :, None, :] - x[..., None, :, :] for x in (rows, points))
@@ -120,7 +120,7 @@ def error_exponents(
     margin = (u * points[..., :, None, :]).sum(axis=-1) + b[..., :, None] - b[..., None, :]
     size, square = np.linalg.norm(u, axis=-1), (D * D).sum(axis=-1)
     along = np.maximum((u * D).sum(axis=-1), 0.0)
-    with np.errstate(divide="ignore", invalid="ignore"):  # equal rows: never or always an error
+    with np.errstate(divide="ignore", invalid="ignore"):  # equal rows: the decision is constant
         distance = np.where(size > 0.0, margin / size, np.where(margin > 0.0, np.inf, 0.0))
         cosine = np.where(along > 0.0, along / (size * np.sqrt(square)), 0.0)
     pairs = np.where(other, 0.5 * np.maximum(distance, 0.0) ** 2, np.inf)
@@ -132,7 +132,7 @@ def error_exponents(
 
 
 def covariance_root(noise: ArrayLike, width: int) -> NDArray[np.float64]:
-    """(d, d) L with L L^T the covariance; a ValueError unless that is positive definite."""
+    """Cholesky factor L (d, d) of the covariance; a ValueError unless it is positive definite."""
     noise = checked_array("noise", noise, -1e150, 1e150)
     if noise.ndim == 0:
         noise = noise * np.eye(width)
@@ -143,7 +143,7 @@ def covariance_root(noise: ArrayLike, width: int) -> NDArray[np.float64]:
     try:
         return np.asarray(np.linalg.cholesky(noise), float)
     except np.linalg.LinAlgError:
-        raise ValueError("noise must be positive, as a covariance: it is 0, negative or singular") from None
+        raise ValueError("noise must be positive definite, got a variance <= 0 or a singular covariance") from None
 
 
 def _solved(root: NDArray, rows: NDArray) -> NDArray:

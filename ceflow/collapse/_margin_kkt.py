@@ -1,4 +1,4 @@
-"""Karush-Kuhn-Tucker points of the margin problem: the directions in which cross-entropy flow can go to infinity."""
+"""KKT points of the margin problem: possible limit directions of cross-entropy flow."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from ..symmetry import Scheme
 
 
 class MarginKKT(NamedTuple):
-    """How far a direction is from a Karush-Kuhn-Tucker point of the margin problem; see `margin_kkt`.
+    """Distance of a direction from a Karush-Kuhn-Tucker (KKT) point of the margin problem; see `margin_kkt`.
 
     Attributes
     ----------
     s : (D,) array
-        The direction, scaled to a smallest margin of 1; modes below the tolerance are 0.
+        Direction, scaled to smallest margin 1; modes below the tolerance are set to 0.
     cost : float
-        ``sum_i m_i s_i^(2/L)``: the sum of the layers' squared norms, over L, of balanced layers.
+        ``sum_i m_i s_i^(2/L)``: sum of the squared norms of balanced layers, divided by L.
     rank : int
-        Rank of the logits, the sum of the multiplicities of the modes that are not 0.
+        Rank of the logits: sum of the multiplicities of the nonzero modes.
     margins : (D,) array
     multipliers : (D,) array
-        Of the margins, not negative, 0 where a margin is above 1; they belong to the cost over its degree 2/L.
+        Nonnegative multipliers of the margins, 0 for margins above 1; for the cost divided by its degree 2/L.
     residual : float
-        ``|grad cost - sum_j multiplier_j grad margin_j| / |grad cost|`` over the modes that are not 0.
+        ``|grad cost - sum_j multiplier_j grad margin_j| / |grad cost|`` over the nonzero modes.
     is_kkt : bool
-        Whether the residual is within the tolerance and, for two layers, no mode at 0 wants to grow.
+        Whether the residual is within the tolerance and, for two layers, no force on a zero mode exceeds its cost.
 
     Examples
     --------
@@ -48,21 +48,21 @@ class MarginKKT(NamedTuple):
 
 
 def margin_kkt(scheme: Scheme, s: ArrayLike, depth: float = 2, tolerance: float = 1e-2) -> MarginKKT:
-    """Whether a direction of the singular values is a KKT point of ``min sum_i m_i s_i^(2/L)``, margins >= 1, s >= 0.
+    """Test whether singular values are a KKT point of ``min sum_i m_i s_i^(2/L)`` with margins >= 1, s >= 0.
 
-    These are the directions in which cross-entropy flow of L balanced layers can go to infinity. For L = 2 the problem
-    is linear and neural collapse its solution; for L >= 3 low-rank softmax codes are KKT points too, and may cost less.
+    Limit directions of cross-entropy flow with L balanced layers are KKT points. For L = 2 the problem is linear, and
+    its solution is neural collapse. For L >= 3 low-rank softmax codes are KKT points too, and may have lower cost.
 
     Parameters
     ----------
     scheme : Scheme
     s : (D,) array
-        Singular values of the logits, not all margins of which may be 0 or less.
+        Nonnegative singular values of the logits; all margins must be positive.
     depth : float
         L >= 2.
     tolerance : float
-        Of the residual; margins up to 1 + tolerance count as 1, and modes up to tolerance times the largest as 0.
-        Directions converge as slowly as 1 / log t.
+        Tolerance of the residual. Margins up to 1 + tolerance count as 1, and modes up to tolerance times the largest
+        as 0. Directions converge slowly, like 1 / log t.
 
     Returns
     -------
@@ -71,12 +71,12 @@ def margin_kkt(scheme: Scheme, s: ArrayLike, depth: float = 2, tolerance: float 
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described.
+        If an argument is invalid.
 
     Notes
     -----
-    The margin problem for depth is that of arXiv:2605.23087 (and of Lyu & Li, arXiv:1906.05890, for homogeneous
-    networks); the test on schemes is [ceflow]. All gaps of the scheme are made: use it for moderate K.
+    The margin problem with depth is from arXiv:2605.23087 (Lyu & Li, arXiv:1906.05890, for homogeneous networks); the
+    test on schemes is [ceflow]. It needs D x D matrices: use it for moderate K.
 
     Examples
     --------

@@ -1,10 +1,9 @@
 """Neural-collapse measures of a state, on plain arrays.
 
-NC1 to NC4 are those of Papyan, Han & Donoho, *Prevalence of neural collapse during the terminal phase of deep
-learning training* (PNAS 117, 2020, arXiv:2008.08186). With class means ``mu_c`` and their mean ``mu_G``, the
-centred class means are ``M = [mu_c - mu_G]``, shape (d, K). A simplex equiangular tight frame (ETF) has the Gram
-matrix ``M^T M`` proportional to ``I - 11^T/K``. Measures are computed from sums and differences of the entries:
-below about 1e-15 they are rounding.
+NC1 to NC4 are those of Papyan, Han & Donoho, *Prevalence of neural collapse during the terminal phase of deep learning
+training* (PNAS 117, 2020, arXiv:2008.08186). With class means ``mu_c`` and their mean ``mu_G``, the centred class means
+are ``M = [mu_c - mu_G]``, shape (d, K). A simplex equiangular tight frame (ETF) has the Gram matrix ``M^T M``
+proportional to ``I - 11^T/K``. Measures below about 1e-15 are rounding errors.
 """
 
 from __future__ import annotations
@@ -23,43 +22,44 @@ from ._state import checked_bias, checked_state, inverse, norm, scaled, scales_o
 
 
 class Measures(NamedTuple):
-    """Neural-collapse measures, each of the batch's shape (...); NaN where a zero matrix leaves one undefined.
+    """Neural-collapse measures, each of the batch shape (...); NaN if a zero matrix makes one undefined.
 
     Attributes
     ----------
     nc1 : array
-        Within-class variability ``tr(S_W S_B^+) / K``, S_W and S_B the covariances within and between classes. With one
-        sample a class it is 0 by construction: unconstrained features have no variability to lose.
+        Within-class variability ``tr(S_W S_B^+) / K``, where S_W and S_B are the covariances within and between
+        classes. With one sample per class it is 0.
     nc1_quotient : array
-        The same as a quotient of traces, ``tr S_W / tr S_B``, which needs no inverse.
+        Quotient of traces ``tr S_W / tr S_B``; it needs no inverse.
     cdnv : array
-        Class-distance normalized variance: mean over pairs of classes of ``(v_c + v_d) / (2 |mu_c - mu_d|^2)``, v_c the
-        mean squared distance of the samples of a class from their mean (Galanti, Gyorgy & Hutter, arXiv:2112.15121);
-        inf where two means agree.
+        Class-distance normalized variance: mean over pairs of classes of ``(v_c + v_d) / (2 |mu_c - mu_d|^2)``, where
+        v_c is the mean squared distance of the samples of a class from their mean (Galanti, Gyorgy & Hutter,
+        arXiv:2112.15121); inf for equal means.
     nc2 : array
         Distance to the simplex ETF, ``|M^T M / |M^T M| - (I - 11^T/K) / sqrt(K-1)|`` (Frobenius norms).
     equinorm : array
-        Part of NC2: standard deviation of the norms of the centred class means over their mean.
+        Part of NC2: standard deviation of the norms of the centred class means, divided by their mean.
     equiangularity : array
         Part of NC2: standard deviation of the cosines between them.
     maximal_angle : array
-        Part of NC2: mean of ``|cos + 1/(K-1)|``; no larger angle is possible for all pairs at once.
+        Part of NC2: mean of ``|cos + 1/(K-1)|``; -1/(K-1) is the smallest cosine possible for all pairs at once.
     nc3 : array
         Self-duality, ``|W^T / |W| - M / |M||``.
     nc4 : array
-        Share of the samples for which the classifier's decision is not the nearest class mean.
+        Share of the samples on which the classifier and the nearest class mean disagree.
     alignment : array
-        Cosine between W and the transposed class means, not centred; 1 if one is a positive multiple of the other.
+        Cosine between W and the transposed, not centred class means; 1 if they are positive multiples.
     effective_rank : array
-        Exponential of the entropy of the singular values of the class means' logits, normalized to sum 1 (Roy &
+        Exponential of the entropy of the singular values, normalized to sum 1, of the logits of the class means (Roy &
         Vetterli, EUSIPCO 2007); K - 1 at collapse.
     etf_distance : array
-        ``|Z / |Z| - (I - 11^T/K) / sqrt(K-1)|``, Z the logits of the class means with the mean of each column taken
-        off, which the softmax does not see.
+        ``|Z / |Z| - (I - 11^T/K) / sqrt(K-1)|``, where Z are the logits of the class means minus their column means
+        (the softmax is invariant to these).
     margin : array
-        Smallest margin of a sample, the right logit less the largest wrong one.
+        Smallest margin of a sample: true-class logit minus the largest other logit.
     normalized_margin : array
-        Margin over ``|Z|_F``, Z the logits of the class means; 1 / sqrt(K - 1) at collapse, the largest possible.
+        Margin divided by ``|Z|_F``, where Z are the logits of the class means; at most 1 / sqrt(K - 1), its value at
+        collapse.
 
     Examples
     --------
@@ -93,21 +93,21 @@ def measures(
     bias: ArrayLike | None = None,
     centring: str = "class-means",
 ) -> Measures:
-    """Neural-collapse measures of classifier and features; nc1 to nc4, and all that is part of them, are 0 at collapse.
+    """Neural-collapse measures of classifier and features; nc1 to nc4 and their parts are 0 at collapse.
 
     Parameters
     ----------
     W : (..., K, d) array
         Classifier, K >= 2.
     H : (..., d, n) array
-        Features, a column for each sample, with the leading axes of W.
+        Features, one column per sample, with the leading axes of W.
     labels : (n,) array of integers, optional
-        The class 0..K-1 of each column of H; every class must occur. Left out, n = K and column c belongs to class c.
+        Class 0..K-1 of each column of H; every class must occur. By default n = K and column c has class c.
     bias : (K,) or (..., K) array, optional
-        Of the classifier: the logits are ``W H + bias``. Only measures of logits and decisions see it.
+        Bias of the logits ``W H + bias``. It affects only measures of logits and decisions.
     centring : {"class-means", "samples"}
-        What mu_G is the mean of. With classes of different size they differ, and much published code takes the mean
-        over all samples.
+        mu_G is the mean of the class means or of all samples. They differ for imbalanced classes; much published code
+        uses the mean of all samples.
 
     Returns
     -------
@@ -116,12 +116,12 @@ def measures(
     Raises
     ------
     TypeError, ValueError
-        If W, H and bias are not real arrays of such shapes with entries up to 1e150, or labels are not as described.
+        If W, H and bias are not real arrays of these shapes with entries up to 1e150, or labels are invalid.
 
     Notes
     -----
-    Class means have equal weight in S_B, samples in S_W, whatever the sizes of the classes. Where logits or distances
-    tie, the lowest class counts for `nc4`. Samples that come in batches are for `Accumulator`.
+    Class means have equal weight in S_B, and samples have equal weight in S_W. In `nc4` ties go to the lowest class.
+    For samples in batches use `Accumulator`.
 
     Examples
     --------
@@ -147,7 +147,7 @@ def measures(
 def decisions(
     W: NDArray, H: NDArray, labels: NDArray[np.int64], logits: tuple, means: NDArray, centre: NDArray
 ) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
-    """(..., n) whether classifier and nearest class mean decide differently, and margins over the scale of logits."""
+    """(..., n) whether classifier and nearest class mean disagree, and margins divided by the scale of the logits."""
     weight, shift, _ = logits
     Z, M = weight * (W @ H) + shift, means - centre
     one_hot = (labels[:, None] == np.arange(W.shape[-2])).T
@@ -161,20 +161,20 @@ def from_means(
     W: NDArray, means: NDArray, spread: NDArray, centre: NDArray, noise: NDArray, samples: int, logits: tuple,
     nc4: Any, margin: Any,
 ) -> Measures:  # fmt: skip
-    """Measures of class means (..., d, K) whose samples lie about them with the scatter ``noise noise^T``."""
+    """Measures from class means (..., d, K) and the within-class scatter ``noise noise^T``."""
     weight, shift, scale = logits
     classes, M = W.shape[-2], means - centre
     norms = np.linalg.norm(M, axis=-2)
     gram = transposed(M) @ M
     mean, largest = (np.abs(matrix).max(axis=(-2, -1)) for matrix in (means, M))
-    offset = np.maximum(1.0, mean / np.where(largest > 0.0, largest, 1.0))[..., None]  # M has the rounding of means
+    offset = np.maximum(1.0, mean / np.where(largest > 0.0, largest, 1.0))[..., None]  # M has the rounding of the means
     between = inverse(M, 8 * max(M.shape[-2:]) * np.finfo(float).eps * offset)
-    within = (between @ noise) ** 2  # S_B = M M^T / K, so that S_B^+ = K between^T between
+    within = (between @ noise) ** 2  # S_B = M M^T / K, so S_B^+ = K between^T between
     logits_of_means = weight * (W @ means) + shift
     singular_values = svd(logits_of_means, compute_uv=False)
     etf = (np.eye(classes) - 1.0 / classes) / math.sqrt(classes - 1.0)
 
-    with np.errstate(invalid="ignore", divide="ignore"):  # 0/0 of zero matrices, class means that agree
+    with np.errstate(invalid="ignore", divide="ignore"):  # 0/0 of zero matrices, equal class means
         cosines = (gram / (norms[..., :, None] * norms[..., None, :]))[..., ~np.eye(classes, dtype=bool)]
         shares = singular_values / singular_values.sum(axis=-1, keepdims=True)
         return Measures(

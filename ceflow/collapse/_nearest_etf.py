@@ -1,8 +1,8 @@
-"""The simplex equiangular tight frame nearest to features, and its derivative: one polar decomposition.
+"""The simplex ETF nearest to features, and its derivative, by one polar decomposition.
 
 Markou, Ajanthan & Gould, *Guiding Neural Collapse: Optimising Towards the Nearest Simplex Equiangular Tight Frame*
-(NeurIPS 2024, arXiv:2411.01248) find it by Riemannian optimisation and differentiate it implicitly. The closed forms
-are [ceflow], checked in `tests/test_nearest_etf.py`.
+(NeurIPS 2024, arXiv:2411.01248) compute it by Riemannian optimisation and differentiate implicitly. The closed forms
+are [ceflow], tested in `tests/test_nearest_etf.py`.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from .._arrays import svd
 from .._checks import checked_array, checked_integer, checked_number
 from ._state import LIMIT, checked_labels, scaled, transposed
 
-RANK = 1e-13  # relative size of singular values that count as 0
+RANK = 1e-13  # relative singular value that counts as 0
 
 
 class NearestETF(NamedTuple):
-    """The ETF nearest to the class means; see `nearest_etf`.
+    """Simplex ETF nearest to the class means; see `nearest_etf`.
 
     Attributes
     ----------
     W : (..., K, d) array
-        The classifier ``sqrt(K/(K-1)) J P^T``, of unit rows, ``J = I - 11^T/K``.
+        Classifier ``sqrt(K/(K-1)) J P^T`` with unit rows, ``J = I - 11^T/K``.
     P : (..., d, K) array
-        Its orientation, of orthonormal columns; for d = K - 1, where there are none, ``P^T P = J``.
+        Orientation, with orthonormal columns; for d = K - 1 instead ``P^T P = J``.
     squared_distance : (...) array
-        ``|F/|F| - P J / sqrt(K-1)|^2``, F the centred class means: 0 at an ETF, and without the proximal term at most
-        ``2 (1 - 1/sqrt(K-1))``, of class means on a line.
+        ``|F/|F| - P J / sqrt(K-1)|^2``, with the centred class means F. It is 0 at an ETF. Without the proximal term it
+        is at most ``2 (1 - 1/sqrt(K-1))``, for class means on a line.
     unique : (...) array of bools
-        Whether there is only one such W. Without the proximal term: whether F has rank K - 1.
+        Whether W is unique. Without the proximal term: whether F has rank K - 1.
 
     Examples
     --------
@@ -52,19 +52,20 @@ class NearestETF(NamedTuple):
 def nearest_etf(
     H: ArrayLike, labels: ArrayLike | None = None, previous: ArrayLike | None = None, delta: float = 0.0
 ) -> NearestETF:
-    """Simplex ETF nearest to the class means of features: the minimum over ``P^T P = I`` of
-    ``|F/|F| - P J / sqrt(K-1)|^2 + (delta/2) |P - previous|^2``.
+    """Compute the simplex ETF nearest to the class means of features.
+
+    It minimizes ``|F/|F| - P J / sqrt(K-1)|^2 + (delta/2) |P - previous|^2`` over ``P^T P = I``.
 
     Parameters
     ----------
     H : (..., d, n) array
-        Features, a column for each sample; d >= K - 1, and d >= K where there is a proximal term.
+        Features, one column per sample; d >= K - 1, and d >= K with a proximal term.
     labels : (n,) array of integers, optional
-        The class 0..K-1 of each column; every class must occur. Left out, column c belongs to class c.
+        Class 0..K-1 of each column; every class must occur. By default column c has class c.
     previous : (..., d, K) array, optional
-        Of the proximal term: P of the step before.
+        P of the previous step, for the proximal term.
     delta : float
-        Weight of the proximal term. The paper has 1e-3.
+        Weight of the proximal term; 1e-3 in the paper.
 
     Returns
     -------
@@ -73,13 +74,13 @@ def nearest_etf(
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described, or all class means are the same.
+        If an argument is invalid, or all class means are equal.
 
     Notes
     -----
-    Both terms are linear in P where its columns are orthonormal, so P is the polar factor of ``A = (2/sqrt(K-1)) F/|F|
-    + delta previous``, whatever delta. The proximal term only matters where A is nearly deficient: repeated on the same
-    features it ends in the solution without it.
+    For orthonormal columns both terms are linear in P up to constants. So P is the polar factor of ``A = (2/sqrt(K-1))
+    F/|F| + delta previous``. Repeated on the same features, the steps converge to the solution without the proximal
+    term.
 
     Examples
     --------
@@ -93,7 +94,7 @@ def nearest_etf(
     means, _, previous, delta = _checked(H, labels, previous, delta)
     means, _ = scaled(means)
     if not np.ptp(means, axis=-1).any(axis=-1).all():
-        raise ValueError("the class means of H must not all be the same: every ETF is as near")
+        raise ValueError("the class means of H must not all be equal: every ETF has the same distance")
     polar = Polar(means, previous, delta, np, svd)
     classes = means.shape[-1]
     gap = polar.unit - (polar.P - polar.P.mean(axis=-1, keepdims=True)) / math.sqrt(classes - 1.0)
@@ -107,25 +108,25 @@ def nearest_etf_gradient(
     previous: ArrayLike | None = None,
     delta: float = 0.0,
 ) -> NDArray[np.float64]:
-    """Gradient in the features of a function of the nearest ETF, from its gradient in W, in closed form.
+    """Gradient in the features of a function of the nearest ETF, from its gradient in W.
 
     Parameters
     ----------
     H, labels, previous, delta
-        As for `nearest_etf`.
+        As in `nearest_etf`.
     slope : (..., K, d) array
         Gradient of the function in W.
 
     Returns
     -------
     (..., d, n) array
-        Beside it there is the direct gradient, of a loss that sees H too. It is 0 where the function is the inner
-        objective itself (the envelope theorem), not for cross-entropy, unless the state is symmetric.
+        Gradient through W only; a loss that depends on H directly has another part. It is 0 if the function is the
+        minimized objective (envelope theorem), and for cross-entropy only at symmetric states.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described, or the nearest ETF is not unique.
+        If an argument is invalid, or the nearest ETF is not unique.
 
     Examples
     --------
@@ -147,28 +148,28 @@ def nearest_etf_gradient(
 
 
 def torch_nearest_etf(H: Any, labels: Any = None, previous: Any = None, delta: float = 0.0) -> tuple[Any, Any]:
-    """`nearest_etf` for networks in PyTorch: W and P as tensors, W with its gradient in H.
+    """`nearest_etf` in PyTorch, differentiable with respect to H.
 
     Parameters
     ----------
     H : (d, n) tensor
-        Features, a column for each sample; on any device, float32 or float64.
+        Features, one column per sample; any device, float32 or float64.
     labels : (n,) tensor of integers, optional
     previous : (d, K) tensor, optional
-        Taken as a constant.
+        Treated as a constant.
     delta : float
 
     Returns
     -------
     W : (K, d) tensor
-        To take it as a constant, as some publications do, detach it.
+        Detach it to treat it as a constant, as some publications do.
     P : (d, K) tensor
-        Detached, to be the `previous` of the next step.
+        Detached; the `previous` of the next step.
 
     Raises
     ------
     ImportError
-        Without PyTorch.
+        If PyTorch is not installed.
     TypeError, ValueError
         If the shapes do not fit.
 
@@ -201,7 +202,7 @@ def torch_nearest_etf(H: Any, labels: Any = None, previous: Any = None, delta: f
 
 @functools.cache
 def _torch_function() -> Any:
-    """The function of PyTorch, made when first needed."""
+    """The autograd function of PyTorch, created at first use."""
     import torch
 
     class Function(torch.autograd.Function):
@@ -222,16 +223,16 @@ def _torch_function() -> Any:
 def simplex_etf(
     classes: int, width: int | None = None, rng: np.random.Generator | int | None = None
 ) -> NDArray[np.float64]:
-    """Unit rows of a simplex equiangular tight frame, with inner products -1/(K-1).
+    """Simplex equiangular tight frame with unit rows and inner products -1/(K-1).
 
     Parameters
     ----------
     classes : int
         K >= 2.
     width : int, optional
-        d >= K - 1, and K - 1 when left out.
+        d >= K - 1; default K - 1.
     rng : int or numpy Generator, optional
-        Turns it into a random direction; left out, it is Helmert's matrix, and zeros.
+        Applies a random rotation; by default Helmert's matrix, padded with zeros.
 
     Returns
     -------
@@ -257,7 +258,7 @@ def simplex_etf(
 
 
 class Polar:
-    """The nearest ETF to class means (..., d, K), on arrays of NumPy or PyTorch, and what its derivative takes."""
+    """Nearest ETF of class means (..., d, K) and its derivative, for NumPy or PyTorch arrays."""
 
     def __init__(self, means: Any, previous: Any, delta: float, xp: Any, svd: Any) -> None:
         classes = means.shape[-1]
@@ -271,13 +272,13 @@ class Polar:
         left, values, right = svd(A, full_matrices=False)
         self.P = left @ right
         self.W = self.scale * transposed(_centred(self.P))
-        # without the proximal term A 1 = 0, and what P makes of 1 is seen by nobody
+        # without the proximal term A 1 = 0, and P 1 is arbitrary
         rank = classes if delta > 0.0 else classes - 1
         self.left, self.values, self.right = left[..., :rank], values[..., :rank], right[..., :rank, :]
         self.smallest = self.values[..., -1] / self.values[..., 0]
 
     def pull_back(self, slope: Any) -> Any:
-        """Gradient in the class means, from that in W: P = polar(A) turns by the solution of a Lyapunov equation."""
+        """Gradient in the class means from the gradient in W; the derivative of polar(A) solves a Lyapunov equation."""
         slope = self.scale * transposed(slope - slope.mean(-2)[..., None, :]) @ transposed(self.right)
         inner = transposed(self.left) @ slope
         turn = (inner - transposed(inner)) / (self.values[..., :, None] + self.values[..., None, :])
@@ -288,7 +289,7 @@ class Polar:
 
 
 def _centred(matrix: Any) -> Any:
-    """Columns less their mean."""
+    """Columns minus their mean."""
     return matrix - matrix.mean(-1)[..., None]
 
 
@@ -298,7 +299,7 @@ def mean_of_classes(labels: NDArray[np.int64], classes: int) -> NDArray[np.float
 
 
 def _checked(H: ArrayLike, labels: ArrayLike | None, previous: ArrayLike | None, delta: float) -> tuple:
-    """Class means (..., d, K), labels, and the proximal term, if they fit together."""
+    """Checked class means (..., d, K), labels, and proximal term."""
     H, delta = checked_array("H", H, -LIMIT, LIMIT), _checked_delta(previous, delta)
     if H.ndim < 2 or 0 in H.shape:
         raise ValueError(f"H must be (..., d, n), got {H.shape}")

@@ -1,4 +1,4 @@
-"""Ranks of what passes through the layers of a network."""
+"""Ranks of the features at each layer of a network."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class LayerRanks(NamedTuple):
     Attributes
     ----------
     before, after : (..., depth - 1) ints
-        Before the activation and after it.
+        Rank before and after the activation.
     output : (...,) ints
-        Of the logits, without a bias.
+        Rank of the logits without the bias.
 
     Examples
     --------
@@ -39,25 +39,25 @@ class LayerRanks(NamedTuple):
 def layer_ranks(
     factors: Sequence[ArrayLike], *, activation: str | Sequence[str] = "linear", tolerance: float = 1e-2
 ) -> LayerRanks:
-    """Ranks of what comes out of every layer, before its activation and after it.
+    """Ranks of the output of every layer, before and after its activation.
 
     Parameters
     ----------
     factors : sequence of (..., n, m) arrays
         W, ..., H; at least two.
     activation : str or sequence of str
-        Of all places between layers, or of each, as in `ceflow.flow.Objective`.
+        One activation for all places between layers, or one for each, as in `ceflow.flow.Objective`.
     tolerance : float
-        Singular values above this, times the largest, count.
+        Singular values above `tolerance` times the largest count.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described.
+        If an argument is invalid.
 
     Notes
     -----
-    Low rank before the last activation is what arXiv:2405.14468 finds in deep networks of relu.
+    arXiv:2405.14468 finds low rank before the last activation in deep relu networks.
 
     Examples
     --------

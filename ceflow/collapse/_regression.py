@@ -1,7 +1,7 @@
 """Neural regression collapse of a state, on plain arrays.
 
 NRC1 to NRC3 are those of "The Prevalence of Neural Collapse in Neural Multivariate Regression" (arXiv:2409.04180). They
-are sums of squares of what is left over: below about 1e-30 they are rounding.
+are sums of squared residuals; values below about 1e-30 are rounding errors.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ Array = NDArray[np.float64]
 
 
 class RegressionMeasures(NamedTuple):
-    """Measures of neural regression collapse, each of the batch's shape (...), 0 at collapse.
+    """Measures of neural regression collapse, each of the batch shape (...); 0 at collapse.
 
     Attributes
     ----------
     nrc1 : array
-        Mean over samples of ``|h - proj(h)|^2 / |h|^2`` on the first n principal components of the features, n the
-        number of targets; NaN where a column of H is 0.
+        Mean over samples of ``|h - proj(h)|^2 / |h|^2`` on the first n principal components of the features, for n
+        targets; NaN if a column of H is 0.
     nrc2 : array
         The same on the span of the rows of W.
     nrc3 : array
         ``| W W^T/|W W^T| - B/|B| |^2``, ``B = Sigma^(1/2) - sqrt(gamma) I``, Sigma the covariance of the targets. NaN
-        where W or B is 0.
+        if W or B is 0.
     gamma : array
-        As given, or the best one.
+        As given, or the fitted value.
     nrc1_energy, nrc2_energy : arrays
-        Share of the features' squared norm outside of the same spaces, ``|H - proj H|^2 / |H|^2``: samples count by
-        their size, where small features, of targets near the mean, dominate nrc1 and nrc2. NaN where H is 0.
+        Share of the squared norm of the features outside the same spaces, ``|H - proj H|^2 / |H|^2``. Small features,
+        of targets near the mean, dominate nrc1 and nrc2, and not these shares. NaN if H is 0.
 
     Examples
     --------
@@ -64,15 +64,15 @@ def regression(
     W : (..., n, d) array
         Last layer.
     H : (..., d, M) array
-        Features, a column for each sample, with the leading axes of W.
+        Features, one column per sample, with the leading axes of W.
     targets : (n, M) array
-        Y. Its covariance is that of the samples, divided by M.
+        Targets Y; their covariance is normalized by M.
     gamma : float or (...) array, optional
-        At least 0 and below the largest eigenvalue of Sigma: c = lW lH at the minimum of `ceflow.theory.regression`.
-        When left out it is the one with the smallest nrc3.
+        From 0 to below the largest eigenvalue of Sigma; lW lH at the minimum of `ceflow.theory.regression`. By default
+        the value with the smallest nrc3.
     centred : bool
-        Whether the mean of the features is subtracted before their principal components are taken; the paper does not
-        say. What is projected are the features themselves.
+        Whether to subtract the mean of the features before the principal components are computed; the paper does not
+        say. The features themselves are projected.
 
     Returns
     -------
@@ -81,14 +81,14 @@ def regression(
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described.
+        If an argument is invalid.
 
     Notes
     -----
-    The paper has gamma below the smallest eigenvalue of Sigma. Beyond it we take the positive part of B in the
-    eigenbasis of Sigma, as in the minimum, so that nrc3 is 0 there too; the energy forms are ours as well [ceflow]. The
-    fit minimizes nrc3 itself, in closed form. Fitting ``|W W^T - B|^2``, as the paper's Theorem F.1 does, gives c for
-    equal decay alone. With n = 1 nrc3 is 0 whatever gamma, and 0 is returned for it.
+    The paper has gamma below the smallest eigenvalue of Sigma. For larger gamma we use the positive part of B in the
+    eigenbasis of Sigma, as in the minimum; so nrc3 is 0 there too [ceflow]. The energy measures are [ceflow]. The fit
+    minimizes nrc3 in closed form. The paper's Theorem F.1 fits ``|W W^T - B|^2`` instead, which gives lW lH for equal
+    decays only. For n = 1 nrc3 is 0 for every gamma, and the returned gamma is 0.
 
     Examples
     --------
@@ -138,7 +138,7 @@ def _unit(matrix: Array) -> Array:
 
 
 def _outside(H: Array, frame: Array) -> tuple[Array, Array]:
-    """Mean share of the squared norm of each column of H outside of the span of a frame, and that of all together."""
+    """Shares of the squared norm of H outside the span of a frame: mean over columns, and of all columns together."""
     rest = ((H - frame @ (transposed(frame) @ H)) ** 2).sum(axis=-2)
     squares = (H**2).sum(axis=-2)
     with np.errstate(invalid="ignore"):
@@ -146,9 +146,9 @@ def _outside(H: Array, frame: Array) -> tuple[Array, Array]:
 
 
 def _best_root(diagonal: Array, sigma: Array) -> Array:
-    """The x >= 0 at which ``(sigma - x)_+`` is nearest in direction to a matrix with this diagonal, (..., n).
+    """The x >= 0 that maximizes the cosine between ``diag((sigma - x)_+)`` and a matrix with this diagonal (..., n).
 
-    Their cosine is ``(p - q x) / sqrt(r - 2 s x + j x^2)`` while j modes are kept, which is stationary at one x.
+    For j nonzero modes the cosine is ``(p - q x) / sqrt(r - 2 s x + j x^2)``, with one stationary point.
     """
     if not sigma[0] > 0.0 or len(sigma) == 1:
         return np.zeros(diagonal.shape[:-1])

@@ -1,4 +1,4 @@
-"""How close classifier and features are to a softmax code."""
+"""Distance of classifier and features from a softmax code."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from ._state import checked_state, class_means, scaled, transposed
 
 
 class SoftmaxCode(NamedTuple):
-    """A state as a code of the width of its rank, each of the batch's shape (...).
+    """Measures of a state as a code of width equal to its rank, each of the batch shape (...).
 
     Attributes
     ----------
     rank : array of ints
-        r, the number of singular values of the logits of the class means above `tolerance` times the largest.
+        Number r of singular values of the logits of the class means above `tolerance` times the largest.
     classifier : array
-        Smallest one-vs-rest distance of the rows of W, at norm 1.
+        Smallest one-vs-rest distance of the normalized rows of W.
     features : array
-        The same of the class means.
+        Smallest one-vs-rest distance of the normalized class means.
     margin : array
-        Smallest ``<w_k - w_j, h_k>`` of rows and class means of norm 1, at most that of the classifier.
+        Smallest ``<w_k - w_j, h_k>`` of normalized rows and class means; at most `classifier`.
     optimum : array
-        Largest distance of K unit vectors in r dimensions, `ceflow.theory.codes.largest_distance`; NaN where no closed
+        Largest distance of K unit vectors in r dimensions, `ceflow.theory.codes.largest_distance`; NaN if no closed
         form is known.
     defect : array
-        ``1 - margin / optimum``: 0 for a softmax code whose features are its best ones, below 1 if all class means are
+        ``1 - margin / optimum``: 0 for a softmax code with its optimal features, below 1 if all class means are
         classified correctly.
 
     Examples
@@ -52,11 +52,11 @@ class SoftmaxCode(NamedTuple):
 def softmax_code(
     W: ArrayLike, H: ArrayLike, labels: ArrayLike | None = None, *, tolerance: float = 1e-2
 ) -> SoftmaxCode:
-    """How close classifier and features are to a softmax code of the width that they use.
+    """Measure the distance of classifier and features from a softmax code of width equal to their rank.
 
-    What the logits Z of the class means do not use is taken off before anything is measured: W is projected on the r
-    leading left singular vectors of Z, and class means on the right ones, so that their product is Z at rank r. Of deep
-    linear networks W is the first factor, and H the product of all others.
+    First, W is projected on the r leading left singular vectors of the logits Z of the class means, and the class means
+    on the right ones; so their product is Z truncated to rank r. For deep linear networks W is the first factor, and H
+    is the product of all others.
 
     Parameters
     ----------
@@ -67,23 +67,23 @@ def softmax_code(
     labels : (n,) array of integers, optional
         As in `measures`.
     tolerance : float
-        From 1e-12 to 0.5. Ratios of singular values converge as slowly as powers of log t.
+        From 1e-12 to 0.5. Ratios of singular values converge slowly, like powers of log t.
 
     Returns
     -------
     SoftmaxCode
-        NaN where a row or a class mean vanishes.
+        NaN if a row or a class mean is 0.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described.
+        If an argument is invalid.
 
     Notes
     -----
-    The one-vs-rest distance is the measure of arXiv:2310.05351, that deep networks come to codes of low rank a claim of
-    arXiv:2605.23087; of both the abstract was read. Rank and defect are [ceflow]. Nothing is centred: a vector that is
-    added to all rows of W changes the measure, and not the softmax.
+    The one-vs-rest distance is from arXiv:2310.05351. Convergence of deep networks to codes of low rank is a claim of
+    arXiv:2605.23087. We read both abstracts. Rank and defect are [ceflow]. Nothing is centred: adding a vector to all
+    rows of W changes the measures, but not the softmax.
 
     Examples
     --------
@@ -103,7 +103,7 @@ def softmax_code(
 
 
 def _measured(W: NDArray, means: NDArray, tolerance: float) -> tuple:
-    """Of one state; means are (K, d)."""
+    """Measures of one state; means are (K, d)."""
     classes = len(W)
     left, s, right = svd(W @ transposed(means))
     rank = int((s > tolerance * s[0]).sum())
@@ -121,7 +121,7 @@ def _measured(W: NDArray, means: NDArray, tolerance: float) -> tuple:
 
 
 def _optimum(classes: int, rank: int) -> float:
-    """Of the closed forms, or NaN."""
+    """Largest distance in closed form, or NaN."""
     try:
         return largest_distance(classes, rank)
     except ValueError:

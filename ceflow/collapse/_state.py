@@ -1,4 +1,4 @@
-"""What measures of classifier and features share: checks at the door, matrices scaled so that nothing overflows."""
+"""Checks of arguments and scaling of matrices, shared by the measures."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from numpy.typing import ArrayLike, NDArray
 from .._arrays import svd
 from .._checks import checked_array, on_host
 
-LIMIT = 1e150  # of entries: logits do not overflow
+LIMIT = 1e150  # largest entry: logits do not overflow
 
 
 def checked_labels(labels: ArrayLike | None, classes: int, samples: int) -> NDArray[np.int64]:
     if labels is None:
         if samples != classes:
             raise ValueError(
-                f"labels must be given unless H has one column for each of the {classes} classes, got {samples}"
+                f"labels must be given unless H has {classes} columns, one per class; got {samples}"
             )
         return np.arange(classes)
     labels = np.asarray(on_host(labels))
@@ -29,7 +29,7 @@ def checked_labels(labels: ArrayLike | None, classes: int, samples: int) -> NDAr
 
 
 def checked_state(W: ArrayLike, H: ArrayLike, labels: ArrayLike | None) -> tuple[NDArray, NDArray, NDArray[np.int64]]:
-    """W (..., K, d), H (..., d, n) and the labels (n,), if they fit together; else a TypeError or a ValueError."""
+    """Checked W (..., K, d), H (..., d, n) and labels (n,); raises a TypeError or a ValueError."""
     W, H = (checked_array(name, values, -LIMIT, LIMIT) for name, values in (("W", W), ("H", H)))
     if W.ndim < 2 or H.ndim < 2 or W.shape[-2] < 2 or (*W.shape[:-2], W.shape[-1]) != H.shape[:-1] or 0 in W.shape:
         raise ValueError(f"W must be (..., K, d) with K >= 2, d >= 1 and H (..., d, n), got {W.shape} and {H.shape}")
@@ -50,7 +50,7 @@ def checked_bias(bias: ArrayLike, lead: tuple[int, ...]) -> NDArray[np.float64]:
 
 
 def scales_of_logits(scale: NDArray[np.float64], bias: NDArray[np.float64] | None) -> tuple:
-    """What the product of scaled matrices is multiplied by, what is added to it, and the scale of the sum."""
+    """Factor of the product of scaled matrices, scaled bias, and scale of the logits."""
     if bias is None:
         return 1.0, 0.0, scale
     top = np.maximum(scale, np.abs(bias).max(axis=-1))
@@ -59,7 +59,7 @@ def scales_of_logits(scale: NDArray[np.float64], bias: NDArray[np.float64] | Non
 
 
 def inverse(matrix: NDArray[np.float64], smallest: float | NDArray[np.float64]) -> NDArray[np.float64]:
-    """Moore-Penrose inverse; singular values up to `smallest`, of shape (..., 1), times the largest count as 0."""
+    """Moore-Penrose inverse; singular values up to `smallest` (..., 1) times the largest count as 0."""
     left, s, right = svd(matrix, full_matrices=False)
     kept = s > smallest * s[..., :1]
     return transposed(right) @ (np.where(kept, 1.0 / np.where(kept, s, 1.0), 0.0)[..., None] * transposed(left))
@@ -70,7 +70,7 @@ def transposed(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def scaled(matrix: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The matrix over its largest entry, so that no square overflows, and that entry (1 for a zero matrix)."""
+    """Matrix divided by its largest entry, so that no square overflows, and this entry (1 for a zero matrix)."""
     largest = np.abs(matrix).max(axis=(-2, -1))
     largest = np.where(largest > 0, largest, 1.0)
     return matrix / largest[..., None, None], largest

@@ -1,9 +1,9 @@
-"""Shallow and deep forgetting: of the classifier, and of features as a linear probe reads them.
+"""Shallow forgetting (of the classifier) and deep forgetting (of a linear probe on the features).
 
-Shallow forgetting of a task is what the accuracy of the network's own classifier has lost, deep forgetting what that of
-a probe fitted to frozen features has lost (arXiv:2512.07400, of which public notes were available to us). A probe
-without noise does not see the size of features, so of deep forgetting there is a measure only with a noise floor, an
-absolute deviation that is added to features [ceflow]. Features are (d, N), a column for each sample.
+Shallow forgetting of a task is the loss of accuracy of the network's classifier. Deep forgetting is the loss of
+accuracy of a probe fitted to frozen features (arXiv:2512.07400, of which we read public notes). A probe without noise
+is invariant to the scale of the features. So we measure deep forgetting with a noise floor: noise of a fixed absolute
+deviation is added to the features [ceflow]. Features are (d, N), one column per sample.
 
 Examples
 --------
@@ -40,13 +40,13 @@ __all__ = [
     "snr",
 ]  # fmt: skip
 
-_ROUNDING = 1e-10  # of the largest singular value: smaller ones of covariances are none
+_ROUNDING = 1e-10  # singular values of covariances below this, times the largest, count as 0
 
 
 def classifier_accuracy(
     W: ArrayLike, H: ArrayLike, labels: ArrayLike, *, heads: ArrayLike | None = None
 ) -> NDArray[np.float64]:
-    """(K,) share of the samples of each class that ``argmax W h`` decides rightly; NaN for a class without samples.
+    """Accuracy (K,) of ``argmax W h`` on each class; NaN for a class without samples.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ def classifier_accuracy(
     H : (d, N) array
     labels : (N,) ints
     heads : (K,) ints, optional
-        The task of each class, if it is known of each sample: only classes of its task compete. Left out, all do.
+        Task of each class; the decision is then among the classes of the sample's task. By default among all classes.
 
     Examples
     --------
@@ -85,19 +85,19 @@ def probe_accuracy(
     ridge: float = 1e-6,
     rng: np.random.Generator | int = 0,
 ) -> float:
-    """Accuracy of a linear probe that is fitted to every other sample of each class, and judged on the rest.
+    """Accuracy of a linear probe, fitted to every other sample of each class and tested on the rest.
 
     Parameters
     ----------
     H : (d, N) array
-        Two samples of each class, or more.
+        At least two samples per class.
     labels : (N,) ints
-        0 to K - 1, all of which occur.
+        From 0 to K - 1; all must occur.
     noise : float
-        Deviation of the Gaussian noise that is added to every feature: the noise floor. At 0 the probe reads features
-        of any size, and never forgets what is only made smaller.
+        Noise floor: standard deviation of the Gaussian noise added to every feature. At 0 the probe is invariant to the
+        scale of the features, so shrinking is not forgetting.
     ridge : float
-        Of the regression on one-hot targets, with bias; relative to the mean square of centred features.
+        Penalty of the ridge regression on one-hot targets (with bias), relative to the mean square of centred features.
     rng : int or numpy Generator
 
     Examples
@@ -115,26 +115,26 @@ def probe_accuracy(
         place[labels == k] = np.arange(np.count_nonzero(labels == k))
     fitted = place % 2 == 0
     if place.max() < 1 or np.bincount(labels).min() < 2:
-        raise ValueError("labels must have two samples of each class, one to fit and one to judge")
+        raise ValueError("labels must have two samples of each class, one for fitting and one for testing")
     H = H - H[:, fitted].mean(axis=1, keepdims=True)
     H = H / max(np.sqrt((H[:, fitted] ** 2).mean()), 1e-300)
     A = np.vstack([H, np.ones(H.shape[1])])
     targets = (labels[:, None] == np.arange(K)).astype(float)
-    penalty = ridge * np.diag(np.append(np.ones(len(H)), 0.0))  # not of the bias
+    penalty = ridge * np.diag(np.append(np.ones(len(H)), 0.0))  # no penalty of the bias
     B = np.linalg.solve(A[:, fitted] @ A[:, fitted].T + penalty, A[:, fitted] @ targets[fitted])
     return float(((A[:, ~fitted].T @ B).argmax(axis=1) == labels[~fitted]).mean())
 
 
 class SNR(NamedTuple):
-    """Signal over noise of pairs of classes.
+    """Signal-to-noise ratios of pairs of classes.
 
     Attributes
     ----------
     trace : (K, K) array
         ``|mu_k - mu_j|^2 / tr(Sigma_k + Sigma_j)``; NaN for j = k.
     mahalanobis : (K, K) array
-        ``(mu_k - mu_j)^T Sigma^+ (mu_k - mu_j)`` with the pooled covariance: what a linear classifier can use. It does
-        not change when features are mapped by an invertible matrix.
+        ``(mu_k - mu_j)^T Sigma^+ (mu_k - mu_j)`` with the pooled covariance. It is invariant under invertible linear
+        maps of the features.
 
     Examples
     --------
@@ -147,15 +147,15 @@ class SNR(NamedTuple):
 
     @property
     def means(self) -> tuple[float, float]:
-        """The means of both over pairs."""
+        """Means of both over pairs of classes."""
         return float(np.nanmean(self.trace)), float(np.nanmean(self.mahalanobis))
 
 
 def snr(H: ArrayLike, labels: ArrayLike) -> SNR:
-    """Signal over noise of features, by unbiased covariances; arguments are those of `probe_accuracy`.
+    """Signal-to-noise ratios of features, from unbiased covariances; arguments as in `probe_accuracy`.
 
-    Classes that are separable without noise may have a trace-SNR that is as small as you like: noise in directions that
-    do not tell them apart counts in the trace.
+    Perfectly separable classes may have an arbitrarily small trace SNR: the trace includes noise in directions that do
+    not separate them.
 
     Examples
     --------
@@ -166,7 +166,7 @@ def snr(H: ArrayLike, labels: ArrayLike) -> SNR:
     """
     H, labels, K = _population("H", H, labels)
     if np.bincount(labels).min() < 2:
-        raise ValueError("labels must have two samples of each class, as covariances are needed")
+        raise ValueError("labels must have two samples of each class, to estimate covariances")
     means, deviations = _centred(H, labels, K)
     counts = np.bincount(labels)
     traces = np.bincount(labels, (deviations**2).sum(axis=0)) / (counts - 1)
@@ -180,12 +180,12 @@ def snr(H: ArrayLike, labels: ArrayLike) -> SNR:
 
 
 def drift(means: ArrayLike, trained: ArrayLike) -> NDArray[np.float64]:
-    """(K,) ``|P_S mu| / |mu|``: how much of a class mean lies in the span S of the trained classes' centred means.
+    """Share (K,) ``|proj_S mu| / |mu|`` of each class mean in the span S of the centred means of trained classes.
 
     Parameters
     ----------
     means : (K, d) array
-        Class means as seen from the global mean; 0 for a class means that it left S.
+        Class means minus the global mean. A class with result 0 has left S.
     trained : (M, d) array
         Means of the trained classes; they are centred here.
 
@@ -221,7 +221,7 @@ def rank(matrix: ArrayLike, tolerance: float = 1e-6) -> int:
 def inflation(
     buffer: ArrayLike, buffer_labels: ArrayLike, population: ArrayLike, labels: ArrayLike
 ) -> float:
-    """Norm of the buffer's centred class means over that of the population's, of the same classes.
+    """Norm of the centred class means of the buffer, divided by the norm for the population of the same classes.
 
     Examples
     --------
@@ -247,7 +247,7 @@ def lda_accuracy(H: ArrayLike, labels: ArrayLike, means: ArrayLike, deviations: 
     labels : (N,) ints
     means : (K, d) array
     deviations : (d, M) array, optional
-        Columns whose sum of outer products is the covariance, up to a factor; the identity when left out.
+        Columns whose sum of outer products is the covariance up to a factor; default identity covariance.
 
     Examples
     --------
@@ -265,7 +265,7 @@ def lda_accuracy(H: ArrayLike, labels: ArrayLike, means: ArrayLike, deviations: 
 
 
 class LDA(NamedTuple):
-    """Accuracies on the population of linear discriminants, named by where means and covariance are from.
+    """Accuracies on the population of linear discriminants with means and covariance from different sources.
 
     Examples
     --------
@@ -281,20 +281,20 @@ class LDA(NamedTuple):
 
 
 def lda(buffer: ArrayLike, buffer_labels: ArrayLike, population: ArrayLike, labels: ArrayLike) -> LDA:
-    """Counterfactual classifiers: which statistics of the buffer mislead.
+    """Test which statistics of the buffer cause errors, by replacing them with those of the population.
 
     Parameters
     ----------
     buffer, population : (d, M) and (d, N) arrays
-        Features of the buffer, and of samples that are not in it.
+        Features of the buffer, and of samples outside it.
     buffer_labels, labels : (M,) and (N,) ints
 
     Returns
     -------
     LDA
-        ``population``: means and covariance of the population; ``identity``: its means, the identity as covariance;
-        ``buffer_means``: means of the buffer, covariance of the population; ``buffer``: both of the buffer, whose
-        covariance has a rank of at most K (B - 1), and is inverted on its range only.
+        ``population``: means and covariance of the population. ``identity``: its means, identity covariance.
+        ``buffer_means``: means of the buffer, covariance of the population. ``buffer``: both of the buffer; its
+        covariance has rank at most K (B - 1) and is inverted on its range.
 
     Examples
     --------
@@ -316,7 +316,7 @@ def lda(buffer: ArrayLike, buffer_labels: ArrayLike, population: ArrayLike, labe
 
 
 class Forgetting(NamedTuple):
-    """Forgetting of each task after each session, (T, T) arrays of session and task; NaN before a task was learnt.
+    """Forgetting of each task after each session: arrays (T, T) by session and task; NaN before a task is learnt.
 
     Examples
     --------
@@ -330,12 +330,12 @@ class Forgetting(NamedTuple):
 
 
 def forgetting(accuracy: ArrayLike, probe: ArrayLike) -> Forgetting:
-    """``A_jj - A_ij`` of the classifier, and the same of the probe.
+    """Forgetting ``A_jj - A_ij`` of the classifier and of the probe.
 
     Parameters
     ----------
     accuracy, probe : (T, T) arrays
-        A_ij, on task j after session i.
+        Accuracy A_ij on task j after session i.
 
     Examples
     --------
@@ -371,7 +371,7 @@ def _labels(labels: ArrayLike, samples: int, classes: int) -> NDArray[np.int64]:
 
 
 def _population(name: str, H: ArrayLike, labels: ArrayLike) -> tuple[NDArray, NDArray, int]:
-    """Features and labels of K classes, all of which occur."""
+    """Checked features and labels of K classes; all must occur."""
     H, labels = _features(name, H), np.asarray(on_host(labels))
     if labels.dtype.kind not in "iu" or not labels.size:
         raise TypeError(f"labels must be integers, got dtype {labels.dtype}")
@@ -394,6 +394,6 @@ def _centred(H: NDArray, labels: NDArray, classes: int) -> tuple[NDArray, NDArra
 
 
 def _inverse_covariance(deviations: NDArray) -> NDArray[np.float64]:
-    """Pseudo-inverse of ``D D^T``, through D, so that nothing is squared before it is cut off."""
+    """Pseudo-inverse of the scatter of the deviations, from their SVD, so that nothing is squared before truncation."""
     root = inverse(deviations, _ROUNDING)  # (M, d)
     return root.T @ root

@@ -1,4 +1,4 @@
-"""The flows: each makes a vector field of its symmetry, network and loss, or a closed form where one holds."""
+"""The flows. Each gives a vector field, or a closed form when one is exact."""
 
 from ._flow import Flow, RunT
 from .blocks import BlockFlow

@@ -1,4 +1,4 @@
-"""What all flows share."""
+"""Base class of the flows."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from .objective import Objective
 if TYPE_CHECKING:
     from ..trajectory import Trajectory
 
-RunT = TypeVar("RunT", bound="Trajectory", covariant=True)  # of the trajectories of a flow
+RunT = TypeVar("RunT", bound="Trajectory", covariant=True)  # type of the trajectories of a flow
 
 
 class Flow(abc.ABC, Generic[RunT]):
-    """Gradient flow of an objective on the layers of a network, from any start that it accepts.
+    """Gradient flow of an objective on the layers of a network.
 
     Attributes
     ----------
     objective : Objective
-        What is descended; its loss, depth, reduction and weight decay are attributes of the flow too.
+        The objective. Its loss, depth, reduction and weight decay are also attributes of the flow.
     """
 
     kind: ClassVar[str]
@@ -33,12 +33,12 @@ class Flow(abc.ABC, Generic[RunT]):
 
     @property
     def memory_errors(self) -> tuple[type[Exception], ...]:
-        """What is raised where memory does not suffice."""
+        """Exceptions raised when memory runs out."""
         return (MemoryError,)
 
     @property
     def loss(self) -> Loss:
-        """The loss of a sample."""
+        """Loss of one sample."""
         return self.objective.loss
 
     @property
@@ -48,12 +48,12 @@ class Flow(abc.ABC, Generic[RunT]):
 
     @property
     def reduction(self) -> Literal["mean", "sum"]:
-        """Whether the loss is a "mean" over samples or a "sum"."""
+        """"mean" or "sum" over samples."""
         return self.objective.reduction
 
     @property
     def weight_decay(self) -> float | tuple[float, ...]:
-        """That of all layers, or one for each."""
+        """Weight decay of all layers, or one number for each."""
         return self.objective.weight_decay
 
     def _repr_html_(self) -> str:
@@ -65,7 +65,7 @@ class Flow(abc.ABC, Generic[RunT]):
 
     @property
     def spec(self) -> dict[str, Any]:
-        """All that makes this flow again, in terms of JSON."""
+        """Arguments that reconstruct this flow, as JSON data."""
         return {"flow": self.kind} | self.objective.spec
 
     def __eq__(self, other: object) -> bool:
@@ -76,10 +76,10 @@ class Flow(abc.ABC, Generic[RunT]):
 
     @abc.abstractmethod
     def start(self, start: Any) -> Any:
-        """The start, checked."""
+        """Check a start and convert it."""
 
     def starts(self, starts: Any) -> Any:
-        """Several starts, checked: as one array if each of them is one of the same shape, else as a list."""
+        """Check several starts; one array if all are arrays of one shape, else a list."""
         found = []
         for i, start in enumerate(starts):
             try:
@@ -95,15 +95,14 @@ class Flow(abc.ABC, Generic[RunT]):
 
     @abc.abstractmethod
     def state(self, start: Any, y: np.ndarray) -> Any:
-        """The state y of a run from `start` as the start of another run."""
+        """Start of a new run from the state y of a run from `start`."""
 
     @abc.abstractmethod
     def motion(
         self, start: Any, y: np.ndarray, log_t: float, rtol: float, atol: float = 0.0, closed_form: bool = True
     ) -> Any:
-        """What carries the state on from y: a vector field (see `ceflow._field`), or a closed form that holds for all
-        later times."""
+        """Vector field at y (see `ceflow._field`), or a closed form for all later times."""
 
     @abc.abstractmethod
     def segment(self, kind: str, start: Any, y: np.ndarray, log_t: float) -> Any:
-        """The closed form of a kind that holds from the state y on."""
+        """Closed form of the given kind from the state y on."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     Reduction = Literal["mean", "sum"]
 
     class ModesOptions(TypedDict, total=False):
-        """Of a flow on the modes of a scheme."""
+        """Options of a flow on the modes of a scheme."""
 
         loss: str | Loss
         depth: float
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
         weight_decay: float
 
     class BlocksOptions(TypedDict, total=False):
-        """Of a flow under any symmetry."""
+        """Options of a flow under any symmetry."""
 
         loss: str | Loss
         depth: float

@@ -1,4 +1,4 @@
-"""The gates of "relu" in a field of blocks: what the field calls, and how they are chosen, from a state alone."""
+"""Gates of "relu" in a block field: the functions that the field calls, and the choice of the gates at a state."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from .blocks_field import (
     _R,
 )  # fmt: skip
 
-_ROUNDING = 1e-13  # of a share
+_ROUNDING = 1e-13  # of a gate between 0 and 1
 
 
 @linked(FLOATS, INTEGERS, FLOATS, FLOATS, FLOATS, FLOAT)
@@ -62,16 +62,16 @@ def _left(data, layout, scratch, y):
 
 
 def addresses() -> tuple[int, int]:
-    """Of what a field with "relu" calls for its velocities, and to see whether the gates still hold."""
+    """Addresses of two functions of a field with "relu": velocities, and the test whether the gates are still valid."""
     return _pull_back.address, _left.address
 
 
 class Entries(NamedTuple):
-    """What a field with "relu" says of the E entries that it acts on.
+    """State of the E entries that "relu" acts on.
 
     Attributes
     ----------
-    gates : (E,) ints of `network.chain`; to be changed in place
+    gates : (E,) ints of `network.chain`; changed in place
     kept : (6, E) of `network.chain`
     """
 
@@ -80,7 +80,7 @@ class Entries(NamedTuple):
 
 
 def entries_of(field: CompiledField, y: np.ndarray) -> Entries:
-    """The entries of "relu" at a state, whose rates are evaluated."""
+    """Entries of "relu" at a state, with their rates."""
     field.rates(y, np.empty(field.size))
     layout, scratch = field.functions.layout, field.functions.scratch
     chain, products = layout[layout[_CHAIN] : layout[_LAYER_ENDS]], scratch[layout[_PRODUCTS] : layout[_END]]
@@ -90,18 +90,18 @@ def entries_of(field: CompiledField, y: np.ndarray) -> Entries:
 
 
 def choose(field: CompiledField, y: np.ndarray) -> None:
-    """Sets the gates of a field for the way on from y.
+    """Set the gates of a field for the motion from y on.
 
-    An entry away from 0 passes by its sign. One at 0 is open if it then moves up, shut if it then does not, and slides
-    if neither, where the gate that keeps it there is in [0, 1]. What one does depends on the gates of all others. So
-    they all begin shut, as relu has slope 0 at 0, and are put right one at a time, the one that is most wrong first.
-    Where more than one choice is right, which needs an entry that is pushed away from 0 or that nothing moves, it is
-    the one that this comes to.
+    The gate of a nonzero entry follows its sign. An entry at 0 has an open gate if it then increases, a shut gate if it
+    then does not, and otherwise slides: a gate in [0, 1] keeps it at 0. Each condition depends on all gates. So all
+    gates start shut (relu has slope 0 at 0), and the gate with the largest violation is corrected until none is left.
+    Several choices can be consistent if an entry is pushed away from 0 on both sides or does not move; then this
+    procedure selects one.
 
     Raises
     ------
     RuntimeError
-        If this comes to no end.
+        If the procedure does not terminate.
     """
     gates, kept = entries_of(field, y)
     value, near = kept[VALUE].copy(), 2.0 * kept[SIZE]
@@ -109,7 +109,7 @@ def choose(field: CompiledField, y: np.ndarray) -> None:
     free, seen = np.flatnonzero(np.abs(value) <= near), set()
     while free.size:
         own, (below, force, drift, slow) = gates[free], entries_of(field, y).kept[[BELOW, FORCE, DRIFT, SLOW]][:, free]
-        falls = below < 0.0  # an open gate pushes the entry down: else nothing keeps it at 0
+        falls = below < 0.0  # sliding needs an open gate that pushes the entry down
         share = np.divide(force, below, out=np.full(len(own), -1.0), where=falls)
         slides, up = own == SLIDING, drift > 0.0
         beyond = np.maximum(-share, share - 1.0)
@@ -123,7 +123,7 @@ def choose(field: CompiledField, y: np.ndarray) -> None:
         tried = gates[free].tobytes()
         if tried in seen or np.count_nonzero(gates == SLIDING) > MOST_SLIDING:
             raise RuntimeError(
-                f"the gates of {free.size} inputs of relu that are 0 cannot be told; start elsewhere, or use "
+                f"the gates of {free.size} relu inputs that are 0 cannot be determined; change the start, or use "
                 'activation="softplus:BETA"'
             )
         seen.add(tried)

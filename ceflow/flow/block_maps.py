@@ -1,4 +1,4 @@
-"""Between the blocks of logits and what a loss sees of them."""
+"""Linear maps between blocks of logits and the arguments of a loss."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ from ..symmetry import LinearMap, Symmetry, dense_map
 
 
 class Maps(NamedTuple):
-    """Between the blocks of logits, entry by entry, and what a loss sees: margins, or the values on relations."""
+    """Linear map from block entries of the logits to margins, or to the values on relations."""
 
-    into: LinearMap  # of the entries of blocks, times `weights`
+    into: LinearMap  # applied to block entries times `weights`
     back: LinearMap
     weights: np.ndarray  # (B,)
-    relations: np.ndarray  # (R,) which they are, grouped by column fibre
-    ends: np.ndarray  # (F,) where those of each column fibre end
-    row_fibre: np.ndarray  # (R,) place of the row fibre among those of the classes
+    relations: np.ndarray  # (R,) relations, grouped by column fibre
+    ends: np.ndarray  # (F,) end of each group
+    row_fibre: np.ndarray  # (R,) index of the row fibre among the class fibres
     valencies: np.ndarray  # (R,)
-    targets: np.ndarray  # (R,) of the squared error, else none
+    targets: np.ndarray  # (R,) targets of the squared error, or empty
 
     @property
     def columns(self) -> list[slice]:
-        """The relations of each column fibre."""
+        """Slice of the relations of each column fibre."""
         return [slice(begin, end) for begin, end in itertools.pairwise([0, *self.ends])]
 
     def between(self, values: np.ndarray) -> np.ndarray:
-        """(..., R) of values (..., F) the difference of that of the column fibre and that of the row fibre."""
+        """(..., R) value of the column fibre minus value of the row fibre, for values (..., F)."""
         own = np.repeat(np.arange(self.ends.size), np.diff(self.ends, prepend=0))
         return values[..., own] - values[..., self.row_fibre]
 
 
 def margin_maps(symmetry: Symmetry, fibres: tuple[int, ...], single: bool = False) -> Maps:
-    """The maps of losses that see margins; `single` if every single force is to be accurate."""
+    """Maps for losses of margins; with `single` every single force is accurate."""
     every = len(fibres) == len(symmetry.fibres)
     given = symmetry.logit_maps if every else symmetry.logit_maps_of(fibres)
     back = given.single_forces if single else given.forces
@@ -44,7 +44,7 @@ def margin_maps(symmetry: Symmetry, fibres: tuple[int, ...], single: bool = Fals
 
 
 def entry_maps(symmetry: Symmetry, fibres: tuple[int, ...], targets: np.ndarray) -> Maps:
-    """The maps of the squared error, with its targets on all relations."""
+    """Maps for the squared error, with its targets on all relations."""
     to_entries, to_blocks, relations = symmetry.map(fibres, fibres)
     column = np.searchsorted(fibres, symmetry.column_fibre[relations])
     order = np.argsort(column, kind="stable")

@@ -1,4 +1,4 @@
-"""What carries a reduced flow on blocks on: everything that its vector field reads."""
+"""Assembly of the vector field of a reduced flow on blocks."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _KINDS = {"linear": LINEAR, "relu": RELU, "softplus": SOFTPLUS}
 
 
 def motion(flow: BlockFlow, start: Layers, y: np.ndarray, log_t: float, rtol: float) -> CompiledField | Rest:
-    """The vector field from y on, or Rest where nothing can move."""
+    """Vector field at y, or Rest if the state is constant."""
     given, modes, maps = flow.objective, flow.is_mode(start), flow.maps
     layers = flow.mode_layers(start, modes)
     constants = coordinates.constants(layers, flow.depth) if modes.any() else np.zeros((3, 0))
@@ -42,14 +42,14 @@ def motion(flow: BlockFlow, start: Layers, y: np.ndarray, log_t: float, rtol: fl
         return flow.segment(Rest.kind, start, y, log_t)
 
     unit = math.exp(flow.log_unit)
-    layer_of = np.repeat(np.tile(np.arange(flow.depth), len(areas)), areas.ravel())  # of each number
+    layer_of = np.repeat(np.tile(np.arange(flow.depth), len(areas)), areas.ravel())  # layer of each number
     decays, common = unit * np.array(given.decays), unit * (flow.common_decay or 0.0)
     decay_of_bias = unit * given.decay_of_bias
     frozen = np.isin(layer_of, [layer for layer in given.frozen if layer != "b"])
     samples, scale, sizes = flow.per_fibre("samples"), flow.per_fibre("logit_scale"), flow.fibre_sizes
     first, outer = flow.first_index, flow.outer
-    own = flow.fibre_of_index[first[modes]]  # the fibre of each mode
-    places = np.cumsum(outer**2) - outer**2  # of the entries of each block
+    own = flow.fibre_of_index[first[modes]]  # fibre of each mode
+    places = np.cumsum(outer**2) - outer**2  # position of the entries of each block
     inside, rows, columns = _entries(places[bigger], first[bigger], outer[bigger])
     rows, columns = flow.fibre_of_index[rows], flow.fibre_of_index[columns]
     with np.errstate(divide="ignore"):
@@ -107,8 +107,7 @@ def motion(flow: BlockFlow, start: Layers, y: np.ndarray, log_t: float, rtol: fl
 
 
 def _entries(places: np.ndarray, first: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of the entries of blocks of these sizes, row-major one after another: their places, and the indices of their rows
-    and columns."""
+    """Positions, row indices and column indices of the entries of blocks, row-major one block after another."""
     block = np.repeat(np.arange(len(sizes)), sizes**2)
     within = np.arange(block.size) - np.repeat(np.cumsum(sizes**2) - sizes**2, sizes**2)
     row, column = np.divmod(within, sizes[block]) if block.size else (within, within)

@@ -1,4 +1,4 @@
-"""How large the blocks of a reduced flow are, and what belongs to the classes of each fibre."""
+"""Sizes of the blocks of a reduced flow, and the options of each fibre."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .objective import Objective
 
 
 class BlockSizes:
-    """What a symmetry, its fibres of classes and hidden units, and an objective say of blocks.
+    """Block sizes from a symmetry, its class and hidden fibres, and an objective.
 
     Attributes
     ----------
@@ -36,12 +36,12 @@ class BlockSizes:
 
     @functools.cached_property
     def fibre_sizes(self) -> np.ndarray:
-        """(F,) classes in each fibre."""
+        """(F,) number of classes in each fibre."""
         return np.array([self.symmetry.fibres[f] for f in self.class_fibres], float)
 
     @property
     def classes(self) -> int:
-        """K."""
+        """Number K of classes."""
         return int(self.fibre_sizes.sum())
 
     def per_fibre(self, name: str) -> np.ndarray:
@@ -57,13 +57,13 @@ class BlockSizes:
 
     @property
     def log_unit(self) -> float:
-        """Log of time over the time of reduction "sum"."""
+        """Logarithm of the time unit relative to reduction "sum"."""
         number = float(self.per_fibre("samples") @ self.fibre_sizes)
         return math.log(number) if self.reduction == "mean" else 0.0
 
     @functools.cached_property
     def kept(self) -> np.ndarray:
-        """Which blocks of the symmetry meet the classes; all others take no part."""
+        """Blocks of the symmetry that act on the classes; the others are not used."""
         return np.flatnonzero(self._sizes_in(self.class_fibres) > 0)
 
     def _sizes_in(self, fibres: Sequence[int]) -> np.ndarray:
@@ -71,12 +71,12 @@ class BlockSizes:
 
     @functools.cached_property
     def outer(self) -> np.ndarray:
-        """(I,) sizes of the blocks on the side of the classes."""
+        """(I,) block sizes on the class side."""
         return self._sizes_in(self.class_fibres)[self.kept]
 
     @property
     def hidden_sizes(self) -> np.ndarray:
-        """(I,) sizes of the blocks on the side of hidden units, where these are fibres."""
+        """(I,) block sizes on the side of hidden units, if these are fibres."""
         return self._sizes_in(self.hidden_fibres)[self.kept]
 
     @functools.cached_property
@@ -86,18 +86,18 @@ class BlockSizes:
 
     @functools.cached_property
     def multiplicities(self) -> np.ndarray:
-        """(I,) how often each block is there."""
+        """(I,) multiplicity of each block."""
         return self.symmetry.multiplicities[self.kept]
 
     @functools.cached_property
     def fibre_of_index(self) -> np.ndarray:
-        """The class fibre (0..F-1) of each index of all blocks, one block after another."""
+        """Class fibre (0..F-1) of each index, one block after another."""
         sizes = self.symmetry.block_sizes[self.kept][:, list(self.class_fibres)]
         return np.repeat(np.tile(np.arange(sizes.shape[1]), len(sizes)), sizes.ravel())
 
     @functools.cached_property
     def first_index(self) -> np.ndarray:
-        """Where the indices of each block begin, one block after another."""
+        """First index of each block, one block after another."""
         return np.cumsum(self.outer) - self.outer
 
     @property
@@ -105,12 +105,12 @@ class BlockSizes:
         return len(self.class_fibres) if self.objective.bias else 0
 
     def roots(self, start: Layers) -> np.ndarray:
-        """(N,) what the numbers in flat layers are multiplied by: the root of the samples, in the columns of H."""
+        """(N,) factors of the numbers in flat layers: square roots of the samples for columns of H, else 1."""
         shape, found = sides(self.outer, start.widths), np.ones(start.flat.size)
         if np.all(self.per_fibre("samples") == 1.0):
             return found
         root, last = np.sqrt(self.per_fibre("samples"))[self.fibre_of_index], ends(shape)[:, -1]
-        for column in range(int(self.outer.max())):  # of all blocks at a time
+        for column in range(int(self.outer.max())):  # all blocks at once
             for row in range(int(shape[:, -2].max())):
                 own = (self.outer > column) & (shape[:, -2] > row)
                 place = last[own] - shape[own, -2] * shape[own, -1] + row * shape[own, -1] + column
@@ -118,5 +118,5 @@ class BlockSizes:
         return found
 
     def layer_ends(self, start: Layers) -> np.ndarray:
-        """(I, depth) where each layer of each block ends in flat layers."""
+        """(I, depth) end of each layer of each block in flat layers."""
         return ends(sides(self.outer, start.widths))

@@ -1,4 +1,4 @@
-"""Where reduced flows on blocks start."""
+"""Starts of reduced flows on blocks."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def layers(flow: BlockFlow, blocks: Sequence, bias: Sequence[float] | None) -> L
     """See `BlockFlow.layers`."""
     count = len(flow.kept)
     if isinstance(blocks, np.ndarray) and blocks.ndim == 2 and len(blocks) == flow.depth:
-        blocks = blocks.T  # layers of blocks of size 1
+        blocks = blocks.T  # blocks of size 1
     if len(blocks) not in (count - 1, count):
         raise ValueError(
-            f"a start must be Layers or have {count} blocks, or {count - 1} without that of the constants, for "
+            f"a start must be Layers or have {count} blocks, or {count - 1} without the constant one, for "
             f"{flow.symmetry.name}; got {len(blocks)}"
         )
     given = [None, *blocks] if len(blocks) == count - 1 else blocks
@@ -34,7 +34,7 @@ def layers(flow: BlockFlow, blocks: Sequence, bias: Sequence[float] | None) -> L
 
 
 def _block(flow: BlockFlow, i: int, block: Any) -> list[np.ndarray]:
-    """The layers of one block, checked."""
+    """Checked layers of one block."""
     n, depth = int(flow.outer[i]), flow.depth
     if block is None:
         return [np.zeros(pair) for pair in _shapes(flow, i)]
@@ -54,14 +54,14 @@ def _block(flow: BlockFlow, i: int, block: Any) -> list[np.ndarray]:
 
 
 def _shapes(flow: BlockFlow, i: int) -> list[tuple[int, int]]:
-    """Of the layers of a block, where nothing says how wide they are."""
+    """Default shapes of the layers of a block."""
     n = int(flow.outer[i])
     width = int(flow.hidden_sizes[i]) if flow.hidden_fibres else n
     return list(itertools.pairwise([n, *[width] * (flow.depth - 1), n]))
 
 
 def _balanced(flow: BlockFlow, i: int, block: np.ndarray) -> list[np.ndarray]:
-    """Balanced layers of a block of logits."""
+    """Balanced layers whose product is a block of logits."""
     if flow.hidden_fibres:
         raise ValueError("balanced layers are made for linear networks; give all layers of the blocks")
     first = flow.first_index[i]
@@ -80,7 +80,7 @@ def collapsed(flow: BlockFlow, s: float) -> list[np.ndarray]:
 
 
 def random(flow: BlockFlow, scale: float, rng: np.random.Generator) -> list[list[np.ndarray]]:
-    """Gaussian layers, those of the constants without what moves all logits of a column alike."""
+    """Gaussian layers; the constant block has no part that adds the same number to all logits of a column."""
     blocks = []
     for i in range(len(flow.kept)):
         found = [scale * rng.standard_normal(pair) for pair in _shapes(flow, i)]
@@ -94,7 +94,7 @@ def random(flow: BlockFlow, scale: float, rng: np.random.Generator) -> list[list
 
 
 def commuting(flow: BlockFlow, i: int, block: np.ndarray) -> np.ndarray:
-    """The part of a matrix (n, n) on the classes' side of a block that is in the algebra."""
+    """Part in the algebra of a matrix (n, n) on the class side of a block."""
     to_entries, to_blocks, _ = flow.symmetry.map(flow.class_fibres, flow.class_fibres)
     places = np.cumsum(flow.outer**2) - flow.outer**2
     own = slice(places[i], places[i] + block.size)
@@ -102,7 +102,7 @@ def commuting(flow: BlockFlow, i: int, block: np.ndarray) -> np.ndarray:
 
 
 def check_structure(flow: BlockFlow, start: Layers) -> None:
-    """Raise a ValueError where layers are not in the algebra, of blocks that are not of real type."""
+    """Raise a ValueError if layers of a block of complex or quaternionic type are not in the algebra."""
     if np.all(flow.structures == 1):
         return
     for i, found in enumerate(unpacked(start.flat, sides(flow.outer, start.widths))):

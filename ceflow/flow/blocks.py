@@ -1,4 +1,4 @@
-"""The reduced flow under any symmetry: blocks of layers in place of singular values."""
+"""Reduced flow under any symmetry, on blocks of the layers."""
 
 from __future__ import annotations
 
@@ -30,16 +30,15 @@ if TYPE_CHECKING:
 
 
 class BlockFlow(BlockSizes, Flow["BlockTrajectory"]):
-    """Gradient flow reduced to the blocks of an adapted basis of a symmetry. Made by `SpectralFlow`.
+    """Gradient flow reduced to the blocks of an adapted basis of a symmetry; returned by `SpectralFlow`.
 
     Attributes
     ----------
     symmetry : Symmetry
     class_fibres : tuple of ints
-        The fibres of the symmetry that are classes; columns of H have the same symmetry.
+        Fibres of the symmetry that are classes. The columns of H have the same symmetry.
     hidden_fibres : tuple of ints
-        Those that are hidden units, where an activation acts on them; else empty, and the widths are those of the
-        start.
+        Fibres that are hidden units, if there is an activation; else empty, and the start determines the widths.
 
     Examples
     --------
@@ -65,7 +64,7 @@ class BlockFlow(BlockSizes, Flow["BlockTrajectory"]):
         self.class_fibres = _fibres("class_fibres", class_fibres, count)
         if objective.act.linear:
             if hidden_fibres is not None:
-                raise ValueError("hidden_fibres are for networks with an activation: linear layers need none")
+                raise ValueError("hidden_fibres are an option of networks with an activation; linear layers need none")
             self.hidden_fibres: tuple[int, ...] = ()
         else:
             self.hidden_fibres = _fibres("hidden_fibres", hidden_fibres, count)
@@ -74,19 +73,19 @@ class BlockFlow(BlockSizes, Flow["BlockTrajectory"]):
     def _check_objective(self) -> None:
         given, fibres = self.objective, len(self.class_fibres)
         if not isinstance(given.depth, int):
-            raise ValueError(f"depth must be an integer under such a symmetry, or with options, got {given.depth}")
+            raise ValueError(f"depth must be an integer for this symmetry or these options, got {given.depth}")
         if given.labels is not None:
-            raise ValueError("labels tell samples of a class apart: use a MatrixFlow; here a column stands for a class")
+            raise ValueError("labels need a MatrixFlow: here a column of H stands for all samples of a class")
         if given.kernel is not None:
             raise ValueError("kernel needs a MatrixFlow")
         if given.terms:
-            raise ValueError("terms are functions of the layers, which blocks do not have: use a MatrixFlow")
+            raise ValueError("terms are functions of the layers of full matrices: use a MatrixFlow")
         for name in ("samples", "weights", "logit_adjustment", "logit_scale"):
             value = getattr(given, name)
             if isinstance(value, tuple) and len(value) != fibres:
                 raise ValueError(
-                    f"{name} must be a number or one for each of {fibres} fibres of classes (groups of classes that "
-                    f"are alike), got {len(value)}"
+                    f"{name} must be a number or one for each of {fibres} fibres of classes (groups of equivalent "
+                    f"classes), got {len(value)}"
                 )
 
     def __repr__(self) -> str:
@@ -102,7 +101,7 @@ class BlockFlow(BlockSizes, Flow["BlockTrajectory"]):
     # -- starts --------------------------------------------------------------------------------------------------------
 
     def start(self, start: Layers | Sequence) -> Layers:
-        """Checks where a run starts: `Layers`, or a sequence of blocks (see `layers`)."""
+        """Check a start: `Layers`, or a sequence of blocks (see `layers`)."""
         if not isinstance(start, Layers):
             return self.layers(start)
         widths = np.ascontiguousarray(start.widths)
@@ -110,7 +109,7 @@ class BlockFlow(BlockSizes, Flow["BlockTrajectory"]):
         if widths.dtype.kind not in "iu" or widths.shape != expected or widths.min(initial=0) < 0:
             raise ValueError(f"widths of a start must be {expected} integers, got {widths.dtype} of {widths.shape}")
         if self.hidden_fibres and np.any(widths != self.hidden_sizes[:, None]):
-            raise ValueError("widths of a start must be those of the hidden fibres")
+            raise ValueError("widths of a start must be the sizes of the hidden fibres")
         shape = sides(self.outer, widths.astype(np.int64))
         limit = 10.0 ** (300 // self.depth)
         flat = np.ascontiguousarray(checked_array("start", start.flat, -limit, limit))
@@ -125,17 +124,16 @@ class BlockFlow(BlockSizes, Flow["BlockTrajectory"]):
         return found
 
     def layers(self, blocks: Sequence, bias: Sequence[float] | None = None) -> Layers:
-        """Layers from their blocks.
+        """Make layers from their blocks.
 
         Parameters
         ----------
-        blocks : sequence, one item for each block of the symmetry that meets the classes
-            The blocks of all layers, ``depth`` matrices (n, w), ..., (w, n) that fit together, or ``depth`` numbers for
-            a block of size 1; or the block (n, n) of the logits, a number for a block of size 1, which is then made of
-            balanced layers (linear networks); or None for a block that is 0. A sequence without the first one, that of
-            the constants, starts there at 0.
+        blocks : sequence, one item for each block of the symmetry that acts on the classes
+            Each item is one of: ``depth`` matrices (n, w), ..., (w, n), or ``depth`` numbers for a block of size 1; the
+            block (n, n) of the logits, or a number for size 1, which is factored into balanced layers (linear networks
+            only); None for a zero block. The first block, of the constant vectors, may be left out; it is then 0.
         bias : (F,) numbers, optional
-            0 when left out.
+            Default 0.
 
         Returns
         -------
@@ -144,21 +142,21 @@ class BlockFlow(BlockSizes, Flow["BlockTrajectory"]):
         Raises
         ------
         TypeError, ValueError
-            If a block is anything else.
+            If a block has another form.
 
         Notes
         -----
-        Balanced layers are those with ``W^T W = H N H^T``, N the numbers of samples that columns stand for.
+        Layers are balanced if ``W^T W = H N H^T``, where N is the diagonal matrix of the samples per column.
         """
         return self.start(block_starts.layers(self, blocks, bias))
 
     def collapsed_start(self, s: float) -> Layers:
-        """Balanced layers of collapsed logits, ``s (I - 11^T / K)``: a simplex equiangular tight frame."""
+        """Balanced layers with the collapsed logits ``s (I - 11^T / K)`` (a simplex equiangular tight frame)."""
         return self.layers(block_starts.collapsed(self, s))
 
     def random_start(self, scale: float = 1e-3, rng: np.random.Generator | int | None = 0) -> Layers:
-        """Small random layers: entries of every block independent Gaussians of deviation `scale`, that of the constants
-        without the part that moves all logits of a column alike. A bias is 0."""
+        """Small random layers, with independent Gaussian entries of standard deviation `scale` in every block. The
+        constant block has no part that adds the same number to all logits of a column. The bias is 0."""
         return self.layers(block_starts.random(self, scale, np.random.default_rng(rng)))
 
     # -- between blocks and matrices -----------------------------------------------------------------------------------
@@ -171,18 +169,19 @@ class BlockFlow(BlockSizes, Flow["BlockTrajectory"]):
         rng: np.random.Generator | int | None = 0,
         rows: np.ndarray | None = None,
     ) -> tuple[np.ndarray, ...]:
-        """Full matrices with exactly these blocks.
+        """Full matrices with these blocks.
 
         Parameters
         ----------
-        start : Layers, or what `layers` takes
+        start : Layers, or blocks as in `layers`
         width : int, optional
-            d, the number of features: at least what the blocks need; K, or that, when left out. With an activation the
-            hidden units are the points of the hidden fibres.
+            Feature dimension d, at least the sum of the block widths; default the larger of K and this sum. With an
+            activation the hidden units are the points of the hidden fibres.
         rng : int or numpy Generator
-            Makes the frames of hidden units.
+            Seed or generator of the orthonormal frames of hidden units.
         rows : (n, N + F) array, optional
-            Flat layers and biases in place of those of the start, in the same frames: all matrices have a leading axis.
+            Replaces the flat layers and biases of the start. All n use the same frames, and the matrices get a leading
+            axis.
 
         Returns
         -------
@@ -191,13 +190,13 @@ class BlockFlow(BlockSizes, Flow["BlockTrajectory"]):
             depth - 2 of them.
         H : (d, K) array
         b : (K,) array
-            If there is a bias.
+            Only with a bias.
         """
         width = None if width is None else checked_integer("width", width, 1)
         return lifting.lift(self, self.start(start), width, np.random.default_rng(rng), rows)
 
     def full(self) -> MatrixFlow:
-        """The flow on full matrices that this one reduces."""
+        """Flow on full matrices whose reduction this is."""
         options = {field.name: getattr(self.objective, field.name) for field in dataclasses.fields(Objective)}
         place = np.searchsorted(self.class_fibres, self.class_fibre)
         for name in ("samples", "weights", "logit_adjustment", "logit_scale"):
@@ -206,7 +205,7 @@ class BlockFlow(BlockSizes, Flow["BlockTrajectory"]):
         return MatrixFlow(**options)
 
     def project(self, *factors: np.ndarray) -> tuple[Layers, float]:
-        """Back to blocks: the layers that come nearest to (W, ..., H), and how far the matrices are from the symmetry.
+        """Project full matrices to layers of blocks, and measure their distance from the symmetry.
 
         Parameters
         ----------
@@ -216,10 +215,10 @@ class BlockFlow(BlockSizes, Flow["BlockTrajectory"]):
         Returns
         -------
         start : Layers
-            What `integrate` takes.
+            Start for `integrate`.
         off_symmetry : float
-            The largest of ``|X - X'|_F / |X|_F`` over the factors X, X' made of the blocks again; hidden units that no
-            layer connects to the classes count too.
+            Largest ``|X - X'|_F / |X|_F`` over the factors X, where X' is X rebuilt from the blocks. Hidden units that
+            no layer connects to the classes count too.
         """
         bias = factors[self.depth] if self.objective.bias and len(factors) == self.depth + 1 else None
         layers = check_factors(factors[: self.depth] if bias is not None else factors, self.depth, self.classes)
@@ -229,68 +228,68 @@ class BlockFlow(BlockSizes, Flow["BlockTrajectory"]):
                 raise ValueError(f"b must have shape ({self.classes},), got {bias.shape}")
         return lifting.project(self, layers, bias)
 
-    # -- what a run needs ----------------------------------------------------------------------------------------------
+    # -- interface for runs --------------------------------------------------------------------------------------------
 
     @functools.cached_property
     def common_decay(self) -> float | None:
-        """The decay of all layers, where they all move and decay alike."""
+        """Common decay of all layers; None if a layer is frozen or the decays differ."""
         decays = set(self.objective.decays)
         return decays.pop() if len(decays) == 1 and not any(f != "b" for f in self.objective.frozen) else None
 
     def _scaled(self, start: Layers) -> np.ndarray:
-        """The flat layers with columns scaled by the square root of the samples that they stand for."""
+        """Flat layers with columns scaled by the square root of their number of samples."""
         return start.flat * self.roots(start)
 
     def is_mode(self, start: Layers) -> np.ndarray:
-        """(I,) which blocks have one coordinate: those of size 1 whose linear layers all move and decay alike."""
+        """(I,) whether a block has one coordinate: size 1, linear layers, no frozen layer, equal decays."""
         found = (self.outer == 1) & np.all(start.widths == 1, axis=1) & (self.common_decay is not None)
         found &= self.objective.act.linear
         if self.objective.bias:
-            found[0] = False  # the bias belongs to the block of the constants
+            found[0] = False  # the bias belongs to the constant block
         if found.any() and self.common_decay:
             layers = np.abs(self.mode_layers(start, found))
             found[found] = np.ptp(layers, axis=0) <= 1e-15 * layers.max(axis=0)
         return found
 
     def mode_layers(self, start: Layers, modes: np.ndarray) -> np.ndarray:
-        """(depth, D) scaled layers of the blocks that are modes."""
+        """(depth, D) scaled layers of the D blocks that are modes."""
         last = ends(sides(self.outer, start.widths))[modes]
         layers = self._scaled(start)[last - 1].T
-        if self.common_decay and layers.size:  # equal but for rounding
+        if self.common_decay and layers.size:  # equal up to rounding
             size = np.exp(np.mean(np.log(np.maximum(np.abs(layers), 1e-320)), axis=0)) * np.any(layers != 0.0, axis=0)
             spread = np.ptp(np.abs(layers), axis=0) <= 1e-15 * np.abs(layers).max(axis=0)
             layers = np.where(spread, np.copysign(size, layers), layers)
         return np.ascontiguousarray(layers)
 
     def _in_blocks(self, start: Layers) -> np.ndarray:
-        """Which numbers of the flat layers are in larger blocks."""
+        """Whether each number of the flat layers is in a larger block."""
         shape = sides(self.outer, start.widths)
         return np.repeat(~self.is_mode(start), (shape[:, :-1] * shape[:, 1:]).sum(axis=1))
 
     def origin(self, start: Layers) -> np.ndarray:
-        """Coordinates of the start: 0 for each mode, then the layers of the larger blocks, then the bias."""
+        """Coordinates of the start: 0 for each mode, the layers of the larger blocks, the bias."""
         modes = int(self.is_mode(start).sum())
         return np.concatenate([np.zeros(modes), self._scaled(start)[self._in_blocks(start)], start.bias])
 
     def state(self, start: Layers, y: np.ndarray) -> Layers:
-        """The state y of a run from `start` as the start of another run."""
+        """Start of a new run from the state y of a run from `start`."""
         return Layers(self.flat_layers(start, y[None])[0], start.widths, self.bias_of(y[None])[0])
 
     def segment(self, kind: str, start: Layers, y: np.ndarray, log_t: float):
-        """The closed form of the kind "rest"."""
+        """Closed form "rest" from the state y on."""
         if kind != Rest.kind:
             raise ValueError(f"a flow under a symmetry has no closed form {kind!r}")
         return Rest(y, log_t)
 
     @in_one_life
     def motion(self, start: Layers, y, log_t: float, rtol: float, atol: float = 0.0, closed_form: bool = True):
-        """What carries the state on from y: a vector field, or Rest where nothing can move."""
+        """Vector field at y, or Rest if the state is constant."""
         return block_motion.motion(self, start, y, log_t, rtol)
 
-    # -- what follows from a state -------------------------------------------------------------------------------------
+    # -- functions of a state ------------------------------------------------------------------------------------------
 
     def flat_layers(self, start: Layers, y: np.ndarray) -> np.ndarray:
-        """(n, N) layers, flat as those of `Layers`, at coordinates (n, M)."""
+        """(n, N) flat layers as in `Layers`, at coordinates (n, M)."""
         modes, last = self.is_mode(start), ends(sides(self.outer, start.widths))
         count, found = int(modes.sum()), np.empty((len(y), start.flat.size))
         inside = self._in_blocks(start)
@@ -302,15 +301,15 @@ class BlockFlow(BlockSizes, Flow["BlockTrajectory"]):
         return found / self.roots(start)
 
     def layers_at(self, start: Layers, y: np.ndarray) -> np.ndarray:
-        """(n, N + F) flat layers and biases at coordinates (n, M): what `lift` takes as rows."""
+        """(n, N + F) flat layers and biases at coordinates (n, M); `lift` accepts them as `rows`."""
         return np.concatenate([self.flat_layers(start, y), self.bias_of(y)], axis=1)
 
     def bias_of(self, y: np.ndarray) -> np.ndarray:
-        """(n, F) bias of each fibre at coordinates (n, M); none where there is no bias."""
+        """(n, F) bias of each fibre at coordinates (n, M); (n, 0) without a bias."""
         return y[:, y.shape[1] - self.biases :]
 
     def logit_blocks(self, start: Layers, y: np.ndarray) -> np.ndarray:
-        """(n, B) entries of the blocks of the logits, row-major one block after another, without a bias."""
+        """(n, B) block entries of the logits without the bias, row-major one block after another."""
         shape = sides(self.outer, start.widths)
         flat = self.flat_layers(start, y)
         if self.objective.act.linear and np.all(shape == 1):
@@ -324,7 +323,7 @@ class BlockFlow(BlockSizes, Flow["BlockTrajectory"]):
         return np.concatenate([product.reshape(len(y), -1) for product in products], axis=1)
 
     def _activated(self, products: list[np.ndarray]) -> list[np.ndarray]:
-        """The activation of matrices between hidden units and columns, block by block (n, rows, columns)."""
+        """Activation of the matrices between hidden units and columns, given by blocks (n, rows, columns)."""
         level = self.level
         flat = np.concatenate([product.reshape(len(product), -1) for product in products], axis=1)
         flat = self.objective.act.value(flat @ level.to_entries.T) @ level.to_blocks.T
@@ -334,8 +333,8 @@ class BlockFlow(BlockSizes, Flow["BlockTrajectory"]):
     def seen(
         self, start: Layers, y: np.ndarray, scale: np.ndarray | None = None, maps: Maps | None = None
     ) -> np.ndarray:
-        """(n, R) what a loss sees of the logits, bias included: margins ``z_own - z_r`` of the relations of `maps`, or
-        the values of the squared error. With a scale (F,) of the logits of each fibre; by other maps if given."""
+        """(n, R) arguments of the loss, bias included: margins ``z_own - z_r`` on the relations of `maps`, or logits
+        for the squared error. `scale` (F,) multiplies the logits of each fibre; `maps` replaces the default maps."""
         maps, blocks = maps or self.maps, self.logit_blocks(start, y)
         if scale is not None:
             blocks = blocks * np.repeat(scale[self.fibre_of_index], np.repeat(self.outer, self.outer))
@@ -347,14 +346,14 @@ class BlockFlow(BlockSizes, Flow["BlockTrajectory"]):
 
     @cached_in_each_life
     def maps(self) -> Maps:
-        """Between blocks of logits and what the loss sees."""
+        """Maps between blocks of logits and the arguments of the loss."""
         if isinstance(self.loss, SquaredError):
             return entry_maps(self.symmetry, self.class_fibres, self._targets)
         return self.margin_maps
 
     @cached_in_each_life
     def margin_maps(self) -> Maps:
-        """Between blocks of logits and margins."""
+        """Maps between blocks of logits and margins."""
         return margin_maps(self.symmetry, self.class_fibres, single=self.depth > 2)
 
     @functools.cached_property
@@ -373,25 +372,25 @@ class BlockFlow(BlockSizes, Flow["BlockTrajectory"]):
         found = np.bincount(labels.ravel(), given.ravel(), minlength=symmetry.rank) / np.maximum(count, 1)
         off = np.abs(given - found[labels]).max()
         if off > 1e-12 * np.abs(given).max():
-            raise ValueError(f"targets must be constant on the relations of {symmetry.name}, they are off by {off:g}")
+            raise ValueError(f"targets must be constant on the relations of {symmetry.name}, they differ by {off:g}")
         return found
 
     def __getstate__(self) -> dict:
-        # maps hold addresses, which are those of this process
+        # maps hold memory addresses of this process
         return {name: value for name, value in self.__dict__.items() if name not in ("_in_each_life", "level")}
 
     @functools.cached_property
     def level(self) -> Level:
-        """What an activation acts on."""
+        """The blocks that an activation acts on."""
         return Level(*self.symmetry.map(self.hidden_fibres, self.class_fibres)[:2])
 
 
 def _fibres(name: str, given: Sequence[int] | int | None, count: int) -> tuple[int, ...]:
-    """Numbers of fibres, checked."""
+    """Checked indices of fibres."""
     if given is None:
         return tuple(range(count))
     each = [given] if isinstance(given, int) or np.ndim(given) == 0 else list(given)
     found = tuple(checked_integer(name, f, 0, count - 1) for f in each)
     if not found or len(set(found)) != len(found):
-        raise ValueError(f"{name} must name different fibres, got {given!r}")
+        raise ValueError(f"{name} must be distinct fibres, got {given!r}")
     return tuple(sorted(found))

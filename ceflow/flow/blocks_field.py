@@ -1,9 +1,10 @@
-"""The vector field of the reduced flow under any symmetry: one coordinate for each one-by-one block of linear layers
-that move alike, and the layers themselves of all other blocks.
+"""Vector field of the reduced flow under any symmetry.
 
-With columns scaled by the square root of the samples that they stand for, ``H -> H N^(1/2)``, all layers see one
-residual, ``dW = R H^T`` and ``dH = W^T R`` with ``R = G O N^(1/2)``, and all numbers of samples, weights and scales of
-logits are numbers by which rows and columns of blocks are multiplied. [ceflow]
+A 1x1 block of linear layers with equal decays has one coordinate. All other blocks have their layers as coordinates.
+
+Columns are scaled by the square root of their number of samples, ``H -> H N^(1/2)``. Then all layers have the same
+residual, ``dW = R H^T`` and ``dH = W^T R`` with ``R = G O N^(1/2)``, and numbers of samples, weights and logit scales
+multiply rows and columns of blocks. [ceflow]
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ from ..symmetry import LinearMap
 
 _NONE, _CHANGE, _REST, _CROSSING = int(Event.NONE), int(Event.CHANGE), int(Event.REST), int(Event.CROSSING)
 
-# `layout`: these sizes, flags and addresses, then the parts of `Parts` that are integers; `data`: these numbers, then
-# the parts that are floats. Each part begins where `layout` says, at _PLACES.
+# `layout`: these sizes, flags and addresses, then the integer parts of `Parts`. `data`: these numbers, then the float
+# parts. `layout` has the start of each part, at _PLACES.
 (_MODES, _ROWS, _FIBRES, _ENTRIES, _RELATIONS, _BLOCK_ENTRIES, _LAYERS, _BLOCKS, _BIAS, _SQUARED) = range(10)
 _EQUILIBRIA = 10
 (_RESIDUAL, _MARGINS, _FORCES, _TO_MARGINS, _TO_FORCES, _OWN_RATES, _GATED, _LEFT) = range(11, 19)
@@ -37,30 +38,30 @@ _NUMBERS = 9
 
 
 class Parts(NamedTuple):
-    """Everything that the functions read, as flat arrays. D modes, B block entries, R relations, F fibres.
+    """Flat arrays that the compiled functions read. D modes, B block entries, R relations, F fibres.
 
     Attributes
     ----------
-    mode_entry : (D,) ints, the entry of the vector of block entries that each mode is
-    block_entry : (B',) ints, the same of the entries of the larger blocks, one block after another
-    relation_ends : (F,) ints, where the relations of each column fibre end
-    row_fibre : (R,) ints, of each relation
+    mode_entry : (D,) ints, index of each mode in the vector of block entries
+    block_entry : (B',) ints, the same for the entries of the larger blocks, one block after another
+    relation_ends : (F,) ints, end of the relations of each column fibre
+    row_fibre : (R,) ints, row fibre of each relation
     chain : ints of `network.chain`
-    layer_ends : (I,) ints, where the layers of each larger block end, in the state after the modes
+    layer_ends : (I,) ints, end of the layers of each larger block, in the state after the modes
     layer_decay : decay of each number in those layers
-    active, direction, gain : (D,) as in `modes_field`; gain is what the force of a mode is multiplied by
-    mode_weight : (D,) what a singular value is multiplied by to be an entry
-    entry_weight, residual_weight : (B',) the same of the larger blocks, and of their residual
+    active, direction, gain : (D,) as in `modes_field`; gain is the factor of the force of a mode
+    mode_weight : (D,) factor from a singular value to its block entry
+    entry_weight, residual_weight : (B',) the same for the larger blocks, and for their residual
     column_gain : (F,) log of the weight of each column fibre in R
     valencies : (R,)
     adjustment : (F,) added to the rows of a fibre
-    scale : (F,) of the rows of a fibre
-    bias_gain : (F, F) from the trivial block of G to the velocity of the bias
-    targets : (R,) of squared error
+    scale : (F,) logit scale of the rows of a fibre
+    bias_gain : (F, F) map from the trivial block of G to the velocity of the bias
+    targets : (R,) targets of the squared error
     constants : rows of `network.coordinates`, flat
-    parameters : of the loss
+    parameters : parameters of the loss
     matrices : of `network.chain`
-    frozen : 0 or 1 for each number in the layers
+    frozen : 0 or 1, for each number in the layers
     """
 
     mode_entry: np.ndarray
@@ -88,7 +89,7 @@ class Parts(NamedTuple):
     frozen: np.ndarray
 
 
-_INTEGERS = 6  # of the parts
+_INTEGERS = 6  # number of integer parts
 (_MODE_ENTRY, _BLOCK_ENTRY, _RELATION_ENDS, _ROW_FIBRE, _CHAIN, _LAYER_ENDS) = range(_PLACES, _PLACES + 6)
 (_LAYER_DECAY, _ACTIVE, _DIRECTION, _GAIN, _MODE_WEIGHT, _ENTRY_WEIGHT, _RESIDUAL_WEIGHT, _COLUMN_GAIN) = range(
     _PLACES + 6, _PLACES + 14
@@ -96,16 +97,16 @@ _INTEGERS = 6  # of the parts
 (_VALENCIES, _ADJUSTMENT, _SCALE, _BIAS_GAIN, _TARGETS, _CONSTANTS, _PARAMETERS, _MATRICES, _FROZEN) = range(
     _PLACES + 14, _PLACES + 23
 )
-_SCRATCH = _PLACES + 23  # where the spaces of `scratch` begin, and after them where the parts do
+_SCRATCH = _PLACES + 23  # offsets of the arrays in `scratch`, followed by offsets of the parts
 (_WORK, _SPARE, _MARGIN, _SHARE, _FORCE, _SINGULAR, _COORDINATE_GAIN, _RATE, _SCALES) = range(_SCRATCH, _SCRATCH + 9)
 (_VELOCITY, _R, _PRODUCTS, _END) = range(_SCRATCH + 9, _SCRATCH + 13)
 _HEADER = _SCRATCH + 13
-_BIAS_FLOOR = 1e-8  # of all squares: what counts as the size of a bias, and of the constants' block, that begin at 0
+_BIAS_FLOOR = 1e-8  # share of the sum of squares: floor of the size of a bias and of a constant block that start at 0
 
 
 @njit(**KERNEL)
 def _residuals(data, layout, scratch, bias, a):
-    """From margins to the shares ``k_r p_r`` of all relations, scaled; returns the log scale (kernel)."""
+    """Write the scaled probabilities ``k_r p_r`` of all relations, from margins; return the log scale (kernel)."""
     fibres = layout[_FIBRES]
     ends, rows = part(layout, layout[_RELATION_ENDS], fibres), part(layout, layout[_ROW_FIBRE], layout[_RELATIONS])
     adjustment, scale = part(data, layout[_ADJUSTMENT], fibres), part(data, layout[_SCALE], fibres)
@@ -133,7 +134,7 @@ def _residuals(data, layout, scratch, bias, a):
         weight = math.exp(scales[f] - high)
         for r in range(begin, ends[f]):
             shares[r] = weight * shares[r] if weight > 0.0 else 0.0
-        if gains[f] > -np.inf:  # of the mean, weights that are smooth, as scales are not: the clock interpolates a
+        if gains[f] > -np.inf:  # weights of the mean of a are smooth: the clock interpolates a
             weight = math.exp(gains[f] - softplus(odds[f]) - most)
             total, mean = total + weight, mean + weight * odds[f]
         begin = ends[f]
@@ -147,7 +148,7 @@ def _rates(data, layout, scratch, y, dy, a):
     relations, inner, layers = layout[_RELATIONS], layout[_BLOCK_ENTRIES], layout[_LAYERS]
     blocks, biased = layout[_BLOCKS], layout[_BIAS]
     state, velocity = vector(y, modes + layers + biased * fibres), vector(dy, modes + layers + biased * fibres)
-    # a linear map may overwrite the number in front of what it is given
+    # a linear map may overwrite the number before its argument
     work, spare = part(scratch, layout[_WORK] + 1, entries), part(scratch, layout[_SPARE], entries + relations + 1)
     margins, shares = part(scratch, layout[_MARGIN], relations), part(scratch, layout[_SHARE] + 1, relations)
     force, s = part(scratch, layout[_FORCE], entries), part(scratch, layout[_SINGULAR], modes)
@@ -262,9 +263,9 @@ def _rates(data, layout, scratch, y, dy, a):
 
 @njit(**KERNEL)
 def _least(layout, i):
-    """The share of all squares that a block counts as at least (kernel)."""
+    """Smallest share of the sum of squares that a block is assigned (kernel)."""
     if layout[layout[_CHAIN] + ACTIVATION] != LINEAR:
-        return 1.0  # which mixes blocks, so that one may pass through 0
+        return 1.0  # relu mixes blocks, so a block may pass through 0
     return _BIAS_FLOOR if i == 0 and layout[_BIAS] else 0.0
 
 
@@ -284,7 +285,7 @@ def _speed(data, layout, y, dy):
 
 @njit(**KERNEL)
 def _group(layout, y, i):
-    """Sum of the squares of what belongs to a block in y: its layers, and the bias with the first one (kernel)."""
+    """Sum of squares of the layers of a block in y; the first block includes the bias (kernel)."""
     modes, layers = layout[_MODES], layout[_LAYERS]
     ends = part(layout, layout[_LAYER_ENDS], layout[_BLOCKS])
     total = 0.0
@@ -305,7 +306,7 @@ def _norm(data, layout, scratch, error, y, dy, rtol, atol):
     largest, squares = 0.0, 0.0
     for i in range(modes):
         ratio = abs(error[i]) / level
-        if not (ratio <= largest):  # also lets a NaN through
+        if not (ratio <= largest):  # true for NaN too
             largest = ratio
     for j in range(modes, modes + layers):
         squares += y[j] * y[j]
@@ -348,7 +349,7 @@ def blocks_field(
     log_unit: float, vanished: float, beta: float,
     near: float = 0.0, gates: tuple[int, int] = (0, 0),
 ) -> CompiledField:  # fmt: skip
-    """The field of a flow under any symmetry; with "relu" `near` and the addresses of what `block_gates` does."""
+    """Vector field of a flow under any symmetry; "relu" needs `near` and the addresses from `block_gates`."""
     modes, blocks, layers = parts.active.size, parts.layer_ends.size, parts.frozen.size - 1
     fibres, inner = parts.adjustment.size, parts.block_entry.size
     equilibria = loss.counterforce > 0.0 or decay > 0.0

@@ -1,4 +1,4 @@
-"""Fixed classifiers with several rows, centres, for each class."""
+"""Fixed classifiers with several rows (centres) for each class."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ class Centres:
     Parameters
     ----------
     counts : (K,) ints
-        f_i >= 1, K >= 2.
+        Number f_i >= 1 of centres of each class; K >= 2.
     angle : float
-        0 to pi/2. Centres of a class have the inner product sin^2(angle).
+        From 0 to pi/2. Centres of a class have the inner product sin^2(angle).
     axes : {"orthonormal", "simplex"}
-        What the w_i are: orthonormal, so that centres of different classes are orthogonal, and `ceflow.theory` has
-        exact solutions; or the unit rows of a simplex equiangular tight frame, with inner products -1/(K-1). All v_ij
-        are orthonormal, and orthogonal to all w_i.
+        "orthonormal": the w_i are orthonormal, so centres of different classes are orthogonal, and `ceflow.theory` has
+        exact solutions. "simplex": the w_i are unit rows of a simplex equiangular tight frame, with inner products
+        -1/(K-1). All v_ij are orthonormal, and orthogonal to all w_i.
     width : int, optional
-        d; as small as possible when left out, which is K (one less for the simplex) and all f_i.
+        Feature dimension d; default the smallest possible, sum_i f_i + K (K - 1 in place of K for the simplex).
     rng : int or numpy Generator, optional
-        Rotates all by a random orthogonal matrix; left out, the v_ij are axes of coordinates.
+        Rotates all vectors by a random orthogonal matrix; by default the v_ij are coordinate axes.
 
     Attributes
     ----------
@@ -45,21 +45,21 @@ class Centres:
     W : (n, d) array
         The centres, class by class.
     owners : (n,) ints
-        Their classes.
+        Class of each centre.
     axes : (K, d) array
-        The w_i.
+        The vectors w_i.
     means : (K, d) array
-        The unit vectors along the means of the centres of each class, where features of a class go.
+        Unit vectors along the mean of the centres of each class; the features of the class converge to this direction.
 
     Raises
     ------
     ValueError, TypeError
-        If an argument is not as described.
+        If an argument is invalid.
 
     Notes
     -----
-    Our model [ceflow] of *Neural Collapse To Multiple Centers For Imbalanced Data* (NeurIPS 2024), of which only the
-    abstract was available to us. There angle = 0.2 and f = 20.
+    Our model [ceflow] of *Neural Collapse To Multiple Centers For Imbalanced Data* (NeurIPS 2024), of which we read
+    only the abstract. It has angle = 0.2 and f = 20.
 
     Examples
     --------
@@ -104,25 +104,25 @@ class Centres:
         labels: ArrayLike | None = None,
         **options: Any,
     ) -> MatrixFlow:
-        """The flow of features under these fixed rows; it starts from ``(centres.W, H)``.
+        """Flow of features with these fixed rows; its starts are ``(centres.W, H)``.
 
         Parameters
         ----------
         loss : {"squared_error", "cosine", "squared_cosine"}
-            See `ceflow.terms`; the sum over samples.
+            See `ceflow.terms`; summed over samples.
         beta : float
-            What rows of other classes count for; not of "cosine", which does not see them.
+            Weight of the rows of other classes; not used by "cosine".
         weight_decay : float
-            Of the features.
+            Weight decay of the features.
         labels : (N,) ints, optional
-            Classes of the columns of H; left out, column c belongs to class c.
+            Class of each column of H; by default column c has class c.
         **options
-            Of `ceflow.MatrixFlow`: backend, device, dtype, samples.
+            Options of `ceflow.MatrixFlow`: backend, device, dtype, samples.
 
         Returns
         -------
         MatrixFlow
-            Time is that of "sum". Its `loss` is 0; what it descends is `objective`.
+            Time has the unit of reduction "sum". The recorded `loss` is 0; the `objective` is descended.
 
         Examples
         --------
@@ -146,7 +146,7 @@ class Centres:
     # -- decisions -----------------------------------------------------------------------------------------------------
 
     def classifier(self, rule: str = "sum") -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Rows (K, d) and bias (K,) of the linear classifier that a rule is; see `decide`.
+        """Rows (K, d) and bias (K,) of the linear classifier of a rule; see `decide`.
 
         Examples
         --------
@@ -159,20 +159,20 @@ class Centres:
         if rule == "axis":
             return self.axes, bias
         if rule == "nearest mean":
-            return self.means, bias  # of unit norm
+            return self.means, bias  # means have unit norm
         return (self._sums if rule == "sum" else self._sums / self.counts[:, None]), bias
 
     def decide(self, X: ArrayLike, rule: str = "sum") -> NDArray[np.int64]:
-        """Classes of features.
+        """Classify features.
 
         Parameters
         ----------
         X : (..., d, N) array
-            Features, a column for each sample.
+            Features, one column per sample.
         rule : {"sum", "mean", "axis", "nearest mean", "max"}
-            The class of the largest sum of logits over its centres, of their largest mean, of the axis w_i that is most
-            alike, of the nearest mean of centres (scaled to norm 1), or of the largest logit of any centre. Which of
-            them the paper uses is not known to us.
+            Decide for the class with the largest sum of logits over its centres, the largest mean of these logits, the
+            largest ``w_i.x``, the nearest mean of centres (scaled to norm 1), or the largest logit of a single centre.
+            We do not know which rule the paper uses.
 
         Returns
         -------
@@ -199,18 +199,18 @@ class Centres:
         samples: int = 10_000,
         rng: np.random.Generator | int = 0,
     ) -> GaussianAccuracy:
-        """Accuracy where features deviate from those of their class by Gaussian noise.
+        """Accuracy on features with Gaussian noise.
 
         Parameters
         ----------
         deviations : float or (K,) array
-            Deviation of the noise of each class, in every direction.
+            Standard deviation of the noise of each class, in every direction.
         rule : str
-            See `decide`. The rule "max" is not linear: its errors are counted, and small ones need many samples.
+            See `decide`. The rule "max" is not linear: its errors are counted, so small error rates need many samples.
         features : (d, K) array, optional
-            Of the classes; `means` when left out.
+            Noise-free features of the classes; default `means`.
         samples : int
-            For each class.
+            Number of samples per class.
         rng : int or numpy Generator
 
         Returns
@@ -242,6 +242,6 @@ class Centres:
 
 
 def _orthogonal(width: int, rng: np.random.Generator | int) -> NDArray[np.float64]:
-    """(d, d) random orthogonal matrix, uniform."""
+    """Uniformly random orthogonal matrix (d, d)."""
     q, r = np.linalg.qr(np.random.default_rng(rng).standard_normal((width, width)))
     return q * np.sign(np.diag(r))

@@ -1,4 +1,4 @@
-"""Features under a classifier that is computed: the nearest simplex ETF, beside a fixed and a free one."""
+"""Flows of features whose classifier is the nearest simplex ETF, fixed, or free."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from ._options import Reduction
 
 CLASSIFIERS = ("nearest", "fixed", "free")
-LARGEST = 1e6  # of entries of a start
-_NAMED = ("flow", "classifier")  # what a repr says otherwise
-SYMMETRIC = 1e-12  # relative, of what counts as symmetric, or as an ETF
+LARGEST = 1e6  # entries of a start
+_NAMED = ("flow", "classifier")  # shown separately in a repr
+SYMMETRIC = 1e-12  # relative tolerance of the tests for symmetric matrices and for ETFs
 
 
 class _ComputedFlow(Flow[RunT]):
-    """What the flows of this file share."""
+    """Base class of the flows of this file."""
 
     dtype, arrays = "float64", HOST
 
@@ -38,7 +38,7 @@ class _ComputedFlow(Flow[RunT]):
             raise TypeError(f"argmin_gradient must be True or False, got {argmin_gradient!r}")
         self.argmin_gradient = bool(argmin_gradient)
         if self.argmin_gradient and classifier != "nearest":
-            raise ValueError(f'argmin_gradient is of the classifier "nearest", got {classifier!r}')
+            raise ValueError(f'argmin_gradient needs the classifier "nearest", got {classifier!r}')
         super().__init__(objective)
 
     def __repr__(self) -> str:
@@ -54,46 +54,46 @@ class _ComputedFlow(Flow[RunT]):
         return {"flow": self.kind, "loss": self.loss.spec, "reduction": self.reduction} | own
 
     def segment(self, kind: str, start: Any, y: np.ndarray, log_t: float) -> Rest:
-        """The closed form of the kind "rest", which holds from the state y on."""
+        """Closed form "rest" from the state y on."""
         if kind != Rest.kind:
             raise ValueError(f"this flow has no closed form {kind!r}")
         return Rest(y, log_t)
 
 
 class ETFFlow(_ComputedFlow["ETFTrajectory"]):
-    """Gradient flow of features H (d, N) under the simplex ETF that is nearest to them at every moment.
+    """Gradient flow of features H (d, N) whose classifier is the simplex ETF nearest to them at each time.
 
-    Or under a classifier that is fixed, or free; with or without features on spheres.
+    The classifier may also be fixed, or free. Features may be constrained to a sphere.
 
     Parameters
     ----------
     classifier : {"nearest", "fixed", "free"}
         "nearest": ``W = sqrt(K/(K-1)) J P^T`` of `ceflow.collapse.nearest_etf`. "fixed": the W of the start. Both have
-        the bias ``-W mu``, mu the mean of the class means. "free": W moves too, without a bias.
+        the bias ``-W mu``, where mu is the mean of the class means. "free": W is trained too, without a bias.
     argmin_gradient : bool
-        Whether features also move by the gradient through the nearest ETF, which makes it the gradient flow of the
-        loss as a function of H. Without it W is taken as a constant at every moment.
+        Whether to differentiate through the nearest ETF. If so, this is gradient flow of the loss as a function of H;
+        else W is treated as a constant in the gradient.
     radius : float, optional
-        Keeps all features at this norm, and the rows of a free W at norm 1: the flow is projected to the spheres.
+        Norm of all features; rows of a free W have norm 1. The flow is projected to these spheres.
     loss, reduction, labels
         See `Objective`.
 
     Raises
     ------
     ValueError, TypeError
-        If an argument is not acceptable.
+        If an argument is invalid.
 
     Notes
     -----
-    It starts from (W, H), or from H alone: then a fixed W is ``collapse.simplex_etf(K, d)``. A free W must be given,
-    and the W given beside the nearest ETF does not count. With a radius all is brought to its norm first.
+    A start is (W, H), or H alone; then a fixed W is ``collapse.simplex_etf(K, d)``. A free W must be given. With the
+    nearest ETF, a given W is ignored. With a radius, vectors are scaled to their norm first.
 
-    Markou, Ajanthan & Gould, arXiv:2411.01248, for the nearest ETF, features on spheres and the bias. There mu and the
-    class means are moving averages over batches, here they are those of all samples; there steps are of accelerated
-    gradient descent, here there is a flow, in which the proximal term of the paper vanishes. Without a radius, with one
-    column a class, `ReducedETFFlow` is the same on (K-1) x (K-1) matrices.
+    Markou, Ajanthan & Gould, arXiv:2411.01248, for the nearest ETF, features on spheres and the bias. In the paper mu
+    and the class means are moving averages over batches; here they are over all samples. The paper takes steps of
+    accelerated gradient descent; this is a flow, in which the paper's proximal term vanishes. Without a radius and with
+    one column per class, `ReducedETFFlow` is the same flow on (K-1) x (K-1) matrices.
 
-    Where the class means become linearly dependent the nearest ETF jumps, and a run gives up.
+    If the class means become linearly dependent, the nearest ETF jumps and the run stops.
 
     Examples
     --------
@@ -126,12 +126,12 @@ class ETFFlow(_ComputedFlow["ETFTrajectory"]):
         return super().spec | {"radius": self.radius, "labels": None if labels is None else list(labels)}
 
     def start(self, start: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Checks where a run starts: a pair (W, H), or H alone; see the notes of the class."""
+        """Check a start: (W, H), or H alone; see the notes of the class."""
         pair = isinstance(start, (tuple, list)) and len(start) == 2 and np.ndim(start[1]) == 2
         W, H = start if pair else (None, start)
         H = checked_array("H", H, -LARGEST, LARGEST)
         if H.ndim != 2 or not np.any(H):
-            raise ValueError(f"a start is (W, H), or H (d, N) with an entry that is not 0; got H of shape {H.shape}")
+            raise ValueError(f"a start is (W, H), or H (d, N) with a nonzero entry; got H of shape {H.shape}")
         if self.radius is not None:
             H = self.radius * _unit("H", "column", H, axis=0)
         W = self._classifier(W, H)
@@ -147,7 +147,7 @@ class ETFFlow(_ComputedFlow["ETFTrajectory"]):
         return W, H
 
     def _classifier(self, W: ArrayLike | None, H: NDArray) -> NDArray[np.float64]:
-        """The classifier of a start."""
+        """Classifier of a start."""
         if self.classifier == "nearest":
             found = nearest_etf(H, self.objective.labels)
             if not found.unique:
@@ -156,12 +156,12 @@ class ETFFlow(_ComputedFlow["ETFTrajectory"]):
         if W is not None:
             return checked_array("W", W, -LARGEST, LARGEST)
         if self.classifier == "free":
-            raise TypeError('with the classifier "free" a flow starts from a pair (W, H), got H alone')
+            raise TypeError('the start of a flow with the classifier "free" must be (W, H), got H alone')
         labels = self.objective.labels
         return simplex_etf(H.shape[1] if labels is None else max(labels) + 1, len(H))
 
     def origin(self, start: tuple[NDArray, NDArray]) -> NDArray[np.float64]:
-        """Coordinates of the start: of what moves."""
+        """Coordinates of the start: entries of the factors that move."""
         return np.concatenate([part.ravel() for part in (start if self.classifier == "free" else start[1:])])
 
     def parts(self, start: tuple[NDArray, NDArray], y: NDArray) -> tuple[NDArray[np.float64], ...]:
@@ -186,34 +186,34 @@ class ETFFlow(_ComputedFlow["ETFTrajectory"]):
 
 
 class ReducedETFFlow(_ComputedFlow["ReducedETFTrajectory"]):
-    """`ETFFlow` on the matrix X (K-1, K-1) of ``Z = c B X B^T``, from any start: no symmetry is needed. [ceflow]
+    """`ETFFlow` reduced to the matrix X (K-1, K-1) of ``Z = c B X B^T``; no symmetry is needed. [ceflow]
 
-    ``c = sqrt(K/(K-1))``, and B is Helmert's basis (K, K-1) of what has mean 0.
+    ``c = sqrt(K/(K-1))``, and B is Helmert's orthonormal basis (K, K-1) of the vectors of mean 0.
 
-    With the nearest ETF ``B X B^T = (J H^T H J)^(1/2)`` is symmetric: width and orientation drop out. With a fixed ETF
-    X is any matrix, and ``dZ/dt = c^2 J G J``: the flow of a convex loss on the logits themselves.
+    With the nearest ETF, ``B X B^T = (J H^T H J)^(1/2)`` is symmetric and independent of width and orientation. With a
+    fixed ETF, X is any matrix and ``dZ/dt = c^2 J G J``, the flow of a convex loss on the logits.
 
     Parameters
     ----------
     classifier : {"nearest", "fixed"}
     argmin_gradient : bool
         See `ETFFlow`. In an eigenbasis of X with eigenvalues s_i it multiplies the symmetric part of the force by ``2
-        (s_i^2 + s_j^2)/(s_i + s_j)^2``, between 1 and 2 off the diagonal, and leaves out the other part: eigenvectors
-        turn otherwise, eigenvalues move as without it.
+        (s_i^2 + s_j^2)/(s_i + s_j)^2`` (between 1 and 2 off the diagonal) and removes the antisymmetric part. This
+        changes the rotation of the eigenvectors, and not the velocities of the eigenvalues.
     loss, reduction
         See `Objective`.
 
     Raises
     ------
     ValueError, TypeError
-        If an argument is not acceptable.
+        If an argument is invalid.
 
     Notes
     -----
-    It starts from X, for the nearest ETF symmetric and positive definite; `project` makes it of (W, H), `lift` makes
-    matrices of it. A run has the logits of the full one, and with the nearest ETF all that does not depend on how
-    features are turned, NC2 and NC3 for instance. A fixed ETF does not see features outside of its span, which stay
-    where they are: they are not part of X. Proved in the derivation `nearest_etf`.
+    A start is X, which must be symmetric and positive definite for the nearest ETF; `project` gives X from (W, H), and
+    `lift` gives full matrices. The logits are those of the full run. With the nearest ETF so is every
+    rotation-invariant measure, such as NC2 and NC3. With a fixed ETF, the components of features outside its span are
+    constant; they are not part of X. Proved in the derivation `nearest_etf`.
 
     Examples
     --------
@@ -238,21 +238,21 @@ class ReducedETFFlow(_ComputedFlow["ReducedETFTrajectory"]):
 
     @staticmethod
     def basis(classes: int) -> NDArray[np.float64]:
-        """B (K, K-1), orthonormal columns of mean 0."""
+        """B (K, K-1), with orthonormal columns of mean 0."""
         return simplex_etf(classes) * math.sqrt(1.0 - 1.0 / classes)
 
     def start(self, start: ArrayLike) -> NDArray[np.float64]:
-        """Checks where a run starts: X (K-1, K-1)."""
+        """Check a start: X (K-1, K-1)."""
         X = checked_array("X", start, -LARGEST, LARGEST)
         if X.ndim != 2 or X.shape[0] != X.shape[1] or not np.any(X):
-            raise ValueError(f"X must be (K-1, K-1), not 0; see project for a start (W, H); got shape {X.shape}")
+            raise ValueError(f"X must be (K-1, K-1) and not 0 (project gives X from (W, H)); got shape {X.shape}")
         if self.classifier == "nearest":
             if np.abs(X - X.T).max() > SYMMETRIC * np.abs(X).max():
                 raise ValueError("X must be symmetric with the nearest ETF")
             X = 0.5 * (X + X.T)
             values = np.linalg.eigvalsh(X)
             if values[0] <= SYMMETRIC * values[-1]:
-                raise ValueError(f"X must be positive definite with the nearest ETF, it has eigenvalues {values}")
+                raise ValueError(f"X must be positive definite with the nearest ETF, got eigenvalues {values}")
         return X
 
     def origin(self, start: NDArray) -> NDArray[np.float64]:
@@ -265,11 +265,11 @@ class ReducedETFFlow(_ComputedFlow["ReducedETFTrajectory"]):
         return 0.5 * (X + X.T) if self.classifier == "nearest" else X
 
     def layers_at(self, start: NDArray, y: NDArray) -> NDArray[np.float64]:
-        """X (n, K-1, K-1) at coordinates (n, N): also what `lift` takes as rows."""
+        """X (n, K-1, K-1) at coordinates (n, N); `lift` accepts them as `rows`."""
         return y.reshape(len(y), *start.shape)
 
     def parts(self, start: NDArray, y: NDArray) -> tuple[NDArray[np.float64], ...]:
-        """c B (n, K, K-1), X B^T (n, K-1, K) and the bias, which is 0."""
+        """c B (n, K, K-1), X B^T (n, K-1, K) and the bias 0."""
         basis, X = self.basis(len(start) + 1), self.layers_at(start, y)
         W = basis * math.sqrt(len(basis) / (len(basis) - 1.0))
         return np.broadcast_to(W, (len(y), *W.shape)), X @ basis.T, np.zeros((len(y), len(W)))
@@ -281,7 +281,7 @@ class ReducedETFFlow(_ComputedFlow["ReducedETFTrajectory"]):
     # -- between X and matrices ----------------------------------------------------------------------------------------
 
     def full(self) -> ETFFlow:
-        """The flow of features that this one reduces."""
+        """Flow of features whose reduction this is."""
         return ETFFlow(
             cast(Any, self.classifier), argmin_gradient=self.argmin_gradient, loss=self.loss, reduction=self.reduction
         )
@@ -294,17 +294,17 @@ class ReducedETFFlow(_ComputedFlow["ReducedETFTrajectory"]):
         rng: np.random.Generator | int | None = 0,
         rows: NDArray | None = None,
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Full matrices ``W = c B O^T`` (K, d) and ``H = O X B^T`` (d, K), O random with orthonormal columns.
+        """Full matrices ``W = c B O^T`` (K, d) and ``H = O X B^T`` (d, K), with orthonormal columns of O.
 
         Parameters
         ----------
         start : (K-1, K-1) array
         width : int, optional
-            d >= K - 1; K when left out.
+            Feature dimension d >= K - 1; default K.
         rng : int or numpy Generator
-            Makes O.
+            Seed or generator of O.
         rows : (n, K-1, K-1) array, optional
-            In place of the start, all with the same O; the matrices then have a leading axis.
+            Replaces the start. All n use the same O, and the matrices get a leading axis n.
 
         Examples
         --------
@@ -323,40 +323,40 @@ class ReducedETFFlow(_ComputedFlow["ReducedETFTrajectory"]):
         return np.broadcast_to(W, (*rows.shape[:-2], *W.shape)), H
 
     def project(self, W: ArrayLike | None, H: ArrayLike, bias: ArrayLike | None = None) -> tuple[NDArray, float]:
-        """X of full matrices, and how far these are from what the reduction assumes.
+        """Project full matrices to X, and measure their distance from the assumption of the reduction.
 
         Parameters
         ----------
         W : (K, d) array, optional
-            Left out, it is the nearest ETF.
+            Default the nearest ETF.
         H : (d, K) array
-            A column for each class.
+            Features, one column per class.
         bias : (K,) array, optional
-            Does not count: the mean of all features is taken off.
+            Ignored: the mean of all features is subtracted.
 
         Returns
         -------
         X : (K-1, K-1) array
         off : float
-            Relative distance of W from the nearest ETF, or for a fixed W of ``W W^T`` from that of an ETF.
+            Relative distance of W from the nearest ETF; for a fixed W, of ``W W^T`` from the Gram matrix of an ETF.
         """
         H = checked_array("H", H, -LARGEST, LARGEST)
         if H.ndim != 2 or H.shape[1] < 2:
-            raise ValueError(f"H must be (d, K), a column for each class, K >= 2, got {H.shape}")
+            raise ValueError(f"H must be (d, K), one column per class, K >= 2, got {H.shape}")
         classes, basis = H.shape[1], self.basis(H.shape[1])
         if W is None and self.classifier == "fixed":
-            raise TypeError("W must be given: which fixed ETF is it?")
+            raise TypeError("W must be given for a fixed ETF")
         if W is not None:
             W = checked_array("W", W, -LARGEST, LARGEST)
             if W.shape != H.T.shape:
-                raise ValueError(f"W must be {H.T.shape}, as H is {H.shape}, got {W.shape}")
+                raise ValueError(f"W must have shape {H.T.shape}, as H has {H.shape}, got {W.shape}")
         if self.classifier == "nearest":
             expected = nearest_etf(H).W
             _, s, right = np.linalg.svd(H @ basis, full_matrices=False)
             off = 0.0 if W is None else float(np.linalg.norm(W - expected) / np.linalg.norm(expected))
             return self.start((right.T * s) @ right), off
         square = classes / (classes - 1.0)
-        assert W is not None  # of a fixed one
+        assert W is not None  # for a fixed ETF
         off = np.linalg.norm(W @ W.T - square * basis @ basis.T) / (square * math.sqrt(classes - 1.0))
         return self.start(basis.T @ W @ H @ basis / math.sqrt(square)), float(off)
 
@@ -364,5 +364,5 @@ class ReducedETFFlow(_ComputedFlow["ReducedETFTrajectory"]):
 def _unit(name: str, vector: str, vectors: NDArray, axis: int) -> NDArray[np.float64]:
     norms = np.linalg.norm(vectors, axis=axis, keepdims=True)
     if not norms.all():
-        raise ValueError(f"{name} must have no {vector} of zeros, which has no direction on the sphere")
+        raise ValueError(f"{name} must not have a {vector} of zeros: it has no direction on the sphere")
     return vectors / norms

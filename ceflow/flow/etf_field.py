@@ -1,4 +1,4 @@
-"""The vector fields of features under a classifier that is fixed, free, or the nearest simplex ETF."""
+"""Vector fields of features with a fixed, free or nearest-ETF classifier."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ if TYPE_CHECKING:
 
 
 class _MovingField(MatrixField):
-    """The full flow, of which not all factors are part of the state."""
+    """Field of the full flow in which only some factors are part of the state."""
 
     def moves(self, *shapes: tuple[int, int]) -> None:
-        """Of what shapes the state is made."""
+        """Set the shapes of the matrices in the state."""
         self.shapes = shapes
         self.ends = np.cumsum([rows * columns for rows, columns in shapes])
         self.size = int(self.ends[-1])
 
 
-ROUGHNESS = 30.0  # error of velocities on spheres, over rounding: small differences of forces, with neutral directions
+ROUGHNESS = 30.0  # error of velocities on spheres, over rounding: they are differences of nearly equal forces
 
 
 class ETFField(_MovingField):
-    """The vector field of `ETFFlow`: of H, or of W and H. All else is as in the full flow, clock included.
+    """Vector field of `ETFFlow`, of H or of W and H. The rest, including the clock, is as in the full flow.
 
-    On spheres the clock is that of the speed before it is projected. At rest what the projection takes off is a force
-    on a multiplier, at whose rate features settle.
+    On spheres the clock uses the speed before projection. At equilibrium the removed part is a Lagrange multiplier,
+    which gives the rate of convergence of the features.
     """
 
     flow: ETFFlow
@@ -44,8 +44,8 @@ class ETFField(_MovingField):
             self.moves(H.shape)
         self.W, self.labels = W, self.terms.labels
         self.counts = np.bincount(self.labels)[self.labels]
-        self.means = mean_of_classes(self.labels, self.classes)  # (N, K): H times this are the class means
-        self.weights = self.means.mean(axis=1)  # (N,) of the mean of the class means
+        self.means = mean_of_classes(self.labels, self.classes)  # (N, K): H times this gives the class means
+        self.weights = self.means.mean(axis=1)  # (N,) weights of the mean of the class means
 
     def pull_back(self, parts: list, velocities: list):
         flow, H = self.flow, parts[-1]
@@ -59,7 +59,7 @@ class ETFField(_MovingField):
         np.matmul(W.T, self.logits, out=velocities[-1])
         if free:
             np.matmul(self.logits, H.T, out=velocities[0])
-        else:  # the mean is one of features too
+        else:  # the mean depends on the features too
             velocities[-1] -= np.outer(velocities[-1].sum(axis=1), self.weights)
         if flow.argmin_gradient and polar is not None:
             velocities[-1] += polar.pull_back(self.logits @ features.T)[:, self.labels] / self.counts
@@ -71,7 +71,7 @@ class ETFField(_MovingField):
 
 
 class ReducedETFField(_MovingField):
-    """The vector field of `ReducedETFFlow`, on X (K-1, K-1), ``Z = c B X B^T``."""
+    """Vector field of `ReducedETFFlow`, on X (K-1, K-1) with ``Z = c B X B^T``."""
 
     flow: ReducedETFFlow
 
@@ -100,7 +100,7 @@ class ReducedETFField(_MovingField):
 
 
 def _project(vectors: np.ndarray, velocities: np.ndarray, axis: int) -> float:
-    """Takes off what would change the norms of the vectors, in place, and returns the sum of its squares."""
+    """Remove the radial part of the velocities, in place; return its sum of squares."""
     along = (vectors * velocities).sum(axis=axis, keepdims=True) / (vectors**2).sum(axis=axis, keepdims=True)
     velocities -= along * vectors
     return float(((along * vectors) ** 2).sum())

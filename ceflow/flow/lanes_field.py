@@ -1,14 +1,14 @@
-"""The plain field of `modes_field` as Taylor series of several runs side by side, each in its lane of `kernels.lanes`.
+"""Taylor series of the plain field of `modes_field`, for several runs in the vectors of `kernels.lanes`.
 
-[ceflow] With w s the singular values times weights, z the margins, m the smallest of them at the start of a step, and
-``q = k exp(m + bend rho - z)`` the scaled odds of the wrong classes, times valencies, the equations are products and
-linear maps,
+[ceflow] Notation: w s are singular values times weights, z margins, m the smallest margin at the start of a step, k
+valencies, and ``q = k exp(m + bend rho - z)`` the scaled odds of the wrong classes. The equations consist of products
+and linear maps,
 
     (log s)' = ±2 forces(q),    (w s)' = (log s)' (w s),    q' = q (bend - z'),    z = margins(w s),
 
-where ``dt = unit (exp(m + bend rho) + sum q) drho``. So a coefficient takes two convolutions a mode, and no
-exponential, and time follows from the series of the sum. With the bend, a constant of each step, equal steps of rho
-become equal steps of log t late: without it, time could grow only by a constant factor in a step.
+where ``dt = unit (exp(m + bend rho) + sum q) drho``. So a coefficient needs two convolutions per mode and no
+exponential, and time follows from the series of the sum. The constant `bend` of each step makes equal steps of rho
+equal steps of log t at late times. Without it, time would grow at most by a constant factor per step.
 """
 
 from __future__ import annotations
@@ -44,21 +44,21 @@ from .modes_field import (
     plain_layout,
 )
 
-_SPACES, _SERIES = 3, 3  # of vectors, which transforms work in, and of series; see `_padded`
+_SPACES, _SERIES = 3, 3  # numbers of work vectors of the transforms, and of series
 
 
 @linked(*START)
 def _start(data, layout, scratch, state, order, rtol):
-    """The first coefficients at y, the growth of log s: velocities, and the sum of q as that of time."""
+    """First coefficients at y: velocities of log s, and the sum of q for time."""
     modes = layout[MODES]
     n, row, zero = modes * LANES, order * LANES, splat(0.0)
-    first, step = NUMBERS * LANES, n + LANES  # of arrays of one vector a mode, and where the first of them is
+    first, step = NUMBERS * LANES, n + LANES  # length of an array with one vector per mode, and offset of the first one
     start_weights, double_sign = part(data, first, n), part(data, first + step, n)
     valencies, weights = part(data, first + 2 * step, n), part(data, first + 3 * step, n)
-    size, step = _padded(modes) * row, (_padded(modes) + 1) * LANES
+    size, step = modes * row, (modes + 1) * LANES
     work, spare, margins = vector(scratch, step), part(scratch, step, step), part(scratch, 2 * step, n)
     sizes, odds = part(scratch, _SPACES * step, size), part(scratch, _SPACES * step + size, size)
-    y, numbers, after = vector(state, n), vector(data, first), _padded(modes) * LANES
+    y, numbers, after = vector(state, n), vector(data, first), (modes + 1) * LANES
     velocity, clock = part(state, after, n + LANES), part(state, 2 * after, 3 * LANES)
     fall = mean = share = zero
     for i in range(modes):
@@ -94,15 +94,15 @@ def _start(data, layout, scratch, state, order, rtol):
 
 @linked(*SERIES)
 def _series(data, layout, scratch, state, rates, order):
-    """All coefficients of rates, and the bend; see `LaneFields`."""
+    """All Taylor coefficients of the rates, and the bend; see `LaneFields`."""
     modes = layout[MODES]
     n, row = modes * LANES, order * LANES
     double_sign = part(data, (NUMBERS + modes + 1) * LANES, n)
-    size, step = _padded(modes) * row, (_padded(modes) + 1) * LANES
+    size, step = modes * row, (modes + 1) * LANES
     work, spare, out = vector(scratch, step), part(scratch, step, step), part(scratch, 2 * step, n)
     sizes, odds = part(scratch, _SPACES * step, size), part(scratch, _SPACES * step + size, size)
     bends = part(scratch, _SPACES * step + 2 * size, size)
-    after, rates = _padded(modes) * LANES, vector(rates, size)
+    after, rates = (modes + 1) * LANES, vector(rates, size + row)
     velocity, clock = part(state, after, n + LANES), part(state, 2 * after, 3 * LANES)
     copy = work[LANES:]
     for i in range(modes + 1):
@@ -125,17 +125,11 @@ def _series(data, layout, scratch, state, rates, order):
 
 
 @njit(**KERNEL)
-def _padded(modes):
-    """Numbers of a state, modes and time, or one more."""
-    return (modes + 2) // 2 * 2
-
-
-@njit(**KERNEL)
 def _bend(smallest, total, slopes, odds, modes, row):
-    """``dlog(time)/drho`` as it will be late, from the slopes of margins z.
+    """Late-time value of ``dlog(time)/drho``, from the slopes of the margins z.
 
-    Where all modes are one, ``dz/dt ~ z exp(-z)``, so that t less a constant is Ei(z), of which the logarithm is what z
-    is smooth in: its slope is ``z' / (1 + 1/z + 2/z^2 + ..)``.
+    For equal modes ``dz/dt ~ z exp(-z)``, so t is Ei(z) plus a constant. z is a smooth function of log Ei(z), whose
+    slope is ``z' / (1 + 1/z + 2/z^2 + ..)``.
     """
     m, slope = larger(smallest, splat(0.0)), splat(0.0)
     for i in range(modes):
@@ -147,11 +141,11 @@ def lane_fields(
     starts: np.ndarray, weights: np.ndarray, valencies: np.ndarray, transforms: Transforms, closes: bool, *,
     classes: float, log_unit: float, vanished: float,
 ) -> LaneFields:  # fmt: skip
-    """Fields, as of `modes_field.plain_field`, of m starts (m, D), balanced singular values none of which is 0."""
+    """Fields of m starts (m, D) of balanced, nonzero singular values."""
     modes = weights.size
     direction, data = np.where(starts > 0.0, 1.0, -1.0), np.empty((len(starts), NUMBERS + 4 * (modes + 1)))
     pack_plain.interpreted(starts[:1], weights, valencies, direction[0], classes, log_unit, vanished, data[0])
-    data[1:] = data[0]  # but for
+    data[1:] = data[0]  # then overwritten
     data[:, NUMBERS : NUMBERS + modes] = weights * starts
     data[:, NUMBERS + modes + 1 : NUMBERS + 2 * modes + 1] = 2.0 * direction
     margins, forces = transforms.margins.by_lanes, transforms.forces.by_lanes
@@ -160,7 +154,7 @@ def lane_fields(
         margins=transforms.margins._replace(function=margins),
         forces=transforms.forces._replace(function=forces),
     )
-    numbers = _padded(modes)
-    spaces = _SPACES * (numbers + 1) * LANES, _SERIES * numbers * LANES
+    numbers = modes + 1
+    spaces = _SPACES * numbers * LANES, _SERIES * modes * LANES
     layout = plain_layout(modes, by_lanes, closes)
     return LaneFields(_start.entry, _series.entry, data, layout, log_unit, 0.5 * direction, numbers, *spaces)

@@ -1,8 +1,7 @@
-"""Reduced flows whose states are the layers themselves.
+"""Reduced flows whose states are the layers.
 
-Coordinates in which the conservation laws hold by construction cannot say what a step of gradient descent makes: it
-keeps none of them. Layers, and what depends linearly on them, can: there a step of gradient descent is one of Euler's
-method.
+The usual coordinates satisfy the conservation laws identically. Gradient descent violates these laws, so its steps need
+the layers as coordinates, or linear functions of them. There a step of gradient descent is a step of Euler's method.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from .spectral import SpectralFlow
 
 
 class BlockLayersFlow(BlockFlow):
-    """`BlockFlow`, with the layers of all blocks as its state."""
+    """`BlockFlow` with the layers of all blocks as its state."""
 
     kind = "block_layers"
 
@@ -34,7 +33,7 @@ class BlockLayersFlow(BlockFlow):
 
 
 class LayersFlow(SpectralFlow):
-    """`SpectralFlow` of layers (depth, D), with these as its state: (D, depth) in one array."""
+    """`SpectralFlow` with layers (depth, D) as its state, stored as (D, depth) in one array."""
 
     kind = "layers"
     if TYPE_CHECKING:
@@ -59,7 +58,7 @@ class LayersFlow(SpectralFlow):
         self, start: np.ndarray, y: Any, log_t: float, rtol: float, atol: float = 0.0, closed_form: bool = True
     ) -> Any:
         widths = np.ones((self.scheme.modes + 1, self.depth - 1), np.int64)
-        widths[0] = 0  # nothing of the constants
+        widths[0] = 0  # no constant block
         return self._blocks.motion(Layers(self.origin(start), widths, np.empty(0)), y, log_t, rtol)
 
     @functools.cached_property
@@ -77,28 +76,27 @@ class LayersFlow(SpectralFlow):
 
 
 def in_layers(flow: Flow[RunT]) -> Flow[RunT]:
-    """The same flow, with the layers, or what depends linearly on them, as its state: what gradient descent steps in.
+    """The same flow with the layers (or linear functions of them) as its state, as gradient descent needs.
 
     Raises
     ------
     ValueError
-        Where that is not known: for a depth that is no integer, "relu" under a symmetry, and features on spheres, which
-        steps leave.
+        For fractional depth, "relu" under a symmetry, and features on spheres (steps would leave the sphere).
     TypeError
-        For a flow whose steps are not those of layers.
+        For flows without layers.
     """
     if isinstance(flow, ETFFlow) and flow.radius is not None:
-        raise ValueError("gradient descent needs features that are free: steps leave the spheres of radius=")
+        raise ValueError("gradient descent does not support radius=: steps would leave the sphere")
     if isinstance(flow, (MatrixFlow, RegressionFlow, LayersFlow, BlockLayersFlow, ETFFlow)):
         return cast("Flow[RunT]", flow)
     if not isinstance(flow, (SpectralFlow, BlockFlow)):
         raise TypeError(
-            f"gradient descent is of a SpectralFlow, MatrixFlow, RegressionFlow or ETFFlow, got {type(flow).__name__}"
+            f"gradient descent needs a SpectralFlow, MatrixFlow, RegressionFlow or ETFFlow, got {type(flow).__name__}"
         )
     check_whole_depth(flow.depth)
     if isinstance(flow, BlockFlow):
         if flow.objective.act.name == "relu":
-            raise ValueError("gradient descent of relu needs a MatrixFlow: under a symmetry the flow slides instead")
+            raise ValueError("gradient descent of relu needs a MatrixFlow: the reduced flow has sliding modes")
         blocks = BlockLayersFlow(flow.symmetry, flow.objective, flow.class_fibres, flow.hidden_fibres or None)
         return cast("Flow[RunT]", blocks)
     given = flow.objective

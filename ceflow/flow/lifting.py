@@ -1,4 +1,4 @@
-"""Between the blocks of a reduced flow and full matrices."""
+"""Conversion between the blocks of a reduced flow and full matrices."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from ..network.layers import Layers, packed, sides, unpacked
 if TYPE_CHECKING:
     from .blocks import BlockFlow
 
-RANK = 1e-12  # singular value, over the largest, below which a hidden direction of a block is rounding
+RANK = 1e-12  # relative singular value below which a hidden direction of a block is rounding
 
 
 def class_vectors(flow: BlockFlow) -> list[np.ndarray]:
-    """(K, n_i, m_i) adapted vectors of each block on the classes."""
+    """Adapted basis vectors (K, n_i, m_i) of each block on the classes."""
     return [_on(flow, i, flow.class_fibres) for i in flow.kept]
 
 
 def _on(flow: BlockFlow, i: int, fibres: tuple[int, ...]) -> np.ndarray:
-    """The vectors (points, n, m) of a block of the symmetry on the points of some fibres."""
+    """Basis vectors (points, n, m) of a block of the symmetry on the points of some fibres."""
     inside = np.isin(flow.symmetry.fibre_of, fibres)
     columns = np.repeat(np.isin(np.arange(len(flow.symmetry.fibres)), fibres), flow.symmetry.block_sizes[i])
     return flow.symmetry.vectors(i)[inside][:, columns]
@@ -29,10 +29,10 @@ def _on(flow: BlockFlow, i: int, fibres: tuple[int, ...]) -> np.ndarray:
 def lift(
     flow: BlockFlow, start: Layers, width: int | None, rng: np.random.Generator, rows: np.ndarray | None = None
 ) -> tuple[np.ndarray, ...]:
-    """Factors W (K, d), ..., H (d, K) with the blocks of a start, in random frames of hidden units, and the bias (K,).
+    """Factors W (K, d), ..., H (d, K) and bias (K,) with the blocks of a start, in random frames of hidden units.
 
-    With rows (n, N + F) of flat layers and biases in place of those of the start, all of them in the same frames and
-    with n as their leading axis.
+    Rows (n, N + F) of flat layers and biases replace those of the start. All use the same frames; n is the leading axis
+    of the result.
     """
     flat = start.flat if rows is None else rows[:, : start.flat.size]
     bias = start.bias if rows is None else rows[:, start.flat.size :]
@@ -56,12 +56,12 @@ def lift(
 def _random_frames(
     flow: BlockFlow, widths: np.ndarray, width: int | None, rng: np.random.Generator
 ) -> list[list[np.ndarray]]:
-    """Orthonormal vectors (d, w, m) for each block, level by level."""
+    """Random orthonormal vectors (d, w, m) for each block, level by level."""
     counts = flow.multiplicities.astype(int)
     needed = int((widths.max(axis=1, initial=0) * counts).sum())
     width = max(needed, flow.classes) if width is None else width
     if width < needed:
-        raise ValueError(f"width must be at least {needed} to hold every block, got {width}")
+        raise ValueError(f"width must be at least {needed}, the sum of the block widths, got {width}")
     levels = []
     for level in range(flow.depth - 1):
         frame = np.linalg.qr(rng.standard_normal((width, needed)))[0]
@@ -76,12 +76,12 @@ def _hidden_vectors(flow: BlockFlow) -> list[np.ndarray]:
 
 
 def _times(vectors: np.ndarray, block: np.ndarray) -> np.ndarray:
-    """(points, w, m) of vectors (points, n, m) and a block (n, w)."""
+    """Product (points, w, m) of vectors (points, n, m) and a block (n, w)."""
     return np.einsum("xnm,nw->xwm", vectors, block)
 
 
 def project(flow: BlockFlow, factors: list[np.ndarray], bias: np.ndarray | None) -> tuple[Layers, float]:
-    """The layers that come nearest to the factors, and how far from the symmetry they are."""
+    """Layers nearest to the factors, and the distance of the factors from the symmetry."""
     outer = class_vectors(flow)
     if flow.hidden_fibres:
         levels = [outer, *[_hidden_vectors(flow)] * (flow.depth - 1), outer]
@@ -113,8 +113,8 @@ def project(flow: BlockFlow, factors: list[np.ndarray], bias: np.ndarray | None)
 
 
 def _frames(flow: BlockFlow, factors: list[np.ndarray], outer: list[np.ndarray]) -> list[list[np.ndarray]]:
-    """Vectors (d, w, m) of the hidden units that belong to each block, level by level: what the layers on either side
-    make of the vectors of the classes. Their scalar products are the same for all m copies, in the mean."""
+    """Vectors (d, w, m) of the hidden units of each block, level by level. They are the images of the class vectors
+    under the layers on either side, orthonormalized with scalar products averaged over the m copies."""
     levels, before = [outer], outer
     after: list[list[np.ndarray]] = [outer]
     for factor in factors[:0:-1]:
@@ -127,15 +127,15 @@ def _frames(flow: BlockFlow, factors: list[np.ndarray], outer: list[np.ndarray])
 
 
 def _scaled(images: list[np.ndarray]) -> list[np.ndarray]:
-    """Divided by the size of all, so that layers of different size count alike."""
+    """Images divided by their overall size, so that layers of different size have equal weight."""
     size = np.sqrt(sum(np.sum(one**2) for one in images))
     return [one / size for one in images] if size > 0.0 else images
 
 
 def _isometries(images: list[np.ndarray]) -> list[np.ndarray]:
-    """Orthonormal vectors (d, w, m) that the images (d, 2 n, m) of the blocks are made of.
+    """Orthonormal vectors (d, w, m) that span the images (d, 2 n, m) of the blocks.
 
-    The largest come first, so that what is only rounding, or breaks the symmetry, does not turn them.
+    Blocks with the largest images come first, so that rounding and symmetry-breaking parts do not rotate them.
     """
     width, found, sizes, owners = len(images[0]), [], [], []
     for i, both in enumerate(images):
@@ -147,7 +147,7 @@ def _isometries(images: list[np.ndarray]) -> list[np.ndarray]:
         owners += [i] * int(kept.sum())
     order, taken, columns, counts = np.argsort(sizes)[::-1], [], 0, [len(one) for one in found]
     firsts = np.cumsum(counts) - counts
-    for k in order:  # as many as there is room for
+    for k in order:  # until all d dimensions are used
         m = images[owners[k]].shape[2]
         if columns + m <= width:
             taken.append(k)
@@ -164,6 +164,6 @@ def _isometries(images: list[np.ndarray]) -> list[np.ndarray]:
 
 
 def _orthonormal(columns: np.ndarray) -> np.ndarray:
-    """Columns made orthonormal one after another."""
+    """Orthonormalize the columns in their order."""
     q, r = np.linalg.qr(columns)
     return q * np.where(np.diagonal(r) < 0.0, -1.0, 1.0)

@@ -1,4 +1,4 @@
-"""The full flow: classifier W and features H as they are, no symmetry assumed, on NumPy or PyTorch."""
+"""The full flow of classifier W and features H, without symmetry, on NumPy or PyTorch."""
 
 from __future__ import annotations
 
@@ -30,47 +30,47 @@ if TYPE_CHECKING:
 
 BACKENDS = ("numpy", "torch")
 DTYPES = ("float64", "float32")
-SMALLEST = {"float64": 1e-151, "float32": 1e-18}  # largest entry of a start: its square must not underflow
+SMALLEST = {"float64": 1e-151, "float32": 1e-18}  # for the largest entry of a start: its square must not underflow
 
 
 class MatrixFlow(Flow["MatrixTrajectory"]):
-    """Gradient flow on full matrices W (K, d) and H (d, N), a column of H for each class or each sample.
+    """Gradient flow on full matrices W (K, d) and H (d, N), with one column of H per class or per sample.
 
-    ``dW/dt = G H^T`` and ``dH/dt = W^T G``; with cross-entropy, one column a class and the reduction "sum" the residual
+    ``dW/dt = G H^T`` and ``dH/dt = W^T G``. For cross-entropy, one column per class and reduction "sum", the residual
     is ``G = I - softmax(W H)``.
 
     Parameters
     ----------
     backend : {"numpy", "torch"}
-        Array library. PyTorch is an optional extra, imported only when asked for.
+        Array library. PyTorch is optional and imported only for "torch".
     device : str, optional
-        Where PyTorch computes: "cpu" (the default), "cuda", "cuda:1". The state stays there; what is sampled comes
+        Device of PyTorch: "cpu" (default), "cuda", "cuda:1". The state stays on the device; sampled rows are copied
         back.
     dtype : {"float64", "float32"}
-        Precision. In float32 expect about 1e-5 (so rtol must be 1e-5 or more); with TF32 matrix products switched on
-        in PyTorch (they are off by default) about 1e-3: then a flow in float32 refuses to run.
+        Precision. float32 gives a relative accuracy of about 1e-5, so rtol must be at least 1e-5. A float32 flow raises
+        an error if TF32 matrix products are enabled in PyTorch (their accuracy is about 1e-3).
     loss, depth, reduction, samples, labels, weights, logit_adjustment, logit_scale, weight_decay, bias, bias_decay
-        See `Objective`; depth is an integer. A flow of L layers starts from L factors whose product is the logits.
+        See `Objective`; depth is an integer. A flow with L layers starts from L factors, whose product is the logits.
     frozen, targets, kernel, activation, terms
-        See `Objective` too.
+        See `Objective`.
 
     Raises
     ------
     ValueError, TypeError
-        If an argument is not acceptable, or the device is not there.
+        If an argument is invalid, or the device is not available.
     ImportError
         If backend is "torch" and PyTorch is not installed.
 
     Notes
     -----
-    Any widths d >= 1, any start. Error control is relative to the Frobenius norm of all factors: a singular value that
-    is much smaller than the largest one is right to ``rtol`` times the largest. A bias counts as part of them.
+    Any width d >= 1 and any start are allowed. Errors are relative to the Frobenius norm of all factors and the bias:
+    the absolute error of every singular value is ``rtol`` times the largest one.
 
-    All options work with batches of starts, which share them, on both backends.
+    A batch of starts shares all options, on both backends.
 
-    The flow of "relu" is discontinuous where an input of it is 0, and may slide along such places: there velocities
-    point to them from both sides. Sliding is not solved for here, as it is under a symmetry (`SpectralFlow`): steps
-    become as small as the tolerance allows, and the run may give up. "softplus:BETA" has no such places.
+    The vector field with "relu" is discontinuous where a relu input is 0. The solution can slide along this set if
+    velocities point to it from both sides. `MatrixFlow` does not solve for sliding, as `SpectralFlow` does: steps
+    become very small, and the run may stop. "softplus:BETA" is smooth.
 
     Examples
     --------
@@ -138,7 +138,7 @@ class MatrixFlow(Flow["MatrixTrajectory"]):
 
     @property
     def arrays(self) -> Arrays:
-        """Where the flow lives; made when first needed."""
+        """Array library and device; created at first use."""
         if self._arrays is None:
             self._arrays = Arrays(self.backend, self.device, self.dtype)
         return self._arrays
@@ -147,20 +147,19 @@ class MatrixFlow(Flow["MatrixTrajectory"]):
         return self.__dict__ | {"_arrays": None}
 
     def start(self, start: Any) -> tuple[np.ndarray, ...]:
-        """Checks where a run starts: a pair (W, H), or as many factors as there are layers, and the bias (K,) after
-        them if the flow has one; it is 0 when left out.
+        """Check a start: (W, H), or one factor per layer, followed by the bias (K,) if the flow has one (default 0).
 
-        All may have the same leading axis, that of a batch.
+        All may have the leading axis of a batch.
         """
         objective = self.objective
         if not isinstance(start, (tuple, list)):
             raise TypeError(
-                f"a MatrixFlow starts from a pair (W, H) of matrices (K, d) and (d, K), or {self.depth} factors, got "
+                f"the start of a MatrixFlow must be (W, H), matrices (K, d) and (d, K), or {self.depth} factors, got "
                 f"{type(start).__name__}"
             )
         given = list(start)
         if not objective.bias and len(given) == self.depth + 1:
-            raise ValueError(f"there must be {self.depth} factors and no bias, as the flow has none, got {len(given)}")
+            raise ValueError(f"the start must have {self.depth} factors and no bias, got {len(given)} arrays")
         bias = [given.pop()] if len(given) == self.depth + 1 else []
         least = 1 if objective.regression else 2
         factors = check_factors(given, self.depth, columns=objective.columns, least=least)
@@ -177,17 +176,17 @@ class MatrixFlow(Flow["MatrixTrajectory"]):
         shape = factors[0].shape[:-1]
         b = checked_array("b", bias[0], -1e150, 1e150) if bias else np.zeros(shape)
         if b.shape != shape:
-            raise ValueError(f"the bias b must have shape {shape}, as the columns of W have, got {b.shape}")
+            raise ValueError(f"the bias b must have shape {shape} like a column of W, got {b.shape}")
         return (*factors, b)
 
     def _check_range(self, H: np.ndarray) -> None:
-        """A ValueError unless there are inputs X with Theta = X'X and a layer W_1 with H = W_1 X."""
+        """Raise a ValueError unless H = W_1 X for a layer W_1 and inputs X with Theta = X'X."""
         kernel = self.objective.kernel
         values, vectors = np.linalg.eigh(kernel)
         null = vectors[:, values <= 1e-12 * values[-1]]
         if null.size and np.abs(H @ null).max() > 1e-8 * np.abs(H).max():
             raise ValueError(
-                "H must be in the range of the kernel, as features W_1 X of inputs, X'X = kernel are: take H @ kernel"
+                "rows of H must be in the range of the kernel, because H = W_1 X with X'X = kernel; H @ kernel is"
             )
 
     def origin(self, start: tuple[np.ndarray, ...]) -> np.ndarray:
@@ -195,11 +194,11 @@ class MatrixFlow(Flow["MatrixTrajectory"]):
         return np.concatenate([factor.ravel() for factor in start])
 
     def state(self, start: tuple[np.ndarray, ...], y: np.ndarray) -> tuple[np.ndarray, ...]:
-        """The factors, and the bias, at the coordinates y."""
+        """Factors and bias at the coordinates y."""
         return tuple(part[0] for part in self.parts(start, y[None]))
 
     def parts(self, start: tuple[np.ndarray, ...], y: np.ndarray) -> tuple[np.ndarray, ...]:
-        """The factors (n, ...), and the bias (n, ..., K) if there is one, at coordinates (n, N)."""
+        """Factors (n, ...), and the bias (n, ..., K) if there is one, at coordinates (n, N)."""
         ends = np.cumsum([part.size for part in start])
         return tuple(
             y[:, end - part.size : end].reshape(len(y), *part.shape) for end, part in zip(ends, start, strict=True)
@@ -220,7 +219,7 @@ class MatrixFlow(Flow["MatrixTrajectory"]):
         atol: float = 0.0,
         closed_form: bool = True,
     ):
-        """What carries the state on from y: a vector field, or Rest at an origin that does not move."""
+        """Vector field at y, or Rest at an equilibrium at 0."""
         if not np.any(y) and self._rests_at_origin(start):
             return self.segment(Rest.kind, start, y, log_t)
         if self.dtype == "float32":
@@ -228,7 +227,7 @@ class MatrixFlow(Flow["MatrixTrajectory"]):
                 raise ValueError(f"rtol must be at least 1e-5 in float32, got {rtol:g}")
             if self.backend == "torch" and self.arrays.xp.get_float32_matmul_precision() != "highest":
                 raise ValueError(
-                    "PyTorch is set to TF32 matrix products, of 3 digits: set_float32_matmul_precision('highest')"
+                    "PyTorch has TF32 matrix products (3 digits) enabled: call set_float32_matmul_precision('highest')"
                 )
         return self._field(start)
 
@@ -236,7 +235,7 @@ class MatrixFlow(Flow["MatrixTrajectory"]):
         return MatrixField(self, self._shapes(start))
 
     def stacked(self, start: tuple[np.ndarray, ...], members: int) -> StackedField:
-        """The field of up to so many runs from starts of the shapes of this one, each with a clock of its own."""
+        """Field of up to `members` runs from starts of these shapes, each with its own clock."""
         return StackedField(self, self._shapes(start), members)
 
     def _shapes(self, start: tuple[np.ndarray, ...]) -> tuple[tuple[int, ...], ...]:
@@ -246,14 +245,14 @@ class MatrixFlow(Flow["MatrixTrajectory"]):
         return tuple(shapes)
 
     def _rests_at_origin(self, start: tuple[np.ndarray, ...]) -> bool:
-        """Whether a state of zeros stays what it is; a ValueError if it does not, as it has no relative speed."""
+        """Whether 0 is an equilibrium. Raise a ValueError if it is not: the relative speed at 0 is undefined."""
         if not self.objective.bias and all(act.value(0.0) == 0.0 for act in self.objective.acts):
             return True
         field = self._field(start)
         parts, velocities = (field.parts(field.allocate(field.size)) for _ in range(2))
         field.pull_back(parts, velocities)
         if any(bool((velocity != 0.0).any()) for velocity in velocities):
-            raise ValueError("a start of zeros moves here, but at no relative speed: give some of it a small value")
+            raise ValueError("a start of zeros has no relative speed, and is no equilibrium here: add a small value")
         return True
 
 
@@ -273,7 +272,7 @@ def _checked_device(backend: str, device: str | None) -> str | None:
         raise ValueError(f'device must be "cpu" or "cuda" (or "cuda:1"), got {device!r}') from None
     if kind == "cuda" and not torch.cuda.is_available():
         raise ValueError(
-            f"device {device!r} is not there: PyTorch {torch.__version__} finds no CUDA GPU; "
+            f"device {device!r} is not available: PyTorch {torch.__version__} finds no CUDA GPU; "
             f'device="cpu" works everywhere'
         )
     if kind not in ("cpu", "cuda"):
@@ -287,7 +286,7 @@ class RandomStart(tuple[np.ndarray, ...]):
     Attributes
     ----------
     seed : int or None
-        What ``random_init(..., rng=seed)`` makes them of again; None where a Generator was given.
+        Seed that reproduces them by ``random_init(..., rng=seed)``; None if a Generator was given.
     """
 
     seed: int | None
@@ -307,7 +306,7 @@ def random_init(
     batch: int | None = None,
     rng: np.random.Generator | int | None = None,
 ) -> RandomStart:
-    """A small random initialization: entries of W (K, d) and H (d, K) independent Gaussians of deviation scale/sqrt(d).
+    """Random Gaussian initialization: independent entries of W (K, d) and H (d, K) with deviation scale/sqrt(d).
 
     Parameters
     ----------
@@ -317,9 +316,9 @@ def random_init(
     depth : int
         Number of factors; those between W and H are (d, d).
     batch : int, optional
-        Makes so many at once, along a leading axis.
+        Number of starts, as a leading axis.
     rng : int or numpy Generator, optional
-        Another start each time when left out; its `seed` makes it again.
+        By default a new random seed, which the result records as `seed`.
 
     Returns
     -------

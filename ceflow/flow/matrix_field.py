@@ -1,4 +1,4 @@
-"""The vector field of the full flow, on arrays of any library."""
+"""Vector field of the full flow, on arrays of any library."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 
 class MatrixField:
-    """The vector field of the full flow: all factors, and the bias as a factor (K, 1), in one flat array y.
+    """Vector field of the full flow; all factors, and the bias as a factor (K, 1), are one flat array y.
 
-    The clock is that of relative speed |dy| / |y|.
+    The clock is based on the relative speed |dy| / |y|.
 
-    Factors of a batch share the clock and the time: the clock is the root mean square of their relative speeds, and the
-    tolerance holds for each by itself.
+    Members of a batch share clock and time. The clock uses the root mean square of their relative speeds; the tolerance
+    holds for each member.
     """
 
     flow: MatrixFlow | ETFFlow | ReducedETFFlow
@@ -56,11 +56,11 @@ class MatrixField:
         self.logits = self.arrays.zeros(*batch, self.classes, shapes[self.depth - 1][-1])
 
     def allocate(self, *shape: int):
-        """Zeros to keep states in."""
+        """Array of zeros to store states in."""
         return self.arrays.zeros(*shape)
 
     def parts(self, y) -> list:
-        """The factors, and the bias if there is one, as views of a flat state."""
+        """Views of the factors, and of the bias if there is one, in a flat state."""
         begins = [0, *self.ends[:-1]]
         return [y[begin:end].reshape(shape) for begin, end, shape in zip(begins, self.ends, self.shapes, strict=True)]
 
@@ -87,7 +87,7 @@ class MatrixField:
             rate, decay, log_scale = rate * lower, self.decay * xp.exp(-high), high
         activity = xp.sqrt(self.squares(dy) * inverse) + decay + rate
         if self.counterforce > 0.0:
-            # what the constant part of the residual would do
+            # rate from the constant part of the residual
             activity = activity + self.counterforce * self._gain(size) * xp.exp(-log_scale)
         if self.decay > 0.0:
             for share, part, velocity in zip(self.decays, parts, self.parts(dy), strict=True):
@@ -100,7 +100,7 @@ class MatrixField:
         return self.log_unit - log_scale - xp.log(speed), a
 
     def _shared(self, log_scale, a, rate, velocities: list):
-        """Brings the velocities of a batch to one scale, in place; returns that, a, and the rates over its exponential.
+        """Rescale the velocities of a batch to one common log scale, in place; return it, a, and the scaled rates.
         """
         xp, largest = self.xp, log_scale.max()
         lower = xp.exp(log_scale - largest)
@@ -109,7 +109,8 @@ class MatrixField:
         return largest, a if isinstance(a, float) else a.mean(), rate * lower
 
     def _gain(self, size):
-        """What a force does to layers of this squared norm, relative, from the mean square of their singular values."""
+        """Relative velocity of layers of this squared norm per unit of force, from their mean squared singular
+        value."""
         return (size / (self.depth * self.rank)) ** (self.depth / 2 - 1)
 
     def share_that_moves(self, y) -> float:
@@ -120,8 +121,9 @@ class MatrixField:
         return float((xp.sqrt(self.squares(dy) / size) / xp.clip(forces, self.tiny, None)).max())
 
     def pull_back(self, parts: list, velocities: list):
-        """Writes the velocities without decay, over the exponential of what is returned first; see `Terms.residual`.
-        Returned last is how fast terms, or constraints, come to rest, over the same exponential."""
+        """Write the velocities without decay, divided by exp(log_scale); see `Terms.residual`.
+
+        Return log_scale, a, and the relaxation rate of terms or constraints, divided by the same factor."""
         xp, factors, last = self.xp, parts[: self.depth], velocities[self.depth - 1]
         after, before, _ = inputs(factors, self.acts, xp, self.logits)
         if len(parts) > self.depth:
@@ -141,7 +143,7 @@ class MatrixField:
                 back += push[1]
             if not self.acts[i].linear:
                 back *= self.acts[i].slope(before[i], xp)
-        if self.samples is not None:  # of which a column of H stands for one
+        if self.samples is not None:  # a column of H moves like one of its samples
             last /= self.samples
         if self.kernel is not None:
             last[...] = xp.matmul(last, self.kernel)
@@ -150,8 +152,9 @@ class MatrixField:
         return log_scale, a, rate
 
     def _push(self, W, X, log_scale):
-        """Minus the gradients of terms in the classifier and its features, over the exponential of what is returned
-        first; that of the residual is brought to it, so that neither overflows."""
+        """Minus the gradients of the terms in the classifier and its features, divided by exp(log_scale).
+
+        Return log_scale first. The residual is rescaled to the same log_scale, so that neither overflows."""
         xp, found = self.xp, self.terms.gradients_of_others(W, X)
         largest = sum(map(self.square, found))
         high = xp.maximum(log_scale, self.log_unit + 0.5 * xp.log(xp.clip(largest, self.tiny, None)))
@@ -168,18 +171,18 @@ class MatrixField:
         return float(self._sizes(error, y, rtol, atol).max())
 
     def _sizes(self, error, y, rtol: float, atol: float):
-        """Sizes of errors in units of the tolerance, one for each member."""
-        # the Frobenius norm: it does not depend on the basis, which for features is arbitrary
+        """Error norm of each member in units of the tolerance."""
+        # the Frobenius norm is independent of the basis, which is arbitrary for features
         level = STEP_SHARE * rtol
         allowed = self.xp.clip(level * self.xp.sqrt(self.squares(y)) + atol, self.tiny, None)  # a member may be zero
         return self.xp.sqrt(self.squares(error)) / allowed
 
     def velocity(self, y, dy):
-        """Relative speed in the clock, one for each member."""
+        """Relative speed of each member, per unit of the clock."""
         return self.xp.sqrt(self.squares(dy) / self.xp.clip(self.squares(y), self.tiny, None))
 
     def rests(self, velocity, rtol: float):
-        """Whether that of states at such a speed counts as rest."""
+        """Whether a state with this speed counts as an equilibrium."""
         return (velocity == 0.0) | (self.has_equilibria & (velocity <= max(REST_SPEED * rtol, REST_ROUNDING)))
 
     def event(self, y, dy, rtol: float) -> Event:

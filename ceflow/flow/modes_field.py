@@ -1,7 +1,7 @@
-"""The vector field of the reduced flow: one coordinate a mode, see `network.coordinates`, in a clock of unit speed.
+"""Vector field of the reduced flow: one coordinate per mode (see `network.coordinates`), in a clock of unit speed.
 
-The functions are linked into the solver's loop, and link the transforms of a symmetry and the residual of a loss. The
-plain case, cross-entropy on two balanced layers without decay, has functions of its own, which are short.
+The functions are linked into the solver's loop. They call the linked transforms of a symmetry and the linked residual
+of a loss. The plain case (cross-entropy on two balanced layers without decay) has its own, shorter functions.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from ..symmetry import Transform, Transforms
 
 _NONE, _CHANGE, _REST = int(Event.NONE), int(Event.CHANGE), int(Event.REST)
 
-# `data` begins with numbers, at these places, and goes on with arrays of one number a mode: in the plain case singular
-# values at y = 0 times weights, twice the direction, valencies, weights; in any other active, direction, valencies,
-# weights, then the constants of `network.coordinates`, and then the parameters of the loss.
+# `data`: numbers with these indices, followed by arrays with one number per mode. In the plain case: singular values at
+# y = 0 times weights, twice the direction, valencies, weights. In all other cases: active, direction, valencies,
+# weights, then the constants of `network.coordinates` and the parameters of the loss.
 (_CLASSES, _BASE, INVERSE_COUNT, _DECAY, _LOG_UNIT, _COUNTERFORCE, _EQUAL_PAIRS, VANISHED) = range(8)
 NUMBERS = 8
 # `layout`: sizes, flags, and addresses of functions and matrices
 (MODES, _SIZE, _ROWS, _PARAMETERS, _UNEQUAL, CLOSES, _EQUILIBRIA) = range(7)
 (_RESIDUAL, MARGINS, FORCES, TO_MARGINS, TO_FORCES) = range(7, 12)
-# `scratch`: five arrays of D + 1 numbers: two that transforms work in (at the start of a cache line, where D + 1 is a
-# power of two), the margins, the singular values, their gains
+# `scratch`: five arrays of D + 1 numbers: two work spaces of the transforms (aligned to cache lines if D + 1 is a power
+# of two), margins, singular values, gains
 _SPACES = 5
 
 
 @njit(**KERNEL, fastmath={"nnan", "nsz"})
 def _largest(x):
-    """The largest size of numbers none of which is NaN."""
+    """Largest absolute value; x has no NaN."""
     largest = 0.0
     for i in range(x.size):
         largest = max(largest, abs(x[i]))
@@ -66,7 +66,7 @@ def _square(x, scale):
 
 @njit(**KERNEL)
 def _weighted_exponentials(weights, double_sign, y, out):
-    """``out_i = weights_i exp(±2 y_i)``: one loop, so that it is all vector instructions."""
+    """Write ``out_i = weights_i exp(±2 y_i)``; one loop, which compiles to vector instructions."""
     for i in range(out.size):
         out[i] = weights[i] * exp(double_sign[i] * y[i])
 
@@ -94,10 +94,10 @@ def _velocity(dy, inverse_count):
 
 @njit(**KERNEL)
 def _merged(s, weights, classes, imbalance, rtol):
-    """Whether the modes of two layers have merged so far that the linearized tail on the exact ray meets the tolerance.
+    """Whether the singular values (two layers) are so close that the linearized tail of `Ray` meets the tolerance.
 
-    With d = max |s_i / s_bar - 1| the tail errs by max(s_bar, 1) d^2, and unequal imbalances push the modes apart by
-    2 K (|a^2 - b^2| / 4)^2 / s_bar^3 relative, of which the largest |a^2 - b^2| / 4 is given.
+    With d = max |s_i / s_bar - 1|, the error of the tail is max(s_bar, 1) d^2. Unequal imbalances change the relative
+    differences by 2 K (|a^2 - b^2| / 4)^2 / s_bar^3; `imbalance` is the largest |a^2 - b^2| / 4.
     """
     mean, share = 0.0, 0.0
     for i in range(s.size):
@@ -115,7 +115,7 @@ def _merged(s, weights, classes, imbalance, rtol):
 
 @njit(**KERNEL)
 def _apart(first, last, rtol):
-    """Whether two singular values are so far apart that the modes have not merged, as is almost always so."""
+    """Quick test: whether two singular values already show that the modes have not merged."""
     return not abs(first - last) <= 0.3 * math.sqrt(rtol) * max(first, last)
 
 
@@ -140,7 +140,7 @@ def _plain_rates(data, layout, scratch, y, dy, a):
     if not speed > 0.0:
         return np.inf
     _scale(dy, 1.0 / speed)
-    rest = odds - math.log(speed) if odds > 40.0 else math.log((1.0 + exp(odds)) / speed)  # one logarithm for both
+    rest = odds - math.log(speed) if odds > 40.0 else math.log((1.0 + exp(odds)) / speed)  # one logarithm, not two
     return data[_LOG_UNIT] + log_total + rest
 
 
@@ -202,8 +202,8 @@ def _rates(data, layout, scratch, y, dy, a):
     counterforce = 0.0
     if data[_COUNTERFORCE] > 0.0:
         counterforce = data[_COUNTERFORCE] * math.exp(-log_scale)
-    # The root mean square, over the modes that can move, of the rates that forces and counterforces would have by
-    # themselves. It is smooth, positive whatever the start, and at an equilibrium, where the clock then runs like time.
+    # Root mean square, over the modes that can move, of the rates of forces and counterforces taken separately. It is
+    # smooth and positive, also at an equilibrium, where the clock is then proportional to time.
     rates = work[1:]
     for i in range(modes):
         rates[i] = active[i] * (gain[i] * (abs(dy[i]) + counterforce) + decay)
@@ -211,7 +211,7 @@ def _rates(data, layout, scratch, y, dy, a):
     peak = _largest(rates)
     if peak == 0.0:
         return np.inf
-    # scaled, because squares of what is small in deep networks would underflow
+    # scaled, because squares of small velocities in deep networks would underflow
     speed = peak * math.sqrt(_sum_of_squares(rates, 1.0 / peak) * data[INVERSE_COUNT])
     inverse = 1.0 / speed
     for i in range(modes):
@@ -235,14 +235,14 @@ def _norm(data, layout, scratch, error, y, dy, rtol, atol):
         elif atol > 0.0:
             tolerance += atol / max(singular_value_slope(constants, data[_EQUAL_PAIRS], y, i), 1e-300)
         ratio = abs(error[i]) / tolerance
-        if not (ratio <= largest):  # also lets a NaN through
+        if not (ratio <= largest):  # true for NaN too
             largest = ratio
     return largest
 
 
 @njit(**KERNEL)
 def _are_merged(constants, weights, classes, y, s, gain, rtol):
-    """`_merged` of two layers of any imbalance, at the coordinates y; s and gain are overwritten (kernel)."""
+    """`_merged` for two layers of any imbalance, at the coordinates y; overwrites s and gain (kernel)."""
     first, last = pair(constants, y[0], 0.0, 0)[0], pair(constants, y[-1], 0.0, y.size - 1)[0]
     if _apart(first, last, rtol):
         return False
@@ -276,19 +276,19 @@ def _event(data, layout, scratch, y, dy, rtol):
 
 
 def plain_layout(modes: int, transforms: Transforms, closes: bool) -> np.ndarray:
-    """`layout` of a plain field, the same for all starts."""
+    """`layout` of a plain field; it does not depend on the start."""
     return _layout((modes, modes, 0, 0, False, closes, False), 0, transforms.margins, transforms.forces)
 
 
 class PlainFields:
-    """Makes the fields of two balanced layers under cross-entropy, all modes of which move.
+    """Factory of fields of two balanced layers under cross-entropy; all modes must move.
 
     Parameters
     ----------
     weights, valencies : (D,) arrays
     transforms : Transforms
     closes : bool
-        Whether a closed form may take over.
+        Whether a closed form may replace the field.
     classes, log_unit, vanished : float
     """
 
@@ -302,7 +302,7 @@ class PlainFields:
         self._matrices = transforms.margins.matrix, transforms.forces.matrix
 
     def __call__(self, s: np.ndarray, y: np.ndarray) -> CompiledField | None:
-        """The field of a start with singular values s (D,) at the coordinates y; None if not all modes move there."""
+        """Field of a start with singular values s (D,) at the coordinates y; None if some mode does not move."""
         data, scratch = empty(NUMBERS + 4 * (s.size + 1)), empty(_SPACES * (s.size + 1))
         if not _pack_start(s, y, *self._arguments, scratch, data):
             return None
@@ -311,7 +311,7 @@ class PlainFields:
 
 @njit(**KERNEL)
 def _pack_start(s, y, weights, valencies, classes, log_unit, vanished, scratch, data):
-    """Writes the data of a plain field. Returns whether all modes move at y."""
+    """Write the data of a plain field; return whether all modes move at y."""
     modes, all_move = s.size, True
     constants, direction = scratch[:modes].reshape((1, modes)), scratch[modes : 2 * modes]
     for i in range(modes):
@@ -339,7 +339,7 @@ def modes_field(
     margins: Transform, forces: Transform, loss: Loss, *, size: int, classes: float, base: float, count: int,
     decay: float, log_unit: float, equal_pairs: float, vanished: float, unequal: bool, closes: bool,
 ) -> CompiledField:  # fmt: skip
-    """The field of any other flow."""
+    """Vector field of all other flows on modes."""
     modes, equilibria = weights.size, loss.counterforce > 0.0 or decay > 0.0
     numbers = classes, base, 1.0 / count, decay, log_unit, loss.counterforce, equal_pairs, vanished
     data = _packed(numbers, (active, direction, valencies, weights), constants.ravel(), loss.packed)
@@ -351,7 +351,7 @@ def modes_field(
 
 
 def _packed(numbers: tuple[float, ...], arrays: tuple[np.ndarray, ...], *others: np.ndarray) -> np.ndarray:
-    """`data`: the arrays have an entry more than modes, so that they begin at the start of a cache line if K allows."""
+    """`data`, with arrays of D + 1 entries, so that they start at cache lines if K is a power of two."""
     step = arrays[0].size + 1
     data = empty(NUMBERS + len(arrays) * step + sum(other.size for other in others))
     data[:NUMBERS] = numbers

@@ -1,4 +1,4 @@
-"""The modes of a scheme that come nearest to full matrices."""
+"""Projection of full matrices to the modes of a scheme."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..symmetry import Scheme
 
 
 def nearest_modes(scheme: Scheme, factors: list[np.ndarray]) -> tuple[np.ndarray, float]:
-    """Layers (depth, D) and the distance from the scheme, see `SpectralFlow.project`."""
+    """Layers (depth, D) and the distance from the scheme; see `SpectralFlow.project`."""
     basis, columns = scheme.basis(), scheme.columns
     multiplicities = scheme.multiplicities.astype(float)
 

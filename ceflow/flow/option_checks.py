@@ -1,4 +1,4 @@
-"""Checks of the options of an objective: numbers, one for all or several; matrices; what is frozen."""
+"""Checks of the options of an objective: numbers, matrices, frozen layers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..network.activation import parse
 
 
 def numbers(name: str, value: Any, low: float, high: float) -> float | tuple[float, ...]:
-    """A number, or several of them; several equal ones stay several."""
+    """A number, or a tuple of numbers; equal numbers stay a tuple."""
     value = on_host(value)
     if _is_one(value):
         return checked_number(name, value.item() if isinstance(value, np.ndarray) else value, low, high)
@@ -38,16 +38,16 @@ def _is_one(value: Any) -> bool:
 
 
 def activation(value: Any, depth: float) -> str | tuple[str, ...]:
-    """One for all places between layers, or one for each if they differ."""
+    """One activation for all places between layers, or one for each if they differ."""
     if not isinstance(value, (tuple, list)):
         parse(value)
         return str(value)
     found = tuple(str(item) if isinstance(item, str) else item for item in value)
     if not isinstance(depth, int) or len(found) != depth - 1:
-        raise ValueError(f"activation must be one for all, or one for each of {depth} - 1 places, got {len(found)}")
+        raise ValueError(f"activation must be a string or one for each of {depth} - 1 places, got {len(found)}")
     kinds = {parse(item) for item in found}
     if len({act for act in kinds if not act.linear}) > 1:
-        raise ValueError(f"activation must be of one kind wherever it is not linear, got {found}")
+        raise ValueError(f"activation must be of one kind at all nonlinear places, got {found}")
     return found if len(kinds) > 1 else found[0]
 
 
@@ -74,18 +74,18 @@ def semidefinite(kernel: np.ndarray) -> np.ndarray:
 
 
 def frozen(value: Any, depth: float, bias: bool) -> tuple:
-    """What is frozen: places of layers in order, and "b"."""
+    """Frozen layers: sorted indices, and "b"."""
     if isinstance(value, str) or not isinstance(value, (tuple, list, set, frozenset)):
-        raise TypeError(f'frozen must be a tuple of "W", "H", "b" or places of layers, got {value!r}')
+        raise TypeError(f'frozen must be a tuple of "W", "H", "b" or indices of layers, got {value!r}')
     layers = depth if isinstance(depth, int) else 0
     found: set[int] = set()
     for item in value:
         if item == "b" and not bias:
-            raise ValueError('frozen has "b", but there is no bias')
+            raise ValueError('frozen has "b", but bias is False')
         place = {"W": 0, "H": layers - 1, "b": -1}.get(item, item) if isinstance(item, str) else item
         if isinstance(place, str):
-            raise ValueError(f'frozen must have "W", "H", "b" or places of layers, got {item!r}')
+            raise ValueError(f'frozen must have "W", "H", "b" or indices of layers, got {item!r}')
         if value and not isinstance(depth, int):
-            raise ValueError(f"frozen layers exist at an integer depth only, got depth {depth}")
+            raise ValueError(f"frozen layers need an integer depth, got depth {depth}")
         found.add(place if item == "b" else checked_integer("frozen", place, 0, layers - 1))
     return tuple(sorted(place for place in found if place >= 0)) + (("b",) if -1 in found else ())

@@ -1,4 +1,4 @@
-"""What has collapsed follows the exact solution."""
+"""The exact solution after collapse."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from ..symmetry import Scheme
 
 
 class Ray:
-    """The exact collapsed solution with its linearized tail, from a state on which all modes have merged.
+    """Exact collapsed solution with linearized deviations, from a state with nearly equal singular values.
 
-    The mean follows the ray s(t) of `theory`; deviations decay as ``s_i = s (1 + d_i exp(-(s - s1) / K))`` [ceflow].
+    The mean follows the collapsed solution s(t) of `theory`; deviations decay as ``s_i = s (1 + d_i exp(-(s - s1) /
+    K))`` [ceflow].
     """
 
     kind = "ray"
@@ -28,7 +29,7 @@ class Ray:
         self.deviations = self.s / self.mean - 1.0
 
     def grid(self, log_t_end: float) -> np.ndarray:
-        """Times at which a row is worth keeping: the mean grows by a quarter between them."""
+        """Times of the recorded rows; the mean grows by a quarter between them."""
         growth = np.arange(1, 200) * math.log(1.25)
         means = self.mean * np.exp(growth[growth < 60.0])
         means = means[means <= 1e15]
@@ -46,7 +47,7 @@ class Ray:
             mean = theory.ray_singular_value(
                 s0=self.mean, classes=self.classes, log_t=elapsed, reduction=self.reduction
             )[:, None]
-            mean = np.maximum(mean, self.mean)  # a rounding below it would be a time before the start
+            mean = np.maximum(mean, self.mean)  # rounding below it would give a time before the start
             decay = theory.deviation_decay(mean, self.mean, self.classes)
             s = mean * (1.0 + self.deviations * decay)
             y[later] += 0.5 * np.log(s / self.s)

@@ -1,4 +1,4 @@
-"""The reduced flow of a regression: one pair of layers for each mode of the targets."""
+"""Reduced flow of a regression: one pair of layers for each mode of the targets."""
 
 from __future__ import annotations
 
@@ -17,56 +17,55 @@ from .matrix import MatrixFlow
 if TYPE_CHECKING:
     from ..trajectory import RegressionTrajectory  # noqa: F401  # in quotes
 
-LIMIT = 1e150  # of layers
+LIMIT = 1e150  # entries of layers
 RATES = ("canonical", "raw")
 
 
 class RegressionFlow(Flow["RegressionTrajectory"]):
-    """Gradient flow of a regression with two linear layers, reduced to the modes of its targets, whatever these are.
+    """Gradient flow of a regression with two linear layers, reduced to the modes of any targets.
 
-    The objective is that of arXiv:2409.04180, ::
+    The objective (arXiv:2409.04180) is ::
 
         L = |W H + b 1^T - Y|^2 / (2 M) + lH / (2 M) |H|^2 + lW / 2 |W|^2,
 
-    W (n, d), H (d, M), and b at its best place, the mean of the targets. With the singular values of ``T = (Y - ybar) /
-    sqrt(M) = U diag(sigma) V``, sigma_i^2 the eigenvalues of the covariance of Y, a start ``W = U diag(a) R^T``, ``F =
-    H / sqrt(M) = R diag(b) V`` stays of this form, and its modes do not see each other: ``da/dt = (sigma - a b) b - lW
-    a``, ``db/dt = (sigma - a b) a - lH b``.
+    with W (n, d), H (d, M), and b at its optimum, the mean of the targets. Let ``T = (Y - ybar) / sqrt(M) = U
+    diag(sigma) V``; sigma_i^2 are the eigenvalues of the covariance of Y. A start ``W = U diag(a) R^T``, ``F = H /
+    sqrt(M) = R diag(b) V`` keeps this form, and its modes are independent: ``da/dt = (sigma - a b) b - lW a``, ``db/dt
+    = (sigma - a b) a - lH b``.
 
     Parameters
     ----------
     targets : (n, M) array
         Y.
     weight_decay : float or (lW, lH)
-        Of both layers alike, or of each.
+        One number for both layers, or one for each.
     rate : {"canonical", "raw"}
-        What moves. "canonical": W and F, at the rates above. "raw": W and H by the gradient of L in them, features M
-        times more slowly: ``da/dt = (sqrt(M) sigma - a b) b / M - lW a``, ``db/dt = ((sqrt(M) sigma - a b) a - lH b) /
-        M``, a and b those of W and H. It is canonical flow at other numbers: t' = t / sqrt(M), lW' = lW sqrt(M), lH' =
-        lH / sqrt(M), W = M^(1/4) W', H = M^(1/4) F'.
+        "canonical": gradient flow in W and F, with the rates above. "raw": gradient flow of L in W and H, in which
+        features move M times more slowly: ``da/dt = (sqrt(M) sigma - a b) b / M - lW a``, ``db/dt = ((sqrt(M) sigma - a
+        b) a - lH b) / M``, with a, b of W and H. "raw" is "canonical" with t' = t / sqrt(M), lW' = lW sqrt(M), lH' = lH
+        / sqrt(M), W = M^(1/4) W', H = M^(1/4) F'.
     bias : bool
-        Whether there is one. Without it the modes are those of Y itself, mean included.
+        Whether there is a bias b. Without it the modes are those of Y, mean included.
 
     Attributes
     ----------
     frame, spectrum, directions : (n, r), (r,), (r, M) arrays
         U, sigma and V; r is the rank of T.
     decays : (lW, lH)
-        As given. `weight_decay` is that of the layers which move, lH / M for H.
+        As given. `weight_decay` is the decay of the factors that are integrated, lH / M for H.
 
     Raises
     ------
     ValueError, TypeError
-        If an argument is not acceptable.
+        If an argument is invalid.
 
     Notes
     -----
-    A run takes layers (2, r), or singular values (r,) that balanced layers are made of. Every mode is right to rtol of
-    its own size. Each runs as a one-by-one `MatrixFlow` of a batch; exact solutions to test both against are in
-    `ceflow.theory.regression`.
+    A start is layers (2, r), or singular values (r,) of balanced layers. The relative error of every mode is rtol. Each
+    mode is integrated as a 1x1 `MatrixFlow` in a batch. `ceflow.theory.regression` has exact solutions.
 
-    That modes decouple is classical (Saxe, McClelland & Ganguli, arXiv:1312.6120); with two decays and at both rates
-    [ceflow].
+    The decoupling of modes is classical (Saxe, McClelland & Ganguli, arXiv:1312.6120); with two decays and both rates
+    it is [ceflow].
 
     Examples
     --------
@@ -89,11 +88,11 @@ class RegressionFlow(Flow["RegressionTrajectory"]):
     ) -> None:
         self.frame, self.spectrum, self.directions = regression.modes_of(targets, centred=bias)
         if not self.spectrum.size:
-            raise ValueError("targets must not be all equal: they have no modes")
+            raise ValueError("targets must not be all equal: they would have no modes")
         self.targets = np.array(checked_array("targets", targets))
         self.targets.setflags(write=False)
         self.rate = checked_choice("rate", rate, RATES)
-        # the flow of full matrices says what is acceptable, and the one of all modes together moves as it does
+        # the flow of full matrices checks the options; the flow of all modes as a batch gives the velocities
         full = _flow(targets=self.targets, weight_decay=weight_decay, bias=bias)
         self.bias, self.decays = full.objective.bias, full.objective.decays
         scale, weight = (math.sqrt(self.samples), 1.0 / self.samples) if self.rate == "raw" else (1.0, 1.0)
@@ -112,18 +111,18 @@ class RegressionFlow(Flow["RegressionTrajectory"]):
 
     @property
     def outputs(self) -> int:
-        """n."""
+        """Number n of outputs."""
         return len(self.targets)
 
     @property
     def samples(self) -> int:
-        """M."""
+        """Number M of samples."""
         return self.targets.shape[1]
 
-    # -- what a run needs ----------------------------------------------------------------------------------------------
+    # -- interface for runs --------------------------------------------------------------------------------------------
 
     def start(self, start: ArrayLike) -> np.ndarray:
-        """Checks where a run starts: layers (2, r), or singular values (r,), of which balanced layers are made."""
+        """Check a start: layers (2, r), or singular values (r,) of balanced layers."""
         values = checked_array("start", start, -LIMIT, LIMIT)
         modes = self.spectrum.size
         if values.shape == (modes,):
@@ -133,7 +132,7 @@ class RegressionFlow(Flow["RegressionTrajectory"]):
         return np.ascontiguousarray(values)
 
     def _parts(self, start: np.ndarray) -> tuple[np.ndarray, ...]:
-        """The layers of the modes as a batch of starts."""
+        """Layers of the modes as a batch of starts."""
         return self._modes.start(tuple(start[:, :, None, None]))
 
     def origin(self, start: np.ndarray) -> np.ndarray:
@@ -141,30 +140,30 @@ class RegressionFlow(Flow["RegressionTrajectory"]):
         return start.ravel()
 
     def layers_at(self, start: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """(..., 2, r) layers at coordinates (..., 2 r), as `lift` takes them."""
+        """(..., 2, r) layers at coordinates (..., 2 r); `lift` accepts them as `rows`."""
         return y.reshape(*y.shape[:-1], 2, -1)
 
     def state(self, start: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """The layers at the coordinates y."""
+        """Layers at the coordinates y."""
         return self.layers_at(start, y)
 
     def segment(self, kind: str, start: np.ndarray, y: np.ndarray, log_t: float):
-        """The closed form of the kind "rest", which holds from the state y on."""
+        """Closed form "rest" from the state y on."""
         return self._modes.segment(kind, self._parts(start), y, log_t)
 
     def motion(
         self, start: np.ndarray, y: np.ndarray, log_t: float, rtol: float, atol: float = 0.0, closed_form: bool = True
     ):
-        """What carries the state on from y: a vector field, or Rest at an origin that does not move."""
+        """Vector field at y, or Rest at an equilibrium at 0."""
         return self._modes.motion(self._parts(start), y, log_t, rtol, atol, closed_form)
 
     # -- between modes and matrices ------------------------------------------------------------------------------------
 
     def full(self) -> MatrixFlow:
-        """The flow on full matrices that this one reduces.
+        """Flow on full matrices whose reduction this is.
 
-        "raw" it is that of W, H and the bias, reduction "mean". "canonical" it is that of W and F, reduction "sum", on
-        the targets T, whose bias stays at its place by itself.
+        For "raw" it is the flow of W, H and the bias with reduction "mean". For "canonical" it is the flow of W and F
+        with reduction "sum" on the targets T, whose optimal bias is 0.
         """
         if self.rate == "raw":
             return _flow(targets=self.targets, weight_decay=self.weight_decay, bias=self.bias)
@@ -173,7 +172,7 @@ class RegressionFlow(Flow["RegressionTrajectory"]):
 
     @property
     def mean(self) -> np.ndarray:
-        """(n,) mean of the targets, the best bias."""
+        """(n,) mean of the targets, the optimal bias."""
         return self.targets.mean(axis=1)
 
     def lift(
@@ -184,26 +183,26 @@ class RegressionFlow(Flow["RegressionTrajectory"]):
         rng: np.random.Generator | int | None = 0,
         rows: np.ndarray | None = None,
     ) -> tuple[np.ndarray, ...]:
-        """Full matrices with exactly these modes, in a random frame of features.
+        """Full matrices with these modes, in a random orthonormal frame of features.
 
         Parameters
         ----------
         start : (r,) or (2, r) array
-            As a run takes it.
+            As for `integrate`.
         width : int, optional
-            d >= r; n when left out.
+            Feature dimension d >= r; default n.
         rng : int or numpy Generator
-            Makes the frame.
+            Seed or generator of the frame.
         rows : (k, 2, r) array, optional
-            Layers in place of those of the start, in the same frame: all matrices have a leading axis.
+            Replaces the layers of the start. All k use the same frame, and the matrices get a leading axis k.
 
         Returns
         -------
         W : (n, d) array
         H : (d, M) array
-            F where the rate is canonical.
+            F for the rate "canonical".
         b : (n,) array
-            Where `full` has a bias.
+            Only if `full` has a bias.
 
         Examples
         --------
@@ -220,26 +219,26 @@ class RegressionFlow(Flow["RegressionTrajectory"]):
         return (*factors, np.broadcast_to(self.mean, (*a.shape[:-1], self.outputs)).copy()) if biased else factors
 
     def project(self, W: ArrayLike, H: ArrayLike, b: ArrayLike | None = None) -> tuple[np.ndarray, float]:
-        """Back to modes: the layers that come nearest to (W, H), and how far the matrices are from being aligned.
+        """Project full matrices to layers of modes, and measure their misalignment.
 
         Parameters
         ----------
         W, H : (n, d) and (d, M) arrays
-            F in place of H where the rate is canonical.
+            F in place of H for the rate "canonical".
         b : (n,) array, optional
-            The bias, where `full` has one; its best place when left out.
+            The bias, if `full` has one; default its optimum.
 
         Returns
         -------
         layers : (2, r) array
-            What `integrate` takes; of each mode the larger one is positive.
+            Start for `integrate`; the larger layer of each mode is positive.
         off_modes : float
-            The largest of ``|X - X'|_F / |X|_F`` over the matrices X, X' made of the layers again.
+            Largest ``|X - X'|_F / |X|_F`` over the matrices X, where X' is X rebuilt from the layers.
         """
         W, H = check_factors((W, H), 2, columns=lambda rows: self.samples, least=1)
         left, right = self.frame.T @ W, (H @ self.directions.T).T
         sizes = [max(float(np.linalg.norm(part)), 1e-300) for part in (left, right)]
-        # the feature of each mode, as both layers see it; the largest modes first
+        # feature direction of each mode, averaged over both layers; largest modes first
         pairs = np.stack([left / sizes[0], right / sizes[1]], axis=1)
         _, strength, vectors = np.linalg.svd(pairs, full_matrices=False)
         order = np.argsort(-strength[:, 0])[: W.shape[1]]

@@ -1,4 +1,4 @@
-"""Tasks that follow each other, with replay: one class of each task stands for all, one sample for all of its class."""
+"""Sequential tasks with replay, reduced by symmetry to one class per task and one sample per class."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ if TYPE_CHECKING:
 
 WEIGHTS, HEADS = ("uniform", "balanced"), ("shared", "task")
 MOST_TASKS = 100
-_BIGGEST = 1e100  # of a start
+_BIGGEST = 1e100  # entries of a start
 
 
 class ReplayState(NamedTuple):
-    """A state of `ReplayFlow`: ``3 T + (T - 1) (3 T - 1)`` numbers, 11 for two tasks.
+    """State of `ReplayFlow`: ``3 T + (T - 1) (3 T - 1)`` numbers, 11 for two tasks.
 
-    With E_f an orthonormal basis of the differences between classes of task f, R_f and X orthonormal, F the normalized
-    indicators of tasks and Q the basis of their combinations with mean 0 over classes, ::
+    Let E_f be an orthonormal basis of the differences between classes of task f, F the normalized indicators of the
+    tasks, Q the basis of their combinations with mean 0 over classes, and R_f and X orthonormal. Then ::
 
         W = sum_f a_f E_f R_f^T + F Q V X^T,    H = sum_f b_f R_f E_f^T + X Y F^T
 
-    for trained and for unseen samples, of which a column of H stands for each class.
+    for trained and for unseen samples, with one column of H per class.
 
     Attributes
     ----------
     modes : (3, T) array
-        a, b, and b of unseen samples.
+        a, b of trained samples, and b of unseen samples.
     classifier : (T - 1, T - 1) array
         V.
     features : (2, T - 1, T) array
-        Y, of trained samples and of unseen ones.
+        Y of trained and of unseen samples.
     """
 
     modes: NDArray[np.float64]
@@ -50,42 +50,42 @@ class ReplayState(NamedTuple):
 
 
 class ReplayFlow(Flow["ReplayTrajectory"]):
-    """Gradient flow of cross-entropy on T tasks of like classes, of which each has trained and unseen samples.
+    """Gradient flow of cross-entropy on T tasks of equivalent classes with trained and unseen samples.
 
-    Inputs are clustered: ``Theta = r0 + r [same class] + v [same sample]``, ``r0 + r + v = 1``. What is learnt of one
-    sample moves all others. The equations are exact for starts that are symmetric (see `ReplayState`): of the flow on
-    all samples, which is `full`, they follow 11 numbers for two tasks. [ceflow]
+    Inputs are clustered, with the kernel ``Theta = r0 + r [same class] + v [same sample]``, ``r0 + r + v = 1``. So
+    training on one sample changes the features of all samples. For symmetric starts (see `ReplayState`) the equations
+    are an exact reduction of the flow on all samples (`full`), to 11 numbers for two tasks. [ceflow]
 
     Parameters
     ----------
     classes : (T,) ints
-        Of each task, 2 or more; 2 to 100 tasks.
+        Number of classes of each task, at least 2; 2 to 100 tasks.
     samples : (T,) numbers
-        Trained samples of each class, which need not be whole numbers; 0 for a task that is not trained.
+        Number of trained samples per class of each task, possibly fractional; 0 for a task that is not trained.
     kernel : (r0, r)
-        What inputs share with all others, and beside it with those of their class; not negative, of sum < 1.
+        Kernel value between classes, and its increment within a class; nonnegative, with sum < 1.
     weights : {"uniform", "balanced"} or (T,) numbers
-        Weight of a sample in the loss. "uniform": one over the number of trained samples. "balanced": the last task
-        trained has half of the weight in all, the others together the other half. Or one number for each task.
+        Weight of a sample in the loss. "uniform": one over the number of trained samples. "balanced": half of the total
+        weight for the last trained task, half for all others together. Or one number for each task.
     weight_decay : float or (float, float)
-        lW of the classifier, and lH of the layer that makes features of inputs.
+        lW of the classifier, and lH of the feature layer.
     heads : {"shared", "task"}
-        Whether the softmax is over all classes, or over those of the task that a sample belongs to.
+        Softmax over all classes, or over the classes of the task of the sample.
 
     Raises
     ------
     ValueError, TypeError
-        If an argument is not as described.
+        If an argument is invalid.
 
     Notes
     -----
-    A model [ceflow] of *Asymptotic analysis of shallow and deep forgetting in replay with Neural Collapse*
-    (arXiv:2512.07400), of which public notes were available to us. Time is that of "sum": weights are all that
-    multiplies the loss. A run starts from a `ReplayState`, or from a number s: then W and the trained H are s times
-    ``(I - 1 1^T/K)`` in orthonormal coordinates, and unseen features are 0.
+    Our model [ceflow] of *Asymptotic analysis of shallow and deep forgetting in replay with Neural Collapse*
+    (arXiv:2512.07400), of which we read public notes. Time has the unit of reduction "sum": only the weights multiply
+    the loss. A start is a `ReplayState`, or a number s: then W and the trained H are s times ``(I - 1 1^T/K)`` in
+    orthonormal coordinates, and unseen features are 0.
 
-    Unseen samples follow the velocity of their class without the private part v. Those of an earlier task that are not
-    in the buffer do so too; they differ from held-out ones by ``exp(-lH t)`` times what they differ by at the switch.
+    Unseen samples have the velocity of their class without the private part v. So do samples of earlier tasks that are
+    not in the buffer; their difference from held-out samples decays as ``exp(-lH t)`` from the switch of tasks on.
 
     Examples
     --------
@@ -116,7 +116,7 @@ class ReplayFlow(Flow["ReplayTrajectory"]):
             raise ValueError("samples must not all be 0: nothing would be trained")
         self.kernel = checked_array("kernel", kernel, 0.0, 1.0)
         if self.kernel.shape != (2,) or not self.kernel.sum() < 1.0:
-            raise ValueError(f"kernel must be (r0, r), not negative and of sum < 1, got {kernel!r}")
+            raise ValueError(f"kernel must be (r0, r), nonnegative with sum < 1, got {kernel!r}")
         self.heads = checked_choice("heads", heads, HEADS)
         if isinstance(weights, str):
             checked_choice("weights", weights, WEIGHTS)
@@ -124,13 +124,13 @@ class ReplayFlow(Flow["ReplayTrajectory"]):
         else:
             self.weights = np.where(self.samples > 0.0, _one_each("weights", weights, self.tasks), 0.0)
             if not np.any(self.weights > 0.0):
-                raise ValueError("weights must not all be 0 where there are samples")
+                raise ValueError("weights of tasks with samples must not all be 0")
 
     @classmethod
     def curriculum(
         cls, classes: ArrayLike, samples: float, kernel: ArrayLike, *, buffer: float = 0, **options: Any
     ) -> tuple[ReplayFlow, ...]:
-        """One flow for each task in turn: it has `samples` of each of its classes, and `buffer` of those before.
+        """One flow for each task, with `samples` per class of this task and `buffer` per class of earlier tasks.
 
         Examples
         --------
@@ -161,14 +161,14 @@ class ReplayFlow(Flow["ReplayTrajectory"]):
 
     @property
     def private(self) -> float:
-        """v, what an input shares with no other."""
+        """Private part v of the kernel."""
         return 1.0 - float(self.kernel.sum())
 
     # -- states --------------------------------------------------------------------------------------------------------
 
     @property
     def shapes(self) -> tuple[tuple[int, ...], ...]:
-        """Of the parts of a state."""
+        """Shapes of the parts of a state."""
         return (3, self.tasks), (self.tasks - 1, self.tasks - 1), (2, self.tasks - 1, self.tasks)
 
     @functools.cached_property
@@ -178,19 +178,19 @@ class ReplayFlow(Flow["ReplayTrajectory"]):
 
     @functools.cached_property
     def separations(self) -> NDArray[np.float64]:
-        """(T, T, T - 1) what V Y is multiplied by in margins of the task of the second index over that of the first."""
+        """(T, T, T - 1) factors of V Y in the margins of the task of the second index over the task of the first."""
         rows = self.frame / np.sqrt(self.classes_of_tasks)[:, None]
         return (rows[None, :] - rows[:, None]) / np.sqrt(self.classes_of_tasks)[None, :, None]
 
     def start(self, start: float | ReplayState) -> ReplayState:
-        """The start, checked."""
+        """Check a start and convert it."""
         if not isinstance(start, (tuple, list)):
             size, T = checked_number("start", start, 1e-100, _BIGGEST), self.tasks
             modes = np.repeat([[size], [size], [0.0]], T, axis=1)
             columns = np.stack([size * self.frame.T, np.zeros((T - 1, T))])
             return ReplayState(modes, size * np.eye(T - 1), columns)
         if len(start) != 3:
-            raise ValueError(f"start must be a number, or the 3 parts of a ReplayState, got {len(start)}")
+            raise ValueError(f"start must be a number or the 3 parts of a ReplayState, got {len(start)} parts")
         parts = [checked_array("start", part, -_BIGGEST, _BIGGEST) for part in start]
         for part, shape in zip(parts, self.shapes, strict=True):
             if part.shape != shape:
@@ -200,11 +200,11 @@ class ReplayFlow(Flow["ReplayTrajectory"]):
         return ReplayState(*parts)
 
     def origin(self, start: ReplayState) -> np.ndarray:
-        """(N,) numbers of a state."""
+        """(N,) coordinates of the start."""
         return np.concatenate([part.ravel() for part in start])
 
     def state(self, start: ReplayState, y: np.ndarray) -> ReplayState:
-        """Of the numbers (..., N) the state, with the same leading axes."""
+        """State from coordinates (..., N), with the same leading axes."""
         return self._split(y)
 
     def _split(self, y: np.ndarray) -> ReplayState:
@@ -213,9 +213,11 @@ class ReplayFlow(Flow["ReplayTrajectory"]):
         return ReplayState(*(p.reshape(*y.shape[:-1], *s) for p, s in zip(parts, self.shapes, strict=True)))
 
     def margins(self, y: np.ndarray) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Margins of numbers (..., N), of trained and of unseen samples: (..., 2, T) over other classes of the own
-        task, and (..., 2, T, T) of samples of the task of the second index over classes of the task of the first; inf
-        where these are the same, or of another head."""
+        """Margins of trained and of unseen samples at coordinates (..., N).
+
+        The first array (..., 2, T) has margins over other classes of the same task. The second (..., 2, T, T) has
+        margins of samples of the task of the last index over classes of the task of the index before; inf for equal
+        tasks, and for other heads."""
         modes, V, Y = self._split(y)
         within = modes[..., :1, :] * modes[..., 1:, :]
         between = np.einsum("fgi,...sig->...sfg", self.separations, V[..., None, :, :] @ Y)
@@ -230,7 +232,7 @@ class ReplayFlow(Flow["ReplayTrajectory"]):
         return ReplayField(self)
 
     def segment(self, kind: str, start, y: np.ndarray, log_t: float) -> Rest:
-        """The closed form of the kind "rest"."""
+        """Closed form "rest" from the state y on."""
         if kind != Rest.kind:
             raise ValueError(f"a replay flow has no closed form {kind!r}")
         return Rest(y, log_t)
@@ -238,28 +240,28 @@ class ReplayFlow(Flow["ReplayTrajectory"]):
     # -- all samples ---------------------------------------------------------------------------------------------------
 
     def labels(self, columns: ArrayLike) -> NDArray[np.int64]:
-        """(N,) classes, of so many samples of each class of each task (T,)."""
+        """(N,) class of each sample, for `columns` (T,) samples per class of each task."""
         columns = np.asarray(columns)
         if columns.dtype.kind not in "iu" or columns.shape != (self.tasks,) or columns.min() < 1:
             raise ValueError(f"columns must be ({self.tasks},) integers of at least 1, got {columns!r}")
         return np.repeat(np.arange(self.classes), np.repeat(columns, self.classes_of_tasks))
 
     def full(self, columns: ArrayLike, **options: Any) -> MatrixFlow:
-        """The flow on all samples, a column of H for each.
+        """Flow on all samples, with one column of H per sample.
 
         Parameters
         ----------
         columns : (T,) ints
-            Columns of each class of a task: first those that are trained, the others are unseen. With the same columns
-            all flows of a curriculum can follow each other.
+            Number of columns per class of each task. The first columns of a class are trained, the others are unseen.
+            With equal `columns`, a flow of a curriculum can start from the final state of the one before.
         **options
-            Of `ceflow.MatrixFlow`: backend, device, dtype.
+            Options of `ceflow.MatrixFlow`: backend, device, dtype.
         """
         labels, trained = self.labels(columns), self._first(self.samples, columns)
         r0, r = self.kernel
         theta = r0 + r * np.equal.outer(labels, labels) + self.private * np.eye(len(labels))
         if self.heads == "task":
-            raise ValueError('full matrices have no heads of tasks: heads must be "shared"')
+            raise ValueError('full needs heads="shared": MatrixFlow has no heads of tasks')
         weights = np.where(trained, np.repeat(self.weights, self.classes_of_tasks)[labels], 0.0)
         return MatrixFlow(
             labels=labels.tolist(), weights=weights.tolist(), kernel=theta, reduction="sum",
@@ -283,12 +285,12 @@ class ReplayFlow(Flow["ReplayTrajectory"]):
         columns : (T,) ints
             As in `full`.
         seen : (T,) ints, optional
-            How many columns of each class are in the state of trained samples, first ones; those that are trained when
-            left out. Samples of a later task are in it too, before they are trained.
+            Number of columns of each class that have the features of trained samples; default the trained ones. Samples
+            of later tasks have them too, before they are trained.
         width : int, optional
-            d, K - 1 or more.
+            Feature dimension d >= K - 1.
         rng : int or numpy Generator
-            Of the orthonormal coordinates.
+            Seed or generator of the orthonormal coordinates.
         """
         modes, V, Y = self.start(start)
         least = self.classes - 1
@@ -309,8 +311,9 @@ class ReplayFlow(Flow["ReplayTrajectory"]):
         return W, np.where(trained, H[0][:, labels], H[1][:, labels])
 
     def inputs(self, columns: ArrayLike, dimension: int, rng: Any = 0) -> NDArray[np.float64]:
-        """(D, N) inputs whose private parts are random, ``N(0, v I/D)``, so that unseen samples scatter: columns as in
-        `full`. As the frozen last layer of three they make the kernel X^T X of a `ceflow.MatrixFlow`."""
+        """Random inputs X (dimension, N) with private parts ``N(0, v I / dimension)``, so that unseen samples scatter.
+
+        Columns are as in `full`. As the frozen last of three layers, X has the kernel X^T X."""
         labels = self.labels(columns)
         dimension = checked_integer("dimension", dimension, self.classes + 1)
         rng = np.random.default_rng(rng)
@@ -320,7 +323,7 @@ class ReplayFlow(Flow["ReplayTrajectory"]):
         return math.sqrt(r0) * clusters[:, -1:] + math.sqrt(r) * clusters[:, labels] + private
 
     def _first(self, count: ArrayLike, columns: ArrayLike) -> NDArray[np.bool_]:
-        """(N,) whether a column is among the first ones of its class, as many as counted for its task (T,)."""
+        """(N,) whether a column is among the first `count` columns of its class; count (T,) is per task."""
         labels, count = self.labels(columns), _one_each("samples", count, self.tasks)
         if np.any(count != np.round(count)) or np.any(count > np.asarray(columns)):
             raise ValueError(f"samples must be integers up to the columns {columns!s}, got {count.tolist()}")
@@ -353,7 +356,7 @@ def _one_each(name: str, values: ArrayLike, tasks: int) -> NDArray[np.float64]:
 
 
 def _weights(samples: NDArray, classes: NDArray, balanced: bool) -> NDArray[np.float64]:
-    """(T,) weight of a sample."""
+    """(T,) weight of a sample of each task."""
     counts = samples * classes
     last = np.arange(len(counts)) == np.flatnonzero(counts)[-1]
     parts = [last, ~last] if balanced and np.any(counts[~last]) else [np.full(len(counts), True)]

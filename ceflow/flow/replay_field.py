@@ -1,4 +1,4 @@
-"""The vector field of tasks with replay, of few numbers on NumPy."""
+"""Vector field of tasks with replay, on NumPy."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..kernels import KERNEL, njit
 if TYPE_CHECKING:
     from .replay import ReplayFlow
 
-_LEAST = 1e-200  # of the squares of all numbers: what counts as the size of a group that fades
+_LEAST = 1e-200  # share of the sum of squares: floor of the size of a decaying group
 
 
 @njit(**KERNEL)
@@ -22,11 +22,11 @@ def _pull(
     modes, V, Y, modes_rate, V_rate, Y_rate, counts, load, kernel, common, frame, separations, shared, log_decay,
     logs, residual,
 ):  # fmt: skip
-    """Writes the velocity without decay, over the exponential of what is returned first; beside it minus the mean log
-    odds of an error (kernel)."""
+    """Write the velocity without decay, divided by exp(log_scale). Return log_scale, and minus the mean log odds of
+    error (kernel)."""
     T, odds, weight, log_scale = counts.size, 0.0, 0.0, log_decay
     for g in range(T):
-        for f in range(T + 1):  # log probabilities of a class of task f, last of another one of the own task
+        for f in range(T + 1):  # log probabilities of a class of task f; the last is of another class of the same task
             logs[f, g] = -np.inf
         if load[g] == 0.0:
             continue
@@ -82,11 +82,11 @@ def _pull(
 
 
 class ReplayField:
-    """The velocity of a `ReplayState`; see `ceflow._field`.
+    """Vector field of a `ReplayState`; see `ceflow._field`.
 
-    The modes of a task are one group of numbers, all others are another. The clock is that of the relative speed of
-    groups, and errors are relative to the norm of each. Forces are scaled by the largest probability of an error, so
-    that margins of any size do not stop it.
+    The modes of each task are one group of numbers, all other numbers another. The clock uses the relative speeds of
+    the groups, and errors are relative to the norm of each group. Forces are divided by the largest error probability,
+    so that margins of any size are possible.
     """
 
     def __init__(self, flow: ReplayFlow) -> None:
@@ -115,7 +115,7 @@ class ReplayField:
         return y[: 3 * T].reshape(3, T), y[3 * T : end].reshape(T - 1, T - 1), y[end:].reshape(2, T - 1, T)
 
     def _squares(self, y: np.ndarray) -> np.ndarray:
-        """Of each group."""
+        """Sum of squares of each group."""
         return np.bincount(self._owner, y * y)
 
     def _sizes(self, y: np.ndarray) -> np.ndarray:
@@ -144,7 +144,7 @@ class ReplayField:
         return float((np.sqrt(self._squares(error)) / (STEP_SHARE * rtol * self._sizes(y) + atol)).max())
 
     def velocity(self, y, dy) -> float:
-        """Largest relative speed of a group in the clock."""
+        """Largest relative speed of a group, per unit of the clock."""
         return float((np.sqrt(self._squares(dy)) / self._sizes(y)).max())
 
     def event(self, y, dy, rtol: float) -> Event:

@@ -1,4 +1,4 @@
-"""What does not move any more."""
+"""A state at rest."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import numpy as np
 
 
 class Rest:
-    """A state that does not move any more: every mode is at a critical point. It lasts for all times.
+    """Constant state: every mode is at a critical point.
 
-    Under weight decay the imbalance of the layers goes on fading: theta, where it is part of the state, grows by
-    `decay` per unit of time.
+    With weight decay the imbalance of the layers still decays: theta, if it is part of the state, grows by `decay` per
+    unit of time.
     """
 
     kind = "rest"
@@ -20,12 +20,12 @@ class Rest:
         self.y, self.log_t, self.decay = y, log_t, decay
 
     def grid(self, log_t_end: float) -> np.ndarray:
-        """Times at which a row is worth keeping."""
+        """Times of the recorded rows."""
         return np.empty(0)
 
     def sample(self, log_t: np.ndarray) -> np.ndarray:
         y = np.broadcast_to(self.y, (len(log_t), *self.y.shape)).copy()
         if self.decay > 0.0:
             elapsed = np.exp(np.minimum(log_t, 700.0)) - math.exp(min(self.log_t, 700.0))
-            y[:, -1] += np.minimum(self.decay * elapsed, 1e6)  # by then nothing is left of the imbalance
+            y[:, -1] += np.minimum(self.decay * elapsed, 1e6)  # the imbalance has decayed to 0 by then
         return y

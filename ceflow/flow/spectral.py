@@ -1,4 +1,4 @@
-"""The reduced flow: scheme + loss + network = a vector field on the D singular values of the logits."""
+"""The reduced flow on the D singular values of the logits."""
 
 from __future__ import annotations
 
@@ -34,49 +34,48 @@ if TYPE_CHECKING:
     from ._options import BlocksOptions, ModesOptions
 
 _BLANK: Any = object()
-MOST_BY_LANES = 255  # modes of flows whose runs go side by side: beyond, they no longer fit in the cache
-LARGEST = 1e15  # singular value at the start: the logits of others could not be told from rounding
+MOST_BY_LANES = 255  # modes of a run that shares vectors with others; more do not fit in the cache
+LARGEST = 1e15  # singular value at the start: beside it, logits of other modes are lost in rounding
 
 
 class SpectralFlow(Flow["SpectralTrajectory"]):
-    """Gradient flow reduced by a symmetry, to the singular values of the logits or to blocks of layers.
+    """Gradient flow reduced by a symmetry to singular values of the logits or to blocks of layers.
 
-    Under an association scheme and without further options the state is one number for each mode. Any other symmetry,
-    and any option from `samples` on, makes a `BlockFlow`, whose state is blocks.
+    Under an association scheme the state is one number for each mode. Any other symmetry, and any option from `samples`
+    on, returns a `BlockFlow`, whose state consists of blocks.
 
     Parameters
     ----------
     symmetry : Symmetry
-        The association scheme whose basis diagonalizes weights and softmax, e.g. ``ceflow.hadamard(16)``; or a coherent
-        configuration, e.g. ``ceflow.direct_sum(5, 5)`` for two groups of five classes.
+        Association scheme whose eigenvectors are singular vectors of the weights and of the softmax, e.g.
+        ``ceflow.hadamard(16)``; or a coherent configuration, e.g. ``ceflow.direct_sum(5, 5)`` for two groups of five
+        classes.
     loss : str or Loss
         "cross_entropy", "squared_error", "label_smoothing", "focal", or a loss made by `ceflow.losses`, such as
         ``ceflow.losses.label_smoothing(0.2)``.
     depth : float
-        Number L >= 2 of layers. A number that is no integer interpolates between depths, for balanced layers of a
-        scheme.
+        Number L >= 2 of layers. For balanced layers on a scheme it may be fractional.
     reduction : {"mean", "sum"}
-        Whether the loss is averaged over the samples, as PyTorch does, or summed. With one sample a class and "mean",
-        time runs K times slower.
+        Average (as in PyTorch) or sum of the loss over samples. With one sample per class, a time with "mean" is K
+        times the time with "sum".
     weight_decay : float or tuple of floats
-        Adds ``(weight_decay / 2) sum_l |W_l|^2`` to the loss (after the reduction), as optimizers do; one number a
-        layer if there are several.
+        Adds ``(weight_decay / 2) sum_l |W_l|^2`` to the loss, after the reduction. A tuple has one number for each
+        layer.
     samples, weights, logit_adjustment, logit_scale : float or tuple of floats
-        As in `ceflow.flow.Objective`, one for all classes or one for each fibre (group of classes). In this order:
-        number of equal samples that a column of H stands for, weight of a sample, what is added to a logit, and what a
-        logit is multiplied with.
+        As in `ceflow.flow.Objective`: number of equal samples that a column of H stands for, weight of a sample, shift
+        and factor of a logit. One number for all classes, or one for each fibre (group of classes).
     bias, bias_decay, frozen, targets, activation
         As in `ceflow.flow.Objective`.
     class_fibres : int or tuple of ints
-        Which fibres of the symmetry are classes; all of them when left out.
+        Fibres of the symmetry that are classes; default all.
     hidden_fibres : int or tuple of ints
-        Which fibres are the hidden units of every layer, where an activation acts on them; all when left out. Hidden
-        units of linear layers need no symmetry.
+        Fibres that are the hidden units of every layer, if there is an activation; default all. Hidden units of linear
+        layers need no symmetry.
 
     Notes
     -----
-    Garrod, Keating & Thrampoulidis, arXiv:2512.04006, for Hadamard schemes and two layers; arXiv:2605.23087 for depth.
-    All other schemes and symmetries, unbalanced layers, the other losses and the options are [ceflow].
+    Garrod, Keating & Thrampoulidis, arXiv:2512.04006, for Hadamard schemes and two layers; arXiv:2605.23087 for more
+    layers. Other schemes and symmetries, unbalanced layers, other losses and the options are [ceflow].
 
     Examples
     --------
@@ -89,16 +88,16 @@ class SpectralFlow(Flow["SpectralTrajectory"]):
 
     scheme: Scheme
 
-    @overload  # of a scheme; below, any other symmetry, or options that make blocks, of a class beside this one
+    @overload  # a scheme without options; below, any other symmetry or options, which return a BlockFlow
     def __new__(cls, symmetry: Scheme, **options: Unpack[ModesOptions]) -> Self: ...  # type: ignore[overload-overlap]
     @overload
     def __new__(cls, symmetry: Symmetry, **options: Unpack[BlocksOptions]) -> BlockFlow: ...  # type: ignore[misc]
     def __new__(cls, symmetry: Symmetry = _BLANK, **options: Any) -> Any:
-        if symmetry is _BLANK:  # as pickle makes objects
+        if symmetry is _BLANK:  # pickle calls it without arguments
             return super().__new__(cls)
         if not isinstance(symmetry, Symmetry):
             raise TypeError(
-                f"symmetry must be one such as ceflow.hadamard(16) or ceflow.direct_sum(5, 5), got "
+                f"symmetry must be a Symmetry such as ceflow.hadamard(16) or ceflow.direct_sum(5, 5), got "
                 f"{type(symmetry).__name__}"
             )
         fibres = {name: options.pop(name) for name in ("class_fibres", "hidden_fibres") if name in options}
@@ -107,7 +106,7 @@ class SpectralFlow(Flow["SpectralTrajectory"]):
             return super().__new__(cls)
         return BlockFlow(symmetry, objective, **fibres)
 
-    if not TYPE_CHECKING:  # for type checkers __new__ says it
+    if not TYPE_CHECKING:  # type checkers use the overloads of __new__
 
         def __init__(self, symmetry: Scheme, **options: Any) -> None:
             super().__init__(Objective(**options))
@@ -120,22 +119,23 @@ class SpectralFlow(Flow["SpectralTrajectory"]):
     def spec(self) -> dict:
         return super().spec | {"scheme": self.scheme.spec}
 
-    _decay = property(lambda self: self.weight_decay, doc="That of all layers.")
+    _decay = property(lambda self: self.weight_decay, doc="Weight decay of all layers.")
 
     @functools.cached_property
     def plain(self) -> bool:
-        """Whether this is cross-entropy on two layers without decay, of which Lyapunov functions, bounds and the
-        collapsed solution are proved."""
+        """Whether this is cross-entropy on two layers without decay. Lyapunov functions, bounds and the collapsed
+        solution are proved for this case."""
         return self.depth == 2 and isinstance(self.loss, CrossEntropy) and self.weight_decay == 0.0
 
-    # -- what a run needs ---------------------------------------------------------------------------------------------
+    # -- interface for runs -------------------------------------------------------------------------------------------
 
     def start(self, start: np.ndarray) -> np.ndarray:
-        """Checks where a run starts: singular values (D,), balanced, or layers (depth, D), never a batch of starts."""
+        """Check a start: singular values (D,) of balanced layers, or layers (depth, D). A batch of starts is
+        rejected."""
         if isinstance(start, tuple) and len(start) > 1 and all(np.ndim(part) == 2 for part in start):
             raise ValueError(
                 "the start of a reduced flow is singular values or layers of modes, got matrices: "
-                "flow.project(W, H)[0] is their symmetric part, and cf.MatrixFlow() takes them as they are"
+                "flow.project(W, H)[0] is their symmetric part, and cf.MatrixFlow() accepts matrices"
             )
         values = np.ascontiguousarray(checked_array("s0", start))
         modes, depth = self.scheme.modes, self.depth
@@ -149,15 +149,15 @@ class SpectralFlow(Flow["SpectralTrajectory"]):
         limit = 300 if values.ndim == 1 else 300 // depth
         smallest, largest, product = coordinates.extent(values.reshape(-1, modes))
         if smallest < 10.0**-limit or largest > 10.0**limit:
-            raise ValueError(f"s0 must be 0 or between 1e-{limit} and 1e{limit} in size")
+            raise ValueError(f"s0 must be 0 or between 1e-{limit} and 1e{limit} in absolute value")
         if product > LARGEST:
-            raise ValueError(f"singular values must be at most {LARGEST:g}: larger ones would not move within any time")
+            raise ValueError(f"singular values must be at most {LARGEST:g}; larger ones would never move")
         return values
 
     def starts(self, starts: Any) -> np.ndarray | list:
         modes = self.scheme.modes
         if self.kind == "spectral" and isinstance(starts, np.ndarray) and starts.shape[1:] == (modes,):
-            with contextlib.suppress(ValueError, TypeError):  # else it is looked for which one is wrong
+            with contextlib.suppress(ValueError, TypeError):  # if this fails, the starts are checked one by one
                 values = np.ascontiguousarray(checked_array("starts", starts))
                 sizes = np.abs(values)
                 if sizes[sizes > 0.0].min(initial=np.inf) >= 1e-300 and sizes.max() <= LARGEST:
@@ -169,13 +169,13 @@ class SpectralFlow(Flow["SpectralTrajectory"]):
         return np.zeros(self.scheme.modes + (self._decay > 0.0 and coordinates.needs_theta(start)))
 
     def state(self, start: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """The layers at the coordinates y, or the singular values where the depth is no integer."""
+        """Layers at the coordinates y; singular values if the depth is not an integer."""
         if isinstance(self.depth, int):
             return self.layers_at(start, y[None])[0]
         return self.evaluate(start, y[None])[0][0]
 
     def segment(self, kind: str, start: np.ndarray, y: np.ndarray, log_t: float):
-        """The closed form of a kind, "rest" or "ray", that holds from the state y on."""
+        """Closed form ("rest" or "ray") of the flow from the state y on."""
         if kind == Ray.kind:
             return Ray(self.scheme, self.reduction, start, y, log_t)
         if kind == Rest.kind:
@@ -186,10 +186,10 @@ class SpectralFlow(Flow["SpectralTrajectory"]):
     def motion(
         self, start: np.ndarray, y: np.ndarray, log_t: float, rtol: float, atol: float = 0.0, closed_form: bool = True
     ):
-        """What carries the state on from y: a vector field, or a closed form that holds for all later times."""
-        field, closes = None, bool(closed_form and self.plain and start.ndim == 1 and start.min() > 0.0)
-        if self.plain and start.ndim == 1 and atol == 0.0:
-            field = self._plain_fields(closes)(start, y)
+        """Vector field at y, or a closed form for all later times."""
+        plain = self.plain and start.ndim == 1
+        closes = bool(closed_form and plain and np.count_nonzero(start > 0.0) == start.size)
+        field = self._plain_fields(closes)(start, y) if plain and atol == 0.0 else None
         if field is None:
             field, closes = self._modes_field(start, y, atol, closed_form)
         if field is None:
@@ -199,7 +199,7 @@ class SpectralFlow(Flow["SpectralTrajectory"]):
         return field
 
     def _modes_field(self, start, y, atol: float, closed_form: bool) -> tuple[CompiledField | None, bool]:
-        """The field of any start, None where nothing moves; and whether a closed form may take over."""
+        """Vector field, or None if the state is constant; and whether a closed form may replace it later."""
         constants, modes = coordinates.constants(start, self.depth), self.scheme.modes
         equal_pairs = coordinates.equal_pairs(start, self.depth)
         vanished = coordinates.vanished(constants, equal_pairs)
@@ -217,7 +217,7 @@ class SpectralFlow(Flow["SpectralTrajectory"]):
             reached = self.scheme.margins(active) * self.scheme.classes > 1e-9 / self.scheme.classes
             base += float(valencies[~reached].sum())
             valencies = np.where(reached, valencies, 0.0)
-        # In deeper networks some modes lag behind for ages, under forces beside which others are tiny, and count.
+        # In deeper networks small modes lag behind; their growth depends on forces far below the largest one.
         forces = transforms.forces if self.depth == 2 else transforms.single_forces
         field = modes_field(
             constants, weights, valencies, active, direction, transforms.margins, forces, self.loss, size=y.size,
@@ -227,8 +227,8 @@ class SpectralFlow(Flow["SpectralTrajectory"]):
         return field, closes
 
     def side_by_side(self, starts: np.ndarray, closed_form: bool = True) -> list[tuple[np.ndarray, LaneFields]]:
-        """Of several starts, checked, those that can go in lanes, as indices and their fields. What becomes of a start
-        depends on no other."""
+        """Indices and fields of the starts that several-run vectors can integrate (`lanes_field`). The result of a
+        start does not depend on the other starts."""
         modes = self.scheme.modes
         if not self.plain or starts.ndim != 2 or modes > MOST_BY_LANES:
             return []
@@ -243,27 +243,27 @@ class SpectralFlow(Flow["SpectralTrajectory"]):
         return found
 
     def singular_values_of(self, starts: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Singular values (m, r, D) of several starts (m, D) at coordinates (m, r, D)."""
+        """Singular values (m, r, D) of m starts (m, D) at coordinates (m, r, D)."""
         s, gain = np.empty_like(y), np.empty(starts.size)
         constants = coordinates.constants(starts.ravel(), self.depth)
         pairs = coordinates.equal_pairs(starts[0], self.depth)
-        for row in range(y.shape[1]):  # modes do not know of each other, nor whose they are
+        for row in range(y.shape[1]):  # each mode is evaluated by itself, so starts can be rows of one array
             found = np.empty(starts.size)
             coordinates.singular_values(constants, pairs, False, y[:, row].ravel(), found, gain)
             s[:, row] = found.reshape(starts.shape)
         return s
 
     def __getstate__(self) -> dict:
-        # makers of fields hold addresses, which are those of this process
+        # factories of fields hold memory addresses of this process
         return {name: value for name, value in self.__dict__.items() if name not in ("_makers", "_known")}
 
     @functools.cached_property
     def _makers(self) -> dict[tuple[bool, bool], PlainFields]:
-        """Compiled or not, where a closed form may take over or not."""
+        """Factories of fields, by (compiled, closed form allowed)."""
         return {}
 
     def _plain_fields(self, closes: bool) -> PlainFields:
-        """What makes plain fields, in the life that is led."""
+        """Factory of plain fields, interpreted or compiled as the process is now."""
         known = compiled(), closes
         if known not in self._makers:
             weights, valencies, transforms, classes, log_unit = self._known
@@ -273,13 +273,13 @@ class SpectralFlow(Flow["SpectralTrajectory"]):
 
     @functools.cached_property
     def _known(self) -> tuple[np.ndarray, np.ndarray, Transforms, float, float]:
-        """(D,) multiplicities over K, and valencies; the transforms of the scheme, K, and the log unit of time."""
+        """Multiplicities / K (D,), valencies (D,), transforms of the scheme, K, and the log unit of time."""
         scheme, log_unit = self.scheme, log_time_unit(self.scheme.classes, self.reduction)
         weights, valencies = scheme.multiplicities[1:] / scheme.classes, scheme.valencies[1:].astype(float)
         return weights, valencies, scheme.transforms, float(scheme.classes), log_unit
 
     def evaluate(self, start: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Singular values (n, D) at coordinates (n, N), and the gains of `ceflow.network.coordinates`."""
+        """Singular values (n, D) at coordinates (n, N), and their gains (see `ceflow.network.coordinates`)."""
         constants = coordinates.constants(start, self.depth)
         s, gain = np.empty((2, len(y), self.scheme.modes))
         equal_pairs, unequal = coordinates.equal_pairs(start, self.depth), coordinates.unbalanced(constants)
@@ -287,13 +287,13 @@ class SpectralFlow(Flow["SpectralTrajectory"]):
         return s, gain
 
     def layers_at(self, start: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Layers (n, depth, D) at coordinates (n, N): also what `lift` takes as rows."""
+        """Layers (n, depth, D) at coordinates (n, N); `lift` accepts them as `rows`."""
         return coordinates.layers_at(start, y, self.depth)
 
     # -- between modes and matrices -----------------------------------------------------------------------------------
 
     def full(self) -> MatrixFlow:
-        """The flow on full matrices that this one reduces."""
+        """Flow on full matrices whose reduction this is."""
         given = self.objective
         return MatrixFlow(
             loss=given.loss, depth=cast(int, given.depth), reduction=given.reduction, weight_decay=given.weight_decay
@@ -307,21 +307,21 @@ class SpectralFlow(Flow["SpectralTrajectory"]):
         rng: np.random.Generator | int | None = 0,
         rows: np.ndarray | None = None,
     ) -> tuple[np.ndarray, ...]:
-        """Full matrices with exactly these singular values in the scheme's basis.
+        """Full matrices with these singular values in the basis of the scheme.
 
-        ``W = Q diag(a) R^T, H = R diag(b) Q^T`` with Q the basis of the scheme and R a random matrix of orthonormal
-        columns; deeper networks have factors ``R_l diag(w) R_(l+1)^T`` in between.
+        ``W = Q diag(a) R^T, H = R diag(b) Q^T`` where Q is the basis of the scheme and R is random with orthonormal
+        columns. Deeper networks have factors ``R_l diag(w) R_(l+1)^T`` in between.
 
         Parameters
         ----------
         start : (D,) or (depth, D) array
-            Singular values, balanced, or the layers' own.
+            Singular values of balanced layers, or singular values of each layer.
         width : int, optional
-            d >= K - 1, the number of features; K when left out.
+            Feature dimension d >= K - 1; default K.
         rng : int or numpy Generator
-            Makes R.
+            Seed or generator of R.
         rows : (n, depth, D) array, optional
-            Layers in place of those of the start, in the same frames: all matrices have a leading axis.
+            Replaces the layers of the start. All n use the same R, and the matrices get a leading axis n.
 
         Returns
         -------
@@ -339,7 +339,7 @@ class SpectralFlow(Flow["SpectralTrajectory"]):
         classes = self.scheme.classes
         width = checked_integer("width", classes if width is None else width)
         if width < classes - 1:
-            raise ValueError(f"width must be at least K - 1 = {classes - 1} to hold every mode, got {width}")
+            raise ValueError(f"width must be at least K - 1 = {classes - 1}, the number of modes, got {width}")
         depth = check_whole_depth(self.depth)
         rows = coordinates.layers_of(self.start(start), depth) if rows is None else rows
         layers = rows[..., self.scheme.columns[1:] - 1]
@@ -352,23 +352,23 @@ class SpectralFlow(Flow["SpectralTrajectory"]):
         )
 
     def project(self, *factors: np.ndarray) -> tuple[np.ndarray, float]:
-        """Back to modes: the layers that come nearest to (W, H), and how far from the scheme the matrices are.
+        """Project full matrices to layers of modes, and measure their distance from the scheme.
 
         Parameters
         ----------
         *factors : arrays
-            (W, H), or as many as the network has layers; their product is Z.
+            (W, H), or one factor for each layer; their product is Z.
 
         Returns
         -------
         layers : (depth, D) array
-            The first a_i >= 0, the root mean square of the rows of ``Q_i^T W`` on each eigenspace; the last b_i
-            likewise of ``H Q_i``, with the sign that gives their product the sign of ``tr(E_i Z)``; layers in between
-            by the factor that they contribute.
+            First row: a_i >= 0, the root mean square of the rows of ``Q_i^T W`` on each eigenspace. Last row: b_i, the
+            same of ``H Q_i``, with the sign of ``tr(E_i Z)``. Rows in between: the factor by which that layer
+            multiplies the product.
         off_diagonal : float
-            The largest of ``|X - sum_i x_i E_i|_F / |X|_F`` for X = Z and the Gram matrices ``W W^T`` and ``H^T H`` of
-            the products of the factors from either side, x_i the mean of X on eigenspace i, and the relative
-            misalignment of the layers, ``|s_i - product of layers|`` weighted alike.
+            Relative distance from the scheme. It is the largest of ``|X - sum_i x_i E_i|_F / |X|_F``, where x_i is the
+            mean of X on eigenspace i and X is Z or a Gram matrix (``W W^T``, ``H^T H``) of the partial products from
+            either side; or ``|s_i - product of layers|`` with the same weights, if that is larger.
 
         Examples
         --------

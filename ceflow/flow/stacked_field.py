@@ -1,4 +1,4 @@
-"""Vector fields of many runs of one full flow, on arrays of any library: each has its own clock."""
+"""Vector field of many runs of one full flow, each with its own clock, on arrays of any library."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
 
 
 class StackedField(MatrixField):
-    """The fields of m runs that start from factors of the same shapes, on states (m, N).
+    """Vector field of m runs with factors of the same shapes, on states (m, N).
 
-    It has the face of one field, see `ceflow._field`, where what is one number of a run is an array (m,); m may change
-    from call to call.
+    It has the interface of a field (see `ceflow._field`), with arrays (m,) in place of numbers. m may change from call
+    to call.
 
     Parameters
     ----------
     flow : MatrixFlow
     shapes : tuple
-        Of the factors, and of the bias as (K, 1), of one run.
+        Shapes of the factors, and of the bias as (K, 1), of one run.
     members : int
-        The most runs at a time.
+        Largest number of runs at a time.
     """
 
     def __init__(self, flow: MatrixFlow, shapes: tuple[tuple[int, ...], ...], members: int) -> None:
@@ -45,7 +45,7 @@ class StackedField(MatrixField):
         return self.xp.einsum("mi,mi->m", y, y)
 
     def combine(self, y, h: Any, w: np.ndarray, k, n: int, out) -> None:
-        # not by a matrix product, whose rounding depends on the place in memory, and so on what other runs there are
+        # not a matrix product: its rounding depends on the position in memory, so on the other runs
         out[...] = self.xp.einsum("s,smi->mi", self.arrays.constant(w[:n]), k[:n])
         out *= self.arrays.constant(h)[:, None]
         out += y
@@ -54,6 +54,6 @@ class StackedField(MatrixField):
         return host(self._sizes(error, y, rtol, atol))
 
     def events(self, y, dy, rtol: float) -> np.ndarray:
-        """(m,) whether each of the runs should go on, an `Event`."""
+        """(m,) `Event` of each run."""
         velocity = host(self.velocity(y, dy))
         return np.where(self.rests(velocity, rtol), Event.REST, Event.NONE)

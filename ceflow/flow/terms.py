@@ -1,4 +1,4 @@
-"""An objective on so many classes: what its loss and its gradient are made of, on arrays of any library."""
+"""Loss and gradient of an objective for a given number of classes, on arrays of any library."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ HOST = Arrays("numpy", None, "float64")
 
 
 class Terms:
-    """The loss of all columns of the logits.
+    """Loss of all columns of the logits.
 
     Attributes
     ----------
     labels : (N,) ints
-        Classes of the columns.
+        Class of each column.
     samples, weights : (N,) arrays
-        How many samples a column stands for, and the weight of each, before the reduction.
+        Number of samples that a column stands for, and weight of a sample before the reduction.
     targets : (n, N) or (B, n, N) array, or None
-        What the columns of the output shall be, where they are not those of the plain loss.
+        Targets of the columns of the output, if they are not the default of the loss.
     """
 
     def __init__(self, objective: Objective, classes: int, arrays: Arrays = HOST) -> None:
@@ -64,14 +64,14 @@ class Terms:
         return one_hot - (1.0 / self.classes if objective.targets == "centred" else 0.0)
 
     def _rows(self, value: Any, usual: float, arrays: Arrays) -> Any:
-        """A number for each row of the logits, as (K, 1); None where it is as usual."""
+        """One number per row of the logits, as (K, 1); None if all are the default."""
         if np.all(np.equal(value, usual)):
             return None
         return arrays.asarray(np.broadcast_to(np.array(value, float), self.classes)[:, None])
 
     @property
     def counterforce(self) -> float:
-        """Size of the constant part of the forces, that of one sample of every class for 1."""
+        """Size of the constant part of the forces, relative to one sample per class."""
         size = self.objective.loss.counterforce
         if size == 0.0 or self.plain:
             return size
@@ -84,7 +84,7 @@ class Terms:
         return float(size if kernel is None else size * math.sqrt(np.linalg.norm(kernel, 2)))
 
     def adjusted(self, Z: Any) -> Any:
-        """Logits as the loss sees them, in place."""
+        """Scale and shift the logits as given by the options, in place."""
         if self._scale is not None:
             Z *= self._scale
         if self._shift is not None:
@@ -92,9 +92,9 @@ class Terms:
         return Z
 
     def residual(self, Z: Any) -> tuple[Any, Any]:
-        """Turns logits (..., K, N) into minus the gradient of the loss of all columns in them, in place, over the
-        exponential of what is returned first, (...); beside it a, as of `ceflow.losses.full_residual`. In the units
-        of "sum"."""
+        """Replace logits (..., K, N) by minus the gradient of the loss, divided by exp(log_scale), in place.
+
+        Return log_scale (...), and a as in `ceflow.losses.full_residual`. Units are those of reduction "sum"."""
         if self.plain:
             return full_residual(self.objective.loss, Z, self._labels, self.xp)
         if self._targets_there is not None:
@@ -108,31 +108,31 @@ class Terms:
             Z *= self._scale
         return found
 
-    # -- what depends on the layers --------------------------------------------------------------------------------
+    # -- terms of the layers ---------------------------------------------------------------------------------------
 
     def check_start(self, W: Any, X: Any) -> None:
-        """A ValueError where a term has no gradient."""
+        """Raise a ValueError if a term has no gradient at the start."""
         for term, constants in self.others:
             term.check_start(W, X, *constants)
 
     def values_of_others(self, W: Any, X: Any) -> Any:
-        """(...) the sum of all terms, of the classifier and the features that it sees."""
+        """(...) sum of all terms at a classifier and its features."""
         return sum(term.value(W, X, *constants, xp=self.xp) for term, constants in self.others)
 
     def gradients_of_others(self, W: Any, X: Any) -> tuple[Any, Any]:
-        """Its gradient in both."""
+        """Gradients of the sum of all terms in both arguments."""
         found = [term.gradient(W, X, *constants, xp=self.xp) for term, constants in self.others]
         in_W, in_X = map(sum, zip(*found, strict=True))
         return in_W, in_X
 
     def rate_of_others(self, W: Any, X: Any) -> Any:
-        """(...) about how fast they come to rest, where they do."""
+        """(...) approximate relaxation rate of the terms, if they have one."""
         return sum(term.rate(W, X, *constants, xp=self.xp) for term, constants in self.others)
 
-    # -- of logits on the host -----------------------------------------------------------------------------------------
+    # -- functions of logits on the host -------------------------------------------------------------------------------
 
     def margins(self, Z: np.ndarray) -> np.ndarray:
-        """Margins (..., N, K - 1) of logits (..., K, N), sample by sample, over the other classes in their order."""
+        """Margins (..., N, K - 1) of logits (..., K, N), for each sample over the other classes in order."""
         Z = Z.swapaxes(-1, -2)
         wrong = self.labels[:, None] != np.arange(self.classes)
         right = Z[..., np.arange(len(self.labels)), self.labels]
@@ -140,16 +140,16 @@ class Terms:
 
     @property
     def trained(self) -> np.ndarray:
-        """(N,) how many trained samples a column stands for; all of them where only terms train."""
+        """(N,) number of trained samples of each column; all samples if only terms are trained."""
         return np.where(self.weights > 0.0, self.samples, 0.0) if np.any(self.weights) else self.samples
 
     def log_mean(self, logarithms: np.ndarray) -> np.ndarray:
-        """(...) logarithm of the mean of exponentials (..., N) over the trained samples."""
+        """(...) logarithm of the mean over the trained samples of the exponentials of (..., N)."""
         counts = None if self.plain else self.trained
         return log_sum(logarithms, counts) - math.log(self.classes if counts is None else counts.sum())
 
     def log_loss(self, Z: np.ndarray) -> np.ndarray:
-        """(...) logarithm of the loss of all columns, in the units of "sum"."""
+        """(...) logarithm of the loss of all columns, with reduction "sum"."""
         if self.targets is not None:
             with np.errstate(divide="ignore"):
                 values = np.log(0.5 * ((Z - self.targets) ** 2).sum(axis=-2))

@@ -1,4 +1,4 @@
-"""Kernels: functions that are compiled when that pays, and interpreted until then.
+"""Kernels: functions that are interpreted first, and compiled when this saves time.
 
 ``@njit(**KERNEL)`` makes one. A compiled kernel allocates nothing.
 """

@@ -1,11 +1,11 @@
-"""Kernels of the fast Walsh-Hadamard transform; its public face is `walsh.walsh_hadamard`.
+"""Kernels of the fast Walsh-Hadamard transform; the public function is `walsh.walsh_hadamard`.
 
 The transform of x is ``H @ x``, where ``H[i, j] = (-1)**popcount(i & j)`` is the Sylvester-Hadamard matrix ("natural"
 order). It is unnormalized, its own inverse up to the factor n, and takes ``n log2(n)`` additions.
 
 Level by level (h = 1, 2, 4, ..) the entries i and i + h of every block of 2h are replaced by their sum and difference.
-Everything here does just that, in other orders: the result does not depend on the processor, on threads, or on how the
-array lies in memory, not even in the last bit.
+All functions do this in different orders. The result does not depend on the processor, on threads, or on the memory
+layout, not even in the last bit.
 """
 
 from __future__ import annotations
@@ -17,31 +17,32 @@ from numpy.typing import NDArray
 
 from . import Intrinsic, njit
 
-LEAF = 2**10  # entries, at least, that are transformed level by level; up to 8 times as many, and still in the L1 cache
+LEAF = 2**10  # smallest block transformed level by level; up to 8 times as many entries fit in the L1 cache
 
 
 @Intrinsic
 def lanes():
-    """Numbers in one vector of the processor."""
-    raise NotImplementedError("there are vectors in compiled code only")
+    """Number of lanes of a vector of the processor."""
+    raise NotImplementedError("vectors exist in compiled code only")
 
 
 @Intrinsic
 def _butterflies(x, start, stride, count, inside):
     """The three levels h = stride, 2 stride, 4 stride of 8 vectors, the k-th at ``start + k stride``.
 
-    With a literal count of 4 or 2 instead of 8, the first two levels or one. If the literal `inside` is True, then the
-    levels inside the vectors come first. These instructions are spelled out as compilers find none such in plain loops.
+    With a literal count of 4 or 2 instead of 8, the first two levels or one. If the literal `inside` is True, the
+    levels within the vectors come first. Instructions are explicit because compilers do not vectorize plain loops like
+    this.
     """
-    raise NotImplementedError("there are vectors in compiled code only")
+    raise NotImplementedError("vectors exist in compiled code only")
 
 
 @njit(cache=True, nogil=True)
 def transform(x):
     """Walsh-Hadamard transform in place: ``x <- H @ x``, in natural (Sylvester) order, unnormalized.
 
-    A kernel, to be called from compiled code: it allocates nothing and checks nothing. It is faster by a tenth to a
-    third if x begins on a cache line (see `empty`).
+    Kernel for compiled code, without allocation and checks. It is 10 to 30 percent faster if x starts at a cache line
+    (see `empty`).
 
     Parameters
     ----------
@@ -74,7 +75,7 @@ def transform(x):
             for i in range(start, end, 8 * LANES):
                 _butterflies(x, i, LANES, 8, True)
         h = base
-        while h < n and end & (8 * h - 1) == 0:  # the block is complete and, whatever the size of a cache, still in it
+        while h < n and end & (8 * h - 1) == 0:  # the block is complete and still in the cache, of any size
             for k in range(min(start, end - 8 * h), end, 8 * h):
                 for i in range(k, k + h, LANES):
                     _butterflies(x, i, h, 8, False)
@@ -96,10 +97,8 @@ def _transform_all(x):
 def add_by_sign(plus, minus):
     """Sums over the entries x_j with ``H[i, j] = 1``, into `plus`, and with -1, into `minus`, for all i.
 
-    ``H @ x`` is their difference; they themselves are had by additions alone, so that none of them loses accuracy,
-    however different the entries are. It takes twice the time of `transform`.
-
-    A kernel like that. [ceflow]
+    ``H @ x`` is their difference. The sums need additions only, so there is no cancellation. It takes twice the time of
+    `transform`. [ceflow]
 
     Parameters
     ----------
@@ -115,7 +114,7 @@ def add_by_sign(plus, minus):
         if n == 2:
             plus[0], plus[1], minus[1] = plus[0] + plus[1], plus[0], plus[1]
         return
-    for i in range(0, n, 4):  # two levels at once
+    for i in range(0, n, 4):  # two levels per pass
         a, b, c, d = plus[i], plus[i + 1], plus[i + 2], plus[i + 3]
         plus[i], plus[i + 1], plus[i + 2], plus[i + 3] = (a + b) + (c + d), a + c, a + b, a + d
         minus[i], minus[i + 1], minus[i + 2], minus[i + 3] = 0.0, b + d, c + d, b + c
@@ -155,9 +154,9 @@ def _transform_all_rows(x, n):
 
 
 def empty(*shape: int) -> NDArray[np.float64]:
-    """An uninitialized float64 array for `transform`: if it is long, it begins on a cache line (64 bytes)."""
+    """Uninitialized float64 array for `transform`; long arrays start at a cache line (64 bytes)."""
     size = math.prod(shape)
-    if size < 2**6:  # would cost more than it gains
+    if size < 2**6:  # not worth it for short arrays
         return np.empty(shape)
     array = np.empty(size + 7)
     first = -array.ctypes.data % 64 // array.itemsize

@@ -1,10 +1,9 @@
-"""When kernels are compiled: settings, and the rule.
+"""Settings and rule for the compilation of kernels.
 
-A process interprets kernels until it has done `SOON` of work in them. Then it takes compiled code where there is some
-on disk. If there is none it goes on, until it has done `LATE`, and compiles. These are what loading and compiling cost:
-whatever is yet to come, waiting takes about twice the time of the better choice at most. Work is the CPU time that
-evaluations of a field are reckoned at (`CompiledField.work`), not what they took, so that the same calls change over at
-the same place.
+A process interprets kernels until their work exceeds `SOON`. Then it loads compiled code if this is on disk. Otherwise
+it compiles when the work exceeds `LATE`. These are the costs of loading and compiling, so the total time is at most
+about twice that of the better choice. Work is an estimate of the CPU time of evaluations (`CompiledField.work`), not a
+measurement, so that equal calls change to compiled code at the same point.
 """
 
 from __future__ import annotations
@@ -20,12 +19,12 @@ T = TypeVar("T")
 
 
 class Settings:
-    """Settings that hold for all of a process, ``ceflow.settings``.
+    """Settings of the process, ``ceflow.settings``.
 
     Attributes
     ----------
     compiled : bool or None
-        Whether kernels are compiled: True, always; False, never; None (at first), when that pays.
+        Whether kernels are compiled: True always, False never, None (default) when this saves time.
 
     Examples
     --------
@@ -47,10 +46,10 @@ class Settings:
 
 
 class _Process:
-    """How much a process has done in interpreted kernels, and whether it compiles from now on."""
+    """Work of the process in interpreted kernels, and whether it compiles from now on."""
 
     work, enough, compiles = 0.0, SOON, False
-    on_disk: Callable[[], bool] = staticmethod(lambda: False)  # whether compiled code is there
+    on_disk: Callable[[], bool] = staticmethod(lambda: False)  # whether compiled code is on disk
 
 
 settings, process = Settings(), _Process()
@@ -58,14 +57,14 @@ _choice: ContextVar[bool | None] = ContextVar("compiled", default=None)
 
 
 def checked(value: bool | None) -> bool | None:
-    """True, False or None; anything else is a TypeError."""
+    """Check a value for True, False or None."""
     if value is not None and not isinstance(value, bool):
         raise TypeError(f"compiled must be True, False or None, got {value!r}")
     return value
 
 
 def compiled() -> bool:
-    """Whether the kernels that are called next are compiled ones."""
+    """Whether the next kernels are compiled."""
     chosen = _choice.get()
     if chosen is None:
         chosen = settings._compiled
@@ -81,7 +80,7 @@ def _pays() -> bool:
 
 
 class compiling:
-    """Context in which kernels are compiled, or interpreted, or with None as it was before."""
+    """Context manager in which kernels are compiled (True), interpreted (False), or unchanged (None)."""
 
     def __init__(self, choice: bool | None) -> None:
         self._chosen = choice
@@ -95,7 +94,7 @@ class compiling:
 
 
 def in_one_life(make: Callable[P, T]) -> Callable[P, T]:
-    """Decorator of what makes something of kernels that belong together: all are compiled, or none."""
+    """Decorator of functions that combine kernels: all of them are compiled, or none."""
 
     @functools.wraps(make)
     def made(*arguments: P.args, **options: P.kwargs) -> T:
@@ -108,8 +107,8 @@ def in_one_life(make: Callable[P, T]) -> Callable[P, T]:
 
 
 class cached_in_each_life(Generic[T]):
-    """As `functools.cached_property`, for what holds addresses: one for compiled code, and one for interpreted code. An
-    instance keeps them in its attribute `_in_each_life`."""
+    """`functools.cached_property` for values with addresses: one for compiled and one for interpreted code, cached in
+    the attribute `_in_each_life`."""
 
     def __init__(self, function: Callable[[Any], T]) -> None:
         self.function, self.__doc__ = function, function.__doc__

@@ -1,4 +1,4 @@
-"""The exponential function for kernels: loops over it turn into vector instructions, which those over math.exp do not.
+"""Exponential function for kernels; loops over it are vectorized, unlike loops over math.exp.
 
 ``exp(x) = 2**n exp(r)``, with n the integer nearest to ``x / log 2``, and ``|r| <= log(2) / 2``. There is no branch, no
 table and no call in it.
@@ -12,11 +12,11 @@ import numpy as np
 
 from . import KERNEL, njit
 
-LOWEST, HIGHEST = -750.0, 710.0  # exp is 0 below the one, and infinite above the other
+LOWEST, HIGHEST = -750.0, 710.0  # exp is 0 below the first, and infinite above the second
 PER_LOG_2 = 1.4426950408889634
-LOG_2, REST = 0.6931471803691238, 1.9082149292705877e-10  # the first without its last digits: n times it is exact
-ROUND = 1.5 * 2.0**52  # a sum with this is rounded to an integer, whose binary digits are its last
-BIAS, PLACE = np.uint64(1023), np.uint64(52)  # the digits ``(n + BIAS) << PLACE`` are those of the float64 2**n
+LOG_2, REST = 0.6931471803691238, 1.9082149292705877e-10  # LOG_2 has trailing zero bits, so n * LOG_2 is exact
+ROUND = 1.5 * 2.0**52  # adding this rounds to an integer, stored in the last bits
+BIAS, PLACE = np.uint64(1023), np.uint64(52)  # the bits ``(n + BIAS) << PLACE`` are the float64 2**n
 # 1 + r + r^2 (C[0] + C[1] r + ..) is exp(r) up to 2e-17; interpolated in the zeros of a Chebyshev polynomial
 C = (
     0.5000000000000001,
@@ -34,7 +34,7 @@ C = (
 
 @njit(**KERNEL, fastmath={"contract"})
 def exp(x):
-    """``exp(x)``, to be called from compiled loops.
+    """``exp(x)`` for compiled loops.
 
     Parameters
     ----------
@@ -43,8 +43,8 @@ def exp(x):
     Returns
     -------
     float
-        In error by at most 1.1 units in the last place, exact at 0. Infinity, NaN, overflow and gradual underflow are
-        as in `numpy.exp`, without warnings.
+        The error is at most 1.1 units in the last place, and 0 at x = 0. Infinity, NaN, overflow and gradual underflow
+        are as in `numpy.exp`, without warnings.
     """
     x = LOWEST if x < LOWEST else x
     x = HIGHEST if x > HIGHEST else x
@@ -55,7 +55,7 @@ def exp(x):
     low = (C[0] + r * C[1]) + r2 * (C[2] + r * C[3])
     high = (C[4] + r * C[5]) + r2 * (C[6] + r * C[7]) + r2 * r2 * (C[8] + r * C[9])
     digits = rounded.view(np.uint64)
-    half = digits >> np.uint64(1)  # 2**n may overflow or underflow where its product with exp(r) does not
+    half = digits >> np.uint64(1)  # 2**n may overflow or underflow although its product with exp(r) does not
     power = np.uint64((half + BIAS) << PLACE).view(np.float64)
     other_power = np.uint64((digits - half + BIAS) << PLACE).view(np.float64)
     return (1.0 + (r + r2 * (low + r2 * r2 * high))) * power * other_power

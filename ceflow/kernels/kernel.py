@@ -1,9 +1,8 @@
-"""Kernels, and how their two lives come about.
+"""Kernels in two modes: compiled and interpreted.
 
-Compiled, a kernel is a function of Numba, which is imported for that only. Interpreted, it is the same code with other
-globals: in the place of every kernel that it calls stands the interpreted one, and for `math` there is NumPy, whose
-functions return infinity and NaN, as compiled code does, where those of `math` raise an exception. A loop that would
-take long may have a function of NumPy to stand for it, given by `Kernel.vectorized`.
+A compiled kernel is a Numba function; Numba is imported only for it. An interpreted kernel is the same code with other
+globals: called kernels are interpreted too, and `math` is replaced by NumPy, whose functions return infinity and NaN
+like compiled code, where `math` raises exceptions. `Kernel.vectorized` replaces a slow loop by a NumPy function.
 """
 
 from __future__ import annotations
@@ -20,9 +19,8 @@ import numpy as np
 from .compilation import compiled
 from .loading import load_compiler
 
-# How functions that allocate nothing are compiled. Without reference counts, of which they have no need, they compile
-# in half the time. Division by zero gives infinity, as in NumPy, instead of an exception, whose code would be compiled
-# too. They release the lock of the interpreter.
+# Options for functions without allocation. Without reference counts they compile in half the time. Division by zero
+# gives infinity, as in NumPy; exceptions would need more code. They release the GIL.
 KERNEL: dict[str, Any] = {"cache": True, "_nrt": False, "error_model": "numpy", "nogil": True}
 _INNER: dict[str, Any] = {"cache": False, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
@@ -32,34 +30,45 @@ T = TypeVar("T", covariant=True)
 
 
 class Kernel(Generic[P, T]):
-    """A function with two lives. Called from Python it is compiled, or not, as `compilation.compiled` says; within
-    compiled code it is compiled.
+    """Function with a compiled and an interpreted mode.
+
+    From Python `compilation.compiled` determines the mode; within compiled code it is compiled.
 
     Attributes
     ----------
     function : callable
-        As it was written.
+        The original function.
     """
 
     def __init__(self, function: Callable[P, T], options: dict[str, Any]) -> None:
         self.function, self._options = function, options
         self._twin: Callable[P, T] | None = None
+        self._entry: Callable[..., T] | None = None
         update_wrapper(self, function)
 
     def __call__(self, *arguments: Any) -> Any:
         return self.dispatcher(*arguments) if compiled() else self.silent(*arguments)
 
     def of(self, compiled: bool) -> Callable:
-        """The kernel in one of its lives."""
+        """The kernel, compiled or interpreted."""
         return self.dispatcher if compiled else self.silent
 
+    def direct(self, compiled: bool) -> Callable:
+        """The same for callers whose arguments always have the same types and layouts: those of the first call are
+        looked at, and no others. Of tuples of arrays that would take as long as a short run."""
+        return (self._entry or self._enter) if compiled else self.silent
+
+    def _enter(self, *arguments: Any) -> Any:
+        self._entry = self.dispatcher.compile(tuple(map(self.dispatcher.typeof_pyval, arguments)))
+        return self._entry(*arguments)
+
     def silent(self, *arguments: Any) -> Any:
-        """Interpreted, and silent as compiled code is."""
+        """Call the interpreted kernel without warnings, like compiled code."""
         with np.errstate(all="ignore"):
             return self.interpreted(*arguments)
 
     def vectorized(self, twin: Callable[..., Any]) -> Callable[..., Any]:
-        """Decorator: a function of NumPy that does what the kernel does, to rounding, where it is interpreted."""
+        """Decorator of a NumPy function that replaces the interpreted kernel, with equal results up to rounding."""
         self._twin = twin
         return twin
 
@@ -69,21 +78,21 @@ class Kernel(Generic[P, T]):
 
     @cached_property
     def dispatcher(self) -> Any:
-        """What Numba makes of it, to be called from Python."""
+        """Numba dispatcher, callable from Python."""
         load_compiler()
-        from .machine import numba
+        from .machine import Recipe, numba
 
-        return numba.njit(**self._options)(self.function)
+        return numba.njit(**{"no_cfunc_wrapper": True} | self._options, pipeline_class=Recipe)(self.function)
 
     @property
     def on_disk(self) -> bool:
-        """Whether compiled code of it is in the cache."""
+        """Whether its compiled code is in the cache."""
         name = f"*.{self.function.__qualname__}-{self.function.__code__.co_firstlineno}.*.nbi"
         return any(Path(self.dispatcher.stats.cache_path).glob(name))
 
     @cached_property
     def _inner(self) -> Any:
-        """The same for compiled code alone. It becomes part of what calls it, and is in the cache with that."""
+        """Numba dispatcher for compiled code only; its code is inlined in callers and cached with them."""
         from .machine import Ingredients, numba
 
         return numba.njit(**self._options | _INNER, pipeline_class=Ingredients)(self.function)
@@ -96,8 +105,8 @@ class Kernel(Generic[P, T]):
 
 
 class Intrinsic:
-    """A function that is made of instructions where it is compiled, by the function of its name in
-    `machine`, or in `lanes_machine`."""
+    """Intrinsic function: its compiled code is generated by the function of its name in `machine` or
+    `lanes_machine`."""
 
     __name__: str
 
@@ -120,7 +129,7 @@ def njit(function: Callable[P, T], **options: Any) -> Kernel[P, T]: ...
 @overload
 def njit(function: None = None, **options: Any) -> Callable[[Callable[P, T]], Kernel[P, T]]: ...
 def njit(function: Callable | None = None, **options: Any) -> Any:
-    """Decorator: makes a `Kernel`, with the options of ``numba.njit``."""
+    """Decorator that makes a `Kernel`, with the options of ``numba.njit``."""
     return Kernel(function, options) if function is not None else lambda function: Kernel(function, options)
 
 

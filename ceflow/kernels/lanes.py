@@ -1,8 +1,8 @@
-"""Vectors of `LANES` float64 numbers as values of kernels, for what is done to several runs side by side.
+"""Vectors of `LANES` float64 numbers as values of kernels, for several runs at once.
 
-Compilers turn plain loops over so few numbers into vector instructions only now and then. Here `+ - * /` of vectors,
-and of vectors and floats, are these instructions; a product and a sum may be rounded once. What is in one lane
-never depends on the others. Interpreted, a vector is an array of NumPy.
+Compilers do not reliably vectorize loops over few numbers. Here `+ - * /` of vectors, and of vectors and floats, are
+vector instructions; a product and a sum may be fused to one rounding. Lanes are independent. In interpreted mode a
+vector is a NumPy array.
 """
 
 from __future__ import annotations
@@ -12,78 +12,78 @@ import numpy as np
 from . import KERNEL, Intrinsic, njit
 from .exponential import LOG_2, PER_LOG_2, REST, ROUND, C
 
-LANES = 8  # two instructions of AVX2 for each operation, so that one need not wait for the other; more would not fit
+LANES = 16  # four independent AVX2 instructions per operation; more would not fit in registers
 
 
 @Intrinsic
 def load(x, i):
-    """The numbers ``x[i : i + LANES]`` of a contiguous one-dimensional array."""
+    """Load ``x[i : i + LANES]`` from a contiguous one-dimensional array."""
     return x[i : i + LANES].copy()
 
 
 @Intrinsic
 def store(x, i, value):
-    """``x[i : i + LANES] = value``."""
+    """Store ``x[i : i + LANES] = value``."""
     x[i : i + LANES] = value
 
 
 @Intrinsic
 def splat(value):
-    """The number in every lane."""
+    """Vector with the same number in every lane."""
     return np.full(LANES, value)
 
 
 @Intrinsic
 def where_less(x, y, this, that):
-    """In each lane `this` where x < y, and `that` elsewhere, also where one of them is NaN."""
+    """Select in each lane `this` if x < y, else `that` (also for NaN)."""
     return np.where(x < y, this, that)
 
 
 @Intrinsic
 def square_root(x):
-    """The square root."""
+    """Square root."""
     return np.sqrt(x)
 
 
 @Intrinsic
 def absolute(x):
-    """The size."""
+    """Absolute value."""
     return np.abs(x)
 
 
 @Intrinsic
 def _two_to(rounded):
-    """2**n of integers n that come as the sum n + ROUND."""
+    """2**n for integers n given as n + ROUND."""
     return ((rounded.view(np.int64) + 1023) << 52).view(np.float64)
 
 
 @Intrinsic
 def _exponent(x):
-    """2**52 + the exponent of a positive number, biased: it is put into the last digits of 2**52."""
+    """2**52 + the biased exponent of a positive number, by setting the last bits of 2**52."""
     return (x.view(np.int64) >> 52 | 0x4330000000000000).view(np.float64)
 
 
 @Intrinsic
 def _mantissa(x):
-    """A positive number over the power of two of its exponent, in [1, 2)."""
+    """Mantissa of a positive number, in [1, 2)."""
     return (x.view(np.int64) & 0x000FFFFFFFFFFFFF | 0x3FF0000000000000).view(np.float64)
 
 
 @njit(**KERNEL)
 def larger(x, y):
-    """The larger one of two numbers; y where one is NaN."""
+    """Larger one of two numbers; y if one is NaN."""
     return where_less(y, x, x, y)
 
 
 @njit(**KERNEL)
 def smaller(x, y):
-    """The smaller one of two numbers; y where one is NaN."""
+    """Smaller one of two numbers; y if one is NaN."""
     return where_less(x, y, x, y)
 
 
 @njit(**KERNEL)
 def exp_lanes(x):
-    """``exp(x)``, as `exponential.exp`; but of what is below -708 that of -708, and above 709 that of 709."""
+    """``exp(x)`` as in `exponential.exp`, with x clipped to [-708, 709]."""
     x = smaller(larger(x, splat(-708.0)), splat(709.0))
     rounded = x * PER_LOG_2 + ROUND
     n = rounded - ROUND
@@ -94,7 +94,7 @@ def exp_lanes(x):
     return ((r + r2 * (low + r2 * r2 * high)) + 1.0) * _two_to(rounded)
 
 
-# 2 (1/3, 1/5, ..), rounded so that the series may end with the seventh
+# 2 (1/3, 1/5, ..), adjusted so that seven terms suffice
 L = (
     0.6666666666666735130,
     0.3999999999940941908,
@@ -125,65 +125,52 @@ def log_lanes(x):
     return n * LOG_2 + (f - (half - (s * (half + odd + even) + n * REST)))
 
 
-# Power series of several numbers: `row` entries for the coefficients of one, an odd number of vectors; two numbers at a
-# time, which the processor can do side by side. Where there is an odd number of them, zeros follow.
+# Power series of several numbers: `row` entries for the coefficients of one, an odd number of vectors.
 
 
 @njit(**KERNEL)
 def extend_series(x, y, numbers, row, k, factor, copy):
-    """Coefficient k + 1 of series y: that times `factor` of the products of x and y of index k. It is written to `copy`
-    as well. Returns its sum over all numbers.
+    """Compute coefficient k + 1 of series y: `factor` times coefficient k of the products of x and y. Write it to
+    `copy` too, and return its sum over all numbers.
 
-    Where k is even, what is known of the next coefficient is made in passing, in half the time, and left in its place.
+    For even k the known part of the next coefficient is computed in the same pass and stored in its place.
     """
     total, n = splat(0.0), k * LANES
-    for i in range(0, numbers * row, 2 * row):
-        j = i + row
-        place = i // row * LANES
-        a, b, c, d = splat(0.0), splat(0.0), splat(0.0), splat(0.0)  # of index k, and of k + 1
+    for number in range(numbers):
+        i = number * row
+        here, later = splat(0.0), splat(0.0)  # coefficients k and k + 1
         if k % 2 == 1:
-            a, b = load(y, i + n + LANES), load(y, j + n + LANES)
+            here = load(y, i + n + LANES)
         elif k > 0:
-            u, v = load(y, i + n - LANES), load(y, j + n - LANES)
-            for p in range(2 * LANES, n, LANES):  # what has been known for long comes first
-                s = load(x, i + p)
-                c = c + s * u
-                u = load(y, i + n - p)
-                a = a + s * u
-                s = load(x, j + p)
-                d = d + s * v
-                v = load(y, j + n - p)
-                b = b + s * v
-            s, t = load(x, i + LANES), load(x, j + LANES)
-            a, b = a + s * load(y, i + n - LANES), b + t * load(y, j + n - LANES)
-            c, d = c + s * load(y, i + n), d + t * load(y, j + n)
-            c, d = c + load(x, i + n) * load(y, i + LANES), d + load(x, j + n) * load(y, j + LANES)
-        if k > 0:
-            a, b = a + load(x, i) * load(y, i + n), b + load(x, j) * load(y, j + n)
-        a, b = (a + load(x, i + n) * load(y, i)) * factor, (b + load(x, j + n) * load(y, j)) * factor
+            v = load(y, i + n - LANES)
+            for p in range(2 * LANES, n, LANES):  # oldest coefficients first
+                u = load(x, i + p)
+                later = later + u * v
+                v = load(y, i + n - p)
+                here = here + u * v
+            u = load(x, i + LANES)
+            here, later = here + u * load(y, i + n - LANES), later + u * load(y, i + n)
+            later = later + load(x, i + n) * load(y, i + LANES)
         if k % 2 == 0:
-            store(y, i + n + 2 * LANES, c)
-            store(y, j + n + 2 * LANES, d)
-        store(y, i + n + LANES, a)
-        store(y, j + n + LANES, b)
-        store(copy, place, a)
-        store(copy, place + LANES, b)
-        total = total + (a + b)
+            store(y, i + n + 2 * LANES, later)
+        if k > 0:
+            here = here + load(x, i) * load(y, i + n)
+        here = (here + load(x, i + n) * load(y, i)) * factor
+        store(y, i + n + LANES, here)
+        store(copy, number * LANES, here)
+        total = total + here
     return total
 
 
 @njit(**KERNEL)
 def sum_series(x, powers, row, start, sums, rates):
-    """Values of the series x into `rates`, and their integrals, added to `start`, into `sums`, from the powers of a
-    place and their integrals."""
-    for place in range(0, rates.size, 2 * LANES):
+    """Evaluate the series x into `rates`, and `start` plus their integrals into `sums`, from the powers of a position
+    and their integrals."""
+    for place in range(0, rates.size, LANES):
         i = place // LANES * row
-        j = i + row
-        a, b, c, d = splat(0.0), splat(0.0), splat(0.0), splat(0.0)
+        rate, integral = splat(0.0), splat(0.0)
         for p in range(row - LANES, -LANES, -LANES):  # small terms first
-            s, t, power, integral = load(x, i + p), load(x, j + p), load(powers, p), load(powers, row + p)
-            a, b, c, d = a + s * power, b + t * power, c + s * integral, d + t * integral
-        store(rates, place, a)
-        store(rates, place + LANES, b)
-        store(sums, place, load(start, place) + c)
-        store(sums, place + LANES, load(start, place + LANES) + d)
+            u = load(x, i + p)
+            rate, integral = rate + u * load(powers, p), integral + u * load(powers, row + p)
+        store(rates, place, rate)
+        store(sums, place, load(start, place) + integral)

@@ -1,4 +1,4 @@
-"""The type of the vectors of `lanes`, their operators and intrinsic functions, for Numba (see `machine`)."""
+"""Numba type of the vectors of `lanes`, with operators and intrinsic functions (see `machine`)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _CONTRACT = ("contract",)
 
 
 class Vector(types.Type):
-    """The type of a vector."""
+    """Type of a vector."""
 
     def __init__(self) -> None:
         super().__init__(name="ceflow.Vector")
@@ -42,7 +42,7 @@ def _splat(builder, value):
 
 
 def _operation(symbol, name: str) -> None:
-    """Gives vectors an arithmetic operation, the one of this name in LLVM."""
+    """Define an arithmetic operation of vectors by its LLVM instruction."""
     pairs = [(vector, vector), (vector, types.float64), (types.float64, vector)]
 
     class Cases(ConcreteTemplate):
@@ -118,7 +118,7 @@ square_root, absolute = _unary("llvm.sqrt"), _unary("llvm.fabs")
 
 
 def _digits(change):
-    """What changes the digits of a vector."""
+    """Operation on the bits of a vector."""
 
     @intrinsic
     def function(typing_context, x):

@@ -1,10 +1,9 @@
-"""Functions that are linked when they run, by their address.
+"""Functions that are linked by address at run time.
 
-A loop that calls its right-hand side by address is compiled once, whatever the right-hand side; so is a right-hand
-side that calls its loss and its symmetry so. Nothing is compiled that is not called, all of it is cached on disk, and
-a new loss needs no other function to be compiled again. A linked function is a C function of doubles, integers and
-arrays, which arrive as pointers. Where it is interpreted, its address is its place in a list, and an array is a pointer
-to itself.
+A loop that calls its right-hand side by address is compiled once for all right-hand sides. So is a right-hand side that
+calls its loss and its symmetry by address. Only called functions are compiled, all are cached on disk, and a new loss
+needs no other function to be recompiled. A linked function is a C function of doubles, integers and arrays (as
+pointers). In interpreted mode its address is its index in a list, and a pointer is the array itself.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ _ALL: list[Linked] = []
 
 
 class Linked:
-    """A function that other code calls by its `address`; it is compiled, or loaded, when that is first asked for."""
+    """Function that other code calls by its `address`; it is compiled or loaded at the first access to the address."""
 
     def __init__(self, function: Callable, signature: tuple[str, ...]) -> None:
         self.function, self.signature, self._place = function, signature, len(_ALL)
@@ -46,48 +45,47 @@ class Linked:
 
     @property
     def address(self) -> int:
-        """Of the compiled function, or, if none is to be compiled now, what `call` knows the interpreted one by."""
+        """Address of the compiled function, or in interpreted mode its index for `call`."""
         return self._compiled.address if compiled() else self._place
 
     @property
     def entry(self) -> Any:
-        """The same for what is called from Python: its address, or the interpreted function itself, so that none is
-        taken for the other."""
+        """Address, or the interpreted function itself, for calls from Python, so that the modes cannot be confused."""
         return self._compiled.address if compiled() else self.interpreted
 
 
 def linked(*arguments: str) -> Callable[[Callable], Linked]:
-    """Decorator: a function of these arguments (`FLOATS`, `INTEGERS`, `FLOAT`, `INTEGER`) that returns a float."""
+    """Decorator of a function with these arguments (`FLOATS`, `INTEGERS`, `FLOAT`, `INTEGER`) that returns a float."""
     return lambda function: Linked(function, arguments)
 
 
 @Intrinsic
 def call(address, arguments):
-    """``call(address, (x, y, ..))`` calls the linked function at the address; arrays are passed by their data."""
+    """Call the linked function at an address, ``call(address, (x, y, ..))``; arrays are passed as pointers."""
     return (address if callable(address) else _ALL[address].interpreted)(*arguments)
 
 
 @Intrinsic
 def pointer(address):
-    """The pointer to float64 numbers at an address that came as an integer."""
+    """Pointer to float64 numbers at an integer address."""
     return _numbers_from(int(address))
 
 
 @functools.lru_cache(maxsize=256)
 def _numbers_from(address: int) -> np.ndarray:
-    """All that may lie there."""
+    """Array of all numbers at an address."""
     return np.ctypeslib.as_array((ctypes.c_double * 2**40).from_address(address))
 
 
 @Intrinsic
 def vector(data, size):
-    """``vector(pointer, n)``: the array of n numbers at the pointer."""
+    """Array of n numbers at a pointer: ``vector(pointer, n)``."""
     return data[:size] if data.ndim == 1 else data.reshape(-1)[:size]
 
 
 @Intrinsic
 def part(data, first, size):
-    """``part(pointer, first, n)``: the array of n numbers from the first-th on at the pointer."""
-    if first < 0:  # in front of what is seen of an array
+    """Array of n numbers at a pointer from index `first` on: ``part(pointer, first, n)``."""
+    if first < 0:  # before the start of the array
         return _numbers_from(data.ctypes.data + first * data.itemsize)[:size]
     return data[first : first + size]

@@ -1,4 +1,4 @@
-"""What imports Numba, and what it loads before it compiles its first function or takes it from the cache."""
+"""Import of Numba and its registries, before the first function is compiled or loaded from the cache."""
 
 from __future__ import annotations
 
@@ -20,10 +20,9 @@ def _loading() -> threading.Thread:
 
 
 def load_compiler() -> None:
-    """Waits until Numba is there and knows the functions that it supports, which takes a second and then never again.
+    """Wait until Numba has loaded its supported functions (about a second, once per process).
 
-    An exception in the middle of that, as by Ctrl-C or an alarm, would leave it without some of them, and every later
-    compilation in this process would fail. In a thread of its own it is not interrupted: exceptions of signals are
-    raised where the main thread waits.
+    An exception during loading (Ctrl-C, alarm) would leave Numba incomplete, and later compilations in this process
+    would fail. Loading in a separate thread is not interrupted: signals raise exceptions in the waiting main thread.
     """
     _loading().join()

@@ -1,4 +1,4 @@
-"""The Walsh-Hadamard transform in threads, which are Numba's."""
+"""Walsh-Hadamard transform in Numba threads."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ def _part_of_columns(x, h, first, end):
 
 @njit(cache=True, parallel=True)
 def transform_in_threads(x, n, threads):
-    """`transform` of every row of n entries of x, the work shared by threads; for rows that are many, or long.
+    """Apply `transform` to every row of n entries of x in several threads, for many or long rows.
 
-    A kernel like `transform`, with the same result; it takes some 3 s to compile where it has never been used. Do not
-    call it from several threads at once: not all of Numba's threading layers allow that.
+    A kernel like `transform`, with the same result; its first compilation takes about 3 s. Do not call it from several
+    threads at once, which not all of Numba's threading layers support.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The fast Walsh-Hadamard transform of arrays, with one thread or several; its kernels are in `butterflies`."""
+"""Fast Walsh-Hadamard transform of arrays, with one or several threads; its kernels are in `butterflies`."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ def walsh_hadamard(x: ArrayLike, threads: int = 1) -> NDArray[np.float64]:
     x : (..., n) array of real numbers, n a power of two
         NaN and infinity propagate, as in `numpy.fft`.
     threads : int, optional
-        Number of threads to share the work; the result is the same. More than one pays from about 2**16 numbers on, if
-        as many cores are idle: a thread that has to wait for its turn on a core keeps the others waiting.
+        Number of threads; the result does not depend on it. Several threads are faster from about 2**16 numbers on, if
+        as many cores are idle.
 
     Returns
     -------
     (..., n) new float64 array
-        ``x @ H``, with H the symmetric Sylvester-Hadamard matrix ``H[i, j] = (-1)**popcount(i & j)``; unnormalized.
+        ``x @ H`` with the symmetric Sylvester-Hadamard matrix ``H[i, j] = (-1)**popcount(i & j)``; unnormalized.
 
     Raises
     ------
     TypeError
-        If x does not hold real numbers, or threads is not an integer.
+        If x is not real, or threads is not an integer.
     ValueError
         If x is a scalar, the length of its last axis is not a power of two, or threads is less than 1.
 

@@ -1,9 +1,9 @@
-"""Losses on unconstrained features: what the logits say, and the residual that drives the flow.
+"""Losses on unconstrained features, their residuals, and functions of margins.
 
-Everything is expressed through the margins ``z_0 - z_j``, one for each relation j = 1..D of an association scheme
-(for a plain column of K logits every off-diagonal entry is a relation of valency 1).
+All are functions of the margins ``z_0 - z_j``, one for each relation j = 1..D of an association scheme. In a plain
+column of K logits every wrong class is a relation of valency 1.
 
-Each loss is one file of this package, which holds all that anybody needs to know of it (see `Loss`).
+Each loss is one file of this package (see `Loss`).
 
 Examples
 --------
@@ -32,7 +32,7 @@ from ._margins import (
     log_odds_of_error,
 )
 
-for _module in pkgutil.iter_modules(__path__):  # those that follow, by the names of their files
+for _module in pkgutil.iter_modules(__path__):  # the other losses, by file name
     importlib.import_module(f"{__name__}.{_module.name}")
 
 LOSSES = tuple(REGISTRY)

@@ -29,7 +29,7 @@ def _residual(parameters, valencies, margins, out, a, classes, base, modes):
 
 @dataclass(frozen=True)
 class CrossEntropy(OddsLoss):
-    """Cross-entropy ``-log p_0``, p_0 the probability of the right class.
+    """Cross-entropy ``-log p_0``, where p_0 is the softmax probability of the true class.
 
     Examples
     --------

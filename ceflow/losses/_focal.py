@@ -25,7 +25,7 @@ from ._odds import OddsLoss
 
 @linked(*RESIDUAL)
 def _residual(parameters, valencies, margins, out, a, classes, base, modes):
-    """``r_j = p_j q^f (1 + f log(1 + o) / o)``, with q = 1 - p_0 and the odds o = q / p_0."""
+    """``r_j = p_j q^f (1 + f log(1 + o) / o)``, with q = 1 - p_0 and the odds of error o = q / p_0."""
     valencies, margins, out = vector(valencies, modes), vector(margins, modes), vector(out, modes)
     focusing = parameters[0]
     log_scale, a[0], own = probabilities(base, valencies, margins, out)
@@ -93,7 +93,7 @@ class Focal(OddsLoss):
 
 
 def focal(focusing: float = 2.0) -> Focal:
-    """Focal loss, ``(1 - p_0)^focusing`` times the cross-entropy, 0 < focusing <= 100.
+    """Focal loss: ``(1 - p_0)^focusing`` times the cross-entropy, 0 < focusing <= 100.
 
     Examples
     --------

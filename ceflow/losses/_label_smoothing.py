@@ -35,7 +35,7 @@ def _residual(parameters, valencies, margins, out, a, classes, base, modes):
 
 @dataclass(frozen=True)
 class LabelSmoothing(OddsLoss):
-    """Cross-entropy whose target has ``smoothing / K`` in every class and the rest in the right one.
+    """Cross-entropy with label smoothing: the target is ``smoothing / K`` in every class, the rest in the true class.
 
     Attributes
     ----------
@@ -84,7 +84,7 @@ class LabelSmoothing(OddsLoss):
 
 
 def label_smoothing(smoothing: float = 0.1) -> LabelSmoothing:
-    """Cross-entropy with a share of the target, 0 < smoothing < 1, spread evenly over all K classes.
+    """Cross-entropy with label smoothing: a share 0 < smoothing < 1 of the target is uniform over the K classes.
 
     Examples
     --------

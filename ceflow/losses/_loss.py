@@ -1,4 +1,4 @@
-"""What a loss is, and the registry of all of them."""
+"""Base class of the losses, and their registry."""
 
 from __future__ import annotations
 
@@ -19,40 +19,40 @@ REGISTRY: dict[str, type[Loss]] = {}  # by name, in the order of definition
 
 
 def parameter(default: float, low: float, high: float) -> Any:
-    """A parameter of a loss: a number from low to high."""
+    """Dataclass field for a parameter of a loss, from low to high."""
     return dataclasses.field(default=default, metadata={"low": low, "high": high})
 
 
 @dataclasses.dataclass(frozen=True)
 class Loss(abc.ABC):
-    """A loss of logits: what they cost, the residual that drives the flow, and how that reacts to a change.
+    """Base class of losses of logits: value, residual and curvature.
 
-    A new one is a file of this package with a frozen dataclass: its fields, each made by `parameter`, are the
-    parameters of the loss, and what is abstract here is written down for it. Its name is all that others need.
+    A new loss is a file of this package with a frozen dataclass. Its fields, made by `parameter`, are the parameters of
+    the loss; it defines the abstract methods. Other code refers to it by its name.
 
-    A residual is minus the gradient of the loss in the logits: ``r_j >= 0`` pushes the logit z_j of a wrong class down.
+    The residual is minus the gradient of the loss in the logits: ``r_j >= 0`` decreases the logit z_j of a wrong class.
 
     Attributes
     ----------
     name : str
-        What `as_loss` and the command line call it.
+        Name for `as_loss` and the command line.
     formula : str
-        The loss of one sample, to be read by sympy: in the odds of error ``S = sum_j k_j exp(-margin_j)``, the sums
-        ``M = sum_j k_j margin_j`` and ``Q = sum_j k_j margin_j^2``, the number K of classes, the parameters by their
-        names, and the functions exp, log and log1p. The mean of all logits is 0. With phi the formula,
-        ``k_j r_j = k_j (exp(-margin_j) phi_S - phi_M - 2 margin_j phi_Q)``.
+        Loss of one sample as a SymPy expression. Symbols are the odds of error ``S = sum_j k_j exp(-margin_j)``, the
+        sums ``M = sum_j k_j margin_j`` and ``Q = sum_j k_j margin_j^2``, the number K of classes, and the parameters by
+        name; functions are exp, log and log1p. The mean of all logits is 0. For the formula phi, ``k_j r_j = k_j
+        (exp(-margin_j) phi_S - phi_M - 2 margin_j phi_Q)``.
     words : str
         One line in plain English.
     residual_formula : str
         Minus the gradient in the logit matrix Z, in the symbols of `words`.
     margins_only : bool
-        Whether it is a positive function of the margins alone, so that its logarithm says something. The squared error
-        also depends on the mean of the logits, and may fall to 0.
+        Whether the loss is a positive function of the margins alone, so that its logarithm is finite. The squared error
+        also depends on the mean of the logits, and can be 0.
     counterforce : float
-        Size of the constant part of the forces that the growing logits come to balance; 0 if they never do.
+        Size of the constant part of the forces, which growing logits finally balance; 0 if there is none.
     residual : Linked
-        A compiled function of the arguments `RESIDUAL`, which does what `ceflow.losses.residual` describes; a[0] is
-        written, and the log scale returned.
+        Compiled function with the arguments `RESIDUAL` that computes `ceflow.losses.residual`; it writes a[0] and
+        returns the log scale.
 
     Examples
     --------
@@ -68,7 +68,7 @@ class Loss(abc.ABC):
     residual_formula: ClassVar[str]
     margins_only: ClassVar[bool] = True
     residual: ClassVar[Linked]
-    if TYPE_CHECKING:  # of some a property
+    if TYPE_CHECKING:  # a property in some losses
 
         @property
         def words(self) -> str: ...
@@ -82,7 +82,7 @@ class Loss(abc.ABC):
         if "name" in vars(cls):
             other = REGISTRY.setdefault(cls.name, cls)
             if (other.__module__, other.__qualname__) != (cls.__module__, cls.__qualname__):
-                raise ValueError(f"there is a loss of the name {cls.name!r} already: {other.__qualname__}")
+                raise ValueError(f"a loss named {cls.name!r} exists already: {other.__qualname__}")
             REGISTRY[cls.name] = cls
 
     def __post_init__(self) -> None:
@@ -101,28 +101,28 @@ class Loss(abc.ABC):
 
     @property
     def packed(self) -> np.ndarray:
-        """Parameters as the compiled `residual` takes them."""
+        """Parameters as an array for the compiled `residual`."""
         return np.array(list(self.parameters.values()), float)
 
     @property
     def spec(self) -> dict[str, Any]:
-        """All that `from_spec` needs to make the loss again, in terms of JSON."""
+        """Arguments of `from_spec` as JSON data."""
         return {"name": self.name} | self.parameters
 
     @abc.abstractmethod
     def log_value(
         self, margins: np.ndarray, valencies: np.ndarray | None = None, mean: np.ndarray | float = 0.0
     ) -> np.ndarray:
-        """Logarithm of the loss per sample, accurate however small.
+        """Logarithm of the loss per sample, accurate for arbitrarily small losses.
 
         Parameters
         ----------
         margins : (..., D) array
             ``z_0 - z_j`` for each relation (or each wrong class) j.
         valencies : (D,) array, optional
-            Number of wrong classes in each relation; 1 each when left out.
+            Number of wrong classes in each relation; default 1.
         mean : (...) array
-            Mean of all K logits of the sample, on which only the squared error depends.
+            Mean of all K logits of the sample; only the squared error depends on it.
 
         Returns
         -------
@@ -131,36 +131,36 @@ class Loss(abc.ABC):
 
     @abc.abstractmethod
     def full_residual(self, Z: Any, own: Any, xp: Any = np, log_weights: Any = None) -> tuple[Any, Any]:
-        """Scaled residual on full logit matrices, in place, whose right classes are at the places ``Z[(..., *own)]``;
-        see `ceflow.losses.full_residual`."""
+        """Scaled residual on full logit matrices, in place; the true classes are at ``Z[(..., *own)]``.
+
+        See `ceflow.losses.full_residual`."""
 
     @abc.abstractmethod
     def curvature(
         self, margins: np.ndarray, valencies: np.ndarray | None = None, *, change: np.ndarray
     ) -> np.ndarray:
-        """Derivative of the residuals ``k_j r_j`` along a change of the margins.
+        """Directional derivative of the residuals ``k_j r_j`` along a change of the margins.
 
-        Minus the second derivative of the loss, times the change: symmetric, and negative semi-definite where the loss
-        is convex.
+        It is minus the Hessian of the loss times the change; symmetric, and negative semi-definite for convex losses.
 
         Parameters
         ----------
         margins, valencies
-            As for `log_value`.
+            As in `log_value`.
         change : (..., D) array
 
         Returns
         -------
         (..., D) array
-            Free of cancellation, however small.
+            Free of cancellation.
         """
 
     @abc.abstractmethod
     def collapsed_force(self, s: np.ndarray, classes: int) -> np.ndarray:
-        """Force on every mode of collapsed logits, all margins s, of K classes: ``K r(s)``, in the units of "sum"."""
+        """Force ``K r(s)`` on every mode at collapsed logits of K classes with all margins s, with reduction "sum"."""
 
     def force_at_rest(self, classes: int) -> float:
-        """Force on every mode of logits that are 0."""
+        """Force on every mode at zero logits."""
         return float(self.collapsed_force(np.zeros(()), classes))
 
 
@@ -168,7 +168,7 @@ USUAL = {"ce": "cross_entropy", "xent": "cross_entropy", "softmax": "cross_entro
 
 
 def as_loss(loss: str | Loss) -> Loss:
-    """The loss of a name in `LOSSES`, with the parameters that it has by default, or the loss itself.
+    """Return the loss with a name in `LOSSES` and default parameters, or the loss itself.
 
     Examples
     --------
@@ -178,7 +178,7 @@ def as_loss(loss: str | Loss) -> Loss:
     if isinstance(loss, Loss):
         return loss
     if not isinstance(loss, str):
-        raise TypeError(f"loss must be a name or made by ceflow.losses, got {type(loss).__name__}")
+        raise TypeError(f"loss must be a name or a loss made by ceflow.losses, got {type(loss).__name__}")
     if loss not in REGISTRY:
         meant = f"; {loss!r} is {USUAL[loss.lower()]!r} here" if loss.lower() in USUAL else ""
         raise ValueError(f"loss must be one of {', '.join(REGISTRY)}, got {loss!r}{meant}")
@@ -186,7 +186,7 @@ def as_loss(loss: str | Loss) -> Loss:
 
 
 def forms() -> str:
-    """What `parse` reads, for those who write it: names, and parameters with what they are when left out.
+    """Description of the strings that `parse` accepts: names, and parameters with their defaults.
 
     Examples
     --------
@@ -203,7 +203,7 @@ def forms() -> str:
 
 
 def parse(text: str) -> Loss:
-    """The loss that a command line calls, for example, "focal", or "focal:3" with a parameter.
+    """Parse a loss from the command line, for example "focal", or "focal:3" with a parameter.
 
     Examples
     --------
@@ -225,7 +225,7 @@ def parse(text: str) -> Loss:
 
 
 def from_spec(spec: Mapping[str, Any]) -> Loss:
-    """The loss of a `Loss.spec`, or of the fields squared, smoothing and focusing of older files.
+    """Return the loss with a `Loss.spec`, or with the fields squared, smoothing and focusing of older files.
 
     Examples
     --------
@@ -238,7 +238,7 @@ def from_spec(spec: Mapping[str, Any]) -> Loss:
     name = new.pop("name", None)
     kind = REGISTRY.get(name) if isinstance(name, str) else None
     if kind is None or new.keys() != {field.name for field in dataclasses.fields(kind)}:
-        raise ValueError(f"there is no such loss: {dict(spec)}")
+        raise ValueError(f"unknown loss: {dict(spec)}")
     return kind(**new)
 
 
@@ -258,12 +258,12 @@ def residual(
 ) -> tuple[float, float]:
     """Scaled residual of a loss on the relations.
 
-    Writes ``out_j = k_j r_j / scale`` and returns ``log scale``, with r_j = p_j for cross-entropy; the largest ``exp``
-    is 1, so nothing that matters underflows. ``base`` is 1 plus the valencies of those relations that are left out
-    because their margin is always 0. A relation of valency 0 takes no part.
+    Write ``out_j = k_j r_j / scale`` and return ``log scale``; r_j = p_j for cross-entropy. The largest ``exp`` is 1,
+    so relevant terms do not underflow. ``base`` is 1 plus the valencies of omitted relations whose margin is always 0.
+    Relations of valency 0 are ignored.
 
-    Returned beside it is a, minus the log odds of the relations that take part against all others: for cross-entropy
-    ``-log(1 + exp(a))`` is what is not smooth in the scale. It is -1000 where there is no such thing.
+    The second result a is minus the log odds of the given relations against all others. For cross-entropy ``-log(1 +
+    exp(a))`` is the part of the log scale that is not smooth. a is -1000 if there is no such part.
 
     Examples
     --------
@@ -285,28 +285,28 @@ def _call_residual(address, parameters, valencies, margins, out, a, classes, bas
 def full_residual(
     loss: Loss, Z: Any, labels: Any, xp: Any = np, columns: Any = None, log_weights: Any = None
 ) -> tuple[Any, Any]:
-    """Scaled residual G of a loss on full logit matrices, a column for each sample; I - p for cross-entropy.
+    """Scaled residual G of a loss on full logit matrices, one column per sample; I - p for cross-entropy.
 
-    Written for any array library xp with NumPy's names, in place, without a look at the values.
+    Works in place for any array library xp with NumPy's names, without branches on values.
 
     Parameters
     ----------
     Z : (..., K, N) array
-        Logits; becomes G divided by ``exp(log_scale)``. For cross-entropy G is -p_jk for the wrong classes and for the
-        right one the sum of those p_jk, never 1 - p_kk.
+        Logits; overwritten by G divided by ``exp(log_scale)``. For cross-entropy G is -p_jk for wrong classes, and the
+        sum of these p_jk (not 1 - p_kk) for the true class.
     labels : (N,) array of integers
-        Classes of the columns, where Z lives.
+        Class of each column, on the device of Z.
     columns : (N,) array of integers, optional
-        0..N-1; left out where that is what the labels are.
+        0..N-1; omit if the labels are 0..N-1.
     log_weights : (N,) array, optional
-        Logarithms of the weights by which columns of G are multiplied; -inf for none.
+        Logarithms of the weights of the columns of G; -inf for weight 0.
 
     Returns
     -------
     log_scale : (...) array
-        Of each matrix: the largest entry of G is about 1.
+        Log scale of each matrix: the largest entry of the scaled G is about 1.
     a : (...) array or float
-        Mean log odds of the right class, as in `residual`.
+        Mean log odds of the true class, as in `residual`.
 
     Examples
     --------

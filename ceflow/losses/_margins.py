@@ -1,7 +1,7 @@
-"""What margins say, and what losses share of the arithmetic on them.
+"""Functions of margins, shared by the losses.
 
-With the probabilities of the wrong classes ``p_j`` at about 1/t, a form that subtracts from 1 would lose every digit:
-all forms here sum the off-diagonal terms.
+The probabilities ``p_j`` of wrong classes are about 1/t, so formulas that subtract from 1 lose all digits. All formulas
+here sum the terms of the wrong classes.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ import scipy
 from ..kernels import KERNEL, njit
 from ..kernels.exponential import exp, softplus
 
-NO_ODDS = -1e3  # whose exponential is 0
+NO_ODDS = -1e3  # its exponential is 0
 
 
 def log_odds_of_error(margins: np.ndarray, valencies: np.ndarray | None = None) -> np.ndarray:
-    """Logarithm of (1 - p_0) / p_0, the odds that a sample is misclassified.
+    """Logarithm of the odds of error (1 - p_0) / p_0.
 
     Parameters
     ----------
     margins : (..., D) array
         ``z_0 - z_j`` for each relation (or each wrong class) j.
     valencies : (D,) array, optional
-        Number of wrong classes in each relation; 1 each when left out.
+        Number of wrong classes in each relation; default 1.
 
     Returns
     -------
     (...) array
-        ``log sum_j k_j exp(-margins_j)``; no cancellation, no overflow.
+        ``log sum_j k_j exp(-margins_j)``, without cancellation or overflow.
 
     Examples
     --------
@@ -41,7 +41,7 @@ def log_odds_of_error(margins: np.ndarray, valencies: np.ndarray | None = None) 
 
 
 def cross_entropy(log_odds: np.ndarray) -> np.ndarray:
-    """Cross-entropy per sample, ``-log p_0 = log(1 + odds)``, accurate however small.
+    """Cross-entropy per sample, ``-log p_0 = log(1 + odds)``, accurate for arbitrarily small values.
 
     Examples
     --------
@@ -53,7 +53,7 @@ def cross_entropy(log_odds: np.ndarray) -> np.ndarray:
 
 
 def log_cross_entropy(log_odds: np.ndarray) -> np.ndarray:
-    """Logarithm of `cross_entropy`, which does not underflow.
+    """Logarithm of `cross_entropy`; it does not underflow.
 
     Examples
     --------
@@ -66,7 +66,7 @@ def log_cross_entropy(log_odds: np.ndarray) -> np.ndarray:
 
 
 def accuracy_gap(log_odds: np.ndarray) -> np.ndarray:
-    """Error probability ``1 - p_0``, the softmax probability of all wrong classes, accurate however small.
+    """Error probability ``1 - p_0``: softmax probability of all wrong classes, without cancellation.
 
     Examples
     --------
@@ -78,7 +78,7 @@ def accuracy_gap(log_odds: np.ndarray) -> np.ndarray:
 
 
 def log_accuracy_gap(log_odds: np.ndarray) -> np.ndarray:
-    """Logarithm of `accuracy_gap`, which does not underflow.
+    """Logarithm of `accuracy_gap`; it does not underflow.
 
     Examples
     --------
@@ -105,10 +105,10 @@ def _smallest(valencies, margins):
 
 @njit(**KERNEL, fastmath={"reassoc"})
 def scaled_odds(valencies, margins, smallest, out):
-    """``out_j = k_j exp(smallest - margins_j)``, and their sum."""
+    """Write ``out_j = k_j exp(smallest - margins_j)``; return their sum."""
     total = 0.0
     for j in range(margins.size):
-        weight = valencies[j] * exp(min(smallest - margins[j], 0.0))  # > 0 only where the valency is 0
+        weight = valencies[j] * exp(min(smallest - margins[j], 0.0))  # positive only for valency 0
         out[j] = weight
         total += weight
     return total
@@ -124,8 +124,8 @@ def _odds(valencies, margins, smallest, out):
 
 @njit(**KERNEL)
 def probabilities(base, valencies, margins, out):
-    """Writes ``out_j = k_j p_j / scale``; returns the log scale and a, as `residual` does, and the log odds of these
-    relations against the right class."""
+    """Write ``out_j = k_j p_j / scale``. Return the log scale and a as in `residual`, and the log odds of these
+    relations against the true class."""
     smallest = smallest_margin(valencies, margins)
     total = scaled_odds(valencies, margins, smallest, out)
     log_total = math.log(total)
@@ -135,15 +135,15 @@ def probabilities(base, valencies, margins, out):
 
 
 def full_odds(Z, own, xp):
-    """Turns logits into odds of the wrong classes, in place: the probabilities are ``Z_jk exp(log_weight_k)``.
+    """Replace logits by odds of the wrong classes, in place; probabilities are then ``Z_jk exp(log_weight_k)``.
 
     Returns
     -------
     log_odds, log_weight : (..., N) arrays
-        The log odds of error of each column, and what its entries lack.
+        Log odds of error of each column, and the log factor from its entries to probabilities.
     """
     right = (..., *own)
-    Z -= Z[right][..., None, :]  # minus the margins; the right class takes no part
+    Z -= Z[right][..., None, :]  # minus the margins; the true class is excluded
     Z[right] = -math.inf
     largest = xp.amax(Z, -2)  # minus the smallest margin of each column
     Z -= largest[..., None, :]
@@ -153,20 +153,20 @@ def full_odds(Z, own, xp):
 
 
 def weigh_columns(Z, log_weight, xp):
-    """``-Z_jk exp(log_weight_k)``, in place."""
-    # beyond -700 an exponential is 0 anyway, and a warning in some libraries
+    """Multiply column k by ``-exp(log_weight_k)``, in place."""
+    # below -700 the exponential is 0, and some libraries warn
     Z *= -xp.exp(xp.clip(log_weight, -700.0, None))[..., None, :]
 
 
 def close_columns(Z, own):
-    """Puts in the place of the right class what makes the sum of each column 0."""
+    """Set the entry of the true class so that each column sums to 0."""
     right = (..., *own)
     Z[right] = 0.0
     Z[right] = -Z.sum(-2)
 
 
 def mean_odds(log_odds, log_weights, xp):
-    """(...) minus the mean of the log odds of error (..., N), by the weights of the columns."""
+    """(...) minus the weighted mean of the log odds of error (..., N) over the columns."""
     if log_weights is None:
         return -log_odds.mean(-1)
     weights = xp.exp(log_weights)
@@ -174,7 +174,7 @@ def mean_odds(log_odds, log_weights, xp):
 
 
 def shares(margins: np.ndarray, valencies: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Shares (..., D) of the relations in the odds of error, whose logarithm (...) comes with them."""
+    """Shares (..., D) of the relations in the odds of error, and log odds (...)."""
     margins = np.asarray(margins, float)
     smallest = margins.min(axis=-1, keepdims=True)
     odds = np.exp(smallest - margins) * (1.0 if valencies is None else valencies)
@@ -183,11 +183,11 @@ def shares(margins: np.ndarray, valencies: np.ndarray | None = None) -> tuple[np
 
 
 def response(share, own, common, rest, change):
-    """``-share_j (own change_j - rest mean)``, mean the one of the change by the shares, and ``common = own - rest``.
+    """``-share_j (own change_j - rest mean)``, where mean is the mean of `change` weighted by the shares.
 
-    That is the derivative of ``share_j own`` where the shares are those of `shares` and ``d own = common d log_odds``.
-    Where ``common`` is the smaller one of the two, a change that the relations have in common must not cancel: there
-    the changes are taken relative to that of the relation with the largest share.
+    ``common = own - rest``. This is the derivative of ``share_j own`` with the shares of `shares` and ``d own = common
+    d log_odds``. If ``common`` is small, a common change of all margins would cancel: changes are then measured
+    relative to that of the relation with the largest share.
     """
     share, change = np.broadcast_arrays(share, np.asarray(change, float))
     own, common, rest = (np.asarray(x, float)[..., None] for x in (own, common, rest))

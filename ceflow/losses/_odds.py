@@ -1,4 +1,4 @@
-"""Losses that are a function of the odds of error, up to a constant part of the residual."""
+"""Losses that are functions of the odds of error, up to a constant part of the residual."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from ._margins import accuracy_gap, response, shares
 
 
 class OddsLoss(Loss):
-    """A loss ``phi(S)``, S the odds of error, plus at most a linear function of the margins, its slope
-    `counterforce` / K.
+    """Loss ``phi(S)`` of the odds of error S, plus a linear function of the margins with slope `counterforce` / K.
 
-    The relations share in the force g = d phi / d log S as they do in the odds.
+    The share of a relation in the force g = d phi / d log S equals its share in the odds.
     """
 
     def slopes(self, log_odds: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

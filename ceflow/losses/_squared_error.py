@@ -26,10 +26,9 @@ def _residual(parameters, valencies, margins, out, a, classes, base, modes):
 
 @dataclass(frozen=True)
 class SquaredError(Loss):
-    """Squared error ``(1/2) |z - y|^2`` of the logits of a sample, instead of a function of probabilities.
+    """Squared error ``(1/2) |z - y|^2`` of the logits of a sample.
 
-    The target y is one-hot less its mean 1/K, which an output bias would provide; cross-entropy does not see that mean
-    either.
+    The target y is one-hot minus its mean 1/K, which an output bias would fit. Cross-entropy is invariant to this mean.
 
     Examples
     --------

@@ -1,1 +1,1 @@
-"""Linear networks: the `coordinates` in which their singular values move, and the `factors` that make the logits."""
+"""Linear networks: `coordinates` of their singular values, and `factors` of the logits."""

@@ -1,4 +1,4 @@
-"""Activations between layers, entry by entry."""
+"""Entrywise activations between layers."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _FORMS = 'activation must be "linear", "relu" or "softplus:BETA" such as "softpl
 
 
 class Activation(NamedTuple):
-    """An entrywise function: ``x``, ``max(x, 0)``, or ``log(1 + exp(beta x)) / beta``, which tends to that.
+    """Entrywise function ``x``, ``max(x, 0)``, or its smooth approximation ``log(1 + exp(beta x)) / beta``.
 
     Attributes
     ----------
     name : {"linear", "relu", "softplus"}
     beta : float
-        Of "softplus", 1e-6 to 1e6.
+        Parameter of "softplus", 1e-6 to 1e6.
     """
 
     name: str = "linear"
@@ -30,7 +30,7 @@ class Activation(NamedTuple):
         return self.name == "linear"
 
     def value(self, x: Any, xp: Any = np) -> Any:
-        """The function, on an array of the library xp; "linear" returns x itself."""
+        """Apply the function to an array of the library xp; "linear" returns x itself."""
         if self.name == "relu":
             return xp.clip(x, 0.0, None)
         if self.name == "softplus":
@@ -39,7 +39,7 @@ class Activation(NamedTuple):
         return x
 
     def slope(self, x: Any, xp: Any = np) -> Any:
-        """Its derivative, of a "relu" 0 at 0; to full relative precision."""
+        """Derivative, to full relative precision; 0 at 0 for "relu"."""
         if self.name == "relu":
             return 1.0 * (x > 0.0)
         if self.name == "softplus":
@@ -50,7 +50,7 @@ class Activation(NamedTuple):
 
 @functools.lru_cache(maxsize=64)
 def parse(text: str) -> Activation:
-    """The activation that a text calls; a ValueError for any other text."""
+    """Parse an activation; raise a ValueError if it is invalid."""
     if not isinstance(text, str):
         raise TypeError(f"{_FORMS}, got {type(text).__name__}")
     name, _, beta = text.partition(":")

@@ -1,9 +1,9 @@
 """Products of layers, block by block: the logits of a network under a symmetry, and the pull-back of their gradient.
 
-In an adapted basis every layer is a list of blocks, one for each irreducible of the symmetry, and the product of
-layers is the product of blocks. A `Chain` says how the blocks of all layers lie in one flat array. Between layers an
-activation may act entry by entry, on the relations between hidden units and columns; it is the only thing that mixes
-blocks. Of "relu" it is told which way each entry passes, see `gates`.
+In an adapted basis every layer is a list of blocks, one per irreducible of the symmetry, and products of layers are
+products of blocks. A `Chain` describes the positions of all blocks in one flat array. Between layers an entrywise
+activation may act on the relations between hidden units and columns; only it couples blocks. For "relu" the gate of
+each entry is given (see `gates`).
 """
 
 from __future__ import annotations
@@ -15,24 +15,23 @@ import numpy as np
 
 from ..kernels import KERNEL, njit
 
-# layout of a chain, after these numbers: for each block the sizes of its sides (depth + 1), the places of its layers
-# (depth), and the places in scratch of the products of its last layers (depth); for each level between layers, from the
-# first layer to the last: the numbers of its blocks and of its entries (0 where no activation acts), the places of its
-# matrices in `data`, its place in scratch, and how many entries are on the levels before; for "relu" the gates of all
-# entries.
-# In scratch, after all of these: where "relu" keeps what `gates` works with.
+# layout of a chain, after these numbers. For each block: dimensions of its layers (depth + 1), offsets of its layers
+# (depth), and offsets in scratch of the products of its last layers (depth). For each level between layers, from the
+# first to the last: sizes of its blocks and of its entries (0 for linear), offsets of its matrices in `data`, its
+# offset in scratch, and the number of entries on earlier levels. For "relu": the gates of all entries. At the end of
+# scratch: the arrays of "relu" for `gates`.
 BLOCKS, DEPTH, ACTIVATION, PRODUCTS, ENTRIES, GATES, KEPT, NUMBERS, WIDEST, MOST = range(10)
 HEADER = 10
-LEVEL = 6  # numbers of a level
+LEVEL = 6  # integers per level
 LINEAR, RELU, SOFTPLUS = range(3)
 SHUT, OPEN, SLIDING, BY_SIGN = range(4)  # gates of "relu"
-VALUE, BELOW, FORCE, DRIFT, SIZE, SLOW = range(6)  # what "relu" keeps of each entry, an array each
+VALUE, BELOW, FORCE, DRIFT, SIZE, SLOW = range(6)  # arrays of "relu", one number per entry
 EACH = 6
 MOST_SLIDING = 1000
 
 
 class Level(NamedTuple):
-    """What an activation acts on: the entries that blocks make, and back.
+    """Linear maps between blocks and the entries on which an activation acts.
 
     Attributes
     ----------
@@ -47,7 +46,7 @@ class Level(NamedTuple):
 
 @njit(**KERNEL)
 def product(a, b, out, rows, inner, columns, transpose_a=False, transpose_b=False, add=False):
-    """``out = a b`` of flat row-major matrices, either of them transposed; or ``out += a b`` (kernel)."""
+    """Write ``out = a b`` or ``out += a b`` for flat row-major matrices, optionally transposed (kernel)."""
     for i in range(rows):
         for j in range(columns):
             total = out[i * columns + j] if add else 0.0
@@ -59,7 +58,7 @@ def product(a, b, out, rows, inner, columns, transpose_a=False, transpose_b=Fals
 
 @njit(**KERNEL)
 def apply(matrix, x, out):
-    """``out = matrix x``, the matrix flat (kernel)."""
+    """Write ``out = matrix x`` for a flat matrix (kernel)."""
     rows, columns = out.size, x.size
     for i in range(rows):
         total = 0.0
@@ -85,7 +84,7 @@ def _activate(beta, x, value, slope):
 
 @njit(**KERNEL)
 def _pass(gates, x, kept, slope):
-    """Relu of entries x, by their gates, and its derivative; x is kept."""
+    """Relu of entries x by their gates, and its derivative; stores x."""
     for i in range(x.size):
         kept[i] = x[i]
         slope[i] = 1.0 if gates[i] == OPEN or (gates[i] == BY_SIGN and x[i] > 0.0) else 0.0
@@ -94,7 +93,7 @@ def _pass(gates, x, kept, slope):
 
 @njit(**KERNEL)
 def forward(chain, matrices, beta, y, scratch):
-    """The product of all layers of every block, into `scratch` (kernel)."""
+    """Write the product of all layers of every block into `scratch` (kernel)."""
     blocks, depth, kind = chain[BLOCKS], chain[DEPTH], chain[ACTIVATION]
     step, levels = 3 * depth + 1, HEADER + blocks * (3 * depth + 1)
     gates, kept = chain[chain[GATES] :], scratch[chain[KEPT] :]
@@ -125,8 +124,9 @@ def forward(chain, matrices, beta, y, scratch):
 
 @njit(**KERNEL)
 def backward(chain, matrices, beta, y, scratch, residual, dy):
-    """Velocities of all layers, into dy, from the residual G (minus the gradient) in every block, which is overwritten
-    (kernel). `scratch` is as `forward` left it; its last PRODUCTS numbers are worked in."""
+    """Write the velocities of all layers into dy, from the residual G (minus the gradient) in every block (kernel).
+
+    The residual is overwritten. `scratch` is that of `forward`; its last PRODUCTS numbers are work space."""
     blocks, depth, kind = chain[BLOCKS], chain[DEPTH], chain[ACTIVATION]
     step, levels = 3 * depth + 1, HEADER + blocks * (3 * depth + 1)
     spare, kept = scratch[chain[PRODUCTS] :], scratch[chain[KEPT] :]
@@ -135,7 +135,7 @@ def backward(chain, matrices, beta, y, scratch, residual, dy):
             own = HEADER + i * step
             rows, inner, columns = chain[own + layer], chain[own + layer + 1], chain[own + depth]
             place = chain[own + 2 * depth + 1 + layer]
-            # where the blocks of this level begin, G lies like the products
+            # G is stored like the products
             gradient = residual[place - chain[HEADER + 2 * depth + 1 + layer] :]
             velocity = dy[chain[own + depth + 1 + layer] :]
             if layer == depth - 1:
@@ -169,25 +169,25 @@ def backward(chain, matrices, beta, y, scratch, residual, dy):
 def chain_of(
     sides: np.ndarray, kind: int = LINEAR, levels: list[Level | None] | None = None
 ) -> tuple[np.ndarray, np.ndarray, int, int]:
-    """How blocks of the given sizes lie.
+    """Layout of blocks of given sizes.
 
     Parameters
     ----------
     sides : (I, depth + 1) ints
-        Sizes of the sides of each block, from the rows of the first layer to the columns of the last.
+        Dimensions of the layers of each block, from the rows of the first layer to the columns of the last.
     kind : int
-        Of the activation.
+        Kind of the activation.
     levels : list of depth - 1 Level or None
-        Between layer l and layer l + 1; None where no activation acts, as everywhere when left out.
+        Activation between layer l and layer l + 1; None for linear, the default.
 
     Returns
     -------
     chain : ints
     matrices : floats
     size : int
-        Numbers in all layers.
+        Total size of all layers.
     scratch : int
-        Numbers to work in.
+        Size of the work space.
     """
     blocks, depth = len(sides), sides.shape[1] - 1
     areas = sides[:, :-1] * sides[:, 1:]  # of the layers

@@ -1,19 +1,18 @@
-"""How layers make singular values: coordinates in which the conservation laws hold by construction.
+"""Coordinates of the layers that satisfy the conservation laws identically.
 
-The layers' singular values w_l move by ``dw_l/dt = (product of the others) * lambda``, so all differences of their
-squares are conserved. One coordinate y per mode is enough. Take the two smallest layers a, b of a mode, and the
+The singular values w_l of the layers satisfy ``dw_l/dt = (product of the others) * lambda``, so all differences of
+their squares are conserved, and one coordinate y per mode suffices. For the two smallest layers a, b of a mode and the
 product g of all others:
 
     dy/dt = g lambda,   s = a b g,   a b = ((a0 + b0)^2 exp(2y) - (a0 - b0)^2 exp(-2y)) / 4,
     w_k^2 = (a^2 + b^2) / 2 + offset_k   for every other layer, with a constant offset_k >= 0.
 
-With two layers g = 1, y is the integral of the force, and early exponential growth is a straight line in it. An
-absolute error in y is a relative error in the layers. All layers but one may be taken as positive, since signs can be
-moved between layers in pairs.
+With two layers g = 1, y is the integral of the force, and linear in t during early exponential growth. An absolute
+error in y is a relative error in the layers. All layers except one may be taken positive, since pairs of signs cancel.
 
 Weight decay multiplies all layers by ``exp(-theta)``, theta = decay * t: with ``y = eta + theta`` the same formulas
-hold for the layers divided by ``exp(-theta)``, and eta comes to rest at an equilibrium. Of a mode whose layers are all
-equal in size no theta is needed.
+hold for the layers divided by ``exp(-theta)``, and eta converges at an equilibrium. If the layers of every mode are
+equal in absolute value, theta is not needed.
 
 Two balanced layers follow Saxe, McClelland & Ganguli (arXiv:1312.6120), balanced depth Arora, Cohen & Hazan
 (arXiv:1802.06509); the coordinate for unbalanced layers is [ceflow].
@@ -31,9 +30,9 @@ from ..kernels.exponential import exp
 
 
 def layers_of(start: np.ndarray, depth: float = 2) -> np.ndarray:
-    """Layers (depth, D) of a start given as singular values (D,), balanced, or as the layers themselves.
+    """Layers (depth, D) from a start given as singular values (D,) of balanced layers, or as layers.
 
-    A negative singular value is made of balanced layers, the last of which is negative.
+    A negative singular value has balanced layers with a negative last layer.
     """
     if start.ndim == 2:
         return start
@@ -42,13 +41,13 @@ def layers_of(start: np.ndarray, depth: float = 2) -> np.ndarray:
 
 
 def constants(start: np.ndarray, depth: float = 2) -> np.ndarray:
-    """What stays fixed along a run, shape (3 + n, D).
+    """Constants of a run, shape (3 + n, D).
 
-    Rows: a0 b0 of the two smallest layers, signed as the singular value; growing = |a0+b0|/2; fading = |a0-b0|/2
-    (their squares are what counts, but would underflow); then, of a start given as layers, an offset for each of the
-    n = depth - 2 others. A mode can grow if and only if growing > 0, fades if only fading > 0, and is dead if both
-    vanish. A start given as balanced singular values has n = 0 at any depth; there the others are equal to the first
-    two in size (see `equal_pairs`).
+    Rows: a0 b0 of the two smallest layers, with the sign of the singular value; growing = |a0+b0|/2; fading = |a0-b0|/2
+    (their squares would underflow); then, for a start given as layers, an offset for each of the n = depth - 2 others.
+    A mode can grow if and only if growing > 0, decays if only fading > 0, and stays 0 if both are 0. A start given as
+    singular values has n = 0 at any depth; the other layers then equal the first two in absolute value (see
+    `equal_pairs`).
     """
     if start.ndim == 1:
         rows = np.empty((3, start.size))
@@ -71,12 +70,13 @@ def _balanced_constants(s, power, rows):
 
 
 def equal_pairs(start: np.ndarray, depth: float) -> float:
-    """How many pairs of further layers, equal to the first two in size, a start given as singular values has."""
+    """Number of pairs of further layers, equal to the first two in absolute value, of a start given as singular
+    values."""
     return 0.5 * (depth - 2) if start.ndim == 1 else 0.0
 
 
 def needs_theta(start: np.ndarray) -> bool:
-    """Whether theta = decay * t is part of the state under weight decay: some mode has layers of different sizes."""
+    """Whether theta = decay * t is part of the state with weight decay: some mode has unequal layers."""
     return start.ndim == 2 and bool(np.any(np.ptp(np.abs(start), axis=0) > 0.0))
 
 
@@ -84,7 +84,7 @@ def needs_theta(start: np.ndarray) -> bool:
 def pair(constants: np.ndarray, y: float, theta: float, i: int) -> tuple[float, float]:
     """Product a b and mean square (a^2 + b^2) / 2 of the two smallest layers of mode i (kernel).
 
-    No cancellation while a0 and b0 have the same sign, and only the true zero crossing where the signs differ.
+    There is no cancellation if a0 and b0 have the same sign; otherwise only at the zero crossing.
     """
     if constants[2, i] == 0.0:
         product = constants[0, i] * math.exp(2.0 * y)
@@ -94,7 +94,7 @@ def pair(constants: np.ndarray, y: float, theta: float, i: int) -> tuple[float, 
         return product, abs(product)
     rise, fall = math.exp(y), math.exp(-y - 2.0 * theta)
     growing, fading = constants[1, i] * rise, constants[2, i] * fall
-    # of the difference of their squares: where one is tiny beside the other, at the start, both need all their digits
+    # from the difference of their squares: if one is much smaller at the start, both keep all digits
     if y + theta >= 0.0:
         product = constants[0, i] * fall * fall - growing * growing * math.expm1(-4.0 * (y + theta))
     else:
@@ -104,8 +104,9 @@ def pair(constants: np.ndarray, y: float, theta: float, i: int) -> tuple[float, 
 
 @njit(**KERNEL)
 def remaining_product(constants: np.ndarray, equal_pairs: float, square: float, shift: float, i: int) -> float:
-    """Product g of all layers of mode i but the two smallest, whose mean square is given; shift = exp(-2 theta)
-    (kernel)."""
+    """Product g of all layers of mode i except the two smallest, whose mean square is `square` (kernel).
+
+    shift = exp(-2 theta)."""
     gain = square**equal_pairs if equal_pairs != 0.0 else 1.0
     for k in range(3, constants.shape[0]):
         gain *= math.sqrt(square + constants[k, i] * shift)
@@ -114,7 +115,7 @@ def remaining_product(constants: np.ndarray, equal_pairs: float, square: float, 
 
 @njit(**KERNEL)
 def unbalanced(constants: np.ndarray) -> bool:
-    """Whether some mode has two smallest layers of different sizes, so that it is no exponential of y (kernel)."""
+    """Whether some mode has unequal smallest layers, so that it is not an exponential of y (kernel)."""
     for i in range(constants.shape[1]):
         if constants[1, i] > 0.0 and constants[2, i] > 0.0:
             return True
@@ -122,7 +123,7 @@ def unbalanced(constants: np.ndarray) -> bool:
 
 
 def vanished(constants: np.ndarray, equal_pairs: float) -> float:
-    """Largest -y of a mode that shrinks: its singular value has fallen by 1e-260 then, of any number of layers."""
+    """Largest -y of a decaying mode: its singular value has then decreased by the factor 1e-260, for any depth."""
     return VANISHED / (2.0 + 2.0 * equal_pairs + (len(constants) - 3))
 
 
@@ -130,10 +131,10 @@ def vanished(constants: np.ndarray, equal_pairs: float) -> float:
 def mobility(
     constants: np.ndarray, vanished: float, y: np.ndarray, direction: np.ndarray, active: np.ndarray
 ) -> tuple[int, int]:
-    """Which modes can move at the coordinates y (kernel). Returns how many can, and how many could grow.
+    """Determine which modes can move at the coordinates y (kernel); return their number, and how many can grow.
 
-    Writes 1 into `direction` for a mode whose layers grow with y, -1 for one that fades, and into `active` 1 for one
-    that can move, 0 for one that is dead or has vanished.
+    Write 1 into `direction` for a mode whose layers grow with y, -1 for a decaying one; into `active` 1 for a mode that
+    can move, 0 for a mode that is 0 or has vanished.
     """
     count = growing = 0
     for i in range(direction.size):
@@ -149,9 +150,9 @@ def mobility(
 def singular_values(
     constants: np.ndarray, equal_pairs: float, unbalanced: bool, y: np.ndarray, s: np.ndarray, gain: np.ndarray
 ) -> None:
-    """Singular values s of Z and gains g, ``dy/dt = g lambda``, at the coordinates y (kernel).
+    """Singular values s of Z and gains g with ``dy/dt = g lambda``, at the coordinates y (kernel).
 
-    ``y`` has D entries, and theta as one more where that is needed.
+    ``y`` has D entries, followed by theta if needed.
     """
     theta = y[s.size] if y.size > s.size else 0.0
     if not unbalanced and constants.shape[0] == 3:
@@ -195,7 +196,7 @@ def singular_values_of_rows(
 
 @njit(**KERNEL)
 def singular_value_slope(constants: np.ndarray, equal_pairs: float, y: np.ndarray, i: int) -> float:
-    """ds_i/dy, which is the sum of (s / w_l)^2 over the layers, over g (kernel)."""
+    """ds_i/dy: the sum of (s / w_l)^2 over the layers, divided by g (kernel)."""
     theta = y[constants.shape[1]] if y.size > constants.shape[1] else 0.0
     shift = math.exp(-2.0 * theta)
     product, square = pair(constants, y[i], theta, i)
@@ -211,11 +212,11 @@ def layers_at(start: np.ndarray, y: np.ndarray, depth: float = 2) -> np.ndarray:
     Parameters
     ----------
     start : (D,) or (depth, D) array
-        Where the run started, as in `layers_of`.
+        Start of the run, as in `layers_of`.
     y : (..., D) or (..., D + 1) array
-        Coordinates, the last one theta if there is one more than modes.
+        Coordinates; with D + 1 entries the last one is theta.
     depth : float
-        An integer, since there are so many layers.
+        Integer number of layers.
 
     Returns
     -------
@@ -228,12 +229,12 @@ def layers_at(start: np.ndarray, y: np.ndarray, depth: float = 2) -> np.ndarray:
     order = np.argsort(np.abs(layers), axis=0, kind="stable")
     sign = np.where(layers < 0.0, -1.0, 1.0)
     a, b = np.take_along_axis(np.abs(layers), order[:2], axis=0)
-    odd = np.prod(sign, axis=0)  # a carries the sign of all
-    equal = a == b  # fade or grow exponentially, theta or not
+    odd = np.prod(sign, axis=0)  # a has the common sign
+    equal = a == b  # exponential growth or decay, with or without theta
     signed = a * odd
     balanced = np.exp(np.where(equal, odd * y, 0.0))
     fall = np.exp(-y - 2.0 * theta) if theta.any() else np.exp(-y)
-    both = np.where(equal, 0.0, y)  # a mode that fades may have y > 710
+    both = np.where(equal, 0.0, y)  # a decaying mode may have y > 710
     growth = (signed + b) * ((np.exp(both) - fall) / 2.0 if theta.any() else np.sinh(both))
     first = np.where(equal, signed * balanced, signed * fall + growth)
     second = np.where(equal, b * balanced, b * fall + growth)
@@ -260,7 +261,7 @@ def conserved(layers: np.ndarray) -> np.ndarray:
 
 @njit(**KERNEL)
 def extent(layers):
-    """The smallest size of numbers that are not 0, the largest, and the largest product of a column."""
+    """Smallest nonzero and largest absolute value, and largest product of a column."""
     smallest, largest, top = np.inf, 0.0, 0.0
     for i in range(layers.shape[1]):
         product = 1.0

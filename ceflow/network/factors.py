@@ -1,4 +1,4 @@
-"""The layers as matrices: factors W (K, d), ..., H (d, K), whose product is the logits Z."""
+"""Layers as matrices: factors W (K, d), ..., H (d, K) with the product Z."""
 
 from __future__ import annotations
 
@@ -44,30 +44,30 @@ def pull_back(G: np.ndarray, factors: Sequence[np.ndarray]) -> list[np.ndarray]:
 
 
 def check_whole_depth(depth: float) -> int:
-    """Layers of their own exist only at an integer depth; a ValueError for any other."""
+    """Check that the depth is an integer, as separate layers require."""
     if not isinstance(depth, int):
-        raise ValueError(f"depth must be an integer where layers are asked for, got {depth!r}")
+        raise ValueError(f"depth must be an integer for separate layers, got {depth!r}")
     return depth
 
 
 def inputs(factors: Sequence[Any], acts: Sequence[Activation], xp: Any = np, out: Any = None) -> tuple[list, list, Any]:
-    """What passes through the layers, from the right: of activations s, ``W s(X s(... s(H)))``.
+    """Inputs of the layers from the right, with activations s: ``W s(X s(... s(H)))``.
 
     Parameters
     ----------
     factors : sequence of (..., n, m) arrays
-        Of the library xp, from the left.
+        Factors of the library xp, from the left.
     acts : sequence of Activation
-        Between neighbouring factors, from the left.
+        Activations between neighbouring factors, from the left.
     out : array, optional
-        Where the output is written.
+        Array for the output.
 
     Returns
     -------
     after : list of arrays
-        What each factor but the last is multiplied to.
+        Input of each factor except the last.
     before : list of arrays
-        The same before the activation; the same arrays where that is linear.
+        The inputs before the activation; the same arrays for linear activations.
     output : (..., K, N) array
     """
     after, before, x = [], [], factors[-1]
@@ -80,24 +80,24 @@ def inputs(factors: Sequence[Any], acts: Sequence[Activation], xp: Any = np, out
 
 
 def check_sizes(factors: Sequence[np.ndarray], smallest: float) -> None:
-    """That the Frobenius norm of all factors together is 0 or not less, for each member of a batch; a ValueError."""
+    """Raise a ValueError if, for a member of a batch, all factors are nonzero but smaller than `smallest`."""
     largest = np.max([np.abs(factor).max(axis=(-2, -1)) for factor in factors], axis=0)
     tiny = (largest > 0.0) & (largest < smallest)
     if tiny.any():
         which = "" if tiny.ndim == 0 else f" of member {np.flatnonzero(tiny)[0]} of the batch"
         raise ValueError(
-            f"the factors{which} must be 0 or have an entry of at least {smallest:g}, got {largest[tiny].min():g} at "
-            "most: squares of smaller ones underflow. The reduced flow takes singular values down to 1e-300"
+            f"the factors{which} must be 0 or have an entry of at least {smallest:g}, got {largest[tiny].min():g}: "
+            "squares of smaller ones underflow. The reduced flow accepts singular values down to 1e-300"
         )
 
 
 def check_factors(
     factors: Any, depth: int, classes: int | None = None, columns: Callable[[int], int] | None = None, least: int = 2
 ) -> list[np.ndarray]:
-    """Factors W (K, d), ..., H (d, N) that fit together, as float64. Leading axes are those of a batch. N is K, or the
-    function `columns` of it, and K at least `least`."""
+    """Check factors W (K, d), ..., H (d, N) and convert them to float64. Leading axes are those of a batch. N is K, or
+    the function `columns` of it, and K is at least `least`."""
     if len(factors) != depth:
-        raise ValueError(f"there must be {depth} factors, one for each layer, got {len(factors)}")
+        raise ValueError(f"the start must have {depth} factors, one for each layer, got {len(factors)}")
     names = ["W", *(f"factor {i}" for i in range(2, depth)), "H"]
     limit = 10.0 ** (300 // depth)
     factors = [checked_array(name, factor, -limit, limit) for name, factor in zip(names, factors, strict=True)]

@@ -1,12 +1,12 @@
-"""Gates of "relu" that slide: where an entry stays at 0 because on both sides its velocity points there.
+"""Sliding gates of "relu": an entry stays at 0 if its velocity points to 0 from both sides.
 
-Of an entry at 0 the gate, the derivative of relu there, is any number g of [0, 1] (Filippov). What passes the gate on
-the way back is a force, g times what comes. The velocity is linear in the forces at all sliding entries together, in
-one layer or in several, as nothing passes these on the way forth. So the forces solve a linear system, that says that
-these entries do not move, as long as each force is between 0 and what comes: the velocity is that of all other gates,
-projected to where these entries are 0. It is also the limit of "softplus:BETA" for large BETA. [ceflow]
+At an entry 0 the gate (derivative of relu) can be any g in [0, 1] (Filippov). In the backward pass the gate transmits a
+force, g times the incoming gradient. The velocity is linear in the forces at all sliding entries, in one or several
+layers, because their outputs are 0. So the forces solve a linear system that keeps these entries at 0, as long as each
+force is between 0 and the incoming gradient. The velocity is then the projection to the set where these entries are 0.
+It is also the limit of "softplus:BETA" for large BETA. [ceflow]
 
-With the gates given the field is smooth. Where an entry crosses 0, or a gate leaves [0, 1], they are chosen anew.
+For fixed gates the field is smooth. When an entry crosses 0, or a gate leaves [0, 1], the gates are chosen again.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ from .chain import (
     product,
 )  # fmt: skip
 
-_DEPENDENT = 1e-12  # of a diagonal element: what is left of it where a sliding entry moves as others do
-PULL = 1.0  # how fast a sliding entry that is off 0 goes back, over the speed of the layers
-BEYOND = 1e-12  # by which a share of a force may leave [0, 1]
+_DEPENDENT = 1e-12  # relative pivot below which a sliding entry depends on others
+PULL = 1.0  # rate at which a sliding entry returns to 0, relative to the speed of the layers
+BEYOND = 1e-12  # tolerance of gates outside [0, 1]
 
 
 @njit(**KERNEL)
 def _drift(chain, matrices, y, scratch, dy, room):
-    """How entries move with layers of velocity dy; `scratch` is as `chain.forward` left it (kernel)."""
+    """Velocities of entries for layer velocities dy; `scratch` is that of `chain.forward` (kernel)."""
     blocks, depth, widest = chain[BLOCKS], chain[DEPTH], chain[WIDEST]
     step, levels = 3 * depth + 1, HEADER + blocks * (3 * depth + 1)
     drift = scratch[chain[KEPT] + DRIFT * chain[ENTRIES] :]
@@ -81,11 +81,12 @@ def _drift(chain, matrices, y, scratch, dy, room):
 
 @njit(**KERNEL)
 def _solve(matrix, x, n):
-    """Solves ``matrix x = b``, b in x, of a symmetric positive semidefinite matrix whose columns are scaled; what does
-    not matter, where it is singular, is 0 (kernel)."""
+    """Solve ``matrix x = b`` in place for a scaled symmetric positive semidefinite matrix (kernel).
+
+    Undetermined components of a singular system are set to 0."""
     for k in range(n):
         pivot = matrix[k * n + k]
-        for i in range(k):  # what was subtracted
+        for i in range(k):  # subtract known parts
             pivot += abs(matrix[k * n + i] * matrix[i * n + k])
         if not abs(matrix[k * n + k]) > _DEPENDENT * pivot:
             matrix[k * n + k] = math.inf
@@ -103,15 +104,16 @@ def _solve(matrix, x, n):
 
 @njit(**KERNEL)
 def backward_gated(chain, matrices, beta, y, scratch, residual, frozen, fading, dy):
-    """`chain.backward` of "relu", with the forces at sliding gates; frozen layers rest, `fading` is the speed of decay
-    (kernel)."""
+    """`chain.backward` for "relu" with forces at sliding gates (kernel).
+
+    Frozen layers do not move; `fading` is the rate of decay."""
     entries, numbers, widest, most = chain[ENTRIES], chain[NUMBERS], chain[WIDEST], chain[MOST]
     gates, kept = chain[chain[GATES] :], scratch[chain[KEPT] :]
     value, force, drift = kept[VALUE * entries :], kept[FORCE * entries :], kept[DRIFT * entries :]
     slow, top = kept[SLOW * entries :], kept[EACH * entries :]
     unit, room = top[widest:], top[widest + numbers :]
     x, matrix = room[2 * widest :], room[2 * widest + most :]
-    size = count = 0  # numbers of the blocks of logits
+    size = count = 0  # size of the blocks of logits
     for i in range(chain[BLOCKS]):
         own = HEADER + i * (3 * chain[DEPTH] + 1)
         size += chain[own] * chain[own + chain[DEPTH]]
@@ -121,7 +123,7 @@ def backward_gated(chain, matrices, beta, y, scratch, residual, frozen, fading, 
         force[e] = 0.0
         count += gates[e] == SLIDING
     e = -1
-    # without forces; with one force alone, for each; and with those that are then found
+    # without forces; with each single force; with the solution
     for k in range(count + 2 if count > 0 else 1):
         alone = 0 < k <= count
         if alone:
@@ -164,8 +166,9 @@ def backward_gated(chain, matrices, beta, y, scratch, residual, frozen, fading, 
 
 @njit(**KERNEL)
 def measure(chain, y, scratch, near):
-    """How far from 0 each entry of "relu" counts as 0, that is `near` times the norm of its layer and of what that acts
-    on, and how slowly it is to move to count as resting (kernel)."""
+    """Distance and velocity below which each entry of "relu" counts as 0 and as at rest (kernel).
+
+    The distance is `near` times the norms of its layer and of the input of the layer."""
     blocks, depth = chain[BLOCKS], chain[DEPTH]
     levels, step = HEADER + blocks * (3 * depth + 1), 3 * depth + 1
     size, slow = scratch[chain[KEPT] + SIZE * chain[ENTRIES] :], scratch[chain[KEPT] + SLOW * chain[ENTRIES] :]
@@ -188,7 +191,7 @@ def measure(chain, y, scratch, near):
 
 @njit(**KERNEL)
 def left(chain, y, scratch, near):
-    """Whether an entry has left the side that its gate is for, or a gate [0, 1] (kernel)."""
+    """Whether an entry has left the side of its gate, or a gate has left [0, 1] (kernel)."""
     entries, kept = chain[ENTRIES], scratch[chain[KEPT] :]
     gates, value, below = chain[chain[GATES] :], kept[VALUE * entries :], kept[BELOW * entries :]
     force, drift = kept[FORCE * entries :], kept[DRIFT * entries :]

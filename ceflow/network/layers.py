@@ -1,4 +1,4 @@
-"""Layers of a network under a symmetry, as one flat array: block after block, and of each block layer after layer."""
+"""Layers of a network under a symmetry as one flat array, ordered by blocks and then by layers."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import numpy as np
 
 
 class Layers(NamedTuple):
-    """The layers of a network whose classes, and hidden units if an activation acts on them, have a symmetry.
+    """Layers of a network with a symmetry of its classes (and hidden units, with an activation).
 
-    Where a reduced flow starts, and what its state is: in an adapted basis a layer is a list of blocks, one for each
-    irreducible of the symmetry, see `ceflow.symmetry.Symmetry.blocks`.
+    Start and state of a reduced flow. In an adapted basis a layer is a list of blocks, one per irreducible of the
+    symmetry (see `ceflow.symmetry.Symmetry`).
 
     Attributes
     ----------
     flat : (N,) array
-        The blocks of all layers, row-major: block after block, and of each block layer after layer.
+        Blocks of all layers, row-major, ordered by blocks and then by layers.
     widths : (I, depth - 1) ints
-        Sizes of the blocks' sides between two layers.
+        Sizes of the blocks between two layers.
     bias : (F,) array
-        The bias of each fibre of classes; empty where there is none.
+        Bias of each fibre of classes; empty without bias.
     """
 
     flat: np.ndarray
@@ -30,18 +30,18 @@ class Layers(NamedTuple):
 
 
 def sides(outer: np.ndarray, widths: np.ndarray) -> np.ndarray:
-    """(I, depth + 1) sizes of the sides of each block, from the classes to the columns, both of sizes `outer` (I,)."""
+    """(I, depth + 1) dimensions of the layers of each block, from the classes to the columns, both `outer` (I,)."""
     return np.concatenate([outer[:, None], widths, outer[:, None]], axis=1)
 
 
 def ends(sides: np.ndarray) -> np.ndarray:
-    """(I, depth) where each layer of each block ends in the flat array."""
+    """(I, depth) end of each layer of each block in the flat array."""
     areas = sides[:, :-1] * sides[:, 1:]
     return np.cumsum(areas.ravel()).reshape(areas.shape)
 
 
 def unpacked(flat: np.ndarray, sides: np.ndarray) -> list[list[np.ndarray]]:
-    """The layers of each block as views (..., rows, columns) of flat arrays (..., N)."""
+    """Layers of each block as views (..., rows, columns) of flat arrays (..., N)."""
     found, begin = [], 0
     for row in sides:
         layers = []
@@ -54,5 +54,5 @@ def unpacked(flat: np.ndarray, sides: np.ndarray) -> list[list[np.ndarray]]:
 
 
 def packed(blocks: list[list[np.ndarray]]) -> np.ndarray:
-    """The flat array of blocks of layers."""
+    """Flat array from blocks of layers."""
     return np.concatenate([np.ravel(layer) for layers in blocks for layer in layers]) if blocks else np.empty(0)

@@ -1,5 +1,7 @@
-"""What follows from a run: one table of observables, from which trajectories have their properties and datasets their
-variables. An observable is added by one entry in the table of its runs: those of all flows, or of one kind of flow.
+"""Observables of runs: a table from which trajectories get their properties and datasets their variables.
+
+An observable is one entry in the module of its runs: `_common` (all runs), `_reduced`, `_blocks`, `_regression`,
+`_replay`, `_etf` or `_full`.
 """
 
 from ._blocks import BLOCKS

@@ -1,4 +1,4 @@
-"""Observables of runs of the reduced flow under any symmetry, whose classes are in fibres."""
+"""Observables of runs of the reduced flow under any symmetry."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ MOST_LOGITS = 2**28
 
 def _has_bias(flow: Flow) -> None:
     if not flow.objective.bias:
-        raise ValueError("there is no bias: the flow was made without bias=True")
+        raise ValueError("the flow has no bias: it was made without bias=True")
 
 
 def _has_linear_layers(flow: Flow) -> None:
     if not flow.objective.act.linear:
-        raise ValueError("features of linear layers are products of layers; with an activation take the layers")
+        raise ValueError("features are defined here for linear layers only; with an activation use the layers")
 
 
 def _has_conserved(flow: Flow) -> None:
     if not flow.objective.act.linear or set(flow.objective.frozen) - {"b"}:
-        raise ValueError("there is a conserved difference where all layers are linear and move")
+        raise ValueError("conserved differences exist only for linear layers, none frozen")
 
 
 @BLOCKS.add("row", "entry", cached=True)
@@ -39,7 +39,7 @@ def logit_blocks(run: Run) -> np.ndarray:
 
 @BLOCKS.add("row", "number")
 def flat_layers(run: Run) -> np.ndarray:
-    """(n, N) layers, flat as those of the start."""
+    """(n, N) flat layers, as in the start."""
     return run.flow.flat_layers(run.start, run.y)
 
 
@@ -50,14 +50,14 @@ def bias(run: Run) -> np.ndarray:
 
 
 def _samples(flow: Flow) -> np.ndarray:
-    """(F,) samples of each fibre."""
+    """(F,) samples per class of each fibre."""
     return flow.per_fibre("samples") * flow.fibre_sizes
 
 
 @BLOCKS.add("row", "mode", cached=True, exported=True)
 def singular_values(run: Run) -> np.ndarray:
-    """(n, M) singular values of the logits W H, of each block descending, not repeated; of a block of size 1 its value,
-    with its sign."""
+    """(n, M) singular values of the logits W H, descending in each block, not repeated; for a block of size 1 its
+    value, with sign."""
     found, begin = [], 0
     for n in run.flow.outer:
         block = run.logit_blocks[:, begin : begin + n * n].reshape(len(run), n, n)
@@ -68,7 +68,7 @@ def singular_values(run: Run) -> np.ndarray:
 
 @BLOCKS.add("row")
 def penalty(run: Run) -> np.ndarray:
-    """(n,) what weight decay adds to the loss."""
+    """(n,) weight decay term of the objective."""
     flow, given = run.flow, run.flow.objective
     squares = (run.flat_layers * flow.roots(run.start)) ** 2
     areas = np.diff(flow.layer_ends(run.start).ravel(), prepend=0)
@@ -81,7 +81,7 @@ def penalty(run: Run) -> np.ndarray:
 
 @BLOCKS.add("row", "relation", cached=True, requires=has_classes)
 def margins(run: Run) -> np.ndarray:
-    """(n, R) margins ``z_own - z_r`` of the relations `flow.margin_maps.relations`, grouped by column fibre."""
+    """(n, R) margins ``z_own - z_r`` on the relations `flow.margin_maps.relations`, grouped by column fibre."""
     return run.flow.seen(run.start, run.y, maps=run.flow.margin_maps)
 
 
@@ -95,7 +95,7 @@ def margin(run: Run) -> np.ndarray:
 
 @BLOCKS.add("row", cached=True)
 def log_loss(run: Run) -> np.ndarray:
-    """(n,) natural logarithm of the loss, also where that leaves float64 (at times beyond 1e308)."""
+    """(n,) natural logarithm of the loss; it does not underflow."""
     flow, maps, found = run.flow, run.flow.maps, []
     with np.errstate(divide="ignore"):
         weights = np.log(_samples(flow) * flow.per_fibre("weights"))
@@ -113,7 +113,7 @@ def log_loss(run: Run) -> np.ndarray:
 
 @BLOCKS.add("row", cached=True, requires=has_classes)
 def log_accuracy_gap(run: Run) -> np.ndarray:
-    """(n,) natural logarithm of the error probability, the mean over the trained samples."""
+    """(n,) natural logarithm of the error probability, averaged over the trained samples."""
     flow, counts = run.flow, _samples(run.flow) * (run.flow.per_fibre("weights") > 0.0)
     maps = flow.margin_maps
     odds = [losses.log_odds_of_error(run.margins[:, own], maps.valencies[own]) for own in maps.columns]
@@ -128,7 +128,7 @@ def logits(run: Run) -> np.ndarray:
     """(n, K, K) logits, bias included; a ValueError beyond 2^28 entries."""
     flow, K = run.flow, run.flow.classes
     if len(run) * K * K > MOST_LOGITS:
-        raise ValueError(f"the logits would have {len(run)} x {K} x {K} entries, and at most 2**28 are accepted")
+        raise ValueError(f"the logits would have {len(run)} x {K} x {K} entries; the limit is 2**28")
     found = _on_classes(flow, run.logit_blocks)
     if flow.objective.bias:
         found += run.bias[:, np.searchsorted(flow.class_fibres, flow.class_fibre)][:, :, None]
@@ -136,7 +136,7 @@ def logits(run: Run) -> np.ndarray:
 
 
 def _on_classes(flow: Flow, blocks: np.ndarray) -> np.ndarray:
-    """(n, K, K) matrices of blocks (n, B)."""
+    """(n, K, K) matrices from blocks (n, B)."""
     to_entries, _, relations = flow.symmetry.map(flow.class_fibres, flow.class_fibres)
     entries = np.zeros((len(blocks), flow.symmetry.rank))
     entries[:, relations] = blocks @ to_entries.T
@@ -145,7 +145,7 @@ def _on_classes(flow: Flow, blocks: np.ndarray) -> np.ndarray:
 
 
 def _gram(run: Run, first: bool) -> np.ndarray:
-    """(n, K, K) scalar products of classifier rows, or of features of the classes."""
+    """(n, K, K) inner products of classifier rows, or of the features of the classes."""
     flow, found = run.flow, []
     for layers in unpacked(run.flat_layers, sides(flow.outer, run.start.widths)):
         side = layers[0] if first else _features(layers).swapaxes(-1, -2)
@@ -154,7 +154,7 @@ def _gram(run: Run, first: bool) -> np.ndarray:
 
 
 def _features(layers: list[np.ndarray]) -> np.ndarray:
-    """The features that W sees, of one block: the product of all other layers."""
+    """Features of one block: product of all layers except W."""
     product = layers[-1]
     for layer in layers[-2:0:-1]:
         product = layer @ product
@@ -169,7 +169,7 @@ def _cosines(gram: np.ndarray) -> np.ndarray:
 
 @BLOCKS.add("row", requires=_has_linear_layers)
 def geometric_complexity(run: Run) -> np.ndarray:
-    """(n,) squared Frobenius norm of the features, a sum over samples; see `ceflow.theory.complexity`."""
+    """(n,) squared Frobenius norm of the features, summed over samples; see `ceflow.theory.complexity`."""
     scaled = unpacked(run.flat_layers * run.flow.roots(run.start), sides(run.flow.outer, run.start.widths))
     squares = [(_features(layers) ** 2).sum(axis=(-2, -1)) for layers in scaled]
     return np.stack(squares, axis=-1) @ run.flow.multiplicities
@@ -183,21 +183,21 @@ def class_distances(run: Run) -> np.ndarray:
 
 @BLOCKS.add("row", "class", "other_class")
 def classifier_cosines(run: Run) -> np.ndarray:
-    """(n, K, K) cosines between the classifiers of classes, the rows of W; NaN where one is 0."""
+    """(n, K, K) cosines between the rows of W; NaN for a zero row."""
     return _cosines(_gram(run, True))
 
 
 @BLOCKS.add("row", "class", "other_class", requires=_has_linear_layers)
 def feature_cosines(run: Run) -> np.ndarray:
-    """(n, K, K) cosines between the features of classes, the columns that W sees; NaN where one is 0."""
+    """(n, K, K) cosines between the features of classes; NaN for zero features."""
     return _cosines(_gram(run, False))
 
 
 @BLOCKS.add("row", "number", requires=_has_conserved)
 def conserved(run: Run) -> np.ndarray:
-    """(n, C) differences ``W_l^T W_l - W_(l+1) W_(l+1)^T`` of neighbouring layers, block by block, entry by entry.
+    """(n, C) entries of the differences ``W_l^T W_l - W_(l+1) W_(l+1)^T`` of neighbouring layers, block by block.
 
-    Columns of H count once for each sample. Constant without weight decay.
+    Columns of H count once per sample. They are constant without weight decay.
     """
     found, flow = [], run.flow
     scaled = run.flat_layers * flow.roots(run.start)
@@ -209,11 +209,11 @@ def conserved(run: Run) -> np.ndarray:
 
 @BLOCKS.add(dims=lambda flow: dict.fromkeys(neural_collapse.Measures._fields, ("row",)), requires=has_classes)
 def collapse(run: Run) -> neural_collapse.Measures:
-    """Neural-collapse measures, each of shape (n,), of the same run on full matrices."""
+    """Neural-collapse measures, each (n,), computed on full matrices."""
     return run.lifted().collapse
 
 
 @BLOCKS.add(dims={"rank_before": ("row", "place"), "rank_after": ("row", "place"), "rank_of_logits": ("row",)})
 def layer_ranks(run: Run) -> neural_collapse.LayerRanks:
-    """Ranks of what comes out of the layers, as of the same run on full matrices."""
+    """Ranks of the outputs of the layers, computed on full matrices."""
     return run.lifted().layer_ranks

@@ -1,4 +1,4 @@
-"""Observables of features under a classifier that is computed, beside those of full matrices."""
+"""Further observables of features with a nearest, fixed or free classifier."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Observables of runs of the reduced flow on D modes, whose classes are all alike."""
+"""Observables of runs of the reduced flow on the D modes of a scheme."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _has_layers(flow: Flow) -> None:
 
 def _has_dissipation(flow: Flow) -> None:
     if not flow.plain:
-        raise ValueError(f"dissipation is known for two layers and plain cross-entropy only, not for {flow!r}")
+        raise ValueError(f"dissipation is implemented for two layers and plain cross-entropy only, not for {flow!r}")
 
 
 def _dims_of_conserved(flow: Flow) -> tuple[str, ...]:
@@ -31,7 +31,7 @@ def _dims_of_conserved(flow: Flow) -> tuple[str, ...]:
 
 @REDUCED.add("row", "mode", cached=True, exported=True)
 def singular_values(run: Run) -> np.ndarray:
-    """(n, D) singular values of the logits Z, one for each eigenspace (not repeated); negative ones keep their sign."""
+    """(n, D) singular values of the logits Z with signs, one per eigenspace (not repeated)."""
     return run.flow.evaluate(run.start, run.y)[0]
 
 
@@ -43,16 +43,16 @@ def layers(run: Run) -> np.ndarray:
 
 @REDUCED.add(dims=_dims_of_conserved, requires=_has_layers)
 def conserved(run: Run) -> np.ndarray:
-    """(n, D) imbalance a^2 - b^2, computed from the layers; (n, depth - 1, D) of neighbours if there are more.
+    """(n, D) imbalance a^2 - b^2, computed from the layers; (n, depth - 1, D) for neighbours of deeper networks.
 
-    Weight decay makes it fade like ``exp(-2 weight_decay t)``.
+    With weight decay it decays like ``exp(-2 weight_decay t)``.
     """
     return coordinates.conserved(run.layers)
 
 
 def _features(run: Run) -> np.ndarray:
-    """(n, D) singular values of the features, the product of all layers but the first."""
-    if run.start.ndim == 1:  # balanced, of any depth
+    """(n, D) singular values of the features: product of all layers except the classifier."""
+    if run.start.ndim == 1:  # balanced, any depth
         return np.abs(run.singular_values) ** (1.0 - 1.0 / run.flow.depth)
     return np.prod(run.layers[:, 1:], axis=1)
 
@@ -65,7 +65,7 @@ def geometric_complexity(run: Run) -> np.ndarray:
 
 @REDUCED.add("row", "relation")
 def class_distances(run: Run) -> np.ndarray:
-    """(n, D) squared distances between the features of classes, one for each relation."""
+    """(n, D) squared distances between the features of classes, one per relation."""
     return complexity.class_distances(run.flow.scheme, _features(run))
 
 
@@ -73,20 +73,20 @@ def class_distances(run: Run) -> np.ndarray:
 def squared_norm(run: Run) -> np.ndarray:
     """(n,) squared Frobenius norm of all layers together, ``sum_l |W_l|^2``."""
     multiplicities = run.flow.scheme.multiplicities[1:].astype(float)
-    if run.start.ndim == 1:  # balanced, of any depth
+    if run.start.ndim == 1:  # balanced, any depth
         return run.flow.depth * np.abs(run.singular_values) ** (2.0 / run.flow.depth) @ multiplicities
     return (run.layers**2).sum(axis=1) @ multiplicities
 
 
 @REDUCED.add("row")
 def penalty(run: Run) -> np.ndarray:
-    """(n,) what weight decay adds to the loss, ``(weight_decay / 2) sum_l |W_l|^2``."""
+    """(n,) weight decay term of the objective, ``(weight_decay / 2) sum_l |W_l|^2``."""
     return 0.5 * run.flow.weight_decay * run.squared_norm
 
 
 @REDUCED.add("row", "relation", cached=True)
 def margins(run: Run) -> np.ndarray:
-    """(n, D) margins z_0 - z_j, one for each relation."""
+    """(n, D) margins z_0 - z_j, one per relation."""
     return run.flow.scheme.margins(run.singular_values)
 
 
@@ -98,7 +98,7 @@ def margin(run: Run) -> np.ndarray:
 
 @REDUCED.add("row")
 def log_loss(run: Run) -> np.ndarray:
-    """(n,) natural logarithm of the loss, also where that leaves float64 (at times beyond 1e308)."""
+    """(n,) natural logarithm of the loss; it does not underflow."""
     value = run.flow.loss.log_value(run.margins, run.flow.scheme.valencies[1:])
     return value if run.flow.reduction == "mean" else math.log(run.classes) + value
 
@@ -111,17 +111,17 @@ def log_accuracy_gap(run: Run) -> np.ndarray:
 
 @REDUCED.add("row", cached=True, exported=True)
 def lyapunov(run: Run) -> np.ndarray:
-    """(n,) Lyapunov function V, log of arithmetic over geometric mean; NaN where a singular value is not positive."""
+    """(n,) Lyapunov function V, log of arithmetic over geometric mean; NaN if a singular value is not positive."""
     return functions.lyapunov(run.flow.scheme, run.singular_values)
 
 
 @REDUCED.add("row", units="1/time", cached=True, requires=_has_dissipation)
 def dissipation(run: Run) -> np.ndarray:
-    """(n,) dV/dt of the balanced flow of two layers and cross-entropy at these singular values; NaN where V is.
+    """(n,) dV/dt of the balanced flow of two layers and cross-entropy at these singular values; NaN if V is NaN.
 
     Raises
     ------
     ValueError
-        For any other flow, whose V need not decrease.
+        For other flows, for which V need not decrease.
     """
     return functions.dissipation(run.flow.scheme, run.singular_values, reduction=run.flow.reduction)

@@ -13,7 +13,7 @@ REGRESSION = Table()
 
 @REGRESSION.add("row", "layer", "mode", exported=True)
 def layers(run: Run) -> np.ndarray:
-    """(n, 2, r) layers of each mode, of W and of H, or F where the rate is canonical."""
+    """(n, 2, r) layers of each mode: of W, and of H (of F for the rate "canonical")."""
     return run.flow.layers_at(run.start, run.y)
 
 
@@ -25,8 +25,8 @@ def singular_values(run: Run) -> np.ndarray:
 
 @REGRESSION.add("row", "mode")
 def imbalance(run: Run) -> np.ndarray:
-    """(n, r) ``a^2 - b^2`` of each mode: constant without decay, and like ``exp(-2 l t)`` with equal decay l (of the
-    layers that move)."""
+    """(n, r) ``a^2 - b^2`` of each mode: constant without decay, proportional to ``exp(-2 l t)`` for equal decays l of
+    the integrated layers."""
     a, b = np.moveaxis(run.layers, 1, 0)
     return (a - b) * (a + b)
 
@@ -40,13 +40,13 @@ def log_loss(run: Run) -> np.ndarray:
 
 @REGRESSION.add("row")
 def penalty(run: Run) -> np.ndarray:
-    """(n,) what weight decay adds to the loss."""
+    """(n,) weight decay term of the objective."""
     return 0.5 * ((run.layers**2).sum(axis=-1) @ np.array(run.flow.objective.decays))
 
 
 @REGRESSION.add("row", "output", "sample")
 def logits(run: Run) -> np.ndarray:
-    """(n, outputs, M) outputs W H, or W F, bias included, where `RegressionFlow.full` has one."""
+    """(n, outputs, M) outputs W H, or W F; with the bias if `RegressionFlow.full` has one."""
     flow = run.flow
     found = (flow.frame * run.singular_values[:, None, :]) @ flow.directions
     return found + flow.mean[:, None] if flow.full().objective.bias else found
@@ -58,6 +58,6 @@ def _measures(flow: Flow) -> dict[str, tuple[str, ...]]:
 
 @REGRESSION.add(dims=_measures)
 def regression_collapse(run: Run) -> neural_collapse.RegressionMeasures:
-    """Measures of neural regression collapse, each of shape (n,), of the same run on full matrices."""
+    """Measures of neural regression collapse, each (n,), computed on full matrices."""
     full = run.lifted()
     return neural_collapse.regression(full.W, full.H, run.flow.targets)

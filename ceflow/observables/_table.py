@@ -1,4 +1,4 @@
-"""The table: names, and what there is to know of the quantities behind them."""
+"""Table of observables: names, functions, axes, units."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-Run = Any  # a Trajectory, whose room is above this one
+Run = Any  # a Trajectory, which this module cannot import
 Flow = Any
 C = TypeVar("C", bound=type)
 Dims = tuple[str, ...] | dict[str, tuple[str, ...]]
@@ -18,24 +18,23 @@ Dims = tuple[str, ...] | dict[str, tuple[str, ...]]
 
 @dataclass(frozen=True)
 class Observable:
-    """A quantity that follows from a trajectory.
+    """Observable of a trajectory.
 
     Attributes
     ----------
     function : callable
-        Of the trajectory. Its name and its docstring are those of the observable.
+        Function of the trajectory. Its name and docstring are those of the observable.
     dims : tuple of str, dict, or callable
-        Names of the axes, "row" first. Of a value that has several parts, a dict from their names to the axes of each;
-        where it depends on the flow, a function of the flow that returns either. Not counted is the axis "batch" after
-        that of the rows.
+        Names of the axes, "row" first, without the axis "batch" after it. For a value with several parts, a dict from
+        their names to their axes. If it depends on the flow, a function of the flow that returns either.
     units : str
-        "1" for what has none. Time has the unit that the flow's `reduction` gives it.
+        Units; "1" for dimensionless. The unit of time depends on the flow's `reduction`.
     cached : bool
-        Whether a trajectory keeps the value.
+        Whether a trajectory caches the value.
     exported : bool
         Whether it is part of `Trajectory.to_xarray`.
     requires : callable, optional
-        Raises a ValueError, which says why, for a flow that has no such quantity.
+        Raises a ValueError with the reason if a flow does not have the observable.
     """
 
     function: Callable[[Run], Any]
@@ -47,16 +46,16 @@ class Observable:
 
     @property
     def name(self) -> str:
-        """The attribute of a trajectory."""
+        """Name of the attribute of a trajectory."""
         return self.function.__name__
 
     @property
     def doc(self) -> str:
-        """What it is, in one line."""
+        """Description in one line."""
         return " ".join((self.function.__doc__ or "").partition("\n\n")[0].split())
 
     def why_not(self, flow: Flow) -> str:
-        """Why a flow has no such quantity; empty if it has."""
+        """Reason why a flow does not have the observable; empty if it has."""
         try:
             if self.requires is not None:
                 self.requires(flow)
@@ -65,13 +64,13 @@ class Observable:
         return ""
 
     def __call__(self, run: Run) -> Any:
-        """The value; a ValueError where there is none."""
+        """Value of the observable; a ValueError if the flow does not have it."""
         if self.requires is not None:
             self.requires(run.flow)
         return self.function(run)
 
     def variables(self, run: Run) -> dict[str, tuple[tuple[str, ...], np.ndarray, dict[str, str]]]:
-        """Each part of the value by its name, as xarray takes it: names of the axes, array, attributes."""
+        """Parts of the value by name, as xarray variables: names of the axes, array, attributes."""
         dims, value = self.dims(run.flow) if callable(self.dims) else self.dims, getattr(run, self.name)
         if not isinstance(dims, dict):
             dims, value = {self.name: dims}, (value,)
@@ -82,7 +81,7 @@ class Observable:
         return found
 
     def attribute(self) -> property | cached_property:
-        """As which a class of trajectories has it."""
+        """Property of a class of trajectories."""
 
         @functools.wraps(self.function)
         def value(run: Run) -> Any:
@@ -92,7 +91,7 @@ class Observable:
 
 
 def axes_of(observables: Mapping[str, Observable], flow: Flow) -> dict[str, tuple[str, ...]]:
-    """Names of the axes of observables of a flow, those of several parts as these, by name."""
+    """Names of the axes of observables of a flow, by name; observables with several parts are split."""
     found: dict[str, tuple[str, ...]] = {}
     for name, observable in observables.items():
         dims = observable.dims(flow) if callable(observable.dims) else observable.dims
@@ -104,7 +103,7 @@ class Table(dict[str, Observable]):
     """Observables by their names."""
 
     def add(self, *dims: str, **options) -> Callable[[Callable], Callable]:
-        """Makes an entry of the function below; `dims` and `options` are those of `Observable`."""
+        """Decorator that adds a function as an entry; `dims` and `options` are those of `Observable`."""
         options = {"dims": dims, **options} if dims else options
 
         def enter(function: Callable[[Run], Any]) -> Callable[[Run], Any]:
@@ -114,7 +113,7 @@ class Table(dict[str, Observable]):
         return enter
 
     def attach(self, cls: C) -> C:
-        """Gives a class of trajectories its properties, beside those of its base."""
+        """Add the properties to a class of trajectories."""
         type.__setattr__(cls, "observables", {**getattr(cls, "observables", {}), **self})
         for name, observable in self.items():
             attribute = observable.attribute()

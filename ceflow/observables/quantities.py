@@ -1,6 +1,6 @@
-"""The types of observables, for type checkers and editors: a class of trajectories has them by its tables.
+"""Types of the observables, for type checkers and editors.
 
-`tests/test_typing.py` holds these lists against the tables.
+`tests/test_typing.py` compares these lists with the tables.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ T = TypeVar("T", covariant=True)
 
 
 class Quantity(Generic[T]):
-    """What is read of a trajectory, and never set."""
+    """Read-only attribute of a trajectory."""
 
     if TYPE_CHECKING:
 
@@ -35,7 +35,7 @@ class Quantity(Generic[T]):
 
 
 class OfAll:
-    """Of every run."""
+    """Observables of every run."""
 
     t: Quantity[Reals]
     loss: Quantity[Reals]
@@ -43,7 +43,7 @@ class OfAll:
     penalty: Quantity[Reals]
     objective: Quantity[Reals]
     accuracy_gap: Quantity[Reals]
-    if TYPE_CHECKING:  # what comes from rooms above
+    if TYPE_CHECKING:  # attached by higher layers
 
         @property
         def classes(self) -> int: ...
@@ -55,7 +55,7 @@ class OfAll:
 
 
 class OfModes:
-    """Of the reduced flow of a scheme."""
+    """Observables of the reduced flow of a scheme."""
 
     singular_values: Quantity[Reals]
     layers: Quantity[Reals]
@@ -71,7 +71,7 @@ class OfModes:
 
 
 class OfBlocks:
-    """Of the reduced flow under any symmetry."""
+    """Observables of the reduced flow under any symmetry."""
 
     logit_blocks: Quantity[Reals]
     flat_layers: Quantity[Reals]
@@ -91,7 +91,7 @@ class OfBlocks:
 
 
 class OfTargets:
-    """Of the reduced flow of a regression."""
+    """Observables of the reduced flow of a regression."""
 
     layers: Quantity[Reals]
     singular_values: Quantity[Reals]
@@ -101,7 +101,7 @@ class OfTargets:
 
 
 class OfTasks:
-    """Of tasks with replay."""
+    """Observables of tasks with replay."""
 
     states: Quantity[ReplayState]
     mixture: Quantity[Reals]
@@ -115,7 +115,7 @@ class OfTasks:
 
 
 class OfMatrices:
-    """Of what has full matrices."""
+    """Observables of runs with full matrices."""
 
     factors: Quantity[tuple[Reals, ...]]
     W: Quantity[Reals]
@@ -140,6 +140,6 @@ class OfMatrices:
 
 
 class OfClassifiers:
-    """Beside these, under a classifier that is computed."""
+    """Further observables with a nearest, fixed or free classifier."""
 
     squared_distance: Quantity[Reals]

@@ -1,12 +1,11 @@
 """Figures of runs, comparisons, ensembles and sweeps.
 
-Every function draws on the Axes it is given, or on a new figure, and changes no global setting. The horizontal axis
-is t on a logarithmic scale: ``ax.axvline(1e6)`` marks t = 1e6, own curves go on top, and the row t = 0 has no place on
-it. Only where t, or what is drawn over it, leaves 1e-300 to 1e300 an axis carries log10: ``ax.axvline(700)`` marks
-t = 1e700 in a run that goes so far. Several runs on the same Axes differ by colour; ``label=`` and ``color=`` name
-them. Dense output gives smooth curves.
-Colours are those of Okabe and Ito and of the colour map cividis, readable without colour vision and in grey; text,
-lines and grid follow the style in force, light or dark.
+Functions plot on the given Axes or on a new figure, and do not change global settings. The horizontal axis is t on a
+logarithmic scale: ``ax.axvline(1e6)`` marks t = 1e6, and the row t = 0 is omitted. If values are outside of 1e-300 to
+1e300 an axis shows log10 instead: ``ax.axvline(700)`` marks t = 1e700. Runs on the same Axes differ by colour;
+``label=`` and ``color=`` identify them. Dense output gives smooth curves. Colours are the palette of Okabe and Ito and
+the colour map cividis, which are safe for colour-blind readers and in grey. Text, lines and grid follow the current
+style, light or dark.
 
 Examples
 --------

@@ -1,4 +1,4 @@
-"""Free, fixed and nearest classifiers side by side."""
+"""Plot of free, fixed and nearest classifiers."""
 
 from __future__ import annotations
 
@@ -13,43 +13,43 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _TITLES = {
-    "loss": "Loss of a sample",
-    "nc1": "NC1: variability within classes",
-    "nc2": "NC2: class means to the simplex ETF",
-    "nc3": "NC3: classifier to class means",
+    "loss": "Loss per sample",
+    "nc1": "NC1: within-class variability",
+    "nc2": "NC2: class means, distance to simplex ETF",
+    "nc3": "NC3: classifier, distance to class means",
 }
 
 
 def classifiers(comparison: ClassifierComparison, figure: Figure | None = None) -> Figure:
-    """Loss, NC1, NC2 and NC3 over time under classifiers that are free, fixed, or the nearest simplex ETF.
+    """Plot loss, NC1, NC2 and NC3 over time for the free, fixed and nearest-ETF classifiers.
 
     Parameters
     ----------
     comparison : ClassifierComparison
         From `ceflow.compare_classifiers`.
     figure : Figure, optional
-        An empty figure to draw on.
+        Empty figure.
 
     Returns
     -------
     Figure
-        With an Axes for each quantity, NC1 only where classes have several samples. All axes are logarithmic. With
-        features on spheres the loss is that above the optimum.
+        One Axes per quantity; NC1 only if classes have several samples. All axes are logarithmic. For features on
+        spheres the minimal loss is subtracted.
 
     Raises
     ------
     TypeError
-        If comparison is none.
+        If comparison is not a ClassifierComparison.
 
     Examples
     --------
     >>> W, H = cf.random_init(classes=3, width=3, scale=0.1, rng=0)
     >>> figure = cf.plot.classifiers(cf.compare_classifiers(W, H, 2.0, losses=(0.5,), rtol=1e-3))
     >>> [ax.get_title() for ax in figure.axes]
-    ['Loss of a sample', 'NC2: class means to the simplex ETF', 'NC3: classifier to class means']
+    ['Loss per sample', 'NC2: class means, distance to simplex ETF', 'NC3: classifier, distance to class means']
     """
     if not isinstance(comparison, ClassifierComparison):
-        raise TypeError(f"comparison must be one of ceflow.compare_classifiers, got {type(comparison).__name__}")
+        raise TypeError(f"comparison must be a result of ceflow.compare_classifiers, got {type(comparison).__name__}")
     shown = list(dict.fromkeys(name for name, _ in comparison.levels))
     if figure is None:
         import matplotlib.pyplot as plt
@@ -67,6 +67,6 @@ def classifiers(comparison: ClassifierComparison, figure: Figure | None = None) 
         ax.set_xlabel("time $t$")
         tidy(ax)
     if comparison.optimum > 0.0:
-        axes[0].set_title("Loss of a sample above the optimum", fontsize="medium")
+        axes[0].set_title("Loss per sample minus optimum", fontsize="medium")
     axes[0].legend(**LEGEND)
     return figure

@@ -1,4 +1,4 @@
-"""A reduced run against a full one."""
+"""Plot of a comparison of a reduced and a full run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ERROR = r"$\|Z_\mathrm{reduced} - Z_\mathrm{full}\|\,/\,\|Z_\mathrm{full}\|$"
 
 
 def comparison(comparison: Comparison, ax: Axes | None = None) -> Axes:
-    """Errors of a reduced against a full run over time, with the tolerances of both runs.
+    """Plot the differences of a reduced and a full run over time, with the tolerances of both runs.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ def comparison(comparison: Comparison, ax: Axes | None = None) -> Axes:
     Returns
     -------
     Axes
-        Both axes are logarithmic; an error of 0 is not drawn.
+        Both axes are logarithmic; zeros are omitted.
 
     Raises
     ------
@@ -42,7 +42,7 @@ def comparison(comparison: Comparison, ax: Axes | None = None) -> Axes:
     >>> full = cf.integrate(cf.MatrixFlow(), flow.lift(s0), 1e3, rtol=1e-6)
     >>> ax = cf.plot.comparison(cf.compare(cf.integrate(flow, s0, 1e3), full))
     >>> [line.get_label() for line in ax.get_lines()][1:3]
-    ['full run: distance from the scheme', 'singular values, over the largest']
+    ['full run: distance from the scheme', 'singular values, relative to the largest']
     """
     later = np.isfinite(comparison.log_t)
     if not later.any():
@@ -52,7 +52,7 @@ def comparison(comparison: Comparison, ax: Axes | None = None) -> Axes:
     curves = (
         (comparison.error, ERROR, colors.blue, "o-", 2.0),
         (comparison.off_diagonal, "full run: distance from the scheme", colors.orange, "s--", 1.4),
-        (comparison.singular_value_error, "singular values, over the largest", colors.ink, "v:", 1.2),
+        (comparison.singular_value_error, "singular values, relative to the largest", colors.ink, "v:", 1.2),
         (comparison.loss_error, "relative difference of the losses", colors.green, "^-.", 1.4),
         (comparison.lyapunov_error, "difference of $V$", colors.purple, "d--", 1.2),
     )
@@ -65,7 +65,7 @@ def comparison(comparison: Comparison, ax: Axes | None = None) -> Axes:
         ax.axhline(rtol, color=colors.grey, lw=1.2, ls=":", label=f"rtol = {short(rtol)}")
     if not comparison.trusted.all():
         ((until,),) = on_log_axis(ax, "x", np.array([comparison.trusted_until / LN10]))
-        ax.axvspan(until, x[-1], color=colors.grey, alpha=0.15, lw=0, label="unstable: rounding leaves the symmetry")
+        ax.axvspan(until, x[-1], color=colors.grey, alpha=0.15, lw=0, label="unstable: rounding errors grow")
     finish(ax, comparison.full, "relative error")
     ax.legend(**ABOVE)
     return ax

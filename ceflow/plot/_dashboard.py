@@ -1,4 +1,4 @@
-"""A run on one page."""
+"""Overview figure of a run."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 WIDTH, SIZE = 11.0, 10.0  # of a usual page, in inches; of the labels on its axes, in points
 _PANELS = (
     (singular_values, "Singular values"),
-    (normalized_singular_values, "Singular values over their mean"),
+    (normalized_singular_values, "Singular values / mean"),
     (loss, "Loss"),
     (lyapunov, "Distance from equal singular values"),
 )
@@ -31,26 +31,26 @@ _REPLAY: tuple[tuple[Callable[..., Axes], str], ...] = ((task_margins, "Margins 
 
 
 def dashboard(traj: Trajectory, figure: Figure | None = None) -> Figure:
-    """A run on one page: singular values, how far they are from their mean, the loss, and V.
+    """Plot an overview of a run: singular values, singular values over their mean, loss, and V.
 
-    V is a Lyapunov function of two balanced layers under cross-entropy. Of tasks with replay the page has their margins
-    and the loss.
+    V is a Lyapunov function of two balanced layers under cross-entropy. For tasks with replay the figure has the
+    margins of the tasks and the loss.
 
     Parameters
     ----------
     traj : Trajectory
     figure : Figure, optional
-        An empty figure to draw on.
+        Empty figure.
 
     Returns
     -------
     Figure
-        With four Axes, or two.
+        With four Axes, or two for tasks with replay.
 
     Raises
     ------
     TypeError, ValueError
-        If traj is no Trajectory, or has no row after t = 0.
+        If traj is not a Trajectory, or has no row after t = 0.
 
     Examples
     --------
@@ -70,7 +70,7 @@ def dashboard(traj: Trajectory, figure: Figure | None = None) -> Figure:
         draw(dense, ax)
         title = "Lyapunov function" if draw is lyapunov and v_is_lyapunov(dense) else title
         ax.set_title(title, loc="left", fontsize="medium", fontweight="bold")
-    if not replay:  # the modes of the second panel are those of the first
+    if not replay:  # the second panel has the same modes as the first
         axes[1].legend(handles=axes[1].lines[:1], **LEGEND)
     made = f"rtol = {short(traj.rtol)}" if traj.step_size is None else f"step size {short(traj.step_size)}"
     made = traj.message if traj.outcome == Outcome.RECORDED and traj.step_size is None else made

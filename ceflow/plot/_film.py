@@ -1,4 +1,4 @@
-"""A run as a film."""
+"""Animation of a run."""
 
 from __future__ import annotations
 
@@ -31,29 +31,29 @@ def animate(
     fps: float = 12.0,
     dpi: float = 80.0,
 ) -> FuncAnimation:
-    """A run as a film: the softmax as an image, the singular values over their mean, and the loss.
+    """Animate a run: softmax as an image, singular values over their mean, and loss.
 
     Parameters
     ----------
     traj : Trajectory
-        With dense output.
+        Run with dense output.
     path : path, optional
-        Where to write it: ``.gif``, or ``.html`` for a page with controls. The file appears whole or not at all.
+        Output file, ``.gif``, or ``.html`` for a page with controls; written atomically.
     frames : int
-        At least 2, spread like the curves of the figures: along the steps of the run, and evenly in log t.
+        Number of frames >= 2, distributed over the steps of the run and evenly in log t.
     fps, dpi : float
-        Frames a second; dots an inch, of a figure of 11 x 3.6 inches.
+        Frames per second; dots per inch of a figure of 11 x 3.6 inches.
 
     Returns
     -------
     matplotlib.animation.FuncAnimation
-        In a notebook, ``IPython.display.HTML(animation.to_jshtml())`` shows it.
+        To show it in a notebook use ``IPython.display.HTML(animation.to_jshtml())``.
 
     Raises
     ------
     TypeError, ValueError
-        If traj is no Trajectory, has no row after t = 0 or more than 4096 classes, frames is not an integer of at least
-        2, fps or dpi is not positive, or the name does not end in .gif or .html.
+        If traj is not a Trajectory, has no row after t = 0 or more than 4096 classes, frames is not an integer >= 2,
+        fps or dpi is not positive, or the path does not end in .gif or .html.
 
     Examples
     --------
@@ -93,7 +93,7 @@ def animate(
     middle.set_xlim(1.0 - 0.05 * len(modes), 1.05 * len(modes))
     middle.xaxis.set_major_locator(MaxNLocator(integer=True))
     tidy(middle)
-    loss(dense, right).legend(loc="lower left", **LEGEND)  # what decreases leaves that corner free
+    loss(dense, right).legend(loc="lower left", **LEGEND)  # decreasing curves leave this corner free
     (moments,) = on_log_axis(right, "x", film.log_t / LN10)
     (heights,) = on_log_axis(right, "y", film.log_loss / LN10)
     (moment,) = right.plot([], [], "o", color=colors.ink, ms=6, zorder=6)
@@ -109,12 +109,12 @@ def animate(
     figure.suptitle(name_of(traj))
     draw(0)
     figure.canvas.draw()
-    figure.set_layout_engine("none")  # nothing may jump from frame to frame
+    figure.set_layout_engine("none")  # a fixed layout for all frames
     animation = FuncAnimation(figure, draw, frames=frames, interval=1000.0 / fps)
     if path is None:
         return animation
     temporary = f"{os.path.splitext(os.fspath(path))[0]}.{uuid.uuid4().hex}.tmp{suffix}"
-    rate = cast(int, fps)  # which need not be whole
+    rate = cast(int, fps)  # may be fractional
     writer = PillowWriter(fps=rate) if suffix == ".gif" else HTMLWriter(fps=rate, embed_frames=True, embed_limit=256)
     try:
         animation.save(temporary, writer=writer, dpi=dpi)

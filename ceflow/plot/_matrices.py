@@ -1,4 +1,4 @@
-"""Logits and their softmax as images."""
+"""Images of logits and softmax."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
 
-MOST_CLASSES, CLASSES_WITH_NUMBERS = 4096, 8  # of a matrix drawn as an image; of one whose entries are written on it
+MOST_CLASSES, CLASSES_WITH_NUMBERS = 4096, 8  # largest matrix as an image; largest matrix with printed entries
 Drawn = SpectralTrajectory | MatrixTrajectory
-MOST_PIXELS = 256  # of an image along one side, of more classes each stands for several
+MOST_PIXELS = 256  # pixels per side; for more classes a pixel represents several entries
 
 
 def logits(
@@ -31,27 +31,27 @@ def logits(
     t: float | Sequence[float] | None = None,
     log_t: float | Sequence[float] | None = None,
 ) -> Axes | Figure:
-    """The logit matrix Z as an image, at one time or several; column c holds the logits of a sample of class c.
+    """Plot the logit matrix Z as an image, at one time or several; column c has the logits of class c.
 
     Parameters
     ----------
     traj : Trajectory
-        A full run, or a reduced one, of which Z is put together from the relations of the scheme.
+        Full run, or reduced run, whose Z is built from the relations of the scheme.
     ax : Axes, or one for each time, optional
     t, log_t : float or (m,) array, optional
-        Times, or their natural logarithms; the last row of the trajectory if both are left out.
+        Times, or their natural logarithms; default the last row.
 
     Returns
     -------
     Axes or Figure
-        Axes for one time, Figure for several. Up to 8 classes, 4 in several panels, the entries are written on it. Of
-        more than 256 classes each pixel shows that of its entries which is farthest from the median.
+        Axes for one time, Figure for several. Entries are printed for up to 8 classes (4 in several panels). For more
+        than 256 classes each pixel shows its entry farthest from the median.
 
     Raises
     ------
     TypeError, ValueError
-        If traj is no Trajectory, a time is outside the run, there are more than 4096 classes, or `ax` has not one Axes
-        for each time.
+        If traj is not a Trajectory, a time is outside the run, there are more than 4096 classes, or `ax` does not have
+        one Axes per time.
 
     Examples
     --------
@@ -79,25 +79,24 @@ def softmax(
     log_t: float | Sequence[float] | None = None,
     scale: str = "linear",
 ) -> Axes | Figure:
-    """The softmax p of the logits as an image, at one time or several; the columns sum to 1.
+    """Plot the softmax p of the logits as an image, at one time or several; columns sum to 1.
 
     Parameters
     ----------
     traj, ax, t, log_t
-        As for `logits`.
+        As in `logits`.
     scale : {"linear", "log"}
-        With "log" the colours are log10 of p, and show what at late times is far too small to see: the probabilities of
-        the wrong classes, about 1/t.
+        With "log" the colours are log10 of p, which shows the probabilities of wrong classes (about 1/t) at late times.
 
     Returns
     -------
     Axes or Figure
-        As for `logits`.
+        As in `logits`.
 
     Raises
     ------
     TypeError, ValueError
-        As for `logits`, and if scale is not known.
+        As in `logits`, and if scale is invalid.
 
     Examples
     --------
@@ -113,7 +112,7 @@ def softmax(
         log_p, last = log_softmax(_logit_matrix(row), axis=0), panel is panels[-1][0]
         if scale == "log":
             draw_matrix(panel, log_p / LN10, r"$\log_{10} p_{jc}$" if last else "", write)
-        else:  # one colour bar is enough for all
+        else:  # one colour bar for all panels
             draw_matrix(panel, _exp(log_p), "probability $p_{jc}$", write, Normalize(0.0, 1.0), last)
         panel.set_title(moment_of(row))
         if several:
@@ -124,11 +123,11 @@ def softmax(
 def _panels(
     traj: Trajectory, ax: Axes | Sequence[Axes] | None, t: Any, log_t: Any
 ) -> tuple[list[tuple[Axes, Drawn]], bool]:
-    """An Axes and a trajectory of one row for each time, and whether several were asked for."""
+    """Axes and trajectory of one row for each time, and whether several times were given."""
     run = drawn(traj, "margins")
     classes = run.classes
     if classes > MOST_CLASSES:
-        raise ValueError(f"a matrix of at most {MOST_CLASSES} classes can be drawn, got {classes}")
+        raise ValueError(f"a matrix of at most {MOST_CLASSES} classes can be plotted, got {classes}")
     rows = run[-1] if t is None and log_t is None else run.at(t, log_t=log_t)
     several = np.ndim(log_t if t is None else t) > 0
     if ax is None:
@@ -145,12 +144,12 @@ def _panels(
 
 
 def _has_room(traj: Trajectory, several: bool) -> bool:
-    """Whether the entries of a matrix can be written on its image."""
+    """Whether entries can be printed on the image."""
     return traj.classes <= (CLASSES_WITH_NUMBERS // 2 if several else CLASSES_WITH_NUMBERS)
 
 
 def _logit_matrix(row: Drawn) -> np.ndarray:
-    """Z of the one row of a trajectory."""
+    """Z of a trajectory of one row."""
     if isinstance(row, MatrixTrajectory):
         return row.logits[0]
     scheme = row.flow.scheme
@@ -163,14 +162,14 @@ def softmax_matrix(row: Drawn) -> np.ndarray:
 
 
 def _short(value: float) -> str:
-    """Two digits, in the few characters that a cell has."""
+    """Format a number with two digits."""
     text = f"{float(f'{value:.2g}'):g}"
     text = text if len(text) <= 5 else f"{value:.0e}"
     return text.replace("e-0", "e-").replace("e+0", "e")
 
 
 def pooled(matrix: np.ndarray) -> np.ndarray:
-    """A matrix of few enough entries to be drawn: of each square the one that stands out most, the diagonal for one."""
+    """Reduce a matrix for plotting: of each square keep the entry farthest from the median, such as the diagonal."""
     side = -(-len(matrix) // MOST_PIXELS)
     if side == 1:
         return matrix
@@ -189,7 +188,7 @@ def _exp(x: np.ndarray) -> np.ndarray:
 def draw_matrix(
     ax: Axes, matrix: np.ndarray, label: str, write: Callable | None, norm: Normalize | None = None, bar: bool = True
 ) -> AxesImage:
-    """The matrix as an image with a colour bar, the entries written on it if `write` is given."""
+    """Plot a matrix as an image with a colour bar; `write` formats printed entries."""
     classes = len(matrix)
     edges: Any = (-0.5, classes - 0.5, classes - 0.5, -0.5)
     image = ax.imshow(pooled(matrix), cmap="cividis", norm=norm, interpolation="nearest", extent=edges)
@@ -204,6 +203,6 @@ def draw_matrix(
         cell = 72.0 * 0.7 * ax.get_position().width * ax.figure.get_figwidth() / classes  # points, beside a colour bar
         size = min(9.0, cell / (0.65 * max(map(len, texts.values()))))
         for (j, c), text in texts.items():
-            color = "black" if luminance(shades[j, c, :3]) > 0.45 else "white"  # on the image, not on the page
+            color = "black" if luminance(shades[j, c, :3]) > 0.45 else "white"  # contrast to the image, not to the page
             ax.text(c, j, text, ha="center", va="center", color=color, fontsize=size)
     return image

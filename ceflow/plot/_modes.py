@@ -1,4 +1,4 @@
-"""Many curves over time, one for each mode or margin, or bands of them."""
+"""Plots of singular values and margins over time, as curves or bands."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ def singular_values(
     label: str | None = None,
     color: str | None = None,
 ) -> Axes:
-    """Singular values of the logits over time.
+    """Plot the singular values of the logits over time.
 
     Parameters
     ----------
     traj : Trajectory
     ax : Axes, optional
     scale : {"linear", "log"}
-        Of the vertical axis.
+        Scale of the vertical axis.
     max_modes : int
-        Up to so many modes are drawn as lines, dark to bright in the order in which they start; more as bands of
+        Up to this number, modes are lines, dark to bright in the order of their initial values; more modes are bands of
         quantiles.
     label, color : str, optional
-        Of the run, where several are drawn on the same Axes.
+        Label and colour of the run, for several runs on the same Axes.
 
     Returns
     -------
@@ -44,7 +44,7 @@ def singular_values(
     Raises
     ------
     TypeError, ValueError
-        If traj is no Trajectory, has no row after t = 0, or scale is not known.
+        If traj is not a Trajectory, has no row after t = 0, or scale is invalid.
 
     Examples
     --------
@@ -75,7 +75,7 @@ def normalized_singular_values(
     label: str | None = None,
     color: str | None = None,
 ) -> Axes:
-    """Singular values over their mean: 1 for all is neural collapse.
+    """Plot the singular values divided by their mean; all are 1 at neural collapse.
 
     Of positive singular values none is more than their number times their mean. What exceeds that, where positive and
     negative ones cancel in the mean, is left out.
@@ -85,9 +85,9 @@ def normalized_singular_values(
     traj : Trajectory
     ax : Axes, optional
     scale : {"linear", "log"}
-        With "log" the distance to collapse, ``|s_i / s_bar - 1|``, as far as it is not rounding.
+        "log" plots the deviation from collapse, ``|s_i / s_bar - 1|``, above rounding.
     max_modes, label, color
-        As for `singular_values`.
+        As in `singular_values`.
 
     Returns
     -------
@@ -96,7 +96,7 @@ def normalized_singular_values(
     Raises
     ------
     TypeError, ValueError
-        As for `singular_values`.
+        As in `singular_values`.
 
     Examples
     --------
@@ -133,17 +133,17 @@ def margins(
     label: str | None = None,
     color: str | None = None,
 ) -> Axes:
-    """Logit margins over time: how far the right class stands above each wrong one. They grow like log t.
+    """Plot the logit margins over time (true-class logit minus each wrong logit).
 
     Parameters
     ----------
     traj : Trajectory
     ax : Axes, optional
     max_margins : int
-        Up to so many are drawn as lines, one for each relation of a scheme or each entry off the diagonal; more as
-        bands of quantiles.
+        Up to this number, margins are lines, one per relation of a scheme or per off-diagonal entry; more are bands of
+        quantiles.
     label, color : str, optional
-        Of the run, where several are drawn on the same Axes.
+        Label and colour of the run, for several runs on the same Axes.
 
     Returns
     -------
@@ -152,7 +152,7 @@ def margins(
     Raises
     ------
     TypeError, ValueError
-        If traj is no Trajectory, or has no row after t = 0.
+        If traj is not a Trajectory, or has no row after t = 0.
 
     Examples
     --------
@@ -181,7 +181,7 @@ def margins(
     late = dense.log_t > 0.0
     if late.any():
         ax.plot(x[late], dense.log_t[late], color=colors.grey, lw=1.4, ls=":", label=look.beside(r"$\log t$"))
-    return finish(ax, dense, "margins: right logit less wrong logit")
+    return finish(ax, dense, "margins: true-class logit minus wrong logit")
 
 
 def _draw_modes(
@@ -198,7 +198,7 @@ def _draw_modes(
 
 
 def _mark(ax: Axes, look: Look) -> None:
-    """The last of the curves stands for the run."""
+    """Mark the last curve as the main curve of the run."""
     ax.lines[-1].set(gid=MAIN, **({} if look.label is None else {"label": look.label}))
 
 
@@ -211,7 +211,7 @@ def _draw_bands(ax: Axes, x: np.ndarray, values: np.ndarray, names: str, look: L
 
 
 def _label(traj: SpectralTrajectory | MatrixTrajectory, rank: int, mode: int, modes: int) -> str | None:
-    """Few modes are named each; of many only those that start at the ends."""
+    """Label of a mode: each of few modes; of many, the smallest and the largest initial one."""
     if modes > 5:
         return {0: "smallest at the start", modes - 1: "largest at the start"}.get(rank)
     if isinstance(traj, MatrixTrajectory):

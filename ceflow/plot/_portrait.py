@@ -1,4 +1,4 @@
-"""The flow of three modes as paths in a triangle."""
+"""Phase portrait of three modes in a triangle."""
 
 from __future__ import annotations
 
@@ -32,22 +32,22 @@ def ternary(
     arrows: bool = True,
     contours: bool = True,
 ) -> Axes:
-    """Portrait of reduced flows of three modes, such as ``hadamard(4)``: the shares ``s_i / sum_j s_j`` in a triangle.
+    """Plot runs with three modes, such as ``hadamard(4)``, in a triangle by the shares ``s_i / sum_j s_j``.
 
-    The centre is neural collapse; in a corner one mode holds everything, on an edge one mode is dead. Circles mark the
-    starts. Negative singular values lie outside the triangle.
+    The centre is neural collapse. In a corner only one mode is nonzero; on an edge one mode is 0. Circles mark the
+    starts. Negative singular values are outside the triangle.
 
     Parameters
     ----------
     trajs : Trajectory, or several
-        All of one scheme with three modes.
+        Runs of one scheme with three modes.
     ax : Axes, optional
     color : str
-        "time" colours the paths by log10 t; anything else is the colour of all of them.
+        "time" colours the paths by log10 t; any other value is the colour of all paths.
     arrows : bool
-        Whether to mark the direction halfway along each path.
+        Whether to show the direction at half of each path.
     contours : bool
-        Whether to draw contours of the Lyapunov function V, which depends on the shares only.
+        Whether to plot contours of the Lyapunov function V, which depends on the shares only.
 
     Returns
     -------
@@ -56,7 +56,7 @@ def ternary(
     Raises
     ------
     TypeError, ValueError
-        If there is no run, or one is not a reduced run of three modes, or the schemes differ.
+        If there is no run, a run does not have three modes of a scheme, or the schemes differ.
 
     Examples
     --------
@@ -67,11 +67,11 @@ def ternary(
     """
     runs = [trajs] if isinstance(trajs, Trajectory) else list(trajs)
     if not runs:
-        raise ValueError("trajs must hold at least one trajectory")
+        raise ValueError("trajs must have at least one trajectory")
     chosen: list[SpectralTrajectory] = []
     for run in runs:
         if not isinstance(run, SpectralTrajectory):
-            raise TypeError(f"a ternary portrait is drawn of runs of a SpectralFlow, got {type(run).__name__}")
+            raise TypeError(f"a ternary portrait needs runs of a SpectralFlow, got {type(run).__name__}")
         chosen.append(run)
     scheme = chosen[0].flow.scheme
     if scheme.modes != 3 or any(run.flow.scheme != scheme for run in chosen):
@@ -118,20 +118,20 @@ def ternary(
 
 
 def name_corners(ax: Axes) -> None:
-    """Writes at the corners which mode is alone there."""
+    """Label the corners by their mode."""
     for corner, (dx, dy), name in zip(CORNERS, ((-1, -1), (1, -1), (0, 1)), ("1", "2", "3"), strict=True):
         place: Any = {"ha": ("center", "left", "right")[dx], "va": ("center", "bottom", "top")[dy]}
         ax.annotate(f"only $s_{name}$", corner, (6 * dx, 6 * dy), textcoords="offset points", **place)
 
 
 def shares(values: np.ndarray) -> np.ndarray:
-    """Of each mode in the sum of all; NaN where that is not positive."""
+    """Share of each mode in the sum; NaN if the sum is not positive."""
     total = values.sum(axis=-1, keepdims=True)
     return values / np.where(total > 0.0, total, np.nan)
 
 
 def _busy(times: list[np.ndarray], paths: list[np.ndarray]) -> tuple[float, float]:
-    """The span of times in which nine tenths of the motion happens; colours are for that."""
+    """Time interval of nine tenths of the motion, for the colour scale."""
     moved = np.concatenate([np.nan_to_num(np.linalg.norm(np.diff(path, axis=0), axis=1)) for path in paths])
     when = np.concatenate([0.5 * (x[1:] + x[:-1]) for x in times])
     order = np.argsort(when)
@@ -150,7 +150,7 @@ def _draw_contours(ax: Axes, scheme: Scheme) -> None:
     V = functions.lyapunov(scheme, shares)
     across, up = (shares @ CORNERS).T
     lines = ax.tricontour(across, up, V, levels, colors=[colors.grey], linewidths=0.7, alpha=0.7, zorder=1)
-    # along a line to the edge that few paths follow
+    # along a line to the edge that few paths cross
     named = levels[:-1]  # the last is where paths crowd
     away = np.linspace(0.001, 0.999, 500)[:, None] * (np.array([0.72, 0.28, 0.0]) - 1.0 / 3.0) + 1.0 / 3.0
     at = np.interp(named, functions.lyapunov(scheme, away), np.arange(500)).astype(int)

@@ -1,4 +1,4 @@
-"""Runs of tasks with replay."""
+"""Plot of runs of tasks with replay."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def task_margins(traj: ReplayTrajectory, ax: Axes | None = None) -> Axes:
-    """Smallest margin of each task over time, of trained samples and of unseen ones.
+    """Plot the smallest margin of each task over time, for trained and for unseen samples.
 
     Parameters
     ----------
@@ -27,7 +27,7 @@ def task_margins(traj: ReplayTrajectory, ax: Axes | None = None) -> Axes:
     Raises
     ------
     TypeError, ValueError
-        If traj is no run of a ReplayFlow, or has no row after t = 0.
+        If traj is not a run of a ReplayFlow, or has no row after t = 0.
 
     Examples
     --------
@@ -37,7 +37,7 @@ def task_margins(traj: ReplayTrajectory, ax: Axes | None = None) -> Axes:
     ['task 1, trained', 'task 1, unseen', 'task 2, trained', 'task 2, unseen']
     """
     if not isinstance(traj, ReplayTrajectory):
-        raise TypeError(f"margins of tasks are drawn of a run of a ReplayFlow, got {type(traj).__name__}")
+        raise TypeError(f"task_margins needs a run of a ReplayFlow, got {type(traj).__name__}")
     dense = sampled(traj)
     ax = axes_or_new(ax)
     (x,) = on_log_axis(ax, "x", log10_t(dense))

@@ -1,4 +1,4 @@
-"""What figures draw of a run: the times that resolve it, its modes, its name."""
+"""Data of a run for plots: sampled times, modes, name."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from ..trajectory import BlockTrajectory, MatrixTrajectory, ReducedTrajectory, S
 from ._style import power
 
 Run = TypeVar("Run", bound=Trajectory)
-SAMPLES, MOST_NUMBERS = 500, 2**21  # of a curve; of all states sampled for a figure
+SAMPLES, MOST_NUMBERS = 500, 2**21  # samples of a curve; numbers of all sampled states
 LN10 = math.log(10.0)
-ROUNDING = 2.0**-48  # relative, of differences of singular values
-USUAL = MatrixFlow()  # what a title leaves out
+ROUNDING = 2.0**-48  # relative rounding of differences of singular values
+USUAL = MatrixFlow()  # defaults, omitted in titles
 
 
 def check_run(traj: Trajectory) -> None:
-    """Figures are drawn of a trajectory, and of one run."""
+    """Check that the argument is a single trajectory, not a batch."""
     if not isinstance(traj, Trajectory):
-        raise TypeError(f"a figure is drawn of a Trajectory, got {type(traj).__name__}")
+        raise TypeError(f"a plot needs a Trajectory, got {type(traj).__name__}")
     if isinstance(traj, MatrixTrajectory) and traj.start[0].ndim > 2:
-        raise ValueError(f"figures are drawn of single runs, this is a batch of {len(traj.start[0])}")
+        raise ValueError(f"a plot needs a single run, got a batch of {len(traj.start[0])}")
 
 
 @overload
@@ -32,16 +32,15 @@ def drawn(traj: Trajectory) -> Trajectory: ...
 @overload
 def drawn(traj: Trajectory, need: str, /, *needs: str) -> SpectralTrajectory | MatrixTrajectory: ...
 def drawn(traj: Trajectory, *needs: str) -> Trajectory:
-    """The run that a figure shows: where it is reduced to more than modes, the same run on full matrices. A TypeError
-    where it has none of the observables that are needed."""
+    """Run for a plot; runs on blocks are lifted to full matrices. Raise a TypeError if an observable is missing."""
     check_run(traj)
     if isinstance(traj, ReducedTrajectory) and not isinstance(traj, SpectralTrajectory):
         traj = traj.lifted()
     lacking = [name for name in needs if name not in traj.observables]
     if lacking:
         raise TypeError(
-            f"this figure shows {' and '.join(lacking)}, which a run of a {type(traj.flow).__name__} does not have; "
-            "plot.loss draws any run, and a run on full matrices, such as its lifted(), has all of them"
+            f"this plot needs {' and '.join(lacking)}, which a run of a {type(traj.flow).__name__} does not have; "
+            "plot.loss accepts any run, and its lifted() run on full matrices has all observables"
         )
     return traj
 
@@ -51,7 +50,7 @@ def sampled(traj: Run) -> Run: ...
 @overload
 def sampled(traj: Trajectory, need: str, /, *needs: str) -> SpectralTrajectory | MatrixTrajectory: ...
 def sampled(traj: Trajectory, *needs: str) -> Trajectory:
-    """The run at times that resolve it, t = 0 left out: spread evenly between its rows, and evenly in log t."""
+    """Run at times > 0 for smooth curves: evenly between its rows, and evenly in log t."""
     traj = cast(Any, drawn)(traj, *needs)
     rows = traj.log_t[np.isfinite(traj.log_t)]
     if not len(rows):
@@ -59,7 +58,7 @@ def sampled(traj: Trajectory, *needs: str) -> Trajectory:
     count = int(np.clip(MOST_NUMBERS // traj.y.shape[1], 20, SAMPLES))
     if traj._path is None or len(rows) >= count:
         return traj[np.isfinite(traj.log_t)]
-    knots = rows if len(rows) == len(traj) else np.append(rows[0] - LN10, rows)  # from t = 0: a decade before the first
+    knots = rows if len(rows) == len(traj) else np.append(rows[0] - LN10, rows)  # from t = 0: a decade earlier
     between = np.interp(np.linspace(0.0, len(knots) - 1.0, count), np.arange(len(knots)), knots)
     return traj.at(log_t=np.unique(np.concatenate([rows, between, np.linspace(knots[0], knots[-1], count)])))
 
@@ -69,12 +68,12 @@ def log10_t(traj: Trajectory) -> np.ndarray:
 
 
 def modes_of(traj: SpectralTrajectory | MatrixTrajectory) -> tuple[np.ndarray, np.ndarray]:
-    """Singular values (n, modes) and the weight of each in their mean."""
+    """Singular values (n, modes) and their weights in the mean."""
     values = traj.singular_values
     if isinstance(traj, SpectralTrajectory):
         weights = traj.flow.scheme.multiplicities[1:]
     else:
-        values = values if traj.flow.objective.regression else values[:, :-1]  # the last belongs to the constant vector
+        values = values if traj.flow.objective.regression else values[:, :-1]  # the last is that of the constant vector
         weights = np.ones(values.shape[1])
     return values, weights / weights.sum()
 
@@ -108,6 +107,6 @@ def name_of(traj: Trajectory) -> str:
 
 def moment_of(row: Trajectory) -> str:
     log_t = float(row.log_t[0])
-    if -7.0 < log_t < 7.0:  # a thousandth to a thousand
+    if -7.0 < log_t < 7.0:  # 1/1000 to 1000
         return f"$t = {float(f'{math.exp(log_t):.3g}'):g}$"
     return "$t = 0$" if log_t == -math.inf else f"$t = {power(round(log_t / LN10, 2))}$"

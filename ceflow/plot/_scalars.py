@@ -1,4 +1,4 @@
-"""What a run is judged by, over time: loss, Lyapunov function, conserved quantities, collapse."""
+"""Plots of loss, Lyapunov function, conserved quantities and collapse measures over time."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from ._style import ABOVE, MAIN, axes_or_new, colors_of, finish, finite, log10, 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-SMALLEST = 1e-300  # of what has a logarithm worth drawing
+SMALLEST = 1e-300  # smallest plotted value
 DISSIPATION = r"dissipation $-\mathrm{d}V/\mathrm{d}\log t$"
 
 
 def loss(
     traj: Trajectory, ax: Axes | None = None, *, label: str | None = None, color: str | None = None
 ) -> Axes:
-    """Loss and error probability 1 - p_0 over time, between the bounds of `ceflow.theory` where they hold.
+    """Plot loss and error probability 1 - p_0 over time, with the bounds of `ceflow.theory`.
 
-    A reduced run of cross-entropy has a lower bound, the least loss that any logits of this nuclear norm can have,
-    which is that of collapsed ones. With two balanced layers it also has an upper bound at each time, given by the
-    start alone. The squared error has no probabilities. Weight decay is not part of the loss.
+    For a reduced run of cross-entropy the lower bound is the minimal loss at this nuclear norm, that of collapsed
+    logits. With two balanced layers there is also an upper bound at each time, which depends on the start only. The
+    squared error has no error probability. The loss does not include weight decay.
 
     Parameters
     ----------
     traj : Trajectory
     ax : Axes, optional
     label, color : str, optional
-        Of the run, where several are drawn on the same Axes.
+        Label and colour of the run, for several runs on the same Axes.
 
     Returns
     -------
@@ -44,7 +44,7 @@ def loss(
     Raises
     ------
     TypeError, ValueError
-        If traj is no Trajectory, or has no row after t = 0.
+        If traj is not a Trajectory, or has no row after t = 0.
 
     Examples
     --------
@@ -61,11 +61,11 @@ def loss(
         scheme, reduction = dense.flow.scheme, dense.flow.reduction
         if _is_plain(dense) and dense.start.ndim == 1 and dense.start.min() >= SMALLEST:
             bound = loss_log_bound(scheme, dense.start, log_t=dense.log_t, reduction=reduction) / LN10
-            useful = np.where(bound <= loss_of[0] + 0.5, bound, np.nan)  # before, it says nothing
+            useful = np.where(bound <= loss_of[0] + 0.5, bound, np.nan)  # earlier the bound is not useful
             curves.append((useful, "upper bound of the loss", colors.grey, ":", 1.4))
         values, weights = modes_of(dense)
         least = least_log_loss(values @ weights, scheme.classes, loss=dense.flow.loss, reduction=reduction) / LN10
-        if np.isfinite(least).any():  # it is not known for all losses
+        if np.isfinite(least).any():  # not known for all losses
             curves.append((least, "least loss at this nuclear norm", colors.grey, "-.", 1.4))
     curves.append((loss_of, "loss", colors.blue, "-", 2.0))
     if dense.flow.loss.margins_only:
@@ -83,19 +83,18 @@ def loss(
 def lyapunov(
     traj: Trajectory, ax: Axes | None = None, *, label: str | None = None, color: str | None = None
 ) -> Axes:
-    """V, the log of the arithmetic over the geometric mean of the singular values, over time.
+    """Plot V, the log of arithmetic over geometric mean of the singular values, over time.
 
-    It is 0 at neural collapse, and a Lyapunov function of cross-entropy on two balanced layers from symmetric starts;
-    for such a run its exact dissipation is drawn too. Elsewhere V may rise. What is only rounding is left out.
-
-    The dissipation is drawn as ``-dV/d(log t) = -t dV/dt``: what V loses while time grows by a factor of e.
+    V is 0 at neural collapse. It is a Lyapunov function of cross-entropy on two balanced layers from symmetric starts;
+    for such runs the exact dissipation ``-dV/d(log t) = -t dV/dt`` is plotted too. For other runs V may increase.
+    Values at the level of rounding are omitted.
 
     Parameters
     ----------
     traj : Trajectory
     ax : Axes, optional
     label, color : str, optional
-        Of the run, where several are drawn on the same Axes.
+        Label and colour of the run, for several runs on the same Axes.
 
     Returns
     -------
@@ -105,7 +104,7 @@ def lyapunov(
     Raises
     ------
     TypeError, ValueError
-        If traj is no Trajectory, or has no row after t = 0.
+        If traj is not a Trajectory, or has no row after t = 0.
 
     Examples
     --------
@@ -131,28 +130,28 @@ def lyapunov(
 def conserved(
     traj: Trajectory, ax: Axes | None = None, *, label: str | None = None, color: str | None = None
 ) -> Axes:
-    """Drift of the conserved quantities over time, relative to the size of the layers, against the tolerance.
+    """Plot the drift of the conserved quantities over time, relative to the size of the layers, and the tolerance.
 
-    Drawn is the largest change of ``a_i^2 - b_i^2`` over ``a_i^2 + b_i^2``, or, for a full run, that of
-    ``W^T W - H H^T`` over ``|W|^2 + |H|^2`` in the Frobenius norm (of deeper networks the largest of all neighbours).
-    The exact flow has no drift. With weight decay these quantities fade, and the distance from that is drawn.
+    It is the largest change of ``a_i^2 - b_i^2`` relative to ``a_i^2 + b_i^2``; for a full run the change of ``W^T W -
+    H H^T`` relative to ``|W|^2 + |H|^2`` in the Frobenius norm (for deeper networks the largest of all neighbours). The
+    exact flow has no drift. With weight decay the difference from the exact exponential decay is plotted.
 
     Parameters
     ----------
     traj : Trajectory
     ax : Axes, optional
     label, color : str, optional
-        Of the run, where several are drawn on the same Axes.
+        Label and colour of the run, for several runs on the same Axes.
 
     Returns
     -------
     Axes
-        Both axes are logarithmic. Reduced runs conserve by construction: what they show is rounding, or nothing at all.
+        Both axes are logarithmic. The coordinates of reduced runs are conservative, so their drift is rounding or 0.
 
     Raises
     ------
     TypeError, ValueError
-        If traj is no Trajectory, or has no row after t = 0.
+        If traj is not a Trajectory, or has no row after t = 0.
 
     Examples
     --------
@@ -175,7 +174,7 @@ def conserved(
 
 
 def collapse(traj: Trajectory, ax: Axes | None = None) -> Axes:
-    """Neural-collapse measures of a full run over time; see `ceflow.collapse.measures`.
+    """Plot neural-collapse measures of a full run over time; see `ceflow.collapse.measures`.
 
     Parameters
     ----------
@@ -185,32 +184,32 @@ def collapse(traj: Trajectory, ax: Axes | None = None) -> Axes:
     Returns
     -------
     Axes
-        Both axes are logarithmic; a measure of 0 is not drawn.
+        Both axes are logarithmic; zeros are omitted.
 
     Raises
     ------
     TypeError, ValueError
-        If traj is no run of a MatrixFlow, or has no row after t = 0.
+        If traj is not a run of a MatrixFlow, or has no row after t = 0.
 
     Examples
     --------
     >>> start = cf.random_init(classes=3, width=3, scale=0.1, rng=0)
     >>> ax = cf.plot.collapse(cf.descend(cf.MatrixFlow(), start, step_size=0.1, steps=100))
     >>> [line.get_label() for line in ax.get_lines()][:2]
-    ['NC2: features to the simplex ETF', 'NC3: classifier to features']
+    ['NC2: features, distance to simplex ETF', 'NC3: classifier, distance to features']
     """
     run = drawn(traj) if isinstance(traj, Trajectory) else traj
     if not isinstance(run, MatrixTrajectory):
-        raise TypeError(f"collapse measures are drawn of a run of a MatrixFlow, got {type(run).__name__}")
+        raise TypeError(f"collapse needs a run of a MatrixFlow, got {type(run).__name__}")
     dense = sampled(run)
     ax = axes_or_new(ax)
     found, colors = dense.collapse, colors_of(ax)
     (x,) = on_log_axis(ax, "x", log10_t(dense))
     for values, label, color, style in (
-        (found.nc2, "NC2: features to the simplex ETF", colors.blue, "-"),
-        (found.nc3, "NC3: classifier to features", colors.orange, "--"),
-        (found.etf_distance, "logits to the simplex ETF", colors.green, "-."),
-        (found.nc4, "NC4: decisions unlike the nearest mean", colors.grey, ":"),
+        (found.nc2, "NC2: features, distance to simplex ETF", colors.blue, "-"),
+        (found.nc3, "NC3: classifier, distance to features", colors.orange, "--"),
+        (found.etf_distance, "logits, distance to simplex ETF", colors.green, "-."),
+        (found.nc4, "NC4: decisions unlike nearest mean", colors.grey, ":"),
     ):
         (y,) = on_log_axis(ax, "y", log10(values))
         ax.plot(x, y, color=color, ls=style, lw=1.8, label=label)
@@ -226,24 +225,24 @@ def _name_of_v(traj: SpectralTrajectory | MatrixTrajectory, log_v: np.ndarray) -
 
 
 def v_is_lyapunov(traj: Trajectory) -> TypeGuard[SpectralTrajectory]:
-    """Whether V is proved to fall: cross-entropy, two balanced layers, a symmetric and positive start."""
+    """Whether V is proved to decrease: cross-entropy, two balanced layers, a symmetric and positive start."""
     return _is_plain(traj) and traj.start.ndim == 1 and traj.start.min() > 0.0
 
 
 def _is_plain(traj: Trajectory) -> TypeGuard[SpectralTrajectory]:
-    """Whether it is a reduced run of the flow that the theorems are about: two layers, cross-entropy, nothing else."""
+    """Whether it is a reduced run with two layers and cross-entropy, without other options."""
     return isinstance(traj, SpectralTrajectory) and traj.flow.plain
 
 
 def _drift(traj: SpectralTrajectory | MatrixTrajectory) -> np.ndarray:
-    """Distance of the conserved quantities from where they should be, relative to the size of the layers."""
+    """Difference of the conserved quantities from their exact values, relative to the size of the layers."""
     first = traj._with(np.array([-math.inf]), np.asarray(traj.flow.origin(cast(Any, traj.start)))[None])
     with np.errstate(under="ignore"):
         decay = max(traj.flow.objective.decays)
         fade = np.exp(-2.0 * decay * traj.t) if decay else np.ones(len(traj))
     if not isinstance(traj, MatrixTrajectory):
         modes, layers = traj.flow.scheme.modes, traj.layers
-        found = traj.conserved.reshape(len(traj), -1, modes)  # of deep layers one for each pair of neighbours
+        found = traj.conserved.reshape(len(traj), -1, modes)  # one for each pair of neighbouring layers
         start = cast(np.ndarray, first.conserved).reshape(1, -1, modes)
         change = np.abs(found - fade[:, None, None] * start).max(axis=1)
         size = (layers**2).sum(axis=1)

@@ -1,4 +1,4 @@
-"""How figures look: colours for any style, axes that carry powers of ten, and labels."""
+"""Style of the plots: colours, axes for log10 of values, labels."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from ..trajectory import Trajectory
 
-LARGEST_POWER = 300.0  # of ten, that an axis shows as it is
+LARGEST_POWER = 300.0  # largest power of ten on a logarithmic axis
 LEGEND: dict[str, Any] = {"fontsize": "small", "edgecolor": "none", "framealpha": 0.85}
 # where curves lie anywhere inside
 ABOVE: dict[str, Any] = LEGEND | {"ncols": 2, "loc": "lower center", "bbox_to_anchor": (0.5, 1.0)}
@@ -26,7 +26,7 @@ def check_scale(scale: str) -> None:
 
 
 class Colors(NamedTuple):
-    """Colours that suit the style of an Axes."""
+    """Colours that match the style of an Axes."""
 
     ink: Any  # of text and lines
     paper: Any
@@ -71,7 +71,7 @@ def finish(ax: Axes, traj: Trajectory, label: str) -> Axes:
     ax.set_xlabel("time $t$")
     ax.set_ylabel(label)
     (x,) = on_log_axis(ax, "x", traj.log_t[np.isfinite(traj.log_t)] / np.log(10.0))
-    ax.update_datalim([(x.min(), 1.0), (x.max(), 1.0)], updatey=False)  # also where nothing is drawn
+    ax.update_datalim([(x.min(), 1.0), (x.max(), 1.0)], updatey=False)  # also if nothing is plotted
     ax.margins(x=0.0)
     ax.autoscale_view()
     return tidy(ax)
@@ -85,21 +85,21 @@ def tidy(ax: Axes) -> Axes:
 
 
 class _Powers(FuncFormatter):
-    """Labels of an axis that carries log10 of what is shown."""
+    """Tick labels of an axis that shows log10 of values."""
 
     def __init__(self) -> None:
         super().__init__(lambda x, _: f"${power(x)}$")
 
 
 def powers(axis: Axis) -> None:
-    """Makes an axis one that carries log10 of what is shown."""
+    """Let an axis show log10 of values."""
     axis.set_major_locator(MaxNLocator(nbins=7, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
     axis.set_major_formatter(_Powers())
 
 
 def on_log_axis(ax: Axes, which: str, *curves: np.ndarray) -> list[np.ndarray]:
-    """Curves given as log10, as the axis "x" or "y" takes them: as they are, on a logarithmic axis, or as log10, where
-    they leave float64. The first curves drawn decide what kind of axis it is."""
+    """Convert curves given as log10 for the axis "x" or "y": to values on a logarithmic axis, or to log10 if values
+    overflow. The first curves on the Axes determine the type of the axis."""
     axis = {"x": ax.xaxis, "y": ax.yaxis}[which]
     largest = max((np.abs(curve[np.isfinite(curve)]).max(initial=0.0) for curve in curves), default=0.0)
     if axis.get_scale() != "log" and not isinstance(axis.get_major_formatter(), _Powers):
@@ -110,32 +110,32 @@ def on_log_axis(ax: Axes, which: str, *curves: np.ndarray) -> list[np.ndarray]:
     if axis.get_scale() != "log":
         return list(curves)
     if largest > LARGEST_POWER:
-        raise ValueError(f"these Axes cannot hold 1e{largest:g}: draw the run that goes farthest first")
+        raise ValueError(f"these Axes cannot hold 1e{largest:g}: plot the run with the largest range first")
     return [10.0**curve for curve in curves]
 
 
 class Look(NamedTuple):
-    """How one of several runs on the same Axes looks."""
+    """Appearance of one of several runs on the same Axes."""
 
-    first: bool  # of the runs on these Axes
-    color: str | None  # of all its curves, None for those of a run alone
-    label: str | None  # of its main curve
+    first: bool  # whether it is the first run on these Axes
+    color: str | None  # colour of all its curves; None for a single run
+    label: str | None  # label of its main curve
 
     @property
     def alpha(self) -> float:
-        """Of the many curves of a run that is told by its colour."""
+        """Opacity of the curves of a run with one colour."""
         return 1.0 if self.color is None else 0.6
 
     def of(self, color: str) -> str:
-        """The colour of a curve which has this one where the run is alone."""
+        """Colour of a curve; `color` if the run is alone."""
         return self.color or color
 
     def named(self, name: str) -> str:
-        """The label of the main curve."""
+        """Label of the main curve."""
         return self.label or name
 
     def beside(self, name: str) -> str:
-        """The label of another curve, which is the same for all runs."""
+        """Label of another curve, common to all runs."""
         return name if self.first else "_nolegend_"
 
 
@@ -143,7 +143,7 @@ MAIN = "run"  # gid of the main curve of each run
 
 
 def look_of(ax: Axes, label: str | None, color: str | None) -> Look:
-    """The look of the next run on these Axes: its colour, where it is not given, differs from those of others."""
+    """Appearance of the next run on these Axes; by default with a new colour."""
     before, colors = sum(line.get_gid() == MAIN for line in ax.lines), colors_of(ax)
     if color is None and before:
         # those of the first run's other curves come last
@@ -164,7 +164,7 @@ def short(number: float) -> str:
 
 
 def log10(values: np.ndarray) -> np.ndarray:
-    """Without what has no logarithm."""
+    """log10 of the positive values, NaN elsewhere."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return finite(np.log10(values))
 

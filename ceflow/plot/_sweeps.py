@@ -1,4 +1,4 @@
-"""Many runs at once: where starts go, what changes over a grid, and how runs are spread."""
+"""Plots of many runs: basins of attraction, phase diagrams, quantiles."""
 
 from __future__ import annotations
 
@@ -32,32 +32,32 @@ def quantiles(
     scale: str = "log",
     ax: Axes | None = None,
 ) -> Axes:
-    """Quantiles of an observable over the members, in time: the median as a line, bands around it.
+    """Plot quantiles of an observable over the members against time: median as a line, others as bands.
 
     Parameters
     ----------
     results : Ensemble or Dataset
-        From `ceflow.integrate_many` or `ceflow.sweep`, with rows at the same times, such as ``log_t_eval``. Of a sweep,
-        select one value of each axis of the grid but `by`.
+        From `ceflow.integrate_many` or `ceflow.sweep`, with common times of rows, such as ``log_t_eval``. For a sweep,
+        select one value on each axis of the grid except `by`.
     name : str
-        An observable that is one number a row.
+        Observable with one number per row.
     by : str, optional
-        The axis of the grid of which each value has its own colour.
+        Axis of the grid whose values are shown in different colours.
     levels : tuple of floats
-        Odd in number, ascending, from 0 to 1: the middle one is the line, the others are bounds of the bands.
+        Odd number of ascending levels from 0 to 1: the middle one is the line, the others are the limits of the bands.
     scale : {"log", "linear"}
-        Of the vertical axis.
+        Scale of the vertical axis.
     ax : Axes, optional
 
     Returns
     -------
     Axes
-        The horizontal axis is that of all figures over time. Members that failed are left out.
+        The horizontal axis is as in all plots over time. Failed members are omitted.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described.
+        If an argument is invalid.
 
     Examples
     --------
@@ -111,32 +111,32 @@ def phase_diagram(
     scale: str = "linear",
     ax: Axes | None = None,
 ) -> Axes:
-    """A number over two axes of a grid, as colours.
+    """Plot a number over two axes of a grid, as colours.
 
     Parameters
     ----------
     values : DataArray
-        Of a dataset of `ceflow.sweep`, such as ``results.loss`` or ``results.success``, or computed from it. Of rows
-        the last is drawn, of members the mean; NaN is left out of it, and left blank where there is nothing else. Two
-        axes must remain.
+        Array of a dataset of `ceflow.sweep`, such as ``results.loss`` or ``results.success``, or computed from it. The
+        last row and the mean over members without NaN are plotted; cells without values are blank. Two axes must
+        remain.
     x, y : str, optional
         Names of these axes.
     label : str, optional
-        Of the colour bar; the name of the values if left out.
+        Label of the colour bar; default the name of the values.
     scale : {"linear", "log"}
-        Of the colours.
+        Scale of the colours.
     ax : Axes, optional
 
     Returns
     -------
     Axes
-        Axes of positive numbers that are equally spaced in their logarithms are logarithmic; others that are not
-        equally spaced, and axes of strings, have cells of one size.
+        Axes of positive numbers with equally spaced logarithms are logarithmic. Other axes without equal spacing, and
+        axes of strings, have cells of equal size.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described.
+        If an argument is invalid.
 
     Examples
     --------
@@ -177,13 +177,13 @@ def phase_diagram(
 
 
 def basins(results: Ensemble | xarray.Dataset, ax: Axes | None = None, *, size: float | None = None) -> Axes:
-    """Where starts go: each start as a point, with the colour of the modes that are alive in the end.
+    """Plot basins of attraction: each start is a point whose colour shows the final nonzero modes.
 
     Parameters
     ----------
     results : Ensemble or Dataset
-        Of a scheme with two or three modes, with `singular_values` at t = 0 and at a late time, as with
-        ``log_t_eval=[-inf, 1e4]``. Of a sweep, select one point of the grid.
+        Results for a scheme with two or three modes, with `singular_values` at t = 0 and at a late time, as with
+        ``log_t_eval=[-inf, 1e4]``. For a sweep, select one point of the grid.
     ax : Axes, optional
     size : float, optional
         Area of a point, in points squared.
@@ -191,13 +191,13 @@ def basins(results: Ensemble | xarray.Dataset, ax: Axes | None = None, *, size: 
     Returns
     -------
     Axes
-        Of two modes the plane of the singular values, of three the triangle of their shares. Alive is what is above 0.3
-        of the largest mode. Members that failed are left out.
+        The plane of the singular values for two modes, the triangle of their shares for three. Modes above 0.3 of the
+        largest count as nonzero. Failed members are omitted.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described.
+        If an argument is invalid.
 
     Examples
     --------
@@ -237,7 +237,7 @@ def basins(results: Ensemble | xarray.Dataset, ax: Axes | None = None, *, size: 
 
 
 def _in_triangle(ax: Axes, start: np.ndarray) -> np.ndarray:
-    """Draws the triangle of shares; returns where starts are in it."""
+    """Plot the triangle of shares; return the positions of the starts."""
     ax.plot(*CORNERS[[0, 1, 2, 0]].T, color=colors_of(ax).ink, lw=1.2, zorder=2)
     name_corners(ax)
     ax.set_aspect("equal")
@@ -254,7 +254,7 @@ def _in_plane(ax: Axes, start: np.ndarray) -> np.ndarray:
 
 
 def _subsets(modes: int) -> list[np.ndarray]:
-    """Masks of modes: all, then fewer of them."""
+    """Masks of modes: all, then smaller subsets."""
     return [
         np.isin(np.arange(modes), which)
         for count in range(modes, 0, -1)
@@ -266,18 +266,18 @@ def _dataset(results: Any) -> xarray.Dataset:
     if isinstance(results, Ensemble):
         return results.to_xarray()
     if not hasattr(results, "data_vars") or "success" not in results:
-        raise TypeError(f"results must be an Ensemble or what ceflow.sweep returns, got {type(results).__name__}")
+        raise TypeError(f"results must be an Ensemble or a result of ceflow.sweep, got {type(results).__name__}")
     return results
 
 
 def _observable(dataset: xarray.Dataset, name: str) -> xarray.DataArray:
     if name not in dataset.data_vars:
-        raise ValueError(f"{name!r} must be one of the observables kept: {', '.join(map(str, dataset.data_vars))}")
+        raise ValueError(f"{name!r} must be one of the stored observables: {', '.join(map(str, dataset.data_vars))}")
     return dataset[name]
 
 
 def _nan_quantiles(values: np.ndarray, levels: np.ndarray) -> np.ndarray:
-    """(levels, rows) quantiles of what is a number; NaN where nothing is."""
+    """(levels, rows) quantiles without NaN; NaN if there are no values."""
     found = np.full((levels.size, values.shape[1]), np.nan)
     some = np.isfinite(values).any(axis=0)
     found[:, some] = np.nanquantile(values[:, some], levels, axis=0)
@@ -293,7 +293,7 @@ def _text(value: Any) -> str:
 
 
 def _edges(ax: Axes, which: str, values: np.ndarray) -> np.ndarray:
-    """Edges of the cells along an axis, with the ticks that suit it."""
+    """Edges of the cells along an axis; also sets its ticks."""
     axis = getattr(ax, f"{which}axis")
     number = values.dtype.kind in "iuf" and len(values) > 1
     if number and values.min() > 0.0 and len(values) > 2 and _even(np.log(values)) and not _even(values):

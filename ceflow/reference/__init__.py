@@ -1,7 +1,7 @@
-"""The reduced flow in arbitrary precision, and independent definitions: slow, simple, sharing nothing with the rest.
+"""Reference solutions in arbitrary precision, and independent definitions of schemes and losses.
 
-Of ceflow nothing is imported but checks of arguments. Of a scheme its matrix of relations is used, which consists of
-integers, of a loss its formula.
+The code is slow, simple, and independent of the rest of ceflow: it uses only checks of arguments, the integer matrix of
+relations of a scheme, and the formula of a loss.
 
 Examples
 --------

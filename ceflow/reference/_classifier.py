@@ -1,4 +1,4 @@
-"""Features under a classifier that is computed from them, by the equations as they stand on paper, in float64."""
+"""Features with a nearest, fixed or free classifier, by the defining equations in float64."""
 
 from __future__ import annotations
 
@@ -13,18 +13,20 @@ from ._network import NetworkDefinition, Parts, Pull
 
 
 class ClassifierDefinition(NetworkDefinition):
-    """Features H (n, d, N) under the simplex ETF nearest to them, a fixed classifier, or a free one W (n, K, d), which
-    is a part before H then. It has the face of a `NetworkDefinition`.
+    """Definition of the flow of features H (n, d, N) with a nearest simplex ETF, fixed, or free classifier W (n, K, d).
 
-    The nearest ETF is ``W = sqrt(K/(K-1)) P^T``, P the polar factor of the class means less their mean mu; it and a
-    fixed classifier have the bias ``-W mu`` (Markou, Ajanthan & Gould, arXiv:2411.01248).
+    It has the interface of a `NetworkDefinition`. A free W is a part before H.
+
+    The nearest ETF is ``W = sqrt(K/(K-1)) P^T``, where P is the polar factor of the centred class means. It and a fixed
+    classifier have the bias ``-W mu``, with the mean mu of the class means (Markou, Ajanthan & Gould,
+    arXiv:2411.01248).
 
     Parameters
     ----------
     flow : ETFFlow
-        Of which the options are read, and nothing that follows from them.
+        Only its options are used.
     W : (K, d) array
-        Of the start.
+        Classifier of the start.
 
     Examples
     --------
@@ -37,7 +39,7 @@ class ClassifierDefinition(NetworkDefinition):
     def __init__(self, flow: Any, W: NDArray[np.float64]) -> None:
         super().__init__(dataclasses.replace(flow.objective, frozen=()), len(W))
         self.classifier, self.through, self.radius, self.W = flow.classifier, flow.argmin_gradient, flow.radius, W
-        self.means = self.one_hot.T / self.one_hot.sum(axis=1)  # (N, K): H times this are the class means
+        self.means = self.one_hot.T / self.one_hot.sum(axis=1)  # (N, K): H times this gives the class means
         self.mean = self.means.mean(axis=1)
         self.decays = (0.0,) * (2 if flow.classifier == "free" else 1)
 
@@ -53,11 +55,11 @@ class ClassifierDefinition(NetworkDefinition):
         return [W, H, -(W @ (H @ self.mean)[..., None])[..., 0]]
 
     def logits(self, parts: Parts) -> NDArray:
-        """(n, K, N), bias included."""
+        """(n, K, N) logits, bias included."""
         return super().logits(self.whole(parts))
 
     def pull(self, parts: Parts, others: Any = None) -> Pull:
-        """Velocities, in the time of the reduction, and the loss."""
+        """Velocities, in the time unit of the reduction, and the loss."""
         whole = self.whole(parts)
         pushes, gross, log_scale, log_loss = self._pull_whole(whole)
         (W, H, _), (in_W, in_H, in_b) = whole, pushes
@@ -74,7 +76,7 @@ class ClassifierDefinition(NetworkDefinition):
         return Pull(velocities, gross, log_scale, log_loss)
 
     def penalty(self, parts: Parts) -> NDArray:
-        """(n,) zeros: nothing decays."""
+        """(n,) zeros: there is no weight decay."""
         return np.zeros(len(parts[0]))
 
     def _pull_whole(self, whole: Parts) -> Pull:
@@ -84,11 +86,11 @@ class ClassifierDefinition(NetworkDefinition):
 
     @property
     def _axes(self) -> tuple[int, ...]:
-        """Along which norms of the parts are kept: rows of W, columns of H."""
+        """Axes along which norms are constant: rows of W, columns of H."""
         return (2, 1)[-len(self.decays) :]
 
     def _polar(self, H: NDArray) -> tuple[NDArray, NDArray, NDArray]:
-        """The K - 1 singular vectors and values of the class means less their mean, (n, d, K)."""
+        """K - 1 singular vectors and values of the centred class means (n, d, K)."""
         centred = H @ self.means
         centred = centred - centred.mean(axis=2, keepdims=True)
         left, s, right = np.linalg.svd(centred, full_matrices=False)
@@ -96,8 +98,8 @@ class ClassifierDefinition(NetworkDefinition):
         return left[..., :few], s[..., :few], right[..., :few, :]
 
     def _through_nearest(self, H: NDArray, slope: NDArray) -> NDArray:
-        """What a push (n, K, d) on the nearest ETF is to the features: the derivative of the polar factor ``U V^T`` of
-        ``U S V^T``, transposed."""
+        """Gradient in the features from a gradient (n, K, d) in the nearest ETF: adjoint derivative of the polar factor
+        ``U V^T`` of ``U S V^T``."""
         left, s, right = self._polar(H)
         push = math.sqrt(self.classes / (self.classes - 1.0)) * slope.swapaxes(1, 2)
         inside = left.swapaxes(1, 2) @ push @ right.swapaxes(1, 2)
@@ -109,6 +111,6 @@ class ClassifierDefinition(NetworkDefinition):
 
 
 def _tangent(vectors: NDArray, velocities: NDArray, axis: int) -> NDArray:
-    """Velocities less what would change the norms of the vectors along an axis."""
+    """Velocities without their radial part along an axis."""
     along = (vectors * velocities).sum(axis=axis, keepdims=True) / (vectors**2).sum(axis=axis, keepdims=True)
     return velocities - along * vectors

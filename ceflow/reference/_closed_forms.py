@@ -1,8 +1,7 @@
-"""Gaps of the families of schemes by their closed formulas, for what is too large for a matrix of relations.
+"""Closed formulas for the gaps of the families of schemes, for schemes too large for a matrix of relations.
 
-Written down a second time, from the definitions: characters of the group Z_2^n as parities, those of a circle as
-squares of chords, Krawtchouk and Eberlein polynomials as coefficients of generating functions in Python integers
-(Bannai & Ito, III.2).
+They are implemented independently: characters of Z_2^n as parities, characters of a cyclic group as squared chords,
+Krawtchouk and Eberlein polynomials as coefficients of generating functions in Python integers (Bannai & Ito, III.2).
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class ClosedForm(NamedTuple):
-    """A family of schemes with some arguments; mode i and relation j from 0 to D, with Python integers."""
+    """Formulas of a scheme; modes i and relations j from 0 to D, in Python integers."""
 
     source: str
     valency: Callable[[NDArray], NDArray]  # of relations
@@ -28,7 +27,7 @@ class ClosedForm(NamedTuple):
 
 
 def closed_form(scheme: Scheme) -> ClosedForm:
-    """The formulas of a scheme's family; a ValueError if it has none."""
+    """Formulas of the family of a scheme; a ValueError if it has none."""
     if scheme.kind not in _FAMILIES:
         known = ", ".join(_FAMILIES)
         raise ValueError(f"there is no closed formula for the gaps of {scheme.name}, only for {known}")
@@ -49,7 +48,7 @@ def _cyclic(K: int) -> ClosedForm:
     def gaps(i: int, j: NDArray) -> NDArray:
         steps = i * j % K
         steps = np.minimum(steps, K - steps)
-        return np.abs(np.expm1(2j * np.pi * steps / K)) ** 2 / 2.0  # 1 - cos, as half of the square of a chord
+        return np.abs(np.expm1(2j * np.pi * steps / K)) ** 2 / 2.0  # 1 - cos as half of a squared chord
 
     def size(i: NDArray) -> NDArray:
         return np.where((i == 0) | (2 * i == K), 1, 2)
@@ -109,5 +108,5 @@ def _product(a: NDArray, b: NDArray) -> NDArray:
 
 
 def _ratios(valencies: NDArray, eigenvalues: NDArray) -> NDArray[np.float64]:
-    """``(k - P) / k`` of integers, rounded once."""
+    """``(k - P) / k`` of integers, with one rounding."""
     return np.array([(k - p) / k for k, p in zip(valencies, eigenvalues, strict=True)], float)

@@ -13,16 +13,16 @@ from ._tape import Series, Tape
 
 
 class Equations:
-    """The state is what `values` holds, and `velocities` are d/dx.
+    """Equations as power series; the state is `values`, and `velocities` are d/dx.
 
     Parameters
     ----------
     ctx : mpmath context
     flow : SpectralFlow
     algebra : Algebra
-        Of the flow's scheme, to all digits.
+        Algebra of the scheme of the flow, to all digits.
     start : (D,) or (L, D) array
-        Singular values, balanced, or the layers' own.
+        Singular values of balanced layers, or layers.
     """
 
     def __init__(self, ctx, flow: Any, algebra: Algebra, start: NDArray[np.float64]) -> None:
@@ -39,7 +39,7 @@ class Equations:
             layers[-1] = [root if s >= 0 else -root for root, s in zip(roots, exact[0], strict=True)]
         self.signs = [1 if value >= 0 else -1 for value in layers[-1]]
 
-        # opposite layers have no part that grows, and where the force is positive they decay for ever
+        # opposite layers have no growing part: with positive force they decay at all times
         formula = forces(flow.loss.formula, tuple(flow.loss.parameters))
         lasting = len(layers) == 2 and decay == 0 and all(is_positive(part, flow.loss.parameters) for part in formula)
         self.fading = [i for i in range(self.modes) if lasting and layers[0][i] == -layers[1][i]]
@@ -59,20 +59,20 @@ class Equations:
         return (first * self.signs[i]) ** depth * self.signs[i]
 
     def _velocity(self, row: int, i: int, depth, force: Series, decay) -> Series:
-        """(product of the other layers) lambda - mu w, times dt/dx, which is part of the force already."""
+        """(product of the other layers) lambda - mu w, times dt/dx, which the force already includes."""
         layer, velocity = self.values[row][i], force
         if self.whole:
             for k, other in enumerate(self.values):
                 if k != row:
                     velocity = velocity * other[i]
-        else:  # all L layers are alike, up to the sign of one
+        else:  # all L layers are equal, up to the sign of one
             velocity = velocity * (layer * self.signs[i]) ** (depth - 1)
         if decay == 0:
             return velocity
         return self.tape.combination([1, -decay], [velocity, layer * self.growth])
 
     def _forces(self, flow: Any, algebra: Algebra, s: list[Series]) -> list[Series]:
-        """lambda_i dt/dx, as the formula of the loss says."""
+        """lambda_i dt/dx from the formula of the loss."""
         ctx, tape, modes, classes = self.ctx, self.tape, range(self.modes), int(flow.scheme.classes)
         unit = ctx.mpf(1) / classes if flow.reduction == "mean" else ctx.mpf(1)
         valencies, multiplicities = [int(k) for k in algebra.valencies], [int(m) for m in algebra.multiplicities]
@@ -105,7 +105,7 @@ class Equations:
         return out
 
     def expand(self, growth, state: list[list], order: int) -> None:
-        """Series to the given order around a state."""
+        """Expand in series of a given order at a state."""
         self.tape.clear()
         self.growth.terms[:] = [growth]
         for row, values in zip(self.values, state, strict=True):
@@ -119,7 +119,7 @@ class Equations:
                     series.terms.append(velocity.terms[n] / (n + 1))
 
     def at(self, h) -> list[list]:
-        """The state a distance h further, by the series."""
+        """State at distance h, from the series."""
         return [[self.ctx.polyval(series.terms[::-1], h) for series in row] for row in self.values]
 
     def product(self, state: list[list], depth) -> list:

@@ -1,7 +1,7 @@
-"""A loss from its formula: parsed by sympy, differentiated, and brought into forms without cancellation.
+"""Losses from formulas: parsed by SymPy, differentiated, and rewritten without cancellation.
 
-A formula phi is one in the odds of error ``S = sum_j k_j exp(-margin_j)``, in ``M = sum_j k_j margin_j``,
-``Q = sum_j k_j margin_j^2``, the number K of classes, and parameters by their names. By the chain rule
+A formula phi is a function of the odds of error ``S = sum_j k_j exp(-margin_j)``, in ``M = sum_j k_j margin_j``, ``Q =
+sum_j k_j margin_j^2``, the number K of classes, and named parameters. By the chain rule
 
     k_j r_j = -dphi/dmargin_j = k_j (exp(-margin_j) phi_S - phi_M - 2 margin_j phi_Q).
 """
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 
 class Formula(NamedTuple):
-    """A formula and its slopes: sympy expressions in S, M, Q, the parameters, and N = K - 1."""
+    """A formula and its derivatives: SymPy expressions in S, M, Q, the parameters, and N = K - 1."""
 
     value: Any
     by_odds: Any  # phi_S
@@ -24,25 +24,25 @@ class Formula(NamedTuple):
 
 
 class Centred(NamedTuple):
-    """A formula about the mean of the margins, so that large terms of it do not cancel.
+    """A formula expanded about the mean of the margins, so that large terms do not cancel.
 
     With margins ``c + x_j`` the symbols are S, N, the parameters, "mean" for the mean of all x_j, with the weights k_j,
     and "spread" for ``sum_j k_j (x_j - mean)^2``. Then ``r_j = exp(-margin_j) by_odds - common - slope (x_j - mean)``.
     """
 
-    centre: Any  # c: where the common part vanishes if it is linear in the mean, else 0
+    centre: Any  # c: zero of the common part if it is linear in the mean, else 0
     value: Any
     by_odds: Any
     common: Any
     slope: Any
-    terms: tuple[Any, ...]  # what would make the common part with c = 0
+    terms: tuple[Any, ...]  # terms of the common part for c = 0
 
 
 class Forces(NamedTuple):
     """The force on mode i, ``sum_j gap_ij k_j exp(-margin_j) by_odds + common - slope s_i``.
 
     By the orthogonality of the eigenmatrix ``sum_j k_j gap_ij = K`` and ``sum_j k_j gap_ij margin_j = s_i + M``, with
-    ``M = sum_i m_i s_i``, and ``K Q = M^2 + sum_i m_i s_i^2``: what is linear in the margins needs no gaps.
+    ``M = sum_i m_i s_i``, and ``K Q = M^2 + sum_i m_i s_i^2``: terms linear in the margins need no gaps.
     """
 
     by_odds: Any
@@ -52,7 +52,7 @@ class Forces(NamedTuple):
 
 @functools.cache
 def parse(formula: str, parameters: tuple[str, ...]) -> Formula:
-    """The formula of a loss that has parameters of these names; a ValueError if it is none."""
+    """Parse the formula of a loss with these parameters; raise a ValueError if it is invalid."""
     import sympy
     from sympy.codegen.cfunctions import log1p
     from sympy.parsing import sympy_parser
@@ -64,8 +64,8 @@ def parse(formula: str, parameters: tuple[str, ...]) -> Formula:
     unknown = phi.free_symbols - {symbol(name) for name in ("S", "M", "Q", "N", *parameters)}
     if unknown:
         names = ", ".join(sorted(map(str, unknown)))
-        raise ValueError(f"formula must be one in S, M, Q, K and the parameters, got {formula!r}, with {names}")
-    phi = phi.replace(  # 1 + S would lose what is small
+        raise ValueError(f"formula must be a function of S, M, Q, K and the parameters, got {formula!r}, with {names}")
+    phi = phi.replace(  # 1 + S would lose small S
         lambda part: isinstance(part, sympy.log) and part.args[0].is_Add and 1 in part.args[0].args,
         lambda part: log1p(part.args[0] - 1),
     )
@@ -114,13 +114,13 @@ def symbol(name: str) -> Any:
 
 
 def stable(expression: Any) -> Any:
-    """An expression in a form in which no terms are subtracted, if there is one."""
+    """Form of an expression without subtractions, if there is one."""
     import sympy
 
     if not any(term.could_extract_minus_sign() for part in expression.atoms(sympy.Add) for term in part.args):
         return expression
     expression = sympy.powsimp(sympy.factor(expression))
-    # large powers of large odds would cancel: those of S / (1 + S), which is at most 1, take their place
+    # large powers of large odds would cancel: use powers of S / (1 + S) <= 1
     S, powers = symbol("S"), expression.as_powers_dict()
     if expression.is_Mul and S in powers and S + 1 in powers:
         odds, right = powers.pop(S), powers.pop(S + 1)
@@ -130,7 +130,7 @@ def stable(expression: Any) -> Any:
 
 
 def is_positive(expression: Any, parameters: Mapping[str, float]) -> bool:
-    """Whether sympy proves that an expression with these parameters is nowhere negative."""
+    """Whether SymPy proves that an expression with these parameters is nonnegative."""
     import sympy
 
     values = {symbol(name): sympy.Rational(value) for name, value in parameters.items()}
@@ -138,7 +138,7 @@ def is_positive(expression: Any, parameters: Mapping[str, float]) -> bool:
 
 
 def interpret(expression: Any, values: Mapping[str, Any], number: Any) -> Any:
-    """The expression with values in the place of symbols, by their own arithmetic.
+    """Evaluate an expression with values for its symbols, in their arithmetic.
 
     Parameters
     ----------
@@ -147,7 +147,7 @@ def interpret(expression: Any, values: Mapping[str, Any], number: Any) -> Any:
         From the names of symbols to numbers, or to objects that have ``+``, ``*``, ``**`` with a number, and the
         methods ``exp``, ``log``, ``log1p``.
     number : function
-        Makes a number from the two integers of a fraction.
+        Converts a fraction of two integers to a number.
     """
     known: dict[Any, Any] = {}
 

@@ -1,4 +1,4 @@
-"""Numbers represented by their logarithms, so that none is too small or too large."""
+"""Numbers represented by their logarithms, without underflow and overflow."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from numpy.typing import ArrayLike, NDArray
 class Logarithmic:
     """Arrays of numbers ``sign * exp(size)``, with the arithmetic that formulas of losses need.
 
-    Sums of numbers of one sign, products, powers and functions keep them right to rounding of the logarithm.
+    Sums of numbers of one sign, products, powers and functions are accurate to rounding of the logarithm.
     """
 
-    __array_ufunc__ = None  # an array of floats leaves its operators to us
+    __array_ufunc__ = None  # operators of float arrays defer to this class
 
     def __init__(self, sign: ArrayLike, size: ArrayLike) -> None:
         self.sign, self.size = np.asarray(sign, float), np.asarray(size, float)
 
     @classmethod
     def of(cls, value: Logarithmic | ArrayLike) -> Logarithmic:
-        """Numbers as they stand."""
+        """Convert numbers."""
         if isinstance(value, cls):
             return value
         value = np.asarray(value, float)
@@ -27,7 +27,7 @@ class Logarithmic:
             return cls(np.sign(value), np.log(np.abs(value)))
 
     def value(self, log_scale: ArrayLike = 0.0) -> NDArray[np.float64]:
-        """The numbers over ``exp(log_scale)``."""
+        """Numbers divided by ``exp(log_scale)``."""
         return self.sign * np.exp(self.size - log_scale)
 
     def __getitem__(self, index) -> Logarithmic:
@@ -52,7 +52,7 @@ class Logarithmic:
     __radd__, __rmul__ = __add__, __mul__
 
     def __pow__(self, exponent: float) -> Logarithmic:
-        with np.errstate(invalid="ignore"):  # odd and negative: NaN where the exponent is no integer
+        with np.errstate(invalid="ignore"):  # negative base: NaN if the exponent is not an integer
             return Logarithmic(self.sign**exponent, exponent * self.size if exponent else np.zeros_like(self.size))
 
     def exp(self) -> Logarithmic:

@@ -1,4 +1,4 @@
-"""What a full flow descends and how, by the equations as they stand on paper, in float64."""
+"""Objective and velocities of the full flow, by the defining equations in float64."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ Parts = list[NDArray[np.float64]]
 
 
 class Pull(NamedTuple):
-    """What the loss does to the layers at n states."""
+    """Velocities of the layers from the loss at n states."""
 
-    velocities: Parts  # without decay, over exp(log_scale)
-    gross: Parts  # sums of the sizes of the terms that make them, or a bound
+    velocities: Parts  # without decay, divided by exp(log_scale)
+    gross: Parts  # sums of the absolute values of their terms, or a bound
     log_scale: NDArray[np.float64]  # (n,)
     log_loss: NDArray[np.float64]  # (n,)
 
 
 class NetworkDefinition:
-    """A full flow by its options: loss, decay and velocities at n states.
+    """Definition of a full flow from its options: loss, decay and velocities at n states.
 
     The parts of a state are W (n, K, d), ..., H (n, d, N), and the bias (n, K) if there is one.
 
     Parameters
     ----------
     objective : Objective
-        Of which the options are read, and nothing that follows from them; the loss by its formula.
+        Only its options are used; the loss by its formula.
     classes : int
         K, the rows of W.
 
     Attributes
     ----------
     decays : tuple
-        Of each part; 0 where it is frozen.
+        Decay of each part; 0 for frozen parts.
     number : float
-        Of samples in all.
+        Number of samples.
 
     Examples
     --------
@@ -54,7 +54,7 @@ class NetworkDefinition:
         self.objective, self.classes, self.depth = objective, classes, int(objective.depth)
         given = not isinstance(objective.targets, str)
         if given and objective.targets.ndim > 2:
-            raise ValueError("targets of a batch of starts make several flows: give those of one")
+            raise ValueError("targets must be those of one start, not of a batch")
         columns = classes if objective.labels is None else len(objective.labels)
         columns = objective.targets.shape[1] if given else columns
         self.samples = np.zeros(columns) + (1.0 if objective.samples is None else np.asarray(objective.samples, float))
@@ -77,7 +77,7 @@ class NetworkDefinition:
         self.activations = [objective.activation] * (self.depth - 1) if one else list(objective.activation)
 
     def activate(self, x: NDArray, place: int) -> tuple[NDArray, NDArray]:
-        """The activation after `place` + 1 layers from the left, and its slope."""
+        """Activation after `place` + 1 layers from the left, and its derivative."""
         name, _, beta = self.activations[place].partition(":")
         if name == "relu":
             return x * (x > 0.0), 1.0 * (x > 0.0)
@@ -88,26 +88,26 @@ class NetworkDefinition:
         return x, np.ones_like(x)
 
     def logits(self, parts: Parts) -> NDArray:
-        """(n, K, N), bias included."""
+        """(n, K, N) logits, bias included."""
         x = parts[self.depth - 1]
         for place in range(self.depth - 2, -1, -1):
             x = parts[place] @ self.activate(x, place)[0]
         return x + parts[-1][:, :, None] if self.objective.bias else x
 
     def features(self, parts: Parts) -> NDArray:
-        """(n, d, N) what W sees."""
+        """(n, d, N) input features of W."""
         x = parts[self.depth - 1]
         for place in range(self.depth - 2, 0, -1):
             x = parts[place] @ self.activate(x, place)[0]
         return self.activate(x, 0)[0]
 
     def pull(self, parts: Parts, others: Callable[[NDArray, NDArray], Parts] | None = None) -> Pull:
-        """Velocities without decay, in the time of the reduction, and the loss.
+        """Velocities without decay, in the time unit of the reduction, and the loss.
 
         Parameters
         ----------
         others : function, optional
-            Of W and of the features that it sees: what else pushes them; it is no part of `Pull.gross`.
+            Further velocities of W and its input features, as a function of both; not included in `Pull.gross`.
         """
         G, gross, log_scale, log_loss = self._residual(self.logits(parts))
         unit, push = np.log(self.average), None
@@ -121,7 +121,7 @@ class NetworkDefinition:
         return Pull(velocities, self._back(gross, parts, True), log_scale - unit, log_loss - unit)
 
     def penalty(self, parts: Parts) -> NDArray:
-        """(n,) what decay adds to the loss."""
+        """(n,) weight decay term of the objective."""
         total = np.zeros(len(parts[0]))
         for place, (part, decay) in enumerate(zip(parts, self.decays, strict=True)):
             if decay and place == self.depth - 1:
@@ -131,7 +131,7 @@ class NetworkDefinition:
         return total
 
     def outer(self, H: NDArray) -> NDArray:
-        """(n, d, d) that of all samples, ``sum h h'``, or of the layer W_1 that makes H on inputs, ``W_1 W_1'``."""
+        """(n, d, d) ``sum h h'`` over all samples, or ``W_1 W_1'`` of the layer W_1 with H = W_1 X."""
         kernel = self.objective.kernel
         if kernel is None:
             return (H * self.samples) @ H.swapaxes(1, 2)
@@ -141,8 +141,8 @@ class NetworkDefinition:
         return first @ first.swapaxes(1, 2)
 
     def _residual(self, Z: NDArray) -> tuple[NDArray, ...]:
-        """Minus the gradient of the summed loss in logits, the sizes of its terms, the logarithm of the scale of both,
-        and that of the summed loss."""
+        """Minus the gradient of the summed loss in the logits, absolute values of its terms, log scale of both, and log
+        of the summed loss."""
         every = self.samples * self.weights
         if self.objective.loss.name == "squared_error":
             difference = self.targets - Z
@@ -167,15 +167,15 @@ class NetworkDefinition:
         return scale * G, scale * gross, log_scale, log_loss
 
     def _spread(self, values: NDArray, right: NDArray, sign: float) -> NDArray:
-        """(n, K, N), with values (n, N, K - 1) and a sign for the wrong classes, and their sum for the right one."""
+        """(n, K, N) with signed values (n, N, K - 1) for the wrong classes, and their sum for the true class."""
         out = np.zeros((*values.shape[:2], self.classes))
         out[:, ~right] = sign * values.reshape(len(values), -1)
         out[:, right] = values.sum(axis=-1)
         return out.swapaxes(1, 2)
 
     def _back(self, G: NDArray, parts: Parts, sizes: bool = False, push: Parts | None = None) -> Parts:
-        """What a push on the logits, and one on W and its features, is to the parts; of sizes, a bound of what they add
-        up to."""
+        """Velocities of the parts from velocities of the logits, and of W and its features; with `sizes` an upper
+        bound."""
         layers = parts[: self.depth]
         inputs, slopes = list[NDArray](), list[Any]()
         x = layers[-1]

@@ -1,10 +1,10 @@
-"""Numbers of many digits."""
+"""Arbitrary precision."""
 
 from __future__ import annotations
 
 
 def context(digits: int):
-    """A context of mpmath's own, so that nobody else's precision changes."""
+    """Separate mpmath context, so that the global precision does not change."""
     try:
         from mpmath.ctx_mp import MPContext
     except ImportError:

@@ -1,11 +1,11 @@
-"""A scheme from nothing but its matrix of relations: valencies, multiplicities and gaps, in floats or to all digits.
+"""Valencies, multiplicities and gaps of a scheme from its matrix of relations only, in floats or to all digits.
 
-The function on the points that belongs to an eigenspace and to point 0 takes one value on each relation to point 0.
-With its value at point 0 put to 1 these are ``P_ij / k_j``, and as a vector over the relations they are an eigenvector
-of every matrix that counts, from a point in relation h to point 0, the points in relation j to it that are in relation
-l to point 0 (Bannai & Ito, II.3). One combination of these matrices tells all eigenspaces apart.
+For an eigenspace and point 0 there is a function that is constant on each relation to point 0. Normalized to 1 at point
+0, its values are ``P_ij / k_j``. As a vector over the relations they are an eigenvector of all matrices of intersection
+numbers: for a point in relation h to point 0, the number of points in relation j to it and in relation l to point 0
+(Bannai & Ito, II.3). One combination of these matrices separates all eigenspaces.
 
-Modes come in the order that the schemes document: those of ``hadamard`` in natural order, all others by their rows of
+Modes are in the documented order of the schemes: those of ``hadamard`` in natural order, all others by their rows of
 the eigenmatrix, in lexicographically decreasing order, which for ``cyclic`` is that of the frequency, for ``hamming``,
 ``johnson`` and ``complete`` that of the index.
 """
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from ..symmetry import Scheme
 
 MAX_CLASSES = 1024
-NO_GAP = 1e-7  # the least gap of so many classes is 1 - cos(2 pi / 1024), or 2e-5
+NO_GAP = 1e-7  # the smallest gap for 1024 classes is 1 - cos(2 pi / 1024), or 2e-5
 ATTEMPTS = 8  # combinations of relations, in case one is nearly degenerate
 
 
 class Algebra(NamedTuple):
-    """What the dynamics need of a scheme.
+    """Data of a scheme for the dynamics.
 
     Attributes
     ----------
@@ -46,14 +46,14 @@ class Algebra(NamedTuple):
 
 
 class Counts(NamedTuple):
-    """What is counted in a matrix of relations."""
+    """Counts from a matrix of relations."""
 
     valencies: NDArray[np.int64]  # (D + 1,)
     to_first: NDArray[np.int64]  # (K,) relations of the points to point 0
     rows: NDArray[np.int64]  # (D + 1, K) relations of the points to one in each relation to point 0
 
     def quotient(self, weights: NDArray) -> NDArray:
-        """(D + 1, D + 1) matrix of sum_j weights_j A_j on functions that depend on the relation to point 0 alone."""
+        """(D + 1, D + 1) matrix of sum_j weights_j A_j on functions of the relation to point 0."""
         member = np.equal.outer(self.to_first, np.arange(len(self.valencies)))
         return weights[self.rows] @ member.astype(weights.dtype)
 
@@ -71,22 +71,22 @@ def relation_gaps(scheme: Scheme) -> NDArray[np.float64]:
 
 
 def relation_algebra(scheme: Scheme) -> Algebra:
-    """Valencies, multiplicities and gaps of a scheme, near rounding, from ``scheme.relations()`` alone.
+    """Compute valencies, multiplicities and gaps of a scheme from ``scheme.relations()`` only, to about rounding.
 
     Parameters
     ----------
     scheme : Scheme
-        Of at most 1024 classes.
+        Scheme with at most 1024 classes.
 
     Raises
     ------
     ValueError
-        If the scheme has more classes, or its relations are none of an association scheme.
+        If the scheme has more classes, or its relations are not an association scheme.
 
     Notes
     -----
-    Where all eigenvalues are integers gaps are correctly rounded. Elsewhere they are Dirichlet forms,
-    ``(1 / 2 k_j) sum (w_y - w_z)^2`` over all pairs (y, z) in relation j, into which the error of w enters squared.
+    If all eigenvalues are integers, gaps are correctly rounded. Otherwise they are Dirichlet forms, ``(1 / 2 k_j) sum
+    (w_y - w_z)^2`` over all pairs (y, z) in relation j, in which the error of w enters squared.
     """
     counts = counted(scheme)
     valencies, scale = counts.valencies, np.sqrt(counts.valencies)
@@ -98,7 +98,7 @@ def relation_algebra(scheme: Scheme) -> Algebra:
         if is_unitary(ratios, valencies, 1e-6):
             break
     else:
-        raise ArithmeticError(f"the eigenspaces of {scheme.name} could not be told apart")
+        raise ArithmeticError(f"the eigenspaces of {scheme.name} could not be separated")
     ratios = ratios[order(scheme, ratios)]
     eigenvalues = np.rint(ratios * valencies)
     if np.abs(ratios * valencies - eigenvalues).max() < 1e-5:
@@ -110,13 +110,13 @@ def relation_algebra(scheme: Scheme) -> Algebra:
 
 
 def counted(scheme: Scheme) -> Counts:
-    """What the methods of this module count, if the relations are those of a symmetric association scheme."""
+    """Counts, after a check that the relations are a symmetric association scheme."""
     classes = int(scheme.classes)
     if classes > MAX_CLASSES:
         raise ValueError(f"the scheme must have at most {MAX_CLASSES} classes, got {classes}")
     labels = np.asarray(scheme.relations())
     if labels.shape != (classes, classes) or np.any(labels != labels.T) or np.any((labels == 0) != np.eye(classes)):
-        raise ValueError(f"the relations of {scheme.name} must be a symmetric matrix, 0 on the diagonal and only there")
+        raise ValueError(f"the relations of {scheme.name} must be a symmetric matrix that is 0 exactly on the diagonal")
     valencies = np.bincount(labels[0])
     first = [int(np.flatnonzero(labels[0] == h)[0]) if count else -1 for h, count in enumerate(valencies)]
     rng = np.random.default_rng(1)
@@ -128,7 +128,7 @@ def counted(scheme: Scheme) -> Counts:
 
 
 def combinations(valencies: NDArray[np.int64]):
-    """Integers with which to combine relations, such that the eigenspaces can be told apart, in several attempts."""
+    """Integer coefficients of combinations of relations that separate the eigenspaces, in several attempts."""
     rng = np.random.default_rng(0)
     for _ in range(ATTEMPTS):
         yield np.rint(2.0**20 * rng.standard_normal(len(valencies)) / np.sqrt(valencies)).astype(np.int64)
@@ -138,13 +138,13 @@ def is_unitary(ratios: NDArray[np.float64], valencies: NDArray[np.int64], tolera
     """Whether the rows ``P_ij / k_j`` are orthogonal with the weights k_j, as those of different eigenspaces are."""
     rows = ratios * np.sqrt(valencies)
     rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
-    return bool(np.abs(rows @ rows.T - np.eye(len(rows))).max() < tolerance)  # not so for NaN
+    return bool(np.abs(rows @ rows.T - np.eye(len(rows))).max() < tolerance)  # false for NaN
 
 
 def order(scheme: Scheme, ratios: NDArray[np.float64]) -> list[int]:
-    """Which rows ``P_ij / k_j`` belong to the modes 0..D of a scheme, in the order that it documents."""
+    """Rows ``P_ij / k_j`` of the modes 0..D of a scheme, in its documented order."""
     columns = np.arange(1, ratios.shape[1])
-    if scheme.kind == "hadamard":  # bit b of the mode says whether it changes sign with bit b of the relation
+    if scheme.kind == "hadamard":  # bit b of the mode: whether it changes sign with bit b of the relation
         columns = 2 ** np.arange(ratios.shape[1].bit_length() - 2, -1, -1)
 
     def compare(one: int, other: int) -> Any:
@@ -168,19 +168,19 @@ def _dirichlet_forms(counts: Counts, ratios: NDArray[np.float64]) -> NDArray[np.
 
 
 def exact_gaps(scheme: Scheme, ctx=None) -> list[list]:
-    """The gaps ``1 - P_ij / k_j`` of a scheme, (D, D), from nothing but its matrix of relations, to all digits.
+    """Compute the gaps ``1 - P_ij / k_j`` (D, D) of a scheme from its matrix of relations only, to all digits.
 
     Parameters
     ----------
     scheme : Scheme
-        Of at most 1024 classes.
+        Scheme with at most 1024 classes.
     ctx : mpmath context, optional
-        Whose precision to use; 30 digits when left out.
+        Context with the precision; default 30 digits.
 
     Raises
     ------
     ValueError
-        If the scheme has more classes, its relations are none, or its eigenmatrix does not belong to them.
+        If the scheme has more classes, its relations are invalid, or its eigenmatrix does not match them.
 
     Examples
     --------
@@ -194,7 +194,7 @@ def exact_algebra(scheme: Scheme, ctx) -> Algebra:
     """`relation_algebra` with the gaps as lists of numbers of mpmath."""
     counts = counted(scheme)
     valencies, relations = [int(k) for k in counts.valencies], len(counts.valencies)
-    fine = context(ctx.dps + 20)  # errors of eigenvectors are large where eigenvalues are close
+    fine = context(ctx.dps + 20)  # errors of eigenvectors are large for close eigenvalues
     roots = [fine.sqrt(k) for k in valencies]
     for weights in combinations(counts.valencies):
         quotient = counts.quotient(weights)
@@ -209,13 +209,13 @@ def exact_algebra(scheme: Scheme, ctx) -> Algebra:
         if is_unitary(ratios, counts.valencies, 1e-10):
             break
     else:
-        raise ArithmeticError(f"the eigenspaces of {scheme.name} could not be told apart")
+        raise ArithmeticError(f"the eigenspaces of {scheme.name} could not be separated")
     modes = order(scheme, ratios)
-    # nothing of the scheme's own eigenmatrix is used; that it says the same is checked
+    # the eigenmatrix of the scheme is only compared
     if not np.allclose(ratios[modes] * counts.valencies, scheme.eigenmatrix, rtol=0.0, atol=1e-6):
-        raise ValueError(f"{scheme.name} has an eigenmatrix that does not belong to its relations")
+        raise ValueError(f"{scheme.name} has an eigenmatrix that does not match its relations")
     gaps = [[1 - rows[i][j] for j in range(1, relations)] for i in modes[1:]]
-    # those that vanish do so exactly: a force may be beyond all digits of the residuals that have no part in it
+    # zeros must be exact: a force may be below the precision of residuals that do not contribute to it
     gaps = [[ctx.mpf(gap) if gap > NO_GAP else ctx.mpf(0) for gap in row] for row in gaps]
     return Algebra(counts.valencies[1:], _multiplicities(counts, ratios[modes])[1:], cast(Any, gaps))
 

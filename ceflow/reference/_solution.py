@@ -1,16 +1,15 @@
-"""The reduced flow in arbitrary precision: slow, simple, and independent of everything else that ceflow computes.
+"""Reduced flow in arbitrary precision; slow, simple, and independent of the rest of ceflow.
 
-The layers themselves are the variables, and the equations stand here as they stand on paper:
+The layers are the variables, with the defining equations
 
     dw_l/dt = (prod_{k != l} w_k) lambda(s) - mu w_l,   s = prod_l w_l,   for each mode i and layer l
 
-with the loss's force ``lambda_i(s)`` (divided by K for the reduction "mean") and the weight decay mu. They are
-integrated by Taylor series of high order in ``x = log(1 + t)``, in which the state moves slowly from t = 0 to times far
-beyond 1e300. All coefficients of a series follow from the equations by the rules of automatic differentiation; the step
-is so short that the last terms are below the digits asked for. Nothing is shared with `ceflow.integrate`: neither
-stepper, clock, dense output and coordinates, nor the closed form of the collapsed tail, nor the residuals of
-`ceflow.losses`, of which only the formulas are read. Of a scheme only its matrix of relations is used, which consists
-of integers; its eigenmatrix is computed again, to all digits.
+with the force ``lambda_i(s)`` of the loss (divided by K for reduction "mean") and weight decay mu. They are integrated
+by Taylor series of high order in ``x = log(1 + t)``, in which the state moves slowly from t = 0 to times far beyond
+1e300. The coefficients follow from the equations by automatic differentiation; steps are so short that the last terms
+are below the required precision. It shares no code with `ceflow.integrate`: no stepper, clock, dense output,
+coordinates, closed form of the collapsed tail, or residuals (only formulas of losses are used). Of a scheme only the
+integer matrix of relations is used; the eigenmatrix is computed again, to all digits.
 
 Needs mpmath (the extra ``reference``). Meant for few modes: to t = 1e300 some hundred steps take about a second for
 D = 2 and five for D = 7, at 20 digits; cost grows with the cube of the digits.
@@ -29,7 +28,7 @@ from ._equations import Equations
 from ._precision import context
 from ._relations import exact_algebra
 
-FADED = 1e-155  # below, both layers of a mode that decays for ever count as 0
+FADED = 1e-155  # layers of a decaying mode count as 0 below this
 DEEPEST = 100
 
 
@@ -40,9 +39,9 @@ class Solution(NamedTuple):
     ----------
     log_t : (n,) array of floats
     singular_values : (n, D) array
-    layers : (n, L, D) array, or (n, 1, D), the one layer that all are equal to, if the depth is not an integer
+    layers : (n, L, D) array; (n, 1, D), the common layer, for fractional depth
     steps : int
-        Taylor steps taken.
+        Number of Taylor steps.
 
     Examples
     --------
@@ -65,21 +64,21 @@ def solve(
     digits: int = 30,
     max_steps: int = 5_000,
 ) -> Solution:
-    """Singular values of a run at given times, right to the given number of digits.
+    """Compute singular values of a run at given times to a given number of digits.
 
     Parameters
     ----------
     flow : SpectralFlow
-        Its scheme, loss, depth (at most 100), reduction and weight decay are what is solved.
+        Flow with depth at most 100; its scheme, loss, depth, reduction and weight decay are used.
     start : (D,) or (L, D) array
-        Singular values, balanced, or the layers' own. Taken as exact numbers, as are the times.
+        Singular values of balanced layers, or layers. Start and times are exact numbers.
     log_t : (n,) array
         Increasing natural logarithms of times; -inf for t = 0.
     digits : int
-        From 10 to 200: of each singular value, relative. Modes that change sign are right relative to their layers,
-        modes that decay to 0 relative to the largest one.
+        Relative digits of each singular value, from 10 to 200. Modes that change sign are accurate relative to their
+        layers, modes that decay to 0 relative to the largest mode.
     max_steps : int
-        Taylor steps after which to give up.
+        Maximal number of Taylor steps.
 
     Returns
     -------
@@ -88,16 +87,16 @@ def solve(
     Raises
     ------
     ImportError
-        Without mpmath.
+        If mpmath is not installed.
     TypeError, ValueError
-        If an argument is not as described.
+        If an argument is invalid.
     RuntimeError
-        If `max_steps` do not suffice, as where a mode decays for ever in a network that is otherwise at rest.
+        If `max_steps` do not suffice, e.g. if a mode decays in a network that is otherwise at rest.
 
     Notes
     -----
-    Truncation and rounding are each kept below ``10^-(digits + 5)`` a step, relative to the largest layer of a mode.
-    Two runs with different `digits` take different orders and steps: their difference is a check of both.
+    Truncation and rounding errors are each below ``10^-(digits + 5)`` per step, relative to the largest layer of a
+    mode. Runs with different `digits` have different orders and steps, so their difference checks both.
 
     Examples
     --------
@@ -129,7 +128,7 @@ def solve(
 
 
 def _lost_digits(values: NDArray[np.float64]) -> int:
-    """Digits that layers of nearly opposite value lose while their sum takes over."""
+    """Digits lost by layers of nearly opposite value until their sum dominates."""
     if values.ndim == 1:
         return 0
     size, total = np.abs(values).sum(axis=0), np.abs(values.sum(axis=0))
@@ -149,7 +148,7 @@ def _integrate(ctx, equations: Equations, times: NDArray[np.float64], digits: in
             rows.append(state)
             continue
         if steps >= max_steps:
-            raise RuntimeError(f"gave up after {max_steps} Taylor steps, at log(1 + t) = {float(x):.6g}")
+            raise RuntimeError(f"stopped after {max_steps} Taylor steps, at log(1 + t) = {float(x):.6g}")
         equations.expand(ctx.exp(x), state, order)
         steps += 1
         rest = _is_at_rest(ctx, equations, log_tolerance)
@@ -167,7 +166,7 @@ def _integrate(ctx, equations: Equations, times: NDArray[np.float64], digits: in
 
 
 def _step(ctx, equations: Equations, state: list[list], order: int, log_tolerance: float):
-    """How far the last two terms of every series stay below the tolerance, relative to the largest layer of a mode."""
+    """Step for which the last two terms of every series are below the tolerance, relative to the largest layer."""
     least = math.inf
     for i in range(equations.modes):
         size = max(abs(row[i]) for row in state)
@@ -180,10 +179,10 @@ def _step(ctx, equations: Equations, state: list[list], order: int, log_toleranc
 
 
 def _is_at_rest(ctx, equations: Equations, log_tolerance: float) -> bool:
-    """Whether every layer is so near the end of an exponential decay that the rest of its way is beyond all digits.
+    """Whether every layer is at its limit to all digits, at the end of an exponential decay.
 
-    With v = dw/dt and a = d2w/dt2 that way is |v / (a/v)| if a/v < 0. Powers and logarithms of time, as in the tail of
-    the cross-entropy, never come near: there it is about as long as the state is large.
+    With v = dw/dt and a = d2w/dt2 the distance to the limit is |v / (a/v)| if a/v < 0. For powers and logarithms of
+    time, as in the tail of cross-entropy, it is of the order of the state.
     """
     largest = max(abs(series.terms[0]) for row in equations.values for series in row)
     limit, still = largest * ctx.exp(log_tolerance), True

@@ -1,4 +1,4 @@
-"""Power series that follow from one another by the rules of automatic differentiation."""
+"""Power series by the rules of automatic differentiation."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 class Tape:
-    """Power series that depend on one another, extended by one coefficient after another in the order of creation."""
+    """Power series that depend on each other, extended coefficient by coefficient in the order of creation."""
 
     def __init__(self, ctx) -> None:
         self.ctx = ctx
@@ -42,12 +42,12 @@ class Tape:
 
 
 class Series:
-    """A power series of a tape. Sums, products and powers, with numbers too, are new series.
+    """Power series of a tape. Sums, products and powers, also with numbers, are new series.
 
     Attributes
     ----------
     terms : list
-        The coefficients so far.
+        Coefficients so far.
     """
 
     def __init__(self, tape: Tape, terms: list) -> None:
@@ -99,7 +99,7 @@ class Series:
         return self.tape.series(lambda n: slope[n] / n if n else self.tape.ctx.ln(self.terms[0]))
 
     def log1p(self) -> Series:
-        """l with (1 + a) l' = a'; no digit is lost where a is tiny."""
+        """l with (1 + a) l' = a'; without loss of digits for small a."""
         slope = (self.derivative() * (self + 1).reciprocal()).terms
         return self.tape.series(lambda n: slope[n] / n if n else self.tape.ctx.log1p(self.terms[0]))
 

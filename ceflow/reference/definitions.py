@@ -1,7 +1,6 @@
-"""Independent definitions in float64, with which results of ceflow can be judged.
+"""Independent definitions of schemes and losses in float64, for checks of ceflow's results.
 
-Of a scheme its matrix of relations is used, or its family's name and arguments; of a loss its formula. The definitions
-are slow, and simple where they can be.
+They use the matrix of relations of a scheme, or the name and arguments of its family, and the formula of a loss.
 """
 
 from __future__ import annotations
@@ -23,23 +22,23 @@ if TYPE_CHECKING:
 
 __all__ = ["LossDefinition", "SchemeDefinition", "relation_algebra", "relation_gaps", "scheme_definition"]
 
-COUNTED = 256  # classes, up to which relations are counted even if there is a formula
-MAX_ENTRIES = 2**26  # of one block of gaps
+COUNTED = 256  # largest number of classes for which relations are counted if there is a formula
+MAX_ENTRIES = 2**26  # entries of one block of gaps
 LARGEST = 1e300
 
 
 class SchemeDefinition(NamedTuple):
-    """What the dynamics need of a scheme, from an independent source.
+    """Data of a scheme for the dynamics, from an independent source.
 
     Attributes
     ----------
     source : str
-        Where it comes from.
+        Source of the data.
     valencies, multiplicities : (D,) arrays
         ``k_j`` and ``m_i``, without those of the diagonal and of the constant vector.
     gaps : function
         ``gaps(modes, relations)``, the block of ``1 - P_ij / k_j`` for n modes and m relations, given as indices into
-        arrays (D,), as an (n, m) array. What is left out stands for all; a ValueError if the block is too large.
+        arrays (D,), as an (n, m) array. By default all indices; a ValueError if the block is too large.
     """
 
     source: str
@@ -49,18 +48,18 @@ class SchemeDefinition(NamedTuple):
 
 
 def scheme_definition(scheme: Scheme) -> SchemeDefinition:
-    """An independent definition of a scheme: its relations, or the formula of its family where there are many classes.
+    """Return an independent definition of a scheme: by its relations, or by the formula of its family.
 
     Parameters
     ----------
     scheme : Scheme
-        With up to 256 classes it is counted in the matrix of relations. With more the formulas of `hadamard`, `cyclic`,
-        `complete`, `hamming` and `johnson` are taken, and what has none is counted up to 1024 classes.
+        Up to 256 classes the matrix of relations is used. Above, the formulas of `hadamard`, `cyclic`, `complete`,
+        `hamming` and `johnson` are used; schemes without formula may have up to 1024 classes.
 
     Raises
     ------
     ValueError
-        If the scheme is too large to be counted, and has no formula.
+        If the scheme has more than 1024 classes and no formula.
 
     Examples
     --------
@@ -103,7 +102,7 @@ def scheme_definition(scheme: Scheme) -> SchemeDefinition:
 
 
 class LossDefinition:
-    """A loss by its formula: values and residuals derived from it, however small or large.
+    """Loss from its formula, with values and residuals of any magnitude.
 
     Parameters
     ----------
@@ -116,7 +115,7 @@ class LossDefinition:
     Raises
     ------
     ValueError
-        If the formula contains something else.
+        If the formula is invalid.
 
     Examples
     --------
@@ -144,7 +143,7 @@ class LossDefinition:
         Returns
         -------
         (...) array
-            -inf where the loss is 0.
+            -inf if the loss is 0.
         """
         evaluate, _, _ = self._about(margins, valencies)
         return np.broadcast_to(evaluate(self._centred.value).size[..., 0], margins.shape[:-1])
@@ -152,26 +151,26 @@ class LossDefinition:
     def residuals(
         self, margins: NDArray[np.float64], valencies: NDArray[np.float64], reached: NDArray[np.bool_] | bool = True
     ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-        """Minus the slopes of the loss in the margins, ``k_j r_j``, scaled so that the largest of the sizes is about 1.
+        """Minus the derivatives of the loss in the margins, ``k_j r_j``, scaled so that the largest of the sizes is
+        about 1.
 
         Parameters
         ----------
         margins, valencies
-            As for `log_value`.
+            As in `log_value`.
         reached : (..., D) array, optional
-            Relations that push somebody. The residuals of all others are put to 0 and do not count for the scale.
+            Relations that act on some mode. Residuals of the others are set to 0 and do not affect the scale.
 
         Returns
         -------
         residuals : (..., D) array
-            Over ``exp(log_scale)``.
+            Residuals divided by ``exp(log_scale)``.
         sizes : (..., D) array
-            Sums of the sizes of the terms that make them: times the margins they tell how residuals react to a
-            relative change.
+            Sums of the absolute values of their terms; times the margins they bound the effect of a relative change.
         log_scale : (...) array
         """
         evaluate, deviations, mean = self._about(margins, valencies)
-        # what comes from the odds, exp(lead) times numbers up to 1 that do not lose digits to large exponents
+        # part from the odds: exp(lead) times numbers <= 1, which keep their digits for large exponents
         margins = np.where(reached, margins, np.inf)
         least = np.minimum(margins.min(axis=-1, keepdims=True), LARGEST)
         odds = valencies * np.exp(least - margins)
@@ -180,7 +179,7 @@ class LossDefinition:
         lead, odds = by_odds.size - least + np.log(most), by_odds.sign * odds / most
         if self._centred.common == 0 and self._centred.slope == 0:
             return odds, np.abs(odds), np.maximum(lead, -LARGEST)[..., 0]
-        # what does not
+        # other part
         counts = np.where(reached, valencies, 0.0)
         slopes = evaluate(self._centred.slope) * deviations
         rest, sizes = evaluate(self._centred.common) + slopes, abs(slopes)
@@ -192,8 +191,8 @@ class LossDefinition:
         return odds - rest.value(log_scale), np.abs(odds) + sizes.value(log_scale), log_scale[..., 0]
 
     def _about(self, margins: NDArray[np.float64], valencies: NDArray[np.float64]):
-        """A function that evaluates expressions at these margins, as (..., 1) arrays, and, with the centre c, the
-        margins less their mean, (..., D), and their mean, (..., 1)."""
+        """Function that evaluates expressions at these margins as (..., 1) arrays; and, with the centre c, the margins
+        minus their mean (..., D), and their mean (..., 1)."""
         least = margins.min(axis=-1, keepdims=True)
         log_odds = np.log(np.exp(least - margins) @ valencies)[..., None] - least
         wrong = float(np.sum(valencies))

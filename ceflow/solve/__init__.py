@@ -1,4 +1,4 @@
-"""The solver: it integrates vector fields in a clock of their own, and knows no flow."""
+"""The solver: integrates vector fields in a rescaled time (clock), independent of the flows."""
 
 from .collocation import NAME as IMPLICIT
 from .implicit import ImplicitStepper, first_step, stepper

@@ -1,14 +1,14 @@
-"""The clock: time as an output of the path.
+"""The clock: a rescaled time for integration, from which log t is computed.
 
-The flow is autonomous, so the path is integrated in a clock tau in which the state moves at unit speed; time follows as
-``t = integral of exp(phi) dtau`` with ``phi = log(dt/dtau)``. [ceflow] Within one step phi may rise by hundreds, but
-it is a smooth function of tau. It is interpolated by polynomials, and the exponential of that is integrated to full
-precision, in the log domain: no regimes, no overflow, and only the interpolation makes an error, of which the decay of
-the Chebyshev coefficients tells.
+The flow is autonomous, so it is integrated in a clock tau in which the state moves at unit speed. Time is ``t =
+integral of exp(phi) dtau`` with ``phi = log(dt/dtau)``. [ceflow] Within a step phi may increase by hundreds, but it is
+a smooth function of tau. It is interpolated by polynomials, whose exponential is integrated to full precision in the
+log domain, without overflow. The only error is that of the interpolation; the decay of the Chebyshev coefficients
+estimates it.
 
-Where a loss that is a softmax begins to be fitted, phi turns from a constant into a rising function within a small part
-of a step, like ``log(1 + exp(a))`` with a the log odds of the right class, which has poles near the real axis though a
-has none. So phi is split into ``log(1 + exp(a)) + b``, and a and b are what is interpolated: that takes half the steps.
+When cross-entropy begins to be fitted, phi changes from a constant to an increasing function within a small part of a
+step, like ``log(1 + exp(a))`` with the log odds a of the true class. This function has poles near the real axis, and a
+has none. So phi is split into ``log(1 + exp(a)) + b``, and a and b are interpolated, which halves the number of steps.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ from ..kernels.exponential import exp, softplus
 from .controller import combined
 
 _GAUSS_X, _GAUSS_W = np.polynomial.legendre.leggauss(10)
-# nodes of a panel on [0, 1], with its ends, of weight 0: the largest value may sit there; 12 are 3 or 2 vectors
+# nodes of a panel on [0, 1] with its ends (weight 0), where the maximum may be; 12 nodes fill 3 or 2 vectors
 _NODES = np.concatenate([[0.0], 0.5 * (_GAUSS_X + 1.0), [1.0]])
 WEIGHTS = np.concatenate([[0.0], 0.5 * _GAUSS_W, [0.0]])
 _COUNT = 12
-_PANEL_RANGE = 3.0  # over which ten Gauss points integrate an exponential to rounding
+_PANEL_RANGE = 3.0  # range for which ten Gauss points integrate an exponential to rounding
 _MOST_PANELS = 1000
 _NEGLIGIBLE = 45.0  # exp(-45) is below rounding
 _DEPTH = 64
-SCRATCH = 2 * _DEPTH + 4 * _COUNT  # numbers that `log_integral` works in
-_SMALL_RISE = 1.0  # of phi within a step, up to which time may be made by the stages alone
+SCRATCH = 2 * _DEPTH + 4 * _COUNT  # size of the work space of `log_integral`
+_SMALL_RISE = 1.0  # increase of phi within a step up to which the stages alone give time
 
 
 def to_chebyshev(samples: np.ndarray) -> np.ndarray:
-    """The matrix that makes the coefficients of a Chebyshev series on [0, 1] of values at the given places."""
+    """Matrix from values at given points to the coefficients of a Chebyshev series on [0, 1]."""
     return np.linalg.inv(np.polynomial.chebyshev.chebvander(2.0 * samples - 1.0, samples.size - 1))
 
 
 @njit(**KERNEL)
 def chebyshev_value(c: np.ndarray, x: float) -> float:
-    """Chebyshev series c at x in [0, 1] (Clenshaw)."""
+    """Evaluate a Chebyshev series c at x in [0, 1] (Clenshaw)."""
     u = 4.0 * x - 2.0
     b1 = b2 = 0.0
     for k in range(c.size - 1, 0, -1):
@@ -58,7 +58,7 @@ def phi_value(series: np.ndarray, x: float) -> float:
 
 @njit(**KERNEL)
 def panel_values(c, left, width, u, before, values):
-    """The series at the nodes of a panel (Clenshaw, all nodes side by side)."""
+    """Evaluate the series at the nodes of a panel (Clenshaw, vectorized over nodes)."""
     for i in range(_COUNT):
         u[i] = 4.0 * (left + width * _NODES[i]) - 2.0
         values[i] = before[i] = 0.0
@@ -76,10 +76,10 @@ def _values_at_nodes(c, left, width, u, before, values):
 
 @njit(**KERNEL)
 def log_integral(series: np.ndarray, end: float, scratch: np.ndarray) -> float:
-    """``log integral_0^end exp(phi(x)) dx``, to rounding, phi from the Chebyshev series (2, n) of a and b on [0, 1].
+    """``log integral_0^end exp(phi(x)) dx`` to rounding, for phi from the Chebyshev series (2, n) of a and b on [0, 1].
 
-    Panels are halved until phi varies little on them; those that cannot contribute are dropped. The right one goes
-    first, because that is where the largest values are.
+    Panels are halved until phi varies little on them; negligible panels are dropped. The right panel comes first,
+    because it has the largest values.
     """
     lefts, rights, left_over = scratch[:_DEPTH], scratch[_DEPTH : 2 * _DEPTH], scratch[2 * _DEPTH :]
     u, before = left_over[:_COUNT], left_over[_COUNT : 2 * _COUNT]
@@ -96,12 +96,12 @@ def log_integral(series: np.ndarray, end: float, scratch: np.ndarray) -> float:
         panel_values(series[0], left, right - left, u, before, a)
         panel_values(series[1], left, right - left, u, before, values)
         for i in range(_COUNT):
-            values[i] += max(a[i], 0.0)  # phi up to log 2; the factor that is missing comes below
+            values[i] += max(a[i], 0.0)  # phi up to log 2; the missing factor is added below
         low, high = values[0], values[0]
         for i in range(1, _COUNT):
             low, high = min(low, values[i]), max(high, values[i])
         if not (high - low < np.inf) or panels > _MOST_PANELS:
-            return np.nan  # phi is beyond what floating point resolves
+            return np.nan  # floating point does not resolve phi
         if high > top:
             total *= math.exp(top - high)
             top = high
@@ -131,8 +131,8 @@ def log_sum(x: float, y: float) -> float:
 def interpolation_error(c: np.ndarray, rounding: float) -> float:
     """Estimated error of an interpolated function: the last coefficients, times the rate at which they decay.
 
-    Infinite where the series has not begun to converge: then nothing that is derived from it can be trusted.
-    Coefficients below the rounding of the function are noise.
+    Infinite if the series does not converge yet; then derived quantities are unreliable. Coefficients below the
+    rounding of the function are noise.
     """
     last = max(abs(c[-1]), 0.1 * abs(c[-2]))
     error = last * min(1.0, max(0.03, last / (abs(c[-3]) + 1e-300)))
@@ -141,20 +141,20 @@ def interpolation_error(c: np.ndarray, rounding: float) -> float:
 
 @njit(**KERNEL)
 def phi_error(series: np.ndarray, phi: float) -> float:
-    """Estimated error of the interpolated phi, of which the largest size in the step is given."""
+    """Estimated error of the interpolated phi; `phi` is its largest absolute value in the step."""
     rounding = 5e-16 * max(1.0, phi)
     top = series[0, 0]
     for i in range(1, series.shape[1]):
         top += abs(series[0, i])
     error = interpolation_error(series[1], rounding)
-    if top > -_NEGLIGIBLE:  # else a counts for nothing
+    if top > -_NEGLIGIBLE:  # else a is negligible
         error += interpolation_error(series[0], rounding) * math.exp(min(top, 0.0))
     return error
 
 
 @njit(**KERNEL)
 def locate(series: np.ndarray, log_start: float, log_step: float, target: float, scratch: np.ndarray) -> float:
-    """Where in a step, x in [0, 1], the time reaches ``exp(target)``: Newton's method, kept within a bracket.
+    """Position x in [0, 1] in a step at which the time is ``exp(target)``, by Newton's method within a bracket.
 
     ``t(x) = exp(log_start) + exp(log_step) * integral_0^x exp(phi)``.
     """
@@ -169,7 +169,7 @@ def locate(series: np.ndarray, log_start: float, log_step: float, target: float,
             low = x
         slope = math.exp(min(log_step + phi_value(series, x) - log_t, 700.0))
         new = x - (log_t - target) / slope if slope > 0.0 else low
-        if not (low < new < high) and slope * x > 0.0:  # a target many e-folds below: a step in log x
+        if not (low < new < high) and slope * x > 0.0:  # target many e-folds below: step in log x
             new = x * math.exp(max(min((target - log_t) / (slope * x), 1.0), -700.0))
         if not (low < new < high):
             new = 0.5 * (low + high) if low > 0.0 else max(0.5 * high, 0.0) if high > 1e-3 else high * 1e-3
@@ -181,9 +181,9 @@ def locate(series: np.ndarray, log_start: float, log_step: float, target: float,
 
 @njit(**KERNEL)
 def stage_quadrature(phi, h, solution, estimates, last):
-    """Time that a step of size h takes, and its estimated error, both over dt/dtau at its start, from the stages alone.
+    """Duration of a step of size h and its estimated error, divided by dt/dtau at its start, from the stages alone.
 
-    Time as one more component of the state: that is all it takes as long as phi changes little.
+    Time is treated as another component of the state, which suffices if phi changes little.
     """
     time = high = low = 0.0
     for i in range(last + 1):
@@ -196,21 +196,21 @@ def stage_quadrature(phi, h, solution, estimates, last):
 
 @njit(**KERNEL)
 def time_by_stages(phi, h, log_t, method, has_equilibria):
-    """log t at the end of a step, and its error as a displacement along the path; infinite where it takes samples."""
+    """log t at the end of a step, and its error as a displacement along the path; infinite if samples are needed."""
     start, end = phi[0, 0], phi[0, method.last]
-    # near an equilibrium steps are as long as stability allows, and only samples in a step see whether it was
+    # near an equilibrium steps are limited by stability, and only samples within the step detect instability
     if has_equilibria or not abs(end - start) < _SMALL_RISE:
         return log_t, np.inf
     passed, error = stage_quadrature(phi[0], h, method.weights[method.last], method.estimates, method.last)
-    # An error of t is a displacement along the path by dtau/dt times that. At the start of a long step, where dense
-    # output is to be right too, that is more than at its end.
+    # An error of t is a displacement along the path by dtau/dt times it. At the start of a long step, where dense
+    # output must be accurate too, this is more than at its end.
     return log_sum(log_t, start + math.log(passed)), error * max(1.0, math.exp(min(start - end, 1.0)))
 
 
 @njit(**KERNEL)
 def fit(phi, method, series):
-    """From phi and a at all places of a step a and b, where ``log(1 + exp(a)) + b`` is phi less that at the end, as
-    Chebyshev series."""
+    """Chebyshev series of a and b from phi and a at all points of a step; ``log(1 + exp(a)) + b`` is phi minus its
+    value at the end."""
     for i in range(series.shape[1]):
         series[0, i] = series[1, i] = 0.0
     for m in range(series.shape[1]):
@@ -224,25 +224,25 @@ def fit(phi, method, series):
 
 @njit(**KERNEL)
 def time_by_samples(phi, h, log_t, method, has_equilibria, series, scratch, rtol):
-    """log t at the end of a step whose places are all known, and its error in units of the tolerance."""
+    """log t at the end of a step with all points evaluated, and its error in units of the tolerance."""
     fit(phi, method, series)
     log_t_new, error = time_by_series(phi[0, 0], phi[0, method.last], h, log_t, series, scratch, rtol)
-    # an error of phi is one of the time that the step adds, which may be little of all
+    # an error of phi is a relative error of the duration of the step, which may be short relative to t
     return log_t_new, error * -math.expm1(log_t - log_t_new) if has_equilibria else error
 
 
 @njit(**KERNEL)
 def time_by_series(start, end, h, log_t, series, scratch, rtol):
-    """log t at the end of a step of which the series are known, and phi at its start and end; and its error."""
+    """log t at the end of a step from the series and phi at its ends, and its error."""
     log_t_new = log_sum(log_t, end + math.log(h) + log_integral(series, 1.0, scratch))
-    # an error of phi is one of log t, and a displacement along the path by t dtau/dt times that
+    # an error of phi is an error of log t, and a displacement along the path by t dtau/dt times it
     drift = math.exp(max(min(max(log_t_new - end, log_t - start), 700.0), -700.0))
     return log_t_new, CLOCK_SHARE * drift * phi_error(series, max(abs(start), abs(end))) / rtol
 
 
 @njit(**KERNEL)
 def place_of(target, log_t, log_t_new, series, scratch):
-    """Where in a step from log_t to log_t_new, x in [0, 1], the time `target` is."""
+    """Position x in [0, 1] of the time `target` in a step from log_t to log_t_new."""
     log_step = log_t_new + math.log(-math.expm1(log_t - log_t_new)) - log_integral(series, 1.0, scratch)
     return locate(series, log_t, log_step, target, scratch)
 
@@ -256,15 +256,15 @@ def _phi(series: np.ndarray, x: np.ndarray) -> np.ndarray:
 
 
 def _log_integrals(series: np.ndarray, lefts: np.ndarray, widths: np.ndarray) -> tuple[np.ndarray, ...]:
-    """log of the integral of exp(phi) over panels, and the least and the largest phi on each."""
+    """Log of the integral of exp(phi) over panels, and minimum and maximum of phi on each."""
     values = _phi(series, lefts[:, None] + widths[:, None] * _NODES)
     low, high = values.min(axis=1), values.max(axis=1)
     return high + np.log(widths * (np.exp(values - high[:, None]) @ WEIGHTS)), low, high
 
 
 def _panels(series: np.ndarray, end: float, negligible: float = np.inf) -> tuple[np.ndarray, np.ndarray]:
-    """Edges of panels on which phi varies little, or is less than its largest value by so much; and the log of the
-    integral over each, NaN where there are no such panels."""
+    """Edges of panels on which phi varies little, or is below its maximum by `negligible`; and the log of the integral
+    over each. NaN if there are no such panels."""
     edges = np.array([0.0, end])
     while True:
         widths = np.diff(edges)
@@ -284,9 +284,9 @@ def _whole_log_integral(series, end, scratch):
 
 
 def places(targets: np.ndarray, log_t: float, log_t_new: float, series: np.ndarray) -> np.ndarray:
-    """`place_of` for several times: the panel, and in it Newton's method in the logarithm of how far it is passed."""
+    """`place_of` for several times: find the panel, then use Newton's method in the log of the integral within it."""
     edges, found = _panels(series, 1.0)
-    if np.isnan(found[0]):  # phi varies by thousands: one time after another, without panels that count for nothing
+    if np.isnan(found[0]):  # phi varies by thousands: treat the times one by one
         scratch = np.empty(SCRATCH)
         log_step = log_t_new + math.log(-math.expm1(log_t - log_t_new)) - log_integral.interpreted(series, 1.0, scratch)
         return np.array([locate.interpreted(series, log_t, log_step, target, scratch) for target in targets])
@@ -304,7 +304,7 @@ def places(targets: np.ndarray, log_t: float, log_t_new: float, series: np.ndarr
         slope = np.exp(_phi(series, begin + passed) - log_passed) * passed
         new = np.where(off == 0.0, passed, passed * np.exp(-off / slope))
         passed = np.where((new >= low) & (new <= high), new, 0.5 * (low + high))
-        if not (np.abs(off) > 1e-9).any():  # the step that was just made squares it
+        if not (np.abs(off) > 1e-9).any():  # the last Newton step squares the error
             break
     return np.minimum(begin + passed, 1.0)
 

@@ -1,8 +1,8 @@
-"""Radau IIA collocation: the numbers of the implicit method, of any number of stages.
+"""Radau IIA collocation: coefficients of the implicit method for any odd number of stages.
 
-The polynomial through the start of a step whose velocity is right at n places, the last of which is the end, is the
-solution and dense output at once. It is stable however stiff the flow is (Hairer & Wanner, *Solving Ordinary
-Differential Equations II*, section IV.8).
+The collocation polynomial through the start of a step satisfies the equation at n nodes, the last of which is the end.
+It is also the dense output. The method is L-stable (Hairer & Wanner, *Solving Ordinary Differential Equations II*,
+section IV.8).
 """
 
 from __future__ import annotations
@@ -20,22 +20,23 @@ STAGES = 7
 
 
 class Collocation(NamedTuple):
-    """A collocation method. Its last entries are those of `method.Method` that dense output uses.
+    """Collocation method; its last entries are those of `method.Method` for dense output.
 
     Attributes
     ----------
     nodes : (n,) array
-        Places in the step, the last of which is 1.
+        Nodes in [0, 1]; the last one is 1.
     coefficients : (n, n) array
-        Of the velocities at the nodes, for the states there.
+        Coefficients of the velocities at the nodes for the states there.
     damping : float
-        The real eigenvalue of the coefficients.
+        Real eigenvalue of the coefficients.
     estimate : (n,) array
-        Of the velocities, for the error of an embedded solution which also takes `damping` of that at the start.
+        Coefficients of the velocities for the error of an embedded solution, in which the initial velocity has the
+        weight `damping`.
     interpolant : (n, n) array
-        As that of a tableau: ``y(x) = y + h * (bubble(x) @ interpolant) @ k``.
+        As in a tableau: ``y(x) = y + h * (bubble(x) @ interpolant) @ k``.
     samples : (n + 1,) array
-        Where the clock is sampled, among the start and the nodes.
+        Indices of the clock samples among the start and the nodes.
     to_chebyshev : (n + 1, n + 1) array
         From the samples to a Chebyshev series.
     stages, last, order : int
@@ -67,7 +68,7 @@ def collocation(stages: int = STAGES) -> Collocation:
     estimate = np.linalg.solve(_powers(nodes).T, moments) - coefficients[-1]
     places = np.append(0.0, nodes)
     bubbles = np.cumprod(np.where(np.arange(stages) % 2 == 0, nodes[:, None], 1.0 - nodes[:, None]), axis=1)
-    # 1 - x vanishes at the end, where all bubbles but the first are 0: the system is regular all the same
+    # 1 - x is 0 at the end, and so are all bubbles except the first; the system is still regular
     interpolant = np.linalg.solve(bubbles, coefficients)
     return Collocation(
         nodes, coefficients, damping, estimate, interpolant,
@@ -76,8 +77,10 @@ def collocation(stages: int = STAGES) -> Collocation:
 
 
 def halves(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Eigenvalues (r,), vectors (n, r) and left vectors (r, n) of a real matrix, which is the real part of ``vectors @
-    diag(eigenvalues) @ left``: of two that are conjugate one is left, whose vectors count twice."""
+    """Eigenvalues (r,), vectors (n, r) and left vectors (r, n) with real matrix = Re(vectors @ diag(eigenvalues) @
+    left).
+
+    Only one of two conjugate eigenvalues is kept, with doubled vectors."""
     eigenvalues, vectors = np.linalg.eig(matrix)
     left, kept = np.linalg.inv(vectors), eigenvalues.imag >= 0.0
     return eigenvalues[kept], vectors[:, kept] * np.where(eigenvalues.imag[kept] > 0.0, 2.0, 1.0), left[kept]

@@ -1,8 +1,7 @@
-"""A solver that takes implicit steps, for stiff stretches of the path: it has the face of `stepping.Stepper`.
+"""Solver with implicit steps for stiff parts of the path; same interface as `stepping.Stepper`.
 
-A step depends on its start and its size alone, and can be taken again like an explicit one. It costs some rounds of
-simplified Newton iteration, with a Jacobian by finite differences of any field: a matrix, or what is seen of it in a
-few directions, see `newton`.
+A step depends on its start and size only, and can be repeated like an explicit one. It takes some simplified Newton
+iterations, with a Jacobian by finite differences: a matrix, or its action on a few directions (see `newton`).
 """
 
 from __future__ import annotations
@@ -22,58 +21,57 @@ from .outcome import Outcome
 from .stability import SETTLED, Response
 from .stepping import Batch, Stepper, weights_at
 
-GROWTH = 8.0  # of a step: where the path comes to rest, steps are to grow like time
-LONGEST = 4.0  # step in log t: rates grow by its exponential within it, and the filter of the error would hide the rest
-_BALANCE = 1e-2  # share of the forces which do not cancel, below which steps are in log t
-_CONVERGED = 1e-2  # of the tolerance of a step, what Newton iteration may leave
+GROWTH = 8.0  # largest growth of a step: near equilibrium steps grow like time
+LONGEST = 4.0  # step in log t: rates grow by its exponential within it, which the filtered error would not show
+_BALANCE = 1e-2  # relative net force below which steps are in log t
+_CONVERGED = 1e-2  # Newton residual, relative to the tolerance of a step
 _ROUNDS = 14
-_FASTEST = 1e-2  # at which changes fall: the second one may be small beside the first, which mends what was guessed
-_MOVING = 8.0  # velocity over that which rounding of the state makes, from which it is believed
+_FASTEST = 1e-2  # fastest assumed convergence: the first change also corrects the guess
+_MOVING = 8.0  # smallest meaningful velocity relative to the one from rounding of the state
 
 
 class ImplicitStepper:
-    """A solver with its workspace, for one field; see `stepping.Stepper`.
+    """Solver with workspace for one field; see `stepping.Stepper`.
 
-    Where there are equilibria, or forces balance each other, steps are in log t, in which the approach to rest is short
-    whatever it is like, and time is no output: phi comes to rest there, and ``dy/dlog t = t exp(-phi) dy/dtau`` is
-    harmless. Elsewhere phi rises by hundreds within a step, and steps are in the clock; that would not do where forces
-    balance, for there a small displacement makes the clock run much faster. Which of them it is follows from the state
-    where a step starts.
+    If there are equilibria, or forces nearly cancel, steps are in log t, in which convergence to rest is short, and
+    time is not computed: phi converges, and ``dy/dlog t = t exp(-phi) dy/dtau`` is smooth. Otherwise phi can increase
+    by hundreds within a step, and steps are in the clock; this is not possible if forces nearly cancel, because small
+    displacements then change the clock rate strongly. The state at the start of a step determines the choice.
     """
 
     def __init__(self, field) -> None:
         self.field, self.method, self.in_log_time = field, collocation(), True
-        self.compiled = isinstance(field, CompiledField)  # and fast: many steps at a time
+        self.compiled = isinstance(field, CompiledField)  # fast: many steps per call
         n, size = self.method.stages, field.size
         self.y = np.zeros(size)
-        self._velocities = np.zeros((n, size))  # at the nodes, of the collocation polynomial
+        self._velocities = np.zeros((n, size))  # velocities at the nodes
         self._phi = np.empty((2, n + 1))  # phi and a at the start and the nodes
         self._series, self._scratch = np.empty((2, n + 1)), np.empty(SCRATCH)
 
     def begin(self, y: np.ndarray) -> None:
-        """Puts the state from which to go on."""
+        """Set the initial state."""
         self.y[:] = host(y)
 
     def is_stiff(self, state: np.ndarray) -> bool:
-        """Whether another method is to take over, which is never so."""
+        """Whether to change the method: never."""
         return False
 
     def judged(self, outcome: Outcome, state: np.ndarray, rtol: float, atol: float) -> Outcome:
-        """The outcome itself: each step asks whether the state is at rest."""
+        """Return the outcome unchanged: every step tests for rest."""
         return outcome
 
     def _solve(self, here: Response, slopes: Dense | Projected, h: float, size, enough: float) -> int:
-        """Finds the velocities of the step of size h, by simplified Newton iteration.
+        """Compute the velocities of a step of size h by simplified Newton iteration.
 
-        Returns how many rounds it took, or 0 where it failed; `size` tells the size of a change of the states at the
-        nodes, `enough` which one is small. With `enough` 0 it goes on until changes fall no more, and does not fail.
+        Return the number of iterations, or 0 on failure. `size` is the norm of a change of the states at the nodes, and
+        `enough` its limit. With `enough` 0 it iterates until changes stop decreasing, and does not fail.
         """
         method, phi = self.method, np.empty((2, self.method.stages))
         inverse = np.linalg.inv(method.coefficients)
-        # In log t velocities have a factor t beside what depends on the state; it goes to the other side.
+        # In log t velocities have a factor t; it is moved to the other side.
         growth = np.exp(method.nodes[:, None] * h) if self.in_log_time else 1.0
         solve = slopes.inverse(inverse / growth, h)
-        # In equilibrium the velocity of a part of the state is rounding, times t: there is nothing to extrapolate.
+        # At equilibrium the velocity of a part of the state is rounding times t: do not extrapolate it.
         moves = np.abs(here.velocity) > _MOVING * here.precision * slopes.response(np.abs(self.y))
         rise = h * np.outer(method.nodes, np.where(moves, here.velocity, 0.0))
         velocities, before = np.empty_like(rise), math.inf
@@ -87,10 +85,10 @@ class ImplicitStepper:
             new = size(change)
             rate = new / before if rounds > 1 else 1.0
             stuck = rounds > 2 and not rate < 0.95
-            left = new * min(1.0, max(rate, _FASTEST) / max(1.0 - rate, 1e-3))  # as the changes fall
+            left = new * min(1.0, max(rate, _FASTEST) / max(1.0 - rate, 1e-3))  # estimated from the decrease of changes
             if left <= enough or (enough == 0.0 and (stuck or rounds == _ROUNDS)):
                 self._velocities[:] = inverse @ rise / h
-                if not self.in_log_time:  # time is made of phi, which is to be that of the states as they are now
+                if not self.in_log_time:  # time depends on phi, which must belong to the current states
                     here.rates(self.y + rise, velocities, phi)
                 self._phi[:, :1], self._phi[:, 1:] = here.phi, phi
                 return rounds
@@ -100,19 +98,19 @@ class ImplicitStepper:
         return 0
 
     def _time(self, h: float, log_t: float, rtol: float) -> tuple[float, float]:
-        """log t at the end of a step that was solved for, and its error in units of the tolerance."""
+        """log t at the end of a solved step, and its error in units of the tolerance."""
         if self.in_log_time:
             return log_t + h, 0.0
         return time_by_samples(self._phi, h, log_t, self.method, True, self._series, self._scratch, rtol)
 
     def _start(self, log_t: float) -> Response:
-        """The field where a step starts, which says what the step is in."""
+        """Field at the start of a step, which determines the variable of the step."""
         here = start_of_step(self.field, self.y, log_t)
         self.in_log_time = here.log_t is not None
         return here
 
     def advance(self, state: np.ndarray, capacity: int, rtol: float, atol: float, log_t_end: float, most: int) -> Batch:
-        """Takes at most so many steps, see `loops`; `state` is updated."""
+        """Take at most `capacity` steps, see `loops`; update `state`."""
         method, phi, size = self.method, self._phi, self.y.size
         knots_y, knots_h, knots_log_t = np.empty((capacity + 1, size)), np.empty(capacity), np.empty(capacity + 1)
         log_t, h, most_growth = float(state[0]), float(state[3]), float(state[4])
@@ -138,7 +136,7 @@ class ImplicitStepper:
                 end = self.y + h * (method.coefficients[-1] @ self._velocities)
                 there = Response(self.field, end, log_t + h if self.in_log_time else None)
                 evaluations, phi[:, -1:] = evaluations + 1, there.phi
-                # that of an embedded solution, filtered so that it does not grow with stiffness
+                # error of an embedded solution, filtered to be independent of stiffness
                 error = h * (method.damping * here.velocity + method.estimate @ self._velocities)
                 filtered = h * method.damping * (math.exp(h) if self.in_log_time else 1.0)
                 error = there.size(slopes.filtered(filtered, error)[None], rtol, atol)
@@ -163,7 +161,7 @@ class ImplicitStepper:
             knots_y[done + 1], knots_h[done], knots_log_t[done + 1] = there.y, h, log_t_new
             done, log_t, h, clear, crossed = done + 1, log_t_new, usual, 0.0, math.inf
             evaluations, slopes = evaluations + slopes.products, None
-            most_growth = min(2.0 * max(most_growth, 1.0), GROWTH)  # carefully after a failure
+            most_growth = min(2.0 * max(most_growth, 1.0), GROWTH)  # smaller growth after a failure
             h = min(h, LONGEST) if self.in_log_time else h
             here, evaluations = start_of_step(self.field, there.y, log_t), evaluations + 1
             if self.in_log_time != (here.log_t is not None):
@@ -191,7 +189,7 @@ class ImplicitStepper:
         return self._sample(h, log_t, log_t_new, targets)
 
     def sample_last(self, h: float, log_t: float, log_t_new: float, target: float) -> np.ndarray:
-        """The state (N,) at a time within the step that reached the end, which need not be taken again."""
+        """State (N,) at a time within the last step, without repeating it."""
         return self._sample(h, log_t, log_t_new, np.array([target]))[0]
 
     def _sample(self, h, log_t, log_t_new, targets) -> np.ndarray:
@@ -209,18 +207,18 @@ class ImplicitStepper:
 
 
 def stepper(field, name: str) -> Stepper | ImplicitStepper:
-    """A solver for one field, of a name in `tableaus.TABLEAUS`, or the implicit one."""
+    """Solver for one field, by the name of a tableau in `tableaus.TABLEAUS` or of the implicit method."""
     return ImplicitStepper(field) if name == NAME else Stepper(field, name)
 
 
 def first_step(field, y: np.ndarray, state: np.ndarray) -> float:
-    """The step size with which implicit steps begin at y, of that in the state of a `stepping.Stepper`."""
+    """First implicit step size at y, from the state of a `stepping.Stepper`."""
     here = start_of_step(field, y, state[0])
     return float(state[3]) if here.log_t is None else converted(state[3], here, state[0])
 
 
 def start_of_step(field, y: np.ndarray, log_t: float) -> Response:
-    """The field at y, in log t if a step from there is to be in that."""
+    """Field at y, in log t if steps from there are in log t."""
     balanced = field.has_equilibria or (
         hasattr(field, "share_that_moves") and field.share_that_moves(as_like(y, field.allocate(1))) < _BALANCE
     )
@@ -228,6 +226,6 @@ def start_of_step(field, y: np.ndarray, log_t: float) -> Response:
 
 
 def converted(h: float, here: Response, log_t: float) -> float:
-    """A step size of the clock as one in log t, if that is what steps are in from here, or the other way."""
+    """Convert a step size of the clock to log t, or back, depending on the variable of steps here."""
     rise = math.exp(min(max(here.phi[0, 0] - log_t, -700.0), 700.0))
     return min(1.0, h / rise if here.log_t is None else h * rise)

@@ -1,13 +1,12 @@
-"""Steps by Taylor series, of several runs side by side, each in its lane of `kernels.lanes`, with its own step sizes.
+"""Taylor series steps of several runs at once, in the vectors of `kernels.lanes`, with separate step sizes.
 
-All is done for all lanes at once, and each lane takes of it what is its own: so no run depends on its neighbours, not
-even in the last bit. A lane whose run has ended takes the next run. A series gives all states within a step, and their
-times, so that rows need no further evaluation. As in `members`, a run that needs more than explicit steps is left as it
-is.
+All operations are on vectors with one number (lane) per run, so a run does not depend on its neighbours, not even in
+the last bit. When a run ends, its lane gets the next run. A series gives all states and times within a step, so rows
+need no further evaluation. As in `members`, a run that needs more than explicit steps is left unfinished.
 
 The size of a step follows from the last two terms of the series (A. Jorba, M. Zou, A software package for the numerical
 integration of ODEs by means of high-order Taylor methods, Experiment. Math. 14, 2005). The rates at its end are
-compared with those of the series [ceflow]; a step that fails is taken again, shorter, from the same series.
+compared with those of the series [ceflow]; a failed step is repeated with a smaller size from the same series.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ _SHRINK, _MOST_NEWTON, _CLOSE = 0.2, 100, 1e-8
 
 
 class Span(NamedTuple):
-    """How far to go: log times of rows, the tolerance, the number of coefficients, the most steps and attempts."""
+    """Log times of rows, tolerance, number of coefficients, and limits of steps and attempts."""
 
     wanted: np.ndarray
     rtol: float
@@ -56,16 +55,17 @@ class Span(NamedTuple):
 
 
 class Work(NamedTuple):
-    """Arrays that steps are made in: of vectors, one number a lane; and integers of each lane."""
+    """Work arrays of the steps: vectors with one number per lane, and integers per lane."""
 
     lane_data: np.ndarray  # data of the fields, number by number
-    scratch: np.ndarray  # what they work in
+    scratch: np.ndarray  # work space of the fields
     state: np.ndarray  # (2 n + 3) at the start of the step, see `LaneFields`
     new: np.ndarray  # the same at its end
     series: np.ndarray  # (n, order) coefficients of the rates
-    rates: np.ndarray  # (n) at the end of the step, by the series
-    powers: np.ndarray  # (2, order) of the size of the step, and their integrals
-    numbers: np.ndarray  # (5) as follows
+    rates: np.ndarray  # (n) rates at the end of the step from the series
+    powers: np.ndarray  # (2, order) powers of the step size, and their integrals
+    numbers: np.ndarray  # (5) see below
+    shares: np.ndarray  # 1, 1/2, .. 1/order, for integrals of powers
     member: np.ndarray  # int64
     row: np.ndarray  # int64, the next row
 
@@ -78,14 +78,14 @@ _CHANGE, _BEND = LANES, 2 * LANES  # of the clock
 
 @njit(**KERNEL)
 def _log_sum(x, y):
-    """`clock.log_sum` of vectors, the larger one of which is finite."""
+    """`clock.log_sum` of vectors whose larger one is finite."""
     high, low = larger(x, y), smaller(x, y)
     return high + log_lanes(exp_lanes(low - high) + 1.0)
 
 
 @njit(**KERNEL)
 def _choose(order, tolerance, series):
-    """Sizes of steps: the largest for which neither of the last two terms of the states is above the tolerance."""
+    """Step sizes: the largest for which the last two terms of the states are below the tolerance."""
     last = before = splat(1e-290)
     for i in range(order * LANES, series.size + 1, order * LANES):
         last = larger(absolute(load(series, i - LANES)), last)
@@ -97,18 +97,18 @@ def _choose(order, tolerance, series):
 
 @njit(**KERNEL)
 def _look(f, w, order, time):
-    """States and rates at the end of the step, by the series, and time passed, over exp(log_unit + max(m, 0))."""
+    """States and rates at the end of the step from the series, and elapsed time over exp(log_unit + max(m, 0))."""
     clock, n = 2 * f.numbers * LANES, order * LANES
     h, power, zero, one = load(w.numbers, _H), splat(1.0), splat(0.0), splat(1.0)
     for k in range(order):
         store(w.powers, k * LANES, power)
         power = power * h
-        store(w.powers, n + k * LANES, power * (1.0 / (k + 1)))
+        store(w.powers, n + k * LANES, power * w.shares[k])
     sum_series(w.series, w.powers, n, w.state, w.new, w.rates)
     m = load(w.state, clock)
     small = exp_lanes(zero - absolute(m))
     rise = exp_lanes(load(w.state, clock + _BEND) * h) - 1.0
-    # over the logarithm of what is rounded this has no error of cancellation (Kahan)
+    # division by the logarithm of the rounded sum avoids cancellation (Kahan)
     mean = where_less(zero, rise, rise / where_less(zero, rise, log_lanes(rise + 1.0), one), one)
     left, right = where_less(m, zero, small, one), where_less(m, zero, one, small)
     passed = left * h * mean + right * load(w.new, time * LANES)
@@ -119,7 +119,7 @@ def _look(f, w, order, time):
 
 @njit(**KERNEL)
 def _judge(f, tolerance, w):
-    """Compares rates at the end of steps with what the series say."""
+    """Compare rates at the end of steps with those of the series."""
     n, clock = f.numbers * LANES, 2 * f.numbers * LANES
     h, defect, size, bad = load(w.numbers, _H), splat(0.0), splat(0.0), splat(0.0)
     factor = exp_lanes(load(w.state, clock + _BEND) * h + (load(w.state, clock) - load(w.new, clock)))
@@ -127,14 +127,14 @@ def _judge(f, tolerance, w):
         rate = load(w.new, n + i) * factor
         error = load(w.rates, i) - rate
         defect, size = larger(absolute(error), defect), larger(absolute(rate), size)
-        bad = bad + error * 0.0  # a comparison loses what is no number
+        bad = bad + error * 0.0  # comparisons would lose NaN
     error = h * (defect - size * SERIES_ROUNDING) + bad
     store(w.numbers, _GOOD, where_less(error, splat(SERIES_DEFECT * tolerance), splat(1.0), splat(0.0)))
 
 
 @njit(**KERNEL)
 def _step(f, span, w, found):
-    """Takes a step of all runs; one that cannot be taken ends a run."""
+    """Take a step of all runs; an impossible step ends a run."""
     order, tolerance, trying = span.order, SERIES_SHARE * span.rtol, True
     call(f.series, (w.lane_data, f.lane_layout, w.scratch, w.state, w.series, order))
     store(w.numbers, _H, _choose(order, tolerance, w.series))
@@ -156,18 +156,18 @@ def _step(f, span, w, found):
 
 @njit(**KERNEL)
 def _locate(f, w, lane, order, time, share):
-    """Where in the step of a lane a share of its time has passed: Newton's method for the logarithm, in a bracket."""
+    """Position in the step of a lane at a share of its duration, by Newton's method in the logarithm with a bracket."""
     clock = 2 * f.numbers * LANES + lane
     m, bend, h = w.state[clock], w.state[clock + _BEND], w.numbers[_H + lane]
     left, right = exp(m if m < 0.0 else 0.0), exp(0.0 if m < 0.0 else -m)
     log_goal = math.log(share * w.numbers[_PASSED + lane])
-    low, high, x = 0.0, h, h * share if bend * h < 1.0 else h + math.log(share) / bend
+    low, high, x = 0.0, h, math.log1p(share * math.expm1(bend * h)) / bend if bend > 0.0 else h * share
     for _ in range(_MOST_NEWTON):
         x = x if low < x <= high else 0.5 * (low + high)
         rate = total = 0.0
         for k in range(order - 1, -1, -1):
             c = w.series[(time * order + k) * LANES + lane]
-            rate, total = rate * x + c, total * x + c / (k + 1)
+            rate, total = rate * x + c, total * x + c * w.shares[k]
         passed = left * (math.expm1(bend * x) / bend if bend > 0.0 else x) + right * total * x
         excess = math.log(passed) - log_goal
         if excess > 0.0:
@@ -176,14 +176,14 @@ def _locate(f, w, lane, order, time, share):
             low = x
         step = excess * passed / (left * exp(bend * x) + right * rate)
         x -= step
-        if abs(step) < _CLOSE * h:  # the next error is the square of that
+        if abs(step) < _CLOSE * h:  # the next error is quadratic in it
             break
     return x if x < h else h
 
 
 @njit(**KERNEL)
 def _write_rows(f, span, w, found):
-    """Writes the rows that are within the steps."""
+    """Write the rows within the steps."""
     order, numbers = span.order, found.y.shape[2]
     for lane in range(LANES):
         member, row = w.member[lane], w.row[lane]
@@ -196,7 +196,7 @@ def _write_rows(f, span, w, found):
             for i in range(numbers):
                 total = 0.0
                 for k in range(order - 1, -1, -1):
-                    total = total * x + w.series[(i * order + k) * LANES + lane] / (k + 1)
+                    total = total * x + w.series[(i * order + k) * LANES + lane] * w.shares[k]
                 found.y[member, row, i] = w.state[i * LANES + lane] + total * x
             row += 1
         w.row[lane] = row
@@ -204,7 +204,7 @@ def _write_rows(f, span, w, found):
 
 @njit(**KERNEL)
 def _go_on(f, span, w, found):
-    """Accepts the steps, and takes runs that end here out of their lanes."""
+    """Accept the steps, and remove finished runs from their lanes."""
     for i in range(0, w.state.size, LANES):
         store(w.state, i, load(w.new, i))
     store(w.state, found.y.shape[2] * LANES, splat(0.0))  # time in the next step
@@ -226,7 +226,7 @@ def _go_on(f, span, w, found):
 
 @njit(**KERNEL)
 def _enter(f, span, w, lane, member, found):
-    """Puts a run into a lane, at its start, zeros."""
+    """Put a run into a lane, at its start (zeros)."""
     for i in range(f.data.shape[1]):
         w.lane_data[i * LANES + lane] = f.data[member, i]
     for i in range(f.numbers):
@@ -241,7 +241,7 @@ def _enter(f, span, w, lane, member, found):
 
 @njit(**KERNEL)
 def _fill(f, span, w, entered, found):
-    """Puts the next runs into lanes without one; returns how many have been put into lanes until now."""
+    """Put the next runs into empty lanes; return the number of runs that have entered."""
     begun = -1
     while begun < entered:
         begun = entered
@@ -262,7 +262,7 @@ def _fill(f, span, w, entered, found):
 
 @njit(**KERNEL)
 def _advance(f: LaneFields, span: Span, w: Work, found: Found):
-    entered, some = np.int64(0), True  # a literal would have `_fill` compiled twice
+    entered, some = np.int64(0), True  # a literal would compile `_fill` twice
     while some:
         entered, some = _fill(f, span, w, entered, found), False
         for lane in range(LANES):
@@ -279,18 +279,18 @@ def _work_for(fields: LaneFields, order: int) -> Work:
     arrays = [empty(size) for size in sizes]
     for array in arrays:
         array[:] = 0.0
-    # all lanes hold a run, though it is none of theirs if there are few
-    lanes: Any = np.repeat(fields.data[0], LANES), *arrays, np.full(LANES, _NONE), np.zeros(LANES, np.int64)
-    return Work(*lanes)
+    # all lanes hold a run, possibly a copy if there are few
+    lanes: Any = np.repeat(fields.data[0], LANES), *arrays, 1.0 / np.arange(1.0, order + 1.0)
+    return Work(*lanes, np.full(LANES, _NONE), np.zeros(LANES, np.int64))
 
 
 def order_for(rtol: float) -> int:
-    """Coefficients of the series for a tolerance, an odd number of them."""
+    """Odd number of coefficients of the series for a tolerance."""
     return 2 * math.ceil(0.5 * (SERIES_ORDER - SERIES_ORDERS * math.log(rtol))) + 1
 
 
 def advance_lanes(fields: LaneFields, modes: int, wanted: np.ndarray, rtol: float, steps: int, most: int) -> Found:
-    """Runs of states of so many numbers from 0 at t = 0 to the last of the times wanted; see `members`."""
+    """Integrate runs with this number of modes from 0 at t = 0 to the last wanted time; see `members`."""
     found, order = Found.room(len(fields.data), len(wanted), modes), order_for(rtol)
     _advance(fields, Span(wanted, rtol, order, steps, most), _work_for(fields, order), found)
     np.multiply(found.y, fields.units[:, None], out=found.y)

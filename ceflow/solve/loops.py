@@ -1,10 +1,10 @@
-"""The two loops over steps: one is compiled, for fields of linked functions, the other works on arrays of any library.
+"""The two loops over steps: a compiled one for fields of linked functions, and one on arrays of any library.
 
-Both take the same steps: the arithmetic of step sizes and of time is that of `controller` and `clock`. ``state`` is
-(log t, phi, a, step size, previous error); a phi of NaN says that the rates at the start are not known yet. `log_t_end`
-ends the loop with the step that reaches it, which stays in the workspace: its start, its stages, and its end. Otherwise
-the workspace is ready for the next step, from ``states[START]`` with its rates in ``states[0]``. The compiled loop also
-bisects a step in which its field changes, so that it ends there; fields on other arrays have no such places.
+Both take the same steps, with the arithmetic of `controller` and `clock`. ``state`` is (log t, phi, a, step size,
+previous error); phi is NaN if the rates at the start are not known yet. The loop ends with the step that reaches
+`log_t_end`; its start, stages and end stay in the workspace. Otherwise the workspace is ready for the next step, from
+``states[START]`` with its rates in ``states[0]``. The compiled loop also bisects a step in which its field changes, so
+that it ends there; fields on other arrays do not change.
 """
 
 from __future__ import annotations
@@ -29,12 +29,13 @@ _RUNNING, _REACHED, _CHANGED, _AT_REST = (
     int(outcome) for outcome in (Outcome.RUNNING, Outcome.REACHED, Outcome.CHANGED, Outcome.AT_REST)
 )
 _CROSSING, _REST = int(Event.CROSSING), int(Event.REST)
-_PREVIOUS = 1.0  # what the error of the step before counts as where there is none
+_PREVIOUS = 1.0  # initial value of the previous error
 
 
 @njit(**KERNEL)
 def evaluate_compiled(f, method, work, h, first, end):
-    """Rates, phi and a at the places first..end-1 of a step of size h; those up to ``method.last`` make its end."""
+    """Rates, phi and a at the points first..end-1 of a step of size h; those up to ``method.last`` determine its
+    end."""
     n, states = method.stages, work.states
     for i in range(first, end):
         state = states[n + NEW] if i <= method.last else states[n + PROBE]
@@ -55,7 +56,7 @@ def _error_compiled(f, method, work, h, rtol, atol):
 
 @njit(**KERNEL)
 def _defect_compiled(f, method, work, h, rtol, atol):
-    """Size of what dense output fails the equation by, at the last place of a step, all places of which are known."""
+    """Norm of the defect of dense output at the last point of a step with all points evaluated."""
     n, states = method.stages, work.states
     velocity, defect = states[n + ERROR], states[n + PROBE]
     combine(velocity, -1.0, method.slope, states, n, defect)
@@ -81,23 +82,25 @@ def advance_compiled(
     knots_log_t: np.ndarray, rtol: float, atol: float, rest: float, log_t_end: float, most: int,
     has_equilibria: bool,
 ):  # fmt: skip
-    """Steps until `log_t_end`, or until the knots are full, or `most` attempts are spent, or something is up; `rest` is
-    the tolerance by which a field judges that.
+    """Take steps until `log_t_end`, or until the knots are full, `most` attempts are used, or the field reports an
+    event.
+
+    `rest` is the tolerance of the field for events.
 
     Returns
     -------
     done, outcome, evaluations, rejected, known : int
-        Accepted steps, written to the knots; an `Outcome`; evaluations; rejected attempts; and how many places of the
-        last step are in the workspace.
+        Accepted steps, written to the knots; an `Outcome`; evaluations; rejected attempts; and number of points of the
+        last step in the workspace.
     """
     n, last, places = method.stages, method.last, len(method.weights)
     states, phi, order = work.states, work.phi, method.order
     log_t, h, previous = state[0], state[3], state[4]
     done, evaluations, rejected, known, outcome = 0, 0, 0, 0, _RUNNING
-    # the longest step that crosses no change of the field, the shortest that does, and how near they are to come
+    # the longest step without a change of the field, the shortest with one, and their final distance
     clear, crossed, bracket, usual = 0.0, np.inf, max(CROSSING_SHARE * rtol, 2.0 * SMALLEST_STEP), h
     if math.isnan(state[1]):
-        evaluate_compiled(f, method, work, h, np.int64(0), np.int64(1))  # literals would be compiled apart
+        evaluate_compiled(f, method, work, h, np.int64(0), np.int64(1))  # literals would be compiled separately
         evaluations = 1
         if phi[0, 0] == np.inf or _outcome_compiled(f, states[n + START], states[0], rest) == _AT_REST:
             outcome = _AT_REST
@@ -110,7 +113,7 @@ def advance_compiled(
         evaluate_compiled(f, method, work, h, np.int64(1), last + 1)
         evaluations, known = evaluations + last, last + 1
         error = _error_compiled(f, method, work, h, rtol, atol)
-        log_t_new, bracketed = log_t, crossed < np.inf  # then a longer step was right
+        log_t_new, bracketed = log_t, crossed < np.inf  # a longer step was accepted
         if (error <= 1.0 or bracketed) and phi[0, last] < np.inf:
             log_t_new, time_error = time_by_stages(phi, h, log_t, method, has_equilibria)
             if not time_error <= rtol:

@@ -1,7 +1,7 @@
-"""Many runs of compiled fields in one compiled loop: each with its own clock and its own steps, those of `loops`.
+"""Many runs of compiled fields in one compiled loop, each with the clock and steps of `loops`.
 
-A run that needs more than explicit steps to its end (a closed form, implicit steps, more steps than there is room for)
-is left as it is, for those who can do that; what this loop finishes is what they would have made, to the bit.
+A run that needs more than explicit steps (closed form, implicit steps, more steps than allowed) is left unfinished for
+the caller. Finished runs equal those of the other loops to the bit.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _REACHED = int(Outcome.REACHED)
 
 
 class Found(NamedTuple):
-    """What came of m runs: rows (m, r, N), and of each its outcome, steps, rejected steps and evaluations."""
+    """Results of m runs: rows (m, r, N); outcome, steps, rejected steps and evaluations of each."""
 
     y: np.ndarray
     outcome: np.ndarray
@@ -32,13 +32,13 @@ class Found(NamedTuple):
 
     @classmethod
     def room(cls, members: int, rows: int, size: int) -> Found:
-        """Room for what is to be found."""
+        """Empty arrays for the results."""
         return cls(np.full((members, rows, size), np.nan), *np.zeros((4, members), np.int64))
 
 
 @njit(**KERNEL)
 def _rows(f, method, work, done, known, y, h, log_t, wanted, out):
-    """The states at the times wanted, of which all are within the steps; `known` places of the last one are known."""
+    """States at wanted times within the steps; `known` points of the last step are already evaluated."""
     start, step, ready = work.states[method.stages + START], 0, -1
     for row in range(wanted.size):
         while step < done and log_t[step + 1] <= wanted[row]:
@@ -82,23 +82,23 @@ def advance_members(
     fields: list[CompiledField], origins: np.ndarray, wanted: np.ndarray, rtol: float, atol: float, steps: int,
     most: int, name: str = DEFAULT,
 ) -> Found:  # fmt: skip
-    """Runs of fields of one kind from t = 0 to the last of the times wanted.
+    """Integrate fields of one kind from t = 0 to the last wanted time.
 
     Parameters
     ----------
     fields : list of CompiledField
-        m of them, of the same functions and sizes.
+        m fields with the same functions and sizes.
     origins : (m, N) array
-        Where they start.
+        Initial states.
     wanted : (r,) array
-        Log times of the rows, increasing.
+        Increasing log times of the rows.
     rtol, atol : float
     steps : int
-        After so many, a run is left as it is.
+        Number of steps after which a run is left unfinished.
     most : int
-        Attempted steps after which a run has failed.
+        Attempted steps after which a run fails.
     name : str
-        Of a tableau.
+        Name of a tableau.
     """
     first, used, (members, size) = fields[0], method(name), origins.shape
     found = Found.room(members, len(wanted), size)

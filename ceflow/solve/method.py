@@ -1,4 +1,4 @@
-"""A tableau prepared for stepping, and the arrays that steps are made in."""
+"""Tableau prepared for stepping, and work arrays of steps."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ DEFAULT: Final = "dop853"
 
 
 class Method(NamedTuple):
-    """All places in a step at which rates are evaluated, and what is made of them.
+    """Points of a step at which rates are evaluated, and the linear maps applied to them.
 
-    The places are the regular stages, those for dense output, and, by dense output, where else the clock is sampled.
+    The points are the regular stages, the stages for dense output, and further samples of the clock, by dense output.
     """
 
-    weights: np.ndarray  # (P, n) of the stages, for each place
+    weights: np.ndarray  # (P, n) weights of the stages for each point
     estimates: np.ndarray  # (2, n)
     interpolant: np.ndarray  # (m, n)
-    samples: np.ndarray  # (s,) the place of each sample of the clock
+    samples: np.ndarray  # (s,) point of each sample of the clock
     to_chebyshev: np.ndarray  # (s, s) from samples to the Chebyshev series
-    slope: np.ndarray  # (n,) of the stages, for the velocity that dense output has at the last place
+    slope: np.ndarray  # (n,) weights of the stages for the velocity of dense output at the last point
     stages: int  # n
-    last: int  # the place at the end of the step
+    last: int  # the point at the end of the step
     order: int  # of the error estimate
 
 
 class Work(NamedTuple):
-    """Arrays that a solver works in; the first two live where the field does."""
+    """Work arrays of a solver; the first two are on the device of the field."""
 
     states: np.ndarray  # (n + 5, N): the stages' velocities, then the rows below
-    phi: np.ndarray  # (2, P) phi and a at all places of a step
+    phi: np.ndarray  # (2, P) phi and a at all points of a step
     series: np.ndarray  # (2, s) Chebyshev series of the clock
-    scratch: np.ndarray  # (n + clock.SCRATCH,) weights, and what the clock works in
+    scratch: np.ndarray  # (n + clock.SCRATCH,) weights, and work space of the clock
 
 
 START, NEW, PROBE, ERROR, ZERO = range(5)  # rows of `states` after the stages: start and end of the step, others
@@ -45,10 +45,10 @@ ROWS = 5
 
 @functools.cache
 def method(name: str = DEFAULT) -> Method:
-    """The method of a name in `tableaus.TABLEAUS`."""
+    """Method with a name in `tableaus.TABLEAUS`."""
     tableau = TABLEAUS[name]
     nodes, n = tableau.coefficients.sum(axis=1), len(tableau.coefficients)
-    # stages that are as good as the solution: the first one, the last one and those for dense output
+    # stages as accurate as the solution: the first, the last and those for dense output
     known = {0: 0} | {i: i for i in range(tableau.last, n)}
     stage_of = [next((i for i in known if abs(nodes[i] - x) < 1e-12), -1) for x in tableau.samples]
     samples = np.array(stage_of)
@@ -56,14 +56,14 @@ def method(name: str = DEFAULT) -> Method:
     own = own[np.argsort(-np.abs(tableau.samples[own] - 0.5), kind="stable")]  # the last one is in the middle
     samples[own] = n + np.arange(own.size)
     weights = np.vstack([tableau.coefficients, interpolation_weights(tableau, tableau.samples[own])])
-    estimates = np.array(np.broadcast_to(tableau.estimates, (2, n)))
+    estimates = np.array(np.broadcast_to(tableau.estimates, (2, n)), order="C")
     arrays = np.ascontiguousarray(weights), estimates, np.ascontiguousarray(tableau.interpolant), samples
     slope = interpolation_slopes(tableau, tableau.samples[own[-1]])
     return Method(*arrays, clock.to_chebyshev(tableau.samples), slope, n, tableau.last, tableau.error_order)
 
 
 def work_for(field, used: Method) -> Work:
-    """Arrays for steps of a field."""
+    """Work arrays for steps of a field."""
     states = field.allocate(used.stages + ROWS, field.size)
     states[used.stages + ZERO][:] = 0.0
     phi = field.allocate(2, len(used.weights))

@@ -1,7 +1,7 @@
-"""Linear systems of implicit steps: with a Jacobian as a dense matrix, or with products of it alone.
+"""Linear systems of implicit steps, with a dense Jacobian or with Jacobian-vector products.
 
-Both solve ``(M x 1 - h 1 x J) x = r`` for a small matrix M (n, n), the Jacobian J of a `stability.Response` and right
-sides r (n, N), as Newton's method on the stages of a collocation asks for.
+Both solve ``(M x 1 - h 1 x J) x = r`` for a small matrix M (n, n), the Jacobian J of a `stability.Response` and
+right-hand sides r (n, N), as in Newton's method for the stages of a collocation method.
 """
 
 from __future__ import annotations
@@ -12,26 +12,27 @@ from collections.abc import Callable
 import numpy as np
 
 from .collocation import STAGES, halves
-from .stability import DENSE, PRODUCTS, SETTLED, Response
+from .stability import PRODUCTS, SETTLED, Response
 
-_SOLVED = 0.1  # what may be left of a right side: Newton's method, which is not exact either, goes on from there
-_TELLING = 0.1  # singular values of what is left, over the largest one, that are worth a direction
-_MOST = 120  # directions
-_FAR = 10.0 * SETTLED  # in tolerances, at which the state is not at rest however wrong that is
+MATRIX = 80  # largest size of a state with a dense Jacobian: `Projected` is cheaper for larger ones
+_SOLVED = 0.1  # relative residual of the linear solver; Newton's iteration corrects the rest
+_TELLING = 0.1  # relative singular values of the residual that add a direction
+_MOST = 120  # largest number of directions
+_FAR = 10.0 * SETTLED  # distance in tolerances at which the state is not at rest despite errors of the estimate
 
 
 class Dense:
-    """The Jacobian as a matrix, by N products."""
+    """Dense Jacobian, from N products."""
 
     def __init__(self, here: Response) -> None:
         self.matrix, self.products = here.jacobian(), here.y.size
 
     def response(self, sizes: np.ndarray) -> np.ndarray:
-        """The largest velocities (N,) that displacements of these sizes make."""
+        """Largest velocities (N,) from displacements of these sizes."""
         return np.abs(self.matrix) @ sizes
 
     def inverse(self, M: np.ndarray, h: float) -> Callable[[np.ndarray], np.ndarray]:
-        """What solves the system."""
+        """Function that solves the system."""
         eigenvalues, vectors, back = halves(M)
         shifted = np.linalg.inv(eigenvalues[:, None, None] * np.eye(len(self.matrix)) - h * self.matrix)
 
@@ -42,7 +43,7 @@ class Dense:
         return solve
 
     def filtered(self, h: float, right: np.ndarray) -> np.ndarray:
-        """(1 - h J)^(-1) right, of one right side (N,)."""
+        """(1 - h J)^(-1) right, for one right-hand side (N,)."""
         return np.linalg.solve(np.eye(len(self.matrix)) - h * self.matrix, right)
 
     def distance(self, here: Response, rtol: float, atol: float) -> float:
@@ -51,17 +52,18 @@ class Dense:
 
 
 class Projected:
-    """The Jacobian in a subspace that grows: systems are solved in it, and what is left of the right side outside of it
-    gives its next directions, until little is left (Galerkin's method; Lanczos', where there is one right side and J is
-    symmetric). [ceflow]
+    """Jacobian projected on a growing subspace (Galerkin's method). [ceflow]
 
-    Right sides at the stages of a step, and of one round of Newton's method and the next, are much alike, and so share
-    their directions. Outside of the subspace J counts as half its largest value, so that nothing is amplified there.
+    Systems are solved in the subspace, and the residual outside of it gives the next directions until it is small. With
+    one right-hand side and symmetric J this is Lanczos' method.
+
+    Right-hand sides of the stages and of consecutive Newton iterations are similar, so they share directions. Outside
+    of the subspace J is replaced by half its largest rate, so that nothing is amplified there.
     """
 
     def __init__(self, here: Response) -> None:
         self.here, self.largest, size = here, here.largest_rate(), here.y.size
-        self._space = np.empty((2, _MOST + 2 * STAGES, size))  # directions, and what J makes of them
+        self._space = np.empty((2, _MOST + 2 * STAGES, size))  # directions, and their images under J
         self.small = np.empty((0, 0))  # J in the basis
 
     @property
@@ -71,25 +73,25 @@ class Projected:
 
     @property
     def images(self) -> np.ndarray:
-        """(r, N) what J makes of them."""
+        """(r, N) images of the directions under J."""
         return self._space[1, : len(self.small)]
 
     @property
     def products(self) -> int:
-        """How many there were."""
+        """Number of Jacobian-vector products."""
         return len(self.small) + PRODUCTS
 
     def response(self, sizes: np.ndarray) -> np.ndarray:
-        """About the largest velocities (N,) that displacements of these sizes make."""
+        """Approximate largest velocities (N,) from displacements of these sizes."""
         return self.largest * sizes
 
     def inverse(self, M: np.ndarray, h: float) -> Callable[[np.ndarray], np.ndarray]:
-        """What solves the system."""
+        """Function that solves the system."""
         eigenvalues, vectors, back = halves(M)
         least = float(np.abs(eigenvalues).min())
 
         half = 0.5 * h * self.largest
-        share = half / (half + least)  # of what is left outside, that is left after what is done about it
+        share = half / (half + least)  # share of the outside residual that remains after damping
 
         def solve(right: np.ndarray) -> np.ndarray:
             enough, inside = _SOLVED * float(np.linalg.norm(right)), right @ self.basis.T
@@ -109,8 +111,8 @@ class Projected:
         return self.inverse(np.eye(1), h)(right[None])[0]
 
     def distance(self, here: Response, rtol: float, atol: float) -> float:
-        """As `Response.distance`, which is asked only if the subspace does not say already that it is large, or the
-        velocity does."""
+        """As `Response.distance`, which is called only if neither the subspace nor the velocity shows a large
+        distance."""
         if here.size(here.velocity[None], rtol, atol) > _FAR * self.largest:
             return math.inf
         way = self.inverse(np.zeros((1, 1)), 1.0)(here.velocity[None])
@@ -118,8 +120,8 @@ class Projected:
         return guess if guess > _FAR else here.distance(rtol, atol)
 
     def _grow(self, left: np.ndarray) -> bool:
-        """Takes on the directions of what is left (n, N), and of what J makes of them; whether there were any."""
-        if len(self.basis) >= _MOST or not np.isfinite(left).all():
+        """Add the directions of a residual (n, N) and their images under J; return whether there were any."""
+        if len(self.basis) >= min(_MOST, left.shape[1] - 2 * STAGES) or not np.isfinite(left).all():
             return False
         for _ in range(2):
             squares, vectors = np.linalg.eigh(left @ left.T)
@@ -127,7 +129,7 @@ class Projected:
             for _ in range(2):
                 new = new - (new @ self.basis.T) @ self.basis
                 new = np.linalg.solve(np.linalg.cholesky(new @ new.T), new)
-            images = np.array([self.here.product(v) for v in new])
+            images = self.here.products(new)
             inside, beside = images @ self.basis.T, images @ new.T
             left, count = images - inside @ self.basis - beside @ new, len(self.small)
             self._space[:, count : count + len(new)] = new, images
@@ -136,5 +138,5 @@ class Projected:
 
 
 def jacobian(here: Response) -> Dense | Projected:
-    """The Jacobian of a state, by its size."""
-    return Dense(here) if here.y.size <= DENSE else Projected(here)
+    """Jacobian at a state, dense or projected depending on its size."""
+    return Dense(here) if here.y.size <= MATRIX else Projected(here)

@@ -1,8 +1,8 @@
-"""The path of a run, kept so that any moment of it can be had again.
+"""Path of a run, for dense output.
 
-Only the states between the steps are kept. A moment within a step is found by taking that one step again, so a path
-costs one state a step, however fine it is sampled later. Segments of a path are `Steps`, or closed forms of a flow: all
-have a kind, a state y and a log_t where they begin, and ``sample(log_t)``.
+Only the states between the steps are stored. A state within a step is computed by repeating this step, so memory is one
+state per step. Segments of a path are `Steps`, or closed forms of a flow. All have a kind, an initial state y and
+log_t, and ``sample(log_t)``.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from .stepping import DEFAULT
 
 
 class Steps:
-    """A segment of the path that was integrated.
+    """Integrated segment of a path.
 
     Attributes
     ----------
     field : callable
-        Makes the vector field.
-    y : (n + 1, N) array of states at the knots, on the host or where the flow lives
+        Returns the vector field.
+    y : (n + 1, N) array of states at the step ends, on the host or on the device of the flow
     h : (n,) array of step sizes in the clock
-    log_t : (n + 1,) array of log times at the knots
+    log_t : (n + 1,) array of log times at the step ends
     method : str
-        The tableau, see `solve.tableaus`, or the implicit method.
-    end : pair of the log time where the run ends, within the last step, and the state (N,) there; if it is known
+        Name of the tableau, see `solve.tableaus`, or of the implicit method.
+    end : pair of the last log time, within the last step, and the state (N,) there; if known
     """
 
     kind = "steps"
@@ -39,7 +39,7 @@ class Steps:
 
     @staticmethod
     def joined(pieces: list[Steps], field: Callable) -> list[Steps]:
-        """One segment, if any, of pieces that follow each other; what makes its field is given."""
+        """Join consecutive pieces to one segment, if any; `field` returns its field."""
         if not pieces:
             return []
         first, *others = pieces
@@ -67,7 +67,7 @@ class Steps:
                 out[row] = host(self.y[step[row]])
         if exact.all():
             return out
-        own = stepper(self.field(), self.method)  # sampling from several threads is safe
+        own = stepper(self.field(), self.method)  # a new stepper, so that sampling is thread-safe
         for i in np.unique(step[~exact]):
             rows = np.flatnonzero((step == i) & ~exact)
             out[rows] = own.sample(self.y[i], self.h[i], self.log_t[i], self.log_t[i + 1], log_t[rows])
@@ -75,7 +75,7 @@ class Steps:
 
 
 class Path:
-    """The segments of a run, one after another: integrated, or followed in closed form."""
+    """Consecutive segments of a run, integrated or in closed form."""
 
     def __init__(self, segments: list) -> None:
         self.segments = segments

@@ -1,8 +1,8 @@
-"""How a field reacts to a displacement: whether steps are limited by stability, and whether the state has come to rest.
+"""Linear response of a field: stiffness, and distance from equilibrium.
 
-A small velocity is not a small distance: where contraction is slow, the way that is left is the velocity over the rate
-of contraction; and at a saddle a tiny displacement grows. [ceflow] The distance is that of Newton's method,
-``-J^(-1) velocity``, with the Jacobian J of the velocity in the clock, by differences of any field.
+A small velocity does not imply a small distance: with slow contraction the distance is velocity over contraction rate,
+and near a saddle small displacements grow. [ceflow] The distance is a Newton step, ``-J^(-1) velocity``, with the
+Jacobian J of the velocity in the clock by finite differences.
 """
 
 from __future__ import annotations
@@ -15,35 +15,35 @@ from .._arrays import as_like, host
 from .._field import CompiledField
 from .._tolerances import STEP_SHARE
 
-DENSE = 256  # numbers of a state up to which Jacobians are matrices
-LARGEST = 2**16  # and up to which there are implicit steps: they keep a hundred vectors or two
-SETTLED = 3.0  # distance from an equilibrium, in tolerances of a step, at which the state counts as having come to rest
-LATER = 40.0  # of theta, after which nothing is left of its effects
-_SLOW = 1.0  # of the same for rtol = 1, a velocity at which it is worth asking
-# Step size times contraction rate: explicit steps are stable up to 6 and more, but at tight tolerances held to small
-# parts of that where decaying parts of the state are all that they are made for.
+DENSE = 256  # largest state with a dense Jacobian
+LARGEST = 2**16  # largest state with implicit steps, which store one or two hundred vectors
+SETTLED = 3.0  # distance from an equilibrium, in tolerances of a step, that counts as rest
+LATER = 40.0  # increase of theta after which its effects have decayed
+_SLOW = 1.0  # velocity for rtol = 1 below which to test for rest
+# Step size times contraction rate: explicit steps are stable up to 6 and more, but with tight tolerances decaying
+# components limit them to small parts of that.
 _STIFF = 0.1
-_SHORT = 0.02  # step in the clock, which moves the state at unit speed, that a smooth path does not ask for
-PRODUCTS = 12  # for the largest rate, which need not be known well
+_SHORT = 0.02  # step in the clock (unit speed) that is short for a smooth path
+PRODUCTS = 12  # for a rough estimate of the largest rate
 _MANY_PRODUCTS = 60  # for the distance and growth of a large state
 
 
 class Response:
-    """The field at a state, on the host, with products of its Jacobian.
+    """Field at a state, on the host, with products of its Jacobian.
 
     Parameters
     ----------
     field : vector field, see `ceflow._field`
     y : (N,) array, on the host
     log_t : float, optional
-        Makes the velocity one in log t at that time; it is one in the clock when left out.
+        Time for velocities in log t; by default velocities are in the clock.
     """
 
     def __init__(self, field, y: np.ndarray, log_t: float | None = None) -> None:
         self.field, self.y, self.log_t = field, np.array(y), log_t
-        self._place = field.allocate(2, field.size)  # a state and its velocity, where the field lives
+        self._place = field.allocate(2, field.size)  # a state and its velocity, on the device of the field
         self.precision = float(np.finfo(_dtype_name(self._place)).eps)
-        # of products, by differences, over the largest rate; a field may say that its velocities are less precise
+        # error of products by differences, relative to the largest rate; fields may declare less precise velocities
         self.noise = 2.0 * math.sqrt(self.precision) * getattr(field, "roughness", 1.0)
         self.velocity, self.phi = np.empty(field.size), np.empty((2, 1))
         self.rates(self.y[None], self.velocity[None], self.phi)
@@ -62,13 +62,13 @@ class Response:
             velocities *= np.exp(np.minimum(self.log_t - phi[0], 700.0))[:, None]
 
     def size(self, errors: np.ndarray, rtol: float, atol: float) -> float:
-        """The largest of errors (m, N) of the state, in units of the tolerance of a step."""
+        """Largest of the errors (m, N) of the state, in units of the tolerance of a step."""
         y, velocity = (as_like(x, self._place) for x in (self.y, self.velocity))
         return max(float(self.field.norm(as_like(error, self._place), y, velocity, rtol, atol)) for error in errors)
 
     @property
     def difference(self) -> float:
-        """A change of coordinates that is right for differences: rates of half the digits are plenty."""
+        """Step of finite differences; half of the digits suffice for rates."""
         usual = math.sqrt(float(self.y @ self.y) / self.y.size)
         return math.sqrt(self.precision) * (usual if usual > 0.0 else 1.0)
 
@@ -79,17 +79,19 @@ class Response:
         self.rates(near, found, np.empty((2, self.y.size)))
         return ((found - self.velocity) / steps[:, None]).T
 
+    def products(self, v: np.ndarray) -> np.ndarray:
+        """Jacobian times each row of v (m, N)."""
+        largest = np.abs(v).max(axis=1, keepdims=True)
+        scale, found = self.difference / np.where(largest > 0.0, largest, 1.0), np.empty_like(v)
+        self.rates(self.y + scale * v, found, np.empty((2, len(v))))
+        return (found - self.velocity) / scale
+
     def product(self, v: np.ndarray) -> np.ndarray:
-        """The Jacobian times v (N,)."""
-        largest = float(np.abs(v).max())
-        if largest == 0.0:
-            return np.zeros_like(v)
-        scale, found = self.difference / largest, np.empty((1, v.size))
-        self.rates((self.y + scale * v)[None], found, np.empty((2, 1)))
-        return (found[0] - self.velocity) / scale
+        """Jacobian times v (N,)."""
+        return self.products(v[None])[0]
 
     def largest_rate(self) -> float:
-        """About the largest rate of contraction in the clock, by power iteration."""
+        """Approximate largest rate of contraction in the clock, by power iteration."""
         v, rate = _some_direction(self.y.size), 0.0
         for _ in range(PRODUCTS):
             w = self.product(v)
@@ -100,20 +102,21 @@ class Response:
         return rate
 
     def is_stiff(self, h: float) -> bool:
-        """Whether explicit steps of the size h are limited by other things than the path; where Jacobians are no
-        matrices, and implicit steps cost a dozen explicit ones, whether they also move the state by little."""
+        """Whether explicit steps of size h are limited by stability.
+
+        For large states, whose implicit steps cost a dozen explicit ones, also whether steps move the state by
+        little."""
         if self.y.size > DENSE and h * STEP_SHARE * self.size(self.velocity[None], 1.0, 0.0) > _SHORT:
             return False
         return h < _SHORT or h * self.largest_rate() > _STIFF
 
     def is_slow(self) -> bool:
-        """Whether the state moves by little within a step of any size, so that it may be near an equilibrium."""
+        """Whether the state moves little within a step of any size, so that it may be near an equilibrium."""
         velocity = self.velocity * (1.0 if self.log_t is None else math.exp(self.phi[0, 0] - self.log_t))
         return self.size(velocity[None], 1.0, 0.0) < _SLOW
 
     def distance(self, rtol: float, atol: float, jacobian: np.ndarray | None = None) -> float:
-        """Size of what is left of the way to an equilibrium, in tolerances of a step; infinite where that is none, or
-        one that a displacement would leave."""
+        """Distance to an equilibrium, in tolerances of a step; infinite if there is none or it is unstable."""
         if not np.isfinite(self.velocity).all():
             return math.inf
         if self.y.size > DENSE:
@@ -125,7 +128,7 @@ class Response:
         if rates.max() > self.noise * np.abs(rates).max():
             return math.inf
         sides = np.column_stack([self.velocity[:n], self._later(n)])
-        scale = np.abs(own).max(axis=1, keepdims=True)  # a mode may be slower than others by many digits
+        scale = np.abs(own).max(axis=1, keepdims=True)  # modes may be slower than others by many orders of magnitude
         moves = scale[:, 0] > 0.0
         if np.any(self.velocity[:n][~moves]):
             return math.inf
@@ -135,14 +138,14 @@ class Response:
         return self.size(ways, rtol, atol)
 
     def _later(self, n: int) -> np.ndarray:
-        """(n, 1) velocity of what comes to rest, when what goes on, theta, has had all its effects, which fade at least
-        like exp(-2 theta); (n, 0) where nothing does."""
+        """(n, 1) velocity of the converging components after the effects of theta, which decay at least like exp(-2
+        theta); (n, 0) without theta."""
         later = np.empty((1, self.y.size))
         self.rates((self.y + LATER * (np.arange(self.y.size) >= n))[None], later, np.empty((2, 1)))
         return later[:, :n].T if n < self.y.size else np.empty((n, 0))
 
     def _distance_by_products(self, rtol: float, atol: float) -> float:
-        from scipy.sparse.linalg import LinearOperator, gmres  # which take long to import
+        from scipy.sparse.linalg import LinearOperator, gmres  # slow to import
 
         n = getattr(self.field, "settling", self.y.size)
 
@@ -162,7 +165,7 @@ class Response:
 
 
 def _some_direction(size: int) -> np.ndarray:
-    """A unit vector with a part in every direction; the same one always, so that runs can be repeated."""
+    """Fixed unit vector with a component in every direction, for reproducible runs."""
     v = np.cos(np.arange(1.0, size + 1.0) ** 2)
     return v / np.linalg.norm(v)
 

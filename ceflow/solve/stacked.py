@@ -1,14 +1,14 @@
-"""Explicit steps of many runs on arrays of any library, one row of the state for each: with clocks of their own.
+"""Explicit steps of many runs on arrays of any library, one row of the state per run, each with its own clock.
 
-The method, the clock and the control of steps are those of `loops`, and the steps agree with those to rounding. A
-field is evaluated for all runs at once; step sizes, clocks and acceptance are arrays over the runs. A run that has come
-to its end, or needs more than explicit steps, leaves the stack: the others go on without it.
+Method, clock and step size control are those of `loops`, and steps agree with these to rounding. A field is evaluated
+for all runs at once; step sizes, clocks and acceptance are arrays over the runs. A run that has ended, or needs more
+than explicit steps, leaves the stack.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -24,11 +24,11 @@ from .method import DEFAULT, ERROR, NEW, PROBE, ROWS, START, ZERO, Work, method
 from .outcome import Outcome
 from .stepping import weights_at
 
-_PREVIOUS = 1.0  # what the error of the step before counts as where there is none
+_PREVIOUS = 1.0  # initial value of the previous error
 
 
 class Left(NamedTuple):
-    """Where runs were left: the state of the stepper (m, 5), as of `loops`, and y (m, N)."""
+    """Final data of the runs: state of the stepper (m, 5), as in `loops`, and y (m, N)."""
 
     state: np.ndarray
     y: np.ndarray
@@ -36,7 +36,7 @@ class Left(NamedTuple):
 
 @njit(**KERNEL)
 def _times_by_stages(phi, h, log_t, next_row, sizes, method, has_equilibria, rtol, errors, log_t_new, by_stages, wants):
-    """Errors of a step and its time by the stages, where that will do; and which runs want samples in the step."""
+    """Errors and time of a step from the stages, if these suffice; and the runs that need samples in the step."""
     for i in range(h.size):
         errors[i], log_t_new[i], by_stages[i], wants[i] = combined(sizes[0, i], sizes[1, i]), log_t[i], False, False
         if errors[i] <= 1.0 and phi[i, 0, method.last] < np.inf:
@@ -49,7 +49,7 @@ def _times_by_stages(phi, h, log_t, next_row, sizes, method, has_equilibria, rto
 def _times_by_samples(
     phi, h, log_t, which, defects, method, has_equilibria, series, scratch, rtol, errors, log_t_new, by_stages
 ):
-    """The clock of the runs `which`, and time and error by it where the stages did not do."""
+    """Clock of the runs `which`, and time and error from it if the stages did not suffice."""
     for place in range(which.size):
         i = which[place]
         if by_stages[i]:
@@ -63,7 +63,7 @@ def _times_by_samples(
 
 @njit(**KERNEL)
 def _control(errors, log_t, log_t_new, h, previous, order, accepted):
-    """Which steps are accepted, and the sizes of the next ones."""
+    """Acceptance of the steps, and sizes of the next ones."""
     for i in range(h.size):
         accepted[i] = errors[i] <= 1.0 and log_t_new[i] >= log_t[i]
         if accepted[i]:
@@ -74,13 +74,13 @@ def _control(errors, log_t, log_t_new, h, previous, order, accepted):
 
 @njit(**KERNEL)
 def _weights_of_rows(targets, log_t, log_t_new, series, method, scratch, weights):
-    """The weights of the stages (r, n) at times within a step."""
+    """Weights (r, n) of the stages at times within a step."""
     for row in range(targets.size):
         weights_at(place_of(targets[row], log_t, log_t_new, series, scratch), method, weights[row])
 
 
 class Stack:
-    """Runs of one field on their way.
+    """Unfinished runs of one field.
 
     Parameters
     ----------
@@ -88,22 +88,29 @@ class Stack:
         As in `ceflow._field`, on states (m, N) of any m up to its `members`: phi, a, norms and step sizes are arrays
         (m,), and ``events(y, dy, rtol)`` are in place of `event`.
     origins : (m, N) array
-        Where the runs start.
+        Initial states.
     wanted : (r,) array
-        Log times of the rows, increasing.
+        Increasing log times of the rows.
     rtol, atol : float
     name : str
-        Of a tableau.
+        Name of a tableau.
+    crosses : callable, optional
+        Whether a run leaves the stack before a step, as a function of its index, log t at both ends of the step, and
+        the state (N,) at its end.
     """
 
-    def __init__(self, field, origins: np.ndarray, wanted: np.ndarray, rtol: float, atol: float, name: str) -> None:
+    def __init__(
+        self, field, origins: np.ndarray, wanted: np.ndarray, rtol: float, atol: float, name: str,
+        crosses: Callable[[int, float, float, Any], bool] | None = None,
+    ) -> None:  # fmt: skip
         self.field, self.wanted, self.rtol, self.atol, self.method = field, wanted, rtol, atol, method(name)
+        self.crosses = crosses
         members, size = origins.shape
         self.found = Found.room(members, len(wanted), size)
         self.left = Left(np.full((members, 5), np.nan), np.empty((members, size)))
-        self.runs = np.arange(members)  # those that are in the stack
+        self.runs = np.arange(members)  # members in the stack
         self.log_t, self.h, self.previous = np.full(members, -np.inf), np.full(members, FIRST_STEP), np.ones(members)
-        self.row = np.zeros(members, np.int64)  # the next one of each run
+        self.row = np.zeros(members, np.int64)  # next row of each run
         if wanted[0] == -np.inf:
             self.found.y[:, 0], self.row[:] = origins, 1
         self._states = field.allocate(self.method.stages + ROWS, members, size).reshape(-1)
@@ -116,7 +123,7 @@ class Stack:
         self.keep(~resting & (host(self.work.phi[0, 0]) < np.inf), np.full(members, Outcome.CHANGED))
 
     def _workspace(self) -> Work:
-        """Arrays for steps of the runs that are in the stack."""
+        """Work arrays for steps of the runs in the stack."""
         members, n, samples = len(self.runs), self.method.stages, self.method.samples.size
         states = self._states[: (n + ROWS) * members * self.field.size].reshape(n + ROWS, members, self.field.size)
         states[n + ZERO][:] = 0.0
@@ -126,16 +133,16 @@ class Stack:
 
     @property
     def start(self):
-        """(m, N) states at the start of the step, where the field lives."""
+        """(m, N) states at the start of the step, on the device of the field."""
         return self.work.states[self.method.stages + START]
 
     @property
     def size(self) -> int:
-        """How many runs are in the stack."""
+        """Number of runs in the stack."""
         return len(self.runs)
 
     def keep(self, going: np.ndarray, outcomes: np.ndarray) -> None:
-        """Keeps the runs that go on in the stack; where the others are, and why they left, is noted."""
+        """Keep the continuing runs in the stack; store the states and outcomes of the others."""
         if going.all():
             return
         states, n, phi = self.work.states, self.method.stages, host(self.work.phi)
@@ -150,8 +157,8 @@ class Stack:
         self.work = self._workspace()
         self.work.states[n + START][:], self.work.states[0][:], self.work.phi[:, 0] = kept
 
-    def step(self) -> np.ndarray:
-        """Attempts a step of every run; returns which of the attempts were accepted."""
+    def step(self) -> tuple[np.ndarray, np.ndarray]:
+        """Attempt a step of every run; return which were accepted, and which runs leave before theirs."""
         field, used, work, members = self.field, self.method, self.work, self.size
         last, places = used.last, len(used.weights)
         evaluate(field, used, work, self.h, 1, last + 1)
@@ -172,24 +179,32 @@ class Stack:
                 _by_run(part.phi), self.h, self.log_t, which, self._defects(part, h), used, field.has_equilibria,
                 part.series, part.scratch, self.rtol, errors, log_t_new, by_stages,
             )  # fmt: skip
-        log_t, h, accepted = self.log_t.copy(), self.h.copy(), np.empty(members, bool)
+        log_t, h, previous = self.log_t.copy(), self.h.copy(), self.previous.copy()
+        accepted, before = np.empty((2, members), bool)
         _control(errors, self.log_t, log_t_new, self.h, self.previous, used.order, accepted)
+        before[:] = False
+        if self.crosses is not None:
+            for i in np.flatnonzero(accepted):
+                before[i] = self.crosses(self.runs[i], log_t[i], self.log_t[i], work.states[used.stages + NEW][i])
+            accepted &= ~before
+            for now, then in ((self.log_t, log_t), (self.h, h), (self.previous, previous)):
+                now[before] = then[before]
         for place in np.flatnonzero(accepted[which]):
             i = which[place]
             self._write_rows(i, part.states[:, place], part.series[place], log_t[i], log_t_new[i], h[i])
         self.found.nsteps[self.runs] += accepted
-        self.found.nrejected[self.runs] += ~accepted
-        return accepted
+        self.found.nrejected[self.runs] += ~(accepted | before)
+        return accepted, before
 
     def move(self, accepted: np.ndarray) -> None:
-        """Goes to the ends of the steps that were accepted."""
+        """Advance to the ends of the accepted steps."""
         states, phi, n, last = self.work.states, self.work.phi, self.method.stages, self.method.last
         which = slice(None) if accepted.all() else np.flatnonzero(accepted)
         self.start[which], states[0][which] = states[n + NEW][which], states[last][which]
         phi[:, 0, which] = phi[:, last, which]
 
     def _sizes(self) -> np.ndarray:
-        """(2, m) sizes of the two estimates of the error."""
+        """(2, m) norms of the two error estimates."""
         n, last, states, sizes = self.method.stages, self.method.last, self.work.states, []
         for weights in self.method.estimates:
             self.field.combine(states[n + ZERO], self.h, weights, states, last + 1, states[n + ERROR])
@@ -197,14 +212,14 @@ class Stack:
         return np.array(sizes)
 
     def _defects(self, work: Work, h: np.ndarray) -> np.ndarray:
-        """(m,) as `loops._defect_compiled`."""
+        """(m,) defects as in `loops._defect_compiled`."""
         n, states = self.method.stages, work.states
         self.field.combine(states[n + ERROR], np.full(len(h), -1.0), self.method.slope, states, n, states[n + PROBE])
         sizes = self.field.norm(states[n + PROBE], states[n + NEW], states[self.method.last], self.rtol, self.atol)
         return DEFECT_SHARE * h * sizes
 
     def _write_rows(self, i: int, states, series: np.ndarray, log_t: float, log_t_new: float, h: float) -> None:
-        """Writes the rows of a run that are within its step."""
+        """Write the rows of a run within its step."""
         first, end = self.row[i], np.searchsorted(self.wanted, log_t_new, "right")
         if end <= first:
             return
@@ -221,45 +236,45 @@ def _by_run(phi) -> np.ndarray:
 
 
 def _part(work: Work, which: np.ndarray) -> Work:
-    """A copy of some of the runs."""
+    """Copy of some of the runs."""
     rows, _, size = work.states.shape
-    states = work.states[:, which].reshape(-1).reshape(rows, len(which), size)  # an index may leave any order in memory
+    states = work.states[:, which].reshape(-1).reshape(rows, len(which), size)  # indexing may return any memory order
     return Work(states, work.phi[:, :, which], work.series[: len(which)], work.scratch)
 
 
 def advance_stacked(
     field, origins: np.ndarray, wanted: np.ndarray, rtol: float, atol: float, most: int, name: str = DEFAULT, *,
     leaves: Callable[[int, int, np.ndarray, float, float], bool], stopped: Callable[[], bool],
+    crosses: Callable[[int, float, float, Any], bool] | None = None,
 ) -> tuple[Found, Left]:  # fmt: skip
-    """Runs from t = 0 to the last of the times wanted.
+    """Integrate runs from t = 0 to the last wanted time.
 
     Parameters
     ----------
-    field, origins, wanted, rtol, atol, name
-        As for `Stack`.
+    field, origins, wanted, rtol, atol, name, crosses
+        As in `Stack`.
     most : int
-        Attempted steps after which a run has failed.
+        Attempted steps after which a run fails.
     leaves : callable
-        Whether a run is to leave the stack, of its number, the steps it has taken, its state (N,), log t and step size.
+        Whether a run leaves the stack, as a function of its index, steps, state (N,), log t and step size.
     stopped : callable
         Whether to stop.
 
     Returns
     -------
     Found, Left
-        A run that did not reach the end has the outcome RUNNING or CHANGED: it is to be taken on from where it was
-        left.
+        A run that did not reach the end has the outcome RUNNING or CHANGED and must be continued.
     """
-    stack = Stack(field, origins, wanted, rtol, atol, name)
+    stack = Stack(field, origins, wanted, rtol, atol, name, crosses)
     while stack.size and not stopped():
-        accepted = stack.step()
+        accepted, before = stack.step()
         work, runs, found = stack.work, stack.runs, stack.found
         outcomes = np.full(stack.size, Outcome.RUNNING)
         resting = field.events(work.states[stack.method.stages + NEW], work.states[stack.method.last], rtol)
         outcomes[accepted & (resting == Event.REST)] = Outcome.CHANGED
         outcomes[accepted & (stack.log_t >= wanted[-1])] = Outcome.REACHED
         stack.move(accepted)
-        spent = (found.nsteps[runs] + found.nrejected[runs] >= most) | (stack.h < SMALLEST_STEP)
+        spent = (found.nsteps[runs] + found.nrejected[runs] >= most) | (stack.h < SMALLEST_STEP) | before
         for i in np.flatnonzero(accepted & (outcomes == Outcome.RUNNING) & ~spent):
             state = stack.start[i]
             spent[i] = leaves(runs[i], found.nsteps[runs[i]], state, stack.log_t[i], stack.h[i])

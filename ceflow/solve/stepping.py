@@ -1,4 +1,4 @@
-"""A solver at work on one field: it takes steps, and gives any moment within a step (dense output)."""
+"""Solver for one field: steps and dense output."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .stability import DENSE, LARGEST, SETTLED, Response
 
 @njit(**KERNEL)
 def weights_at(x, method, weights):
-    """Writes the weights of the stages in the dense output at x in [0, 1]."""
+    """Write the weights of the stages in the dense output at x in [0, 1]."""
     for j in range(method.stages):
         weights[j] = 0.0
     bubble = 1.0
@@ -31,8 +31,7 @@ def weights_at(x, method, weights):
 
 @njit(**KERNEL)
 def _weights_at_times(targets, log_t, log_t_new, method, phi, series, scratch, weights):
-    """Writes the weights (m, n) of the stages in the dense output at times (m,) in a step, all places of which are
-    known."""
+    """Write the weights (m, n) of the stages in the dense output at times (m,) in a step with all points evaluated."""
     fit(phi, method, series)
     for row in range(targets.size):
         weights_at(place_of(targets[row], log_t, log_t_new, series, scratch), method, weights[row])
@@ -65,8 +64,7 @@ def _sample(field, method, work, h, log_t, log_t_new, targets, known, weights, o
 
 
 class Batch(NamedTuple):
-    """n accepted steps: the n + 1 states y between them (an array where the field lives) and log times, n sizes; and
-    what they cost."""
+    """n accepted steps: n + 1 states y (on the device of the field) and log times, n sizes, and their cost."""
 
     y: np.ndarray
     h: np.ndarray
@@ -77,40 +75,40 @@ class Batch(NamedTuple):
 
 
 class Stepper:
-    """A solver with its workspace, for one field.
+    """Solver with workspace for one field.
 
     Parameters
     ----------
     field : vector field, see `ceflow._field`
     name : str
-        Of a tableau in `tableaus.TABLEAUS`.
+        Name of a tableau in `tableaus.TABLEAUS`.
     """
 
     def __init__(self, field, name: str = DEFAULT) -> None:
         self.field, self.method = field, method(name)
         self.work = work_for(field, self.method)
         self.compiled = isinstance(field, CompiledField)
-        self.wary = False  # whether a velocity that is small does not mean rest
-        self._slow = math.inf, math.inf  # velocities between which there is no need to look at that again
-        self._known = 0  # places of the last step that are still in the workspace
+        self.wary = False  # whether a small velocity does not imply rest
+        self._slow = math.inf, math.inf  # velocities between which no new test for rest is needed
+        self._known = 0  # points of the last step that are still in the workspace
 
     @property
     def y(self):
-        """The state at the start of the step, where the field lives."""
+        """State at the start of the step, on the device of the field."""
         return self.work.states[self.method.stages + START]
 
     def begin(self, y: np.ndarray) -> None:
-        """Puts the state from which to go on."""
+        """Set the initial state."""
         self.y[:] = as_like(y, self.y)
 
     def advance(self, state: np.ndarray, capacity: int, rtol: float, atol: float, log_t_end: float, most: int) -> Batch:
-        """Takes at most so many steps, see `loops`; `state` is updated."""
+        """Take at most `capacity` steps, see `loops`; update `state`."""
         y, log_t, h = self.field.allocate(capacity + 1, self.field.size), np.empty(capacity + 1), np.empty(capacity)
         y[0], log_t[0] = self.y, state[0]
         rest = 0.0 if self.wary else rtol
         arguments = self.method, self.work, state, y[1:], h, log_t[1:], rtol, atol, rest, log_t_end, most
         if self.compiled:
-            loop = advance_compiled.of(self.field.compiled)
+            loop = advance_compiled.direct(self.field.compiled)
             found = loop(self.field.functions, *arguments, self.field.has_equilibria)
             self.field.count(found[2])
         else:
@@ -120,19 +118,19 @@ class Stepper:
         return Batch(y[: done + 1], h[:done], log_t[: done + 1], Outcome(outcome), evaluations, rejected)
 
     def is_stiff(self, state: np.ndarray) -> bool:
-        """Whether implicit steps are to take over, since the next one would be limited by stability."""
+        """Whether to change to implicit steps, because stability would limit the next one."""
         return self._may_be_implicit(state) and Response(self.field, host(self.y)).is_stiff(state[3])
 
     def _may_be_implicit(self, state: np.ndarray) -> bool:
-        """Whether there are implicit steps from here: of small states, and of larger ones in float64 on the host."""
+        """Whether implicit steps are available: for small states, and for larger ones in float64 on the host."""
         large = isinstance(self.y, np.ndarray) and self.y.dtype == np.float64
         return self.field.size <= (LARGEST if large else min(LARGEST, DENSE)) and state[0] > -math.inf
 
     def judged(self, outcome: Outcome, state: np.ndarray, rtol: float, atol: float) -> Outcome:
-        """What the outcome of a batch of steps means for the run: where the state moves slowly, whether it is at rest.
+        """Outcome of the run after a batch of steps: if the state moves slowly, test whether it is at rest.
 
-        A small state that is not is left to implicit steps; a large one, which takes a hundred evaluations, is looked
-        at again when its velocity has fallen as far as it has to, or has risen.
+        A small state that is not at rest is left to implicit steps. For a large one the test needs a hundred
+        evaluations; it is repeated when its velocity has decreased enough, or has increased.
         """
         if outcome != Outcome.AT_REST and not (outcome == Outcome.RUNNING and self.wary):
             return outcome
@@ -154,16 +152,16 @@ class Stepper:
         return self._sample(h, log_t, log_t_new, targets, 0)
 
     def sample_last(self, h: float, log_t: float, log_t_new: float, target: float) -> np.ndarray:
-        """The state (N,) at a time within the step that reached the end, which need not be taken again."""
+        """State (N,) at a time within the last step, without repeating it."""
         return self._sample(h, log_t, log_t_new, np.array([target]), self._known)[0]
 
     def _sample(self, h, log_t, log_t_new, targets, known) -> np.ndarray:
         out = self.field.allocate(len(targets), self.field.size)
-        # not as a float64 of NumPy, which would not let short floats be multiplied as such
+        # not a NumPy float64, which would promote float32 arrays
         weights = np.empty((len(targets), self.method.stages))
         arguments = self.method, self.work, float(h), log_t, log_t_new, targets, known, weights, out
         if self.compiled:
-            _sample_compiled.of(self.field.compiled)(self.field.functions, *arguments)
+            _sample_compiled.direct(self.field.compiled)(self.field.functions, *arguments)
             self.field.count(len(self.method.weights) - known + len(targets))
         else:
             _sample(self.field, *arguments)
@@ -171,5 +169,5 @@ class Stepper:
 
     @staticmethod
     def arrays(name: str = DEFAULT) -> int:
-        """How many arrays like a state a stepper works in."""
+        """Number of arrays of the size of a state in a stepper."""
         return method(name).stages + ROWS

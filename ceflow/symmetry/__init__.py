@@ -1,26 +1,26 @@
-"""Symmetries: association schemes, which keep the softmax diagonal, and coherent configurations, which keep blocks.
+"""Symmetries: association schemes (diagonal softmax) and coherent configurations (block-diagonal softmax).
 
-A scheme on K points sorts all pairs of points into relations j = 0..D (0 is the diagonal) such that the 0/1 matrices of
-the relations span an algebra, the Bose-Mesner algebra. Matrices that are constant on every relation are therefore
-closed under entrywise functions *and* under products. If the logits are such a matrix then so is their softmax, and
-both have the same eigenspaces i = 0..D for ever [ceflow]. ``hadamard(K)`` is the scheme behind Hadamard initialization
-(Garrod, Keating & Thrampoulidis, arXiv:2512.04006). The notation is that of Bannai & Ito, *Algebraic Combinatorics I:
+A scheme on K points partitions all pairs of points into relations j = 0..D (0 is the diagonal) such that the 0/1
+matrices of the relations span an algebra, the Bose-Mesner algebra. So matrices that are constant on every relation are
+closed under entrywise functions *and* under products. If the logits are such a matrix, so is their softmax, and both
+have the same constant eigenspaces i = 0..D [ceflow]. ``hadamard(K)`` is the scheme behind Hadamard initialization
+(Garrod, Keating & Thrampoulidis, arXiv:2512.04006). Notation as in Bannai & Ito, *Algebraic Combinatorics I:
 Association Schemes*:
 
 =========  =========================================================================
-``k_j``    valencies: how many points are in relation j to any given point
-``m_i``    multiplicities: the dimension of eigenspace i
-``P_ij``   eigenmatrix: the eigenvalue of relation j on eigenspace i
+``k_j``    valencies: number of points in relation j to a given point
+``m_i``    multiplicities: dimension of eigenspace i
+``P_ij``   eigenmatrix: eigenvalue of relation j on eigenspace i
 =========  =========================================================================
 
-Where classes, or hidden units, are of several kinds, a *coherent configuration* takes the place of a scheme: points are
-in fibres, relations lie between fibres, and eigenvalues become blocks, see `Symmetry`. `direct_sum`, `subsets`,
-`orbitals`, `coherent` and `symmetry_of` make them [ceflow].
+If there are several kinds of classes or hidden units, a *coherent configuration* replaces the scheme: points are
+grouped in fibres, relations are between fibres, and eigenvalues become blocks (see `Symmetry`). `direct_sum`,
+`subsets`, `orbitals`, `coherent` and `symmetry_of` return them [ceflow].
 
-The dynamics need P only through the *gaps* ``1 - P_ij / k_j``. They are never negative, and are computed here without
-the cancellation in that formula.
+The dynamics depend on P only through the *gaps* ``1 - P_ij / k_j``. They are nonnegative, and computed without
+cancellation.
 
-A module of this package that marks its factory with `register` is all that a scheme needs: its name is then here, in
+A new scheme is a module of this package with a factory decorated by `register`. Its name is then in this module, in
 `ceflow`, in `from_spec`, in `parse` and on the command line.
 
 Examples
@@ -84,7 +84,7 @@ __all__ = [
     "trivial",
 ]
 
-# editors know the names above; those of further modules join them here
+# the names above are for editors; further modules add theirs here
 for _found in pkgutil.iter_modules(__path__):
     importlib.import_module(f".{_found.name}", __name__)
 globals().update({name: entry.factory for name, entry in SCHEMES.items()})

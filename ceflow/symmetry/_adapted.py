@@ -1,4 +1,4 @@
-"""An adapted basis of any coherent configuration, by the method of random elements."""
+"""Adapted basis of a coherent configuration, by random elements of the algebra."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-ACCURACY = 1e-12  # of what the basis must do, over the number of points; more is a mistake
+ACCURACY = 1e-12  # largest error of the basis divided by the number of points
 _ATTEMPTS = 5
 
 
 class AdaptedBlock(NamedTuple):
-    """A block: orthonormal vectors (n, n_i, m_i), grouped by fibre, how many of each fibre (F,), and its structure, 1
-    for an irreducible of real type, 2 complex, 4 quaternionic."""
+    """A block: orthonormal vectors (n, n_i, m_i) grouped by fibre, their number per fibre (F,), and its structure (1
+    real, 2 complex, 4 quaternionic type)."""
 
     vectors: NDArray[np.float64]
     sizes: NDArray[np.int64]
@@ -21,14 +21,14 @@ class AdaptedBlock(NamedTuple):
 
 
 class _TryAgain(Exception):
-    """Random elements that do not tell everything apart."""
+    """Raised if random elements do not separate all eigenspaces."""
 
 
 def adapted_basis(labels: NDArray[np.int64], fibre_of: NDArray[np.int64]) -> list[AdaptedBlock]:
-    """Blocks of the configuration with these relations (n, n); that of the constants is the first one.
+    """Blocks of the configuration with these relations (n, n); the first one is that of the constants.
 
-    A random symmetric element without entries between fibres has an eigenspace for each copy of each irreducible in
-    each fibre. Random elements tell which copies are isomorphic, and how their bases correspond.
+    A random symmetric element without entries between fibres has one eigenspace for each copy of each irreducible in
+    each fibre. Other random elements determine which copies are isomorphic, and match their bases.
     """
     for attempt in range(_ATTEMPTS):
         try:
@@ -89,9 +89,9 @@ def _eigenspaces(matrix) -> list[NDArray[np.float64]]:
 
 
 def _with_structure(space, elements) -> NDArray[np.float64]:
-    """The vectors (n, d, m) of one copy: d is 1 for an irreducible of real type, 2 complex, 4 quaternionic.
+    """Vectors (n, d, m) of one copy; d is 1 for real, 2 for complex, 4 for quaternionic type.
 
-    On the eigenspace elements act as numbers of that type; the parts that are not real are antisymmetric.
+    On the eigenspace, elements act as numbers of this type, whose imaginary parts are antisymmetric.
     """
     size = space.shape[1]
     found: list[NDArray[np.float64]] = []
@@ -117,7 +117,7 @@ def _with_structure(space, elements) -> NDArray[np.float64]:
 
 
 def _verify(vectors, element) -> None:
-    """An element must act in the same way on all copies."""
+    """Check that an element acts in the same way on all copies."""
     n, size, m = vectors.shape
     flat = vectors.reshape(n, -1)
     if np.abs(flat.T @ flat - np.eye(size * m)).max() > ACCURACY * n:

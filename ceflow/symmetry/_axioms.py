@@ -1,4 +1,4 @@
-"""The axioms of a coherent configuration, checked; an error says which one fails, and where."""
+"""Check of the axioms of a coherent configuration."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ._symmetry import require_room
 
 
 def checked_labels(labels: ArrayLike) -> NDArray[np.int64]:
-    """The labels of a coherent configuration; a TypeError or a ValueError if they are none."""
+    """Check the labels of a coherent configuration; errors name the violated axiom and where."""
     array = np.asarray(labels)
     if array.dtype.kind not in "iu":
         raise TypeError(f"labels must be integers, got dtype {array.dtype}")
@@ -27,7 +27,7 @@ def checked_labels(labels: ArrayLike) -> NDArray[np.int64]:
     if both.size:
         x, y = np.argwhere((array == both[0]) & ~np.eye(len(array), dtype=bool))[0]
         raise ValueError(
-            f"labels on the diagonal must be there only (points in fibres), got label {both[0]} for the pair ({x}, {y})"
+            f"labels of the diagonal must not occur elsewhere, got label {both[0]} for the pair ({x}, {y})"
         )
     first = np.unique(array.ravel(), return_index=True)[1]
     rows, columns = np.divmod(first, len(array))
@@ -37,24 +37,24 @@ def checked_labels(labels: ArrayLike) -> NDArray[np.int64]:
         x, y = wrong[0]
         k = array[x, y]
         raise ValueError(
-            f"the pairs of a label turned round must have one label, got ({rows[k]}, {columns[k]}) and ({x}, {y}) of "
-            f"label {k}, and {turned[k]} and {array[y, x]} the other way"
+            f"the transposed pairs of a label must have one label, got ({rows[k]}, {columns[k]}) and ({x}, {y}) of "
+            f"label {k}, with transposed labels {turned[k]} and {array[y, x]}"
         )
     _check_products(array, rows, columns)
     return array
 
 
 def _check_products(array: NDArray[np.int64], rows: NDArray[np.int64], columns: NDArray[np.int64]) -> None:
-    """Raise unless products of relations are constant on relations.
+    """Raise an error unless products of relations are constant on relations.
 
-    Products of two random combinations of relations, in exact arithmetic, miss a violation with a probability of 1e-6
-    at most; two pairs are tried.
+    Products of two random combinations of relations, in exact arithmetic, miss a violation with probability at most
+    1e-6; two pairs are tested.
     """
     n, count = len(array), rows.size
     rng = np.random.default_rng(0)
     for _ in range(2):
         left, right = rng.integers(math.isqrt(2**53 // n), size=(2, count)).astype(np.float64)
-        product = left[array] @ right[array]  # exact: integers up to 2**53
+        product = left[array] @ right[array]  # exact: integers below 2**53
         wrong = np.argwhere(product != product[rows, columns][array])
         if wrong.size:
             x, y = wrong[0]

@@ -1,8 +1,8 @@
-"""The symmetry of given matrices, and so the finest reduction that a start allows [ceflow].
+"""Symmetry of given matrices, which gives the smallest reduced flow for a start [ceflow].
 
-The coarsest coherent configuration on whose relations some matrices are constant is found by refinement: two pairs of
-points are told apart if other points are related to them in different ways, until no more are (Weisfeiler & Leman 1968,
-in two dimensions). The flow keeps to the algebra of that configuration.
+The coarsest coherent configuration with matrices constant on relations is computed by two-dimensional Weisfeiler-Leman
+refinement (1968): pairs of points get different labels if other points are related to them in different ways, until
+labels are stable. The flow stays in the algebra of this configuration.
 """
 
 from __future__ import annotations
@@ -18,32 +18,32 @@ from .._checks import checked_array, checked_number
 from ._coherent import coherent
 from ._symmetry import Symmetry, require_room
 
-COPIES = 2  # size of the random coefficients of words, so that words which differ by their order do not add up
+COPIES = 2  # size of the random matrix coefficients of words; matrices distinguish words that differ by order
 
 
 def symmetry_of(
     *matrices: ArrayLike, tolerance: float = 1e-9, hidden: bool = False, weights: ArrayLike | None = None
 ) -> Symmetry:
-    """The symmetry of a start, or of any state: the coarsest that all its layers have.
+    """Compute the symmetry of a start or state: the coarsest coherent configuration compatible with all layers.
 
     Parameters
     ----------
     *matrices : arrays
-        The layers, from the classifier to the features: W (K, d) and H (d, K), and in deeper networks those between,
-        in the order of the product. A single matrix (K, K) is taken as logits.
+        Layers from the classifier to the features, in the order of the product: W (K, d), ..., H (d, K). A single
+        matrix (K, K) is interpreted as logits.
     tolerance : float
-        Numbers of one matrix are the same if they are, sorted, within this times the largest.
+        Sorted entries of a matrix count as equal if neighbours differ by at most this times the largest one.
     hidden : bool
-        Whether hidden units are points too, as they must be if an activation acts on them. In linear networks hidden
-        layers may be rotated, so that there only matrices between classes count: W W', H' H, W H, and so on.
+        Whether hidden units are points too, as an activation requires. Linear networks are invariant under rotations of
+        hidden layers, so only matrices between classes count: W W', H' H, W H, and so on.
     weights : (K,) array, optional
-        Numbers that belong to the classes and must agree on a fibre, such as numbers of samples.
+        Numbers of the classes that must be equal within a fibre, such as numbers of samples.
 
     Returns
     -------
     Symmetry
-        Of the classes, in their order. If hidden: of the classes and then the units of each hidden layer, in the order
-        of the product.
+        Symmetry of the classes in their order; if hidden, of the classes and the units of each hidden layer, in the
+        order of the product.
 
     Raises
     ------
@@ -52,9 +52,8 @@ def symmetry_of(
 
     Notes
     -----
-    Products are compared by exact sums of random integers (from a fixed seed), in which different relations to all
-    other points agree with a probability near ``4 / 10**13`` for a thousand points; the result is a coherent
-    configuration in any case.
+    Products are compared by exact sums of random integers (fixed seed). For a thousand points different relations are
+    confused with probability about ``4 / 10**13``; the result is a coherent configuration in any case.
 
     Examples
     --------
@@ -77,14 +76,14 @@ def symmetry_of(
 
 
 def closure(labels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Labels of the coarsest coherent configuration that is finer than given labels (n, n)."""
+    """Labels of the coarsest coherent configuration that refines given labels (n, n)."""
     rng, size = np.random.default_rng(0), len(labels)
     labels = _joined(_joined(labels, labels.T), np.eye(size, dtype=np.int64))
     while True:
         number, refined = labels.max() + 1, labels
         for _ in range(2):
             left, right = rng.integers(math.isqrt(2**53 // size), size=(2, number)).astype(np.float64)
-            product = left[labels] @ right[labels]  # exact: integers up to 2**53
+            product = left[labels] @ right[labels]  # exact: integers below 2**53
             refined = _joined(refined, np.unique(product, return_inverse=True)[1].reshape(labels.shape))
         if refined.max() + 1 == number:
             return labels
@@ -108,11 +107,10 @@ def _checked_layers(matrices: Sequence[ArrayLike]) -> list[NDArray[np.float64]]:
 
 
 def _words(layers: list[NDArray[np.float64]]) -> NDArray[np.float64]:
-    """All that a linear network says about its classes, (m, K, K): which rotations of its hidden layers leave alone.
+    """Matrices (m, K, K) between classes that are invariant under rotations of the hidden layers.
 
-    These are W w V' for W and V the classifier or the transposed features, and w any product of layers between hidden
-    ones and their transposes. They are summed with random matrices as their coefficients, the products of those of the
-    layers: one resolvent, in which none of them is lost.
+    They are W w V', where W and V are the classifier or the transposed features, and w is any product of hidden layers
+    and their transposes. They are summed with random matrix coefficients, as one resolvent.
     """
     if len(layers) == 1:
         return layers[0][None]
@@ -154,7 +152,7 @@ def _pattern(layers: list[NDArray[np.float64]], tolerance: float) -> NDArray[np.
 
 
 def _alike(values: NDArray[np.float64], tolerance: float) -> NDArray[np.int64]:
-    """Numbers 0, 1, .. of groups of values between which there are steps."""
+    """Labels 0, 1, ... of groups of values separated by gaps."""
     order = np.argsort(values, axis=None, kind="stable")
     steps = np.diff(values.ravel()[order]) > tolerance * np.abs(values).max()
     groups = np.empty(values.size, np.int64)
@@ -163,6 +161,6 @@ def _alike(values: NDArray[np.float64], tolerance: float) -> NDArray[np.int64]:
 
 
 def _joined(labels: NDArray[np.int64], others: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Labels 0, 1, .. of what differs in one or the other."""
+    """Labels 0, 1, ... of the distinct pairs of two labels."""
     _, inverse = np.unique(labels * (others.max() + 1) + others, return_inverse=True)
     return inverse.reshape(labels.shape)

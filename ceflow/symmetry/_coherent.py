@@ -1,4 +1,4 @@
-"""Coherent configurations of labels: any that there are."""
+"""Coherent configurations from labels."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ._symmetry import KINDS, Symmetry, frozen, require_room
 
 
 class Coherent(Symmetry):
-    """A coherent configuration given by the relation of every pair of points. Made by `coherent` and others."""
+    """Coherent configuration given by the relation of every pair of points; returned by `coherent` and others."""
 
     kind = "coherent"
     fibres: tuple[int, ...]
@@ -86,7 +86,7 @@ class Coherent(Symmetry):
 
     @functools.cached_property
     def intersection_numbers(self) -> NDArray[np.int64]:
-        """(R, R, R) array p[i, j, k]: for x and y in relation k, the number of z with (x, z) in i and (z, y) in j."""
+        """(R, R, R) array p[i, j, k]: number of z with (x, z) in i and (z, y) in j, for (x, y) in k."""
         require_room(f"the intersection numbers of {self.name}", self.rank, self.rank, self.rank)
         first = np.unique(self._labels.ravel(), return_index=True)[1]
         found = np.empty((self.rank, self.rank, self.rank), np.int64)
@@ -97,17 +97,17 @@ class Coherent(Symmetry):
 
 
 def coherent(labels: ArrayLike) -> Coherent:
-    """The coherent configuration with these relations.
+    """Make the coherent configuration with given relations.
 
     Parameters
     ----------
     labels : (n, n) integers
-        The relation of each pair of points, 0, 1, ...; relations need not be symmetric.
+        Relation 0, 1, ... of each pair of points; relations need not be symmetric.
 
     Raises
     ------
     TypeError, ValueError
-        If labels are anything else; the message says which axiom they violate, and where.
+        If labels violate an axiom; the message says which one, and where.
 
     Examples
     --------

@@ -30,27 +30,27 @@ class _Cyclic(Scheme):
 
     def _eigenvectors(self) -> NDArray[np.float64]:
         frequency = self.columns
-        sine = np.append(False, frequency[1:] == frequency[:-1])  # a sine is a cosine, a quarter of a turn late
+        sine = np.append(False, frequency[1:] == frequency[:-1])  # a sine is a cosine shifted by a quarter period
         quarters = (4 * np.outer(np.arange(self.classes), frequency) - self.classes * sine) % (4 * self.classes)
         return np.sqrt(self.multiplicities[frequency] / self.classes) * np.cos(np.pi / 2 * quarters / self.classes)
 
 
 @register("any K")
 def cyclic(K: int) -> Scheme:
-    """Symmetric circulants on K points: x and y are in relation j if they are j steps apart on a circle.
+    """Scheme of symmetric circulants on K points: x and y are in relation j if their circular distance is j.
 
-    Mode i = 1..K//2 is the frequency, with the basis ``cos(2 pi i x / K)``, then ``sin(2 pi i x / K)``, normalized.
+    Mode i = 1..K//2 is the frequency i, with the basis ``cos(2 pi i x / K)``, then ``sin(2 pi i x / K)``, normalized.
     Valencies and multiplicities are 2, or 1 at index K/2.
 
     Parameters
     ----------
     K : int
-        At least 2, and less than 2**15.
+        From 2 to 2**15 - 1.
 
     Raises
     ------
     TypeError, ValueError
-        If K is anything else.
+        If K is invalid.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Groups of classes, each with a scheme of its own."""
+"""Groups of classes, each with its own scheme."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from ._symmetry import KINDS, LogitMaps, Symmetry, frozen, require_room
 
 
 class DirectSum(Symmetry):
-    """Schemes side by side: the fibres are their points, and all pairs of points of two of them are one relation.
+    """Direct sum of schemes: each scheme is a fibre, and all pairs between two fibres are one relation.
 
-    Every mode of a scheme is a block of size 1; the constants of the fibres make one block of size G. Relations are
-    those of the schemes, one after another, then those between fibres (row fibre, column fibre), row by row.
+    Every mode of a scheme is a block of size 1; the constants of the G fibres form one block of size G. Relations are
+    those of the schemes in order, then those between fibres (row fibre, column fibre), row by row.
     """
 
     kind = "direct_sum"
@@ -103,30 +103,30 @@ class DirectSum(Symmetry):
 
     @cached_in_each_life
     def logit_maps(self) -> LogitMaps:
-        """How margins and forces are computed: by the transforms of the schemes, and sums for what is between them."""
+        """Maps to margins and forces, by the transforms of the schemes and sums between fibres."""
         return LogitMaps(**maps_of_parts(self.parts, self.row_fibre, self.column_fibre))
 
 
 def direct_sum(*parts: Symmetry | int) -> DirectSum | Coherent:
-    """Groups of classes, each with a symmetry of its own, for example of different numbers of samples.
+    """Make the symmetry of groups of classes, each with its own symmetry, e.g. for class imbalance.
 
     Parameters
     ----------
     *parts : Symmetry or int
-        Two or more; an integer K is ``complete(K)``, and 1 a single class.
+        At least two; an integer K means ``complete(K)``, and 1 a single class.
 
     Returns
     -------
     Symmetry
-        With the fibres of all parts, one after another, and one relation between two fibres of different parts.
-        `complete(5)` and `complete(5)` make the symmetry of step imbalance: blocks of size 1 for the modes of either
-        group, and one block (2, 2) for their constants. A sum of schemes stays cheap for millions of classes; one with
-        any other part is made of its (n, n) relations.
+        It has the fibres of all parts in order, and one relation between any two fibres of different parts. Two
+        `complete(5)` are the symmetry of step imbalance: blocks of size 1 for the modes of each group, and one block
+        (2, 2) for the constants. A sum of schemes is cheap for millions of classes; sums with other parts need their
+        (n, n) relations.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is anything else, or there are fewer than two.
+        If an argument is invalid, or there are fewer than two.
 
     Examples
     --------
@@ -159,7 +159,7 @@ def direct_sum(*parts: Symmetry | int) -> DirectSum | Coherent:
 
 
 def _relations(parts: list[Symmetry]) -> NDArray[np.int64]:
-    """(n, n) relations of symmetries side by side."""
+    """(n, n) relations of a direct sum."""
     points = sum(part.points for part in parts)
     require_room("the relations of a direct sum", points, points)
     fibres = np.cumsum([0, *(len(part.fibres) for part in parts)])

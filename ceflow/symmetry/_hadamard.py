@@ -11,6 +11,7 @@ import scipy
 from numpy.typing import NDArray
 
 from .._checks import checked_integer
+from ..kernels import KERNEL, njit
 from ..kernels.butterflies import add_by_sign, transform
 from ..kernels.lanes import LANES, load, splat, store
 from ..kernels.linking import linked, vector
@@ -22,7 +23,7 @@ from ._transform import TRANSFORM, Transform, Transforms
 
 @linked(*TRANSFORM)
 def _fast(matrix, work, spare, out, modes):
-    """Margins and forces alike, by the fast transform, which subtracts."""
+    """Margins or forces, by the fast transform, which has subtractions."""
     work, out = vector(work, modes + 1), vector(out, modes)
     work[0] = 0.0
     transform(work)
@@ -36,31 +37,44 @@ def _fast_by_lanes(matrix, work, spare, out, modes):
     n = (modes + 1) * LANES
     work, out = vector(work, n), vector(out, modes * LANES)
     store(work, 0, splat(0.0))
-    h = LANES
-    while 4 * h <= n:  # two levels at once
+    h, top = LANES, splat(0.0)
+    while 4 * h < n:  # two levels per pass
         for k in range(0, n, 4 * h):
             for i in range(k, k + h, LANES):
-                a, b, c, d = load(work, i), load(work, i + h), load(work, i + 2 * h), load(work, i + 3 * h)
-                a, b, c, d = a + b, a - b, c + d, c - d
-                store(work, i, a + c)
-                store(work, i + h, b + d)
-                store(work, i + 2 * h, a - c)
-                store(work, i + 3 * h, b - d)
+                a, b, c, d = _two_levels(work, i, h)
+                store(work, i, a)
+                store(work, i + h, b)
+                store(work, i + 2 * h, c)
+                store(work, i + 3 * h, d)
         h *= 4
-    if h < n:
-        for i in range(0, h, LANES):
+    for i in range(0, h, LANES):  # the last two, or the last
+        if 4 * h == n:
+            a, b, c, d = _two_levels(work, i, h)
+        else:
             a, b = load(work, i), load(work, i + h)
-            store(work, i, a + b)
-            store(work, i + h, a - b)
-    top = load(work, 0)
-    for i in range(0, modes * LANES, LANES):
-        store(out, i, top - load(work, i + LANES))
+            a, b, c, d = a + b, a - b, top, top
+        if i == 0:
+            top = a
+        else:
+            store(out, i - LANES, top - a)
+        store(out, i + h - LANES, top - b)
+        if 4 * h == n:
+            store(out, i + 2 * h - LANES, top - c)
+            store(out, i + 3 * h - LANES, top - d)
     return 0.0
+
+
+@njit(**KERNEL)
+def _two_levels(x, i, h):
+    """Two levels of the transform, of four vectors from number i on, h numbers apart."""
+    a, b, c, d = load(x, i), load(x, i + h), load(x, i + 2 * h), load(x, i + 3 * h)
+    a, b, c, d = a + b, a - b, c + d, c - d
+    return a + c, b + d, a - c, b - d
 
 
 @linked(*TRANSFORM)
 def _by_sign(matrix, work, spare, out, modes):
-    """By additions alone, in twice the time."""
+    """Margins or forces by additions only, in twice the time."""
     work, spare, out = vector(work, modes + 1), vector(spare, modes + 1), vector(out, modes)
     work[0] = 0.0
     add_by_sign(work, spare)
@@ -93,10 +107,11 @@ class _Hadamard(Scheme):
 
 @register("K a power of 2")
 def hadamard(K: int) -> Scheme:
-    """The group Z_2^n on K = 2^n points: x and y are in relation ``x XOR y``. Everything is done by the fast transform.
+    """Scheme of the group Z_2^n on K = 2^n points: x and y are in relation ``x XOR y``.
 
-    The scheme of Hadamard initialization (arXiv:2512.04006): the basis is the Sylvester-Hadamard matrix, in natural
-    order, divided by sqrt(K). All valencies and multiplicities are 1.
+    This is the scheme of Hadamard initialization (arXiv:2512.04006). The basis is the Sylvester-Hadamard matrix in
+    natural order, divided by sqrt(K). All valencies and multiplicities are 1. Transforms are fast Walsh-Hadamard
+    transforms.
 
     Parameters
     ----------
@@ -106,7 +121,7 @@ def hadamard(K: int) -> Scheme:
     Raises
     ------
     TypeError, ValueError
-        If K is anything else.
+        If K is invalid.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Words and the number of places where they differ; with words of one letter, all points are alike."""
+"""Hamming schemes, and the complete scheme (words of one letter)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class _Hamming(Scheme):
         return p_polynomial(degree - self.q * i, degree - (self.q - 1) * i, i)
 
     def _words(self) -> NDArray[np.int64]:
-        """(m, K) array, the letters of all words in lexicographic order."""
+        """(m, K) array of the letters of all words in lexicographic order."""
         return np.indices((self.q,) * self.m).reshape(self.m, -1)
 
     def _relations(self) -> NDArray[Any]:
@@ -41,7 +41,7 @@ class _Hamming(Scheme):
 
 @register("any K")
 def complete(K: int) -> Scheme:
-    """All K points alike: one relation, "different", of valency K - 1, and one mode, the ray of neural collapse.
+    """Complete scheme on K points: one relation of valency K - 1 and one mode, the ray of neural collapse.
 
     The basis is Helmert's.
 
@@ -53,7 +53,7 @@ def complete(K: int) -> Scheme:
     Raises
     ------
     TypeError, ValueError
-        If K is anything else.
+        If K is invalid.
 
     Examples
     --------
@@ -67,20 +67,20 @@ def complete(K: int) -> Scheme:
 
 @register("K = Q^M")
 def hamming(m: int, q: int) -> Scheme:
-    """Words of m letters from an alphabet of q: words are in relation j if they differ in j places. K = q^m.
+    """Hamming scheme: words of m letters from an alphabet of size q are in relation j if they differ in j places.
 
-    Mode i has multiplicity ``(q-1)^i C(m, i)`` and, as its eigenvalues, the Krawtchouk polynomials (Bannai & Ito,
-    III.2). The basis is the Kronecker product of m Helmert bases, sorted by weight; points are in lexicographic order.
+    K = q^m. Mode i has multiplicity ``(q-1)^i C(m, i)``; its eigenvalues are Krawtchouk polynomials (Bannai & Ito,
+    III.2). The basis is the Kronecker product of m Helmert bases, sorted by weight. Points are in lexicographic order.
 
     Parameters
     ----------
     m, q : int
-        Number of letters m >= 1, and size of the alphabet q >= 2.
+        Word length m >= 1 and alphabet size q >= 2.
 
     Raises
     ------
     TypeError, ValueError
-        If m or q is anything else, or the scheme is too large.
+        If m or q is invalid, or the scheme is too large.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Subsets and the number of elements that they do not share."""
+"""Johnson schemes."""
 
 from __future__ import annotations
 
@@ -27,27 +27,27 @@ class _Johnson(Scheme):
         return p_polynomial(b - i, b, i**2)
 
     def _relations(self) -> NDArray[Any]:
-        member = np.zeros((self.classes, self.n))  # floats multiply faster
+        member = np.zeros((self.classes, self.n))  # matrix products of floats are faster
         np.put_along_axis(member, np.array(list(combinations(range(self.n), self.k))), 1.0, axis=1)
         return self.k - member @ member.T
 
 
 @register("K = N choose K")
 def johnson(n: int, k: int) -> Scheme:
-    """Subsets of k out of n elements: two are in relation j if they share all but j elements. K = C(n, k).
+    """Johnson scheme: k-subsets of n elements are in relation j if they share k - j elements.
 
-    Mode i has multiplicity ``C(n, i) - C(n, i-1)`` and, as its eigenvalues, the Eberlein polynomials (Bannai & Ito,
-    III.2). johnson(n, 2) is the triangular graph. Points are in lexicographic order.
+    K = C(n, k). Mode i has multiplicity ``C(n, i) - C(n, i-1)``; its eigenvalues are Eberlein polynomials (Bannai &
+    Ito, III.2). johnson(n, 2) is the triangular graph. Points are in lexicographic order.
 
     Parameters
     ----------
     n, k : int
-        1 <= k <= n - 1. If k > n/2 the result is ``johnson(n, n - k)``, the same scheme on the complements.
+        1 <= k <= n - 1. For k > n/2 the result is ``johnson(n, n - k)``, the same scheme on complements.
 
     Raises
     ------
     TypeError, ValueError
-        If n or k is anything else, or the scheme is too large.
+        If n or k is invalid, or the scheme is too large.
 
     Examples
     --------

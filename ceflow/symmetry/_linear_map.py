@@ -11,16 +11,16 @@ from ..kernels import KERNEL, compiled, compiling, njit
 from ..kernels.linking import FLOATS, INTEGER, Linked, call, linked, vector
 
 # Arguments of the functions:
-#   matrix   what the function works with
-#   x        the numbers that come in, which may be overwritten; so may be one number in front of the first
-#   spare    numbers to overwrite, one more than come in and go out together
-#   out      the numbers that go out
-#   how many come in, how many go out
+# matrix   data of the function
+# x        input, which may be overwritten, and so may the number before it
+# spare    work space, one more than the numbers of inputs and outputs together
+# out      output
+# numbers of inputs and outputs
 LINEAR_MAP = (FLOATS, FLOATS, FLOATS, FLOATS, INTEGER, INTEGER)
 
 
 class LinearMap(NamedTuple):
-    """A linked function of the arguments `LINEAR_MAP`, what it works with, and its shape."""
+    """Linked function with the arguments `LINEAR_MAP`, its data, and its shape."""
 
     function: Linked
     matrix: NDArray[np.float64]
@@ -28,7 +28,7 @@ class LinearMap(NamedTuple):
     outputs: int
 
     def __call__(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The map of every row of x, (..., inputs), as (..., outputs)."""
+        """Apply the map to every row of x (..., inputs); returns (..., outputs)."""
         rows = np.ascontiguousarray(x, float).reshape(-1, self.inputs)
         out = np.empty((len(rows), self.outputs))
         work = np.empty(self.inputs + 1)
@@ -38,13 +38,13 @@ class LinearMap(NamedTuple):
 
 
 def dense_map(matrix: NDArray[np.float64]) -> LinearMap:
-    """The map of a matrix (outputs, inputs)."""
+    """Linear map of a matrix (outputs, inputs)."""
     matrix = np.ascontiguousarray(matrix)
     matrix.setflags(write=False)
     return LinearMap(_product, matrix, matrix.shape[1], matrix.shape[0])
 
 
-@njit(**KERNEL, fastmath={"reassoc", "contract"})  # a sum in any order, so that it vectorizes
+@njit(**KERNEL, fastmath={"reassoc", "contract"})  # allows reordered sums, to vectorize
 def multiply(matrix, x, out):
     for i in range(out.size):
         total = 0.0

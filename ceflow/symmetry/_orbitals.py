@@ -1,4 +1,4 @@
-"""Symmetries of permutation groups: subsets of a set, any group, none."""
+"""Symmetries of permutation groups."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ._symmetry import KINDS, require_room
 
 
 def orbitals(generators: ArrayLike) -> Coherent:
-    """The orbits of a permutation group on pairs of points.
+    """Make the symmetry of a permutation group: relations are the orbits on pairs of points.
 
     Parameters
     ----------
@@ -26,12 +26,12 @@ def orbitals(generators: ArrayLike) -> Coherent:
     Returns
     -------
     Symmetry
-        Points x and y are related as their images are. It is saved as its relations.
+        Coherent configuration; it is saved by its relations.
 
     Raises
     ------
     TypeError, ValueError
-        If a generator is no permutation.
+        If a generator is not a permutation.
 
     Examples
     --------
@@ -57,12 +57,12 @@ def orbitals(generators: ArrayLike) -> Coherent:
 
 
 def trivial(*fibres: int) -> Coherent:
-    """No symmetry: every pair of points is a relation of its own, and there is one block, the whole matrix.
+    """Trivial symmetry: every pair of points is a relation, and the only block is the whole matrix.
 
     Parameters
     ----------
     *fibres : int
-        Number of points, all of them fibres of their own.
+        Numbers of points, which are added; every point is a fibre.
 
     Examples
     --------
@@ -75,7 +75,7 @@ def trivial(*fibres: int) -> Coherent:
 
 
 def subsets(r: int, sizes: Sequence[int] | int) -> Coherent:
-    """Subsets of r elements, of one or more sizes: pairs are told apart by their sizes and what they share.
+    """Symmetry of the subsets of r elements with given sizes; relations are by sizes and number of common elements.
 
     ``subsets(5, (1, 2))`` are the vertices and the edges of the complete graph on 5 vertices; ``subsets(n, k)`` is the
     scheme `johnson(n, k)`.
@@ -85,12 +85,12 @@ def subsets(r: int, sizes: Sequence[int] | int) -> Coherent:
     r : int
         Number of elements.
     sizes : int or sequence of ints
-        Of the subsets, increasing, each from 1 to r - 1. Each is a fibre; subsets are in lexicographic order.
+        Increasing sizes from 1 to r - 1. Each size is a fibre; subsets are in lexicographic order.
 
     Raises
     ------
     TypeError, ValueError
-        If r or sizes are anything else.
+        If r or sizes are invalid.
 
     Examples
     --------
@@ -112,7 +112,7 @@ def subsets(r: int, sizes: Sequence[int] | int) -> Coherent:
         require_room(f"the relations of subsets({r}, {found})", len(members), len(members))
     member = np.array(members)
     shared, own = (member @ member.T).astype(np.int64), member.sum(axis=1).astype(np.int64)
-    code = (own[:, None] * (r + 1) + own) * (r + 1) + own.max() - shared  # the diagonal of a fibre is its first
+    code = (own[:, None] * (r + 1) + own) * (r + 1) + own.max() - shared  # the first code of a fibre is its diagonal
     labels = np.unique(code, return_inverse=True)[1].reshape(code.shape)
     return Coherent(labels.astype(np.int64), "subsets", (r, found))
 

@@ -1,4 +1,4 @@
-"""Schemes as text, for command lines."""
+"""Schemes as strings, for command lines."""
 
 from __future__ import annotations
 
@@ -6,31 +6,31 @@ from .._checks import checked_integer
 from ._registry import SCHEMES
 from ._scheme import Scheme
 
-CLASSES = 16  # where nothing else is said
+CLASSES = 16  # default
 
 
 def forms() -> str:
-    """What `parse` reads, for those who write it: schemes in alphabetical order, with the number of their classes."""
+    """Description of the strings that `parse` accepts: schemes in alphabetical order, with their number of classes."""
     entries = (SCHEMES[name] for name in sorted(SCHEMES))
     *others, last = (f"{entry.written} ({entry.hint})" for entry in entries if entry.hint is not None)
     return f"{', '.join(others)} or {last}"
 
 
 def parse(text: str, classes: int | None = None) -> Scheme:
-    """The scheme that is written as a name and its numbers.
+    """Parse a scheme from its name and arguments.
 
     Parameters
     ----------
     text : str
-        A factory and its arguments, for example ``"hamming:3,4"`` or ``"cyclic:10"``; or only a factory that takes
-        nothing but K, ``"cyclic"``.
+        Factory and arguments, for example ``"hamming:3,4"`` or ``"cyclic:10"``; or only a factory whose argument is K,
+        ``"cyclic"``.
     classes : int, optional
-        Number K of classes. It defaults to that of the text, and to 16 if the text has none.
+        Number K of classes; default that of the text, else 16.
 
     Raises
     ------
     TypeError, ValueError
-        If there is no such scheme, or it has another number of classes.
+        If the scheme is unknown or has another number of classes.
 
     Examples
     --------

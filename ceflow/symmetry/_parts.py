@@ -1,4 +1,4 @@
-"""Margins and forces of schemes side by side, by their own transforms."""
+"""Margins and forces of a direct sum of schemes, by their transforms."""
 
 from __future__ import annotations
 
@@ -16,19 +16,18 @@ from ._transform import Transform
 if TYPE_CHECKING:
     from ._scheme import Scheme
 
-_HEADER, _ROW = 1, 4  # the table: number of parts; of each its points, its modes, two addresses
+_HEADER, _ROW = 1, 4  # table: number of parts; for each part points, modes, two addresses
 
 
 class Table(np.ndarray):
-    """An array that keeps alive what its numbers point to."""
+    """Array of addresses that keeps the objects alive."""
 
     kept: Any = None
-    compiled: bool | None = None  # whether its addresses are those of compiled functions
+    compiled: bool | None = None  # whether the addresses are of compiled functions
 
 
 def _table(parts: Sequence[Scheme], name: str) -> NDArray[np.float64]:
-    """Of each part its points, its modes, and the addresses of its transform and of the matrix of that, which are
-    integers below 2^53."""
+    """For each part: points, modes, and addresses of its transform and matrix (integers below 2^53)."""
     transforms: list[Transform] = [getattr(scheme.transforms, name) for scheme in parts]
     rows = [
         (scheme.classes, scheme.modes, transform.function.address, transform.matrix.__array_interface__["data"][0])
@@ -41,8 +40,9 @@ def _table(parts: Sequence[Scheme], name: str) -> NDArray[np.float64]:
 
 @njit(**KERNEL)
 def _transformed(table, g, x, first, spare, out, modes):
-    """The transform of part g, of `modes` numbers of x from the first-th on, into out; overwrites these, and the one in
-    front of them (kernel)."""
+    """Apply the transform of part g to `modes` numbers of x starting at `first`, into out (kernel).
+
+    It overwrites these numbers and the one before them."""
     if modes > 0:
         function, matrix = int(table[_HEADER + _ROW * g + 2]), int(table[_HEADER + _ROW * g + 3])
         call(function, (pointer(matrix), part(x, first - 1, modes + 1), spare, out, modes))
@@ -96,8 +96,7 @@ def _forces(matrix, x, spare, out, inputs, outputs):
 def maps_of_parts(
     parts: Sequence[Scheme], row_fibre: NDArray[np.int64], column_fibre: NDArray[np.int64]
 ) -> dict[str, Any]:
-    """The fields of `LogitMaps` of schemes side by side; relations are those of the schemes, one after another, then
-    those between them."""
+    """Fields of `LogitMaps` of a direct sum; relations are those of the schemes in order, then those between them."""
     groups, sizes = len(parts), np.array([scheme.classes for scheme in parts], float)
     modes = [scheme.modes for scheme in parts]
     starts = np.cumsum([0, *(count + 1 for count in modes)])

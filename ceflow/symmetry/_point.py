@@ -29,7 +29,7 @@ class _Point(Scheme):
 
 
 def point() -> Scheme:
-    """The scheme of a single class, which a direct sum may have as a group: it has no modes."""
+    """Scheme of a single class, without modes, for direct sums."""
     return _Point("point", (), 1, frozen([1.0]), frozen([1.0]))
 
 

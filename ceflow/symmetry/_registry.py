@@ -1,4 +1,4 @@
-"""The schemes that there are: every factory in a module of this package that carries the mark `register`."""
+"""Registry of the schemes: all factories in this package decorated by `register`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Factory = TypeVar("Factory", bound=Callable[..., Any])
 
 @dataclass(frozen=True)
 class Entry:
-    """A factory of schemes, the names of its arguments, and what they say about K (None: it takes no numbers)."""
+    """Factory of schemes, names of its arguments, and their relation to K (None: arguments are not numbers)."""
 
     factory: Callable[..., Any]
     arguments: tuple[str, ...]
@@ -20,7 +20,7 @@ class Entry:
 
     @property
     def written(self) -> str:
-        """How a command line names such a scheme, for example ``hamming:M,Q``; K alone has an option of its own."""
+        """Form on the command line, for example ``hamming:M,Q``; K alone has its own option."""
         numbers = "" if self.arguments == ("K",) else ":" + ",".join(self.arguments).upper()
         return self.factory.__name__ + numbers
 
@@ -29,12 +29,12 @@ SCHEMES: dict[str, Entry] = {}
 
 
 def register(hint: str | None = None) -> Callable[[Factory], Factory]:
-    """Marks a factory of schemes, a function of integers; without a hint, of something that a command line cannot hold.
+    """Decorator that registers a factory of schemes; without a hint it is not available on the command line.
 
     Parameters
     ----------
     hint : str, optional
-        The number K of classes in a few words, for example ``K = Q^M``.
+        Number K of classes, for example ``K = Q^M``.
     """
 
     def mark(factory: Factory) -> Factory:

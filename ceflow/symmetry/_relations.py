@@ -1,4 +1,4 @@
-"""Schemes whose relations are given by a matrix of labels."""
+"""Schemes given by a matrix of labels of the relations."""
 
 from __future__ import annotations
 
@@ -34,28 +34,28 @@ class _FromRelations(Scheme):
 
 @register()
 def from_relations(labels: ArrayLike) -> Scheme:
-    """The scheme whose relations are given by a matrix of labels, such as the distances in a strongly regular graph.
+    """Make a scheme from a matrix of labels, such as the distances in a strongly regular graph.
 
-    The rows of the eigenmatrix, and so the modes, are in lexicographically decreasing order; row 0 is that of the
-    constant vector. Eigenvalues that are integers come out exact, and their gaps correctly rounded.
+    The rows of the eigenmatrix, and so the modes, are in lexicographically decreasing order; row 0 belongs to the
+    constant vector. Integer eigenvalues are exact, and their gaps are correctly rounded.
 
     Parameters
     ----------
     labels : (K, K) array of integers (floats with integral values are accepted, bools are not)
-        ``labels[x, y]`` is the relation of the points x and y: 0 on the diagonal and only there, symmetric, using all
-        of 0..D. How many points are in relations j and l to x and y must depend on the relation of x and y alone.
+        ``labels[x, y]`` is the relation of the points x and y: symmetric, 0 exactly on the diagonal, using all of 0..D.
+        The number of points in relations j and l to x and y must depend only on the relation of x and y.
 
     Raises
     ------
     TypeError
-        If labels are not numbers of such a type.
+        If labels have another type.
     ValueError
-        If they are not the relations of a symmetric association scheme; the message says where they fail.
+        If they are not the relations of a symmetric association scheme; the message says where.
 
     Notes
     -----
-    The last condition is tested by exact products of random combinations of the relations (from a fixed seed). A matrix
-    that violates it passes with probability about ``4 K / 2**53`` at most (Schwartz-Zippel): 1e-13 at K = 256.
+    The last condition is tested by exact products of random combinations of the relations (fixed seed). A matrix that
+    violates it passes with probability at most about ``4 K / 2**53`` (Schwartz-Zippel): 1e-13 at K = 256.
 
     Examples
     --------
@@ -84,11 +84,11 @@ def from_relations(labels: ArrayLike) -> Scheme:
         if np.allclose(unitary @ unitary.T, np.eye(len(valencies)), rtol=0, atol=1e-10):
             sizes = frozen(valencies), frozen(multiplicities)
             return _FromRelations("from_relations", (labels,), classes, *sizes, eigenvalues, gaps)
-    raise ArithmeticError("labels passed all tests, but their eigenspaces could not be told apart")
+    raise ArithmeticError("labels passed all tests, but their eigenspaces could not be separated")
 
 
 def _checked_labels(labels: ArrayLike) -> NDArray[np.int64]:
-    """The labels as a read-only copy, if they satisfy all conditions but the one on intersection numbers."""
+    """Read-only copy of labels that satisfy all conditions except the one on intersection numbers."""
     array = np.asarray(labels)
     if array.dtype.kind not in "iuf":
         raise TypeError(f"labels must be a matrix of integers, got dtype {array.dtype}")
@@ -125,7 +125,7 @@ def _check_intersection_numbers(labels: NDArray[np.int64], representatives: NDAr
     rng = np.random.default_rng(0)
     for _ in range(2):
         left, right = rng.integers(math.isqrt(2**53 // classes), size=(2, relations)).astype(np.float64)
-        product = left[labels] @ right[labels]  # exact: integers up to 2**53
+        product = left[labels] @ right[labels]  # exact: integers below 2**53
         violated = product != product[0, representatives][labels]
         if violated.any():
             x, y = np.argwhere(violated)[0]
@@ -144,12 +144,12 @@ def _check_intersection_numbers(labels: NDArray[np.int64], representatives: NDAr
 def _eigenspace_gaps(
     labels: NDArray[np.int64], representatives: NDArray[np.int64], combination: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """All gaps ``1 - P_ij / k_j``, rows in no particular order, from the eigenvectors of one combination of relations.
+    """All gaps ``1 - P_ij / k_j``, with unsorted rows, from the eigenvectors of one combination of relations.
 
-    In every eigenspace there is one unit vector w that depends on a point z through ``labels[0, z]`` alone, so that all
-    of them are eigenvectors of a (D + 1, D + 1) matrix, a combination of intersection matrices (Bannai & Ito, II.3).
-    The gaps are Dirichlet forms, ``(1 / 2 k_j) sum (w_y - w_z)^2`` over all pairs (y, z) in relation j: they cannot be
-    negative, and errors of w enter squared.
+    Every eigenspace has one unit vector w that depends on a point z only through ``labels[0, z]``. These are the
+    eigenvectors of a (D + 1, D + 1) matrix, a combination of intersection matrices (Bannai & Ito, II.3). The gaps are
+    Dirichlet forms, ``(1 / 2 k_j) sum (w_y - w_z)^2`` over all pairs (y, z) in relation j: they are nonnegative, and
+    errors of w enter squared.
     """
     valencies = np.bincount(labels[0])
     scale = np.sqrt(valencies)

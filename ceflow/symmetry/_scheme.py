@@ -1,4 +1,4 @@
-"""What all schemes share: arrays on demand, margins and forces, the description from which they are made again."""
+"""Base class of association schemes."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ def require_float64(kind: str, classes: int) -> None:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Scheme(Symmetry):
-    """A symmetric association scheme; immutable, made by one of the factory functions of this package.
+    """Symmetric association scheme; immutable, returned by the factory functions of this package.
 
-    Two schemes are equal if they come from the same factory with the same arguments. Arrays are read-only. Dense ones
-    are built when first asked for; asking for more than 2**28 entries is a ValueError.
+    Schemes are equal if they have the same factory and arguments. Arrays are read-only. Dense arrays are computed at
+    first access; more than 2**28 entries raise a ValueError.
 
     Attributes
     ----------
     kind, args : str, tuple
-        The factory and its arguments.
+        Factory and its arguments.
     classes : int
-        Number K of points, which are the classes of the classifier.
+        Number K of points, the classes.
     modes : int
-        Number D of eigenspaces other than that of the constant vector, and of relations other than the diagonal.
+        Number D of eigenspaces without that of the constant vector, and of relations without the diagonal.
     valencies, multiplicities : (D + 1,) arrays
         ``k_j`` and ``m_i``; both start with 1, for the diagonal and for the constant vector.
 
@@ -98,34 +98,34 @@ class Scheme(Symmetry):
 
     @cached_in_each_life
     def logit_maps(self) -> LogitMaps:
-        """How margins and forces are computed, the block of the constants included."""
+        """Maps to margins and forces, including the block of the constants."""
         return LogitMaps(**maps_of_parts((self,), self.row_fibre, self.column_fibre))
 
     @cached_property
     def eigenmatrix(self) -> NDArray[np.float64]:
-        """(D + 1, D + 1) array ``P_ij``, the eigenvalue of relation j on eigenspace i; row 0 is the valencies."""
+        """(D + 1, D + 1) eigenmatrix ``P_ij``, eigenvalue of relation j on eigenspace i; row 0 has the valencies."""
         require_room(f"the eigenmatrix of {self.name}", self.modes + 1, self.modes + 1)
         return frozen(self._eigenvalues())
 
     @cached_property
     def gaps(self) -> NDArray[np.float64]:
-        """(D, D) array ``1 - P_ij / k_j`` for i, j = 1..D; non-negative, and accurate even where it is tiny."""
+        """(D, D) array ``1 - P_ij / k_j`` for i, j = 1..D; nonnegative, with full relative accuracy."""
         require_room(f"the gap matrix of {self.name}", self.modes + 1, self.modes + 1)
         return frozen(self._gaps()[1:, 1:])
 
     @cached_property
     def transforms(self) -> Transforms:
-        """How margins and forces are computed, for compiled code too."""
+        """Transforms to margins and forces, interpreted and compiled."""
         return Transforms.dense(self.gaps)
 
     @property
     def columns(self) -> NDArray[np.int64]:
-        """(K,) array, the eigenspace (0..D) that each column of `basis` belongs to."""
+        """(K,) eigenspace (0..D) of each column of `basis`."""
         require_room(f"the basis columns of {self.name}", self.classes)
         return np.repeat(np.arange(self.modes + 1), self.multiplicities.astype(np.int64))
 
     def relations(self) -> NDArray[np.int64]:
-        """(K, K) array, the relation (0..D) that each pair of points is in.
+        """(K, K) relation (0..D) of each pair of points.
 
         Examples
         --------
@@ -138,14 +138,14 @@ class Scheme(Symmetry):
         return self._labels
 
     def basis(self) -> NDArray[np.float64]:
-        """Orthonormal eigenvectors common to all relations.
+        """Orthonormal common eigenvectors of all relations.
 
         Returns
         -------
         (K, K) array
-            Column 0 is constant, the others are grouped by eigenspace in the order of the modes (see `columns`). Where
-            a factory names no basis, the vectors inside an eigenspace are as LAPACK finds them: the same on every call,
-            but not on every machine.
+            Column 0 is constant, the others are grouped by eigenspace in the order of the modes (see `columns`). If the
+            factory defines no basis, the vectors within an eigenspace are computed by LAPACK: they are reproducible on
+            one machine, and may differ between machines.
 
         Examples
         --------
@@ -158,12 +158,12 @@ class Scheme(Symmetry):
         return self._basis
 
     def margins(self, s: ArrayLike) -> NDArray[np.float64]:
-        """Logit margins of given singular values.
+        """Logit margins from singular values.
 
         Parameters
         ----------
         s : (..., D) array
-            Singular values (eigenvalues) of the logit matrix, one per mode.
+            Singular values (eigenvalues) of the logits, one per mode.
 
         Returns
         -------
@@ -173,7 +173,7 @@ class Scheme(Symmetry):
         Raises
         ------
         TypeError, ValueError
-            If s is not an array of finite real numbers of that shape.
+            If s is not an array of finite real numbers of this shape.
 
         Examples
         --------
@@ -184,23 +184,23 @@ class Scheme(Symmetry):
         return self._transform(self.transforms.margins, shares * self._checked("s", s))
 
     def forces(self, r: ArrayLike) -> NDArray[np.float64]:
-        """Mode forces of given off-diagonal probabilities.
+        """Forces on the modes from off-diagonal probabilities.
 
         Parameters
         ----------
         r : (..., D) array
-            ``k_j p_j``, the total probability of the classes in relation j = 1..D to the right one.
+            ``k_j p_j``, total probability of the classes in relation j = 1..D to the true class.
 
         Returns
         -------
         (..., D) array
-            ``lambda_i = sum_j (1 - P_ij / k_j) r_j`` for the modes i = 1..D: one minus the eigenvalue of the softmax on
+            ``lambda_i = sum_j (1 - P_ij / k_j) r_j`` for the modes i = 1..D: 1 minus the eigenvalue of the softmax on
             eigenspace i.
 
         Raises
         ------
         TypeError, ValueError
-            If r is not an array of finite real numbers of that shape.
+            If r is not an array of finite real numbers of this shape.
 
         Examples
         --------
@@ -236,19 +236,19 @@ class Scheme(Symmetry):
 
     @abstractmethod
     def _eigenvalues(self) -> NDArray[Any]:
-        """P as floats, or as Python integers (dtype object) to have the gaps rounded only once."""
+        """P as floats, or as Python integers (dtype object) so that the gaps are rounded only once."""
 
     @abstractmethod
     def _relations(self) -> NDArray[Any]:
-        """What `relations` returns, of any dtype."""
+        """Relations (K, K) of any dtype."""
 
     def _gaps(self) -> NDArray[Any]:
-        """The gaps, with the row and column of zeros that belong to the index 0."""
+        """Gaps with the zero row and column of index 0."""
         eigenvalues = self._eigenvalues()
         return (eigenvalues[0] - eigenvalues) / eigenvalues[0]
 
     def _eigenvectors(self) -> NDArray[np.float64]:
-        """Eigenvectors of ``sum_i i E_i``, whose eigenvalues are in order and evenly spaced (E_i: the projectors)."""
+        """Eigenvectors of ``sum_i i E_i`` with the projectors E_i; eigenvalues are sorted and evenly spaced."""
         levels = np.arange(self.modes + 1) * self.multiplicities / self.classes
         entries = levels @ (self.eigenmatrix / self.valencies)
         return np.linalg.eigh(entries[self.relations()])[1]

@@ -1,4 +1,4 @@
-"""What all symmetries share: a coherent configuration and an adapted basis of it."""
+"""Base class of symmetries: coherent configurations with an adapted basis."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from ..kernels import cached_in_each_life
 from ._linear_map import LinearMap, dense_map
 from ._registry import SCHEMES
 
-MAX_ENTRIES = 2**28  # of one array: 2 GiB
-KINDS: dict[str, Callable[..., Symmetry]] = {}  # what makes a symmetry of the arguments in its spec, by its kind
+MAX_ENTRIES = 2**28  # entries of one array: 2 GiB
+KINDS: dict[str, Callable[..., Symmetry]] = {}  # factories of symmetries from the arguments in their spec, by kind
 
 
 def frozen(array: ArrayLike, dtype: DTypeLike = np.float64) -> NDArray[Any]:
@@ -28,29 +28,29 @@ def frozen(array: ArrayLike, dtype: DTypeLike = np.float64) -> NDArray[Any]:
 
 def require_room(what: str, *shape: int) -> None:
     if math.prod(shape) > MAX_ENTRIES:
-        raise ValueError(f"{what} would have shape {shape}, and at most {MAX_ENTRIES} entries are accepted")
+        raise ValueError(f"{what} would have shape {shape}; the limit is {MAX_ENTRIES} entries")
 
 
 class LogitMaps(NamedTuple):
-    """Between the blocks of logits and what a loss sees of them, for compiled code.
+    """Maps between blocks of logits and margins, for compiled code.
 
-    The relations are those off the diagonals, grouped by their column fibre.
+    The relations are the off-diagonal ones, grouped by column fibre.
 
     Attributes
     ----------
     margins : LinearMap
-        From the entries of all blocks (B), row-major one block after another, times `weights`, to the margins
-        ``z_own - z_r`` of the relations, z_own on the diagonal of the column fibre.
+        From the entries of all blocks (B,), row-major one block after another, times `weights`, to the margins ``z_own
+        - z_r`` of the relations, where z_own is the value on the diagonal of the column fibre.
     forces : LinearMap
-        From the masses ``q_r = k_r p_r`` of the relations in a column to the entries of the blocks of ``sum_r p_r (k_r
-        I - A_r)``, I the identity on the column fibre and A_r the 0/1 matrix of relation r: minus the gradient of a
-        loss that sees margins. Free of cancellation: it adds what has one sign.
+        From the probabilities ``q_r = k_r p_r`` of the relations in a column to the block entries of ``sum_r p_r (k_r I
+        - A_r)``, where I is the identity on the column fibre and A_r is the 0/1 matrix of relation r. This is minus the
+        gradient of a loss of the margins, as a sum of terms of one sign.
     single_forces : LinearMap
-        As `forces`, but of schemes each with full relative accuracy.
+        As `forces`; for schemes every force has full relative accuracy.
     weights : (B,) array
     relations : (R,) ints
     ends : (F,) ints
-        Where the relations of each column fibre end.
+        End of the relations of each column fibre.
     """
 
     margins: LinearMap
@@ -62,32 +62,31 @@ class LogitMaps(NamedTuple):
 
 
 class Symmetry(ABC):
-    """A coherent configuration (Higman): points in fibres, and pairs of points in relations. Immutable.
+    """Coherent configuration (Higman): points are grouped in fibres, pairs of points in relations. Immutable.
 
     Matrices that are constant on the relations are closed under products, transposes *and* entrywise functions. In an
-    adapted basis such a matrix is a list of blocks, of which the i-th is there m_i times, with n_i[f] rows and columns
-    for each fibre f: products of matrices are products of blocks. The first block is that of the constant vectors of
-    the fibres. Association schemes are the case of one fibre and of blocks of size 1. Arrays are read-only.
-
-    Irreducibles that are not of real type are real blocks of twice or four times their size, as they are for directed
-    circulants (see `structures`).
+    adapted basis such a matrix is block diagonal. Block i occurs m_i times and has n_i[f] rows and columns for each
+    fibre f; products of matrices are products of blocks. The first block belongs to the constant vectors of the fibres.
+    Association schemes are the case of one fibre and blocks of size 1. Irreducibles of complex or quaternionic type are
+    real blocks of two or four times their size, for example for directed circulants (see `structures`). Arrays are
+    read-only.
 
     Attributes
     ----------
     kind, args : str, tuple
-        What makes the symmetry again, see `spec`.
+        Arguments that reconstruct the symmetry, see `spec`.
     fibres : tuple of ints
         Sizes of the fibres.
     row_fibre, column_fibre : (R,) ints
-        Of each relation.
+        Fibres of each relation.
     transposed : (R,) ints
-        The relation of the pairs turned round.
+        Transposed relation of each relation.
     diagonals : (F,) ints
-        The relation "equal" in each fibre.
+        Diagonal relation of each fibre.
     valencies : (R,) array
-        How many points are in the relation to a given point of the column fibre.
+        Number of points in the relation to a given point of the column fibre.
     multiplicities : (I,) array
-        How often each block is there.
+        Multiplicity of each block.
     block_sizes : (I, F) ints
         n_i[f].
 
@@ -101,7 +100,7 @@ class Symmetry(ABC):
     kind: str
     args: tuple[Any, ...]
     valencies: NDArray[np.float64]
-    if TYPE_CHECKING:  # of some a property
+    if TYPE_CHECKING:  # a property in some classes
 
         @property
         def fibres(self) -> tuple[int, ...]: ...
@@ -130,44 +129,45 @@ class Symmetry(ABC):
 
     @property
     def name(self) -> str:
-        """How to write the symmetry."""
+        """Expression that returns the symmetry."""
         return f"{self.kind}({', '.join(map(str, self.args))})"
 
     @property
     def spec(self) -> dict[str, Any]:
-        """All that `from_spec` needs to make the symmetry again, in terms of JSON."""
+        """Arguments of `from_spec` as JSON data."""
         return {"kind": self.kind, "args": [_plain(arg) for arg in self.args]}
 
     @property
     def fibre_of(self) -> NDArray[np.int64]:
-        """(n,) the fibre of each point."""
+        """(n,) fibre of each point."""
         return np.repeat(np.arange(len(self.fibres)), self.fibres)
 
     @abstractmethod
     def relations(self) -> NDArray[np.int64]:
-        """(n, n) array, the relation that each pair of points is in."""
+        """(n, n) relation of each pair of points."""
 
     @abstractmethod
     def vectors(self, i: int) -> NDArray[np.float64]:
-        """(n, n_i, m_i) orthonormal vectors of block i: a matrix X of the algebra is ``sum_i sum_m V[:, :, m] X_i V[:,
-        :, m]^T``. Columns are grouped by fibre, and 0 outside of it."""
+        """Orthonormal vectors V (n, n_i, m_i) of block i. Columns are grouped by fibre, and 0 outside of it.
+
+        A matrix X of the algebra with blocks X_i is ``sum_i sum_m V[:, :, m] X_i V[:, :, m]^T``."""
 
     @abstractmethod
     def _images(self) -> NDArray[np.float64]:
-        """(B, R) the blocks of the 0/1 matrix of each relation, row-major one after another."""
+        """(B, R) blocks of the 0/1 matrix of each relation, row-major one after another."""
 
     # -- blocks and entries --------------------------------------------------------------------------------------------
 
     @functools.cached_property
     def images(self) -> NDArray[np.float64]:
-        """(B, R) array, the blocks of the 0/1 matrix of each relation, row-major one block after another."""
+        """(B, R) blocks of the 0/1 matrix of each relation, row-major one block after another."""
         require_room(f"the blocks of the relations of {self.name}", int((self.sizes**2).sum()), self.rank)
         return frozen(self._images())
 
     @property
     def structures(self) -> NDArray[np.int64]:
-        """(I,) 1 for a block of real type; 2 or 4 for one of complex or quaternionic type, which is real, of that times
-        the size, and commutes with matrices that act as imaginary units."""
+        """(I,) 1, 2 or 4 for blocks of real, complex or quaternionic type. Blocks of types 2 and 4 are real matrices of
+        this multiple of the size, and commute with matrices that act as imaginary units."""
         return np.ones(len(self.block_sizes), np.int64)
 
     @property
@@ -183,12 +183,12 @@ class Symmetry(ABC):
     def map(
         self, rows: Sequence[int], columns: Sequence[int]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
-        """Between the blocks and the entries of matrices between some of the fibres.
+        """Linear maps between the blocks and the entries of matrices between some of the fibres.
 
         Parameters
         ----------
         rows, columns : sequences of ints
-            Fibres; rows and columns of the blocks are in the order of `block_sizes`, whatever the order here.
+            Fibres; rows and columns of the blocks are always in the order of `block_sizes`.
 
         Returns
         -------
@@ -197,7 +197,7 @@ class Symmetry(ABC):
         to_blocks : (B', R') array
             Its inverse.
         relations : (R',) ints
-            Which these are.
+            The relations.
         """
         keep_rows, keep_columns = (np.isin(np.arange(len(self.fibres)), list(side)) for side in (rows, columns))
         relations = np.flatnonzero(keep_rows[self.row_fibre] & keep_columns[self.column_fibre])
@@ -209,21 +209,21 @@ class Symmetry(ABC):
         return (to_blocks * weights[:, None]).T / self.relation_sizes[relations, None], to_blocks, relations
 
     def entries(self, blocks: ArrayLike) -> NDArray[np.float64]:
-        """Values (..., R) on the relations of matrices with the given blocks (..., B), row-major one after another."""
+        """Values (..., R) on the relations from blocks (..., B), row-major one after another."""
         every = range(len(self.fibres))
         return np.asarray(blocks, float) @ self.map(every, every)[0].T
 
     def blocks_of(self, entries: ArrayLike) -> NDArray[np.float64]:
-        """Blocks (..., B) of the matrices with the given values (..., R) on the relations."""
+        """Blocks (..., B) from values (..., R) on the relations."""
         return np.asarray(entries, float) @ self.images.T
 
     @cached_in_each_life
     def logit_maps(self) -> LogitMaps:
-        """How margins and forces are computed, where all points are classes."""
+        """Maps to margins and forces if all points are classes."""
         return self.logit_maps_of(range(len(self.fibres)))
 
     def logit_maps_of(self, fibres: Sequence[int]) -> LogitMaps:
-        """The same where the classes are the points of some of the fibres, by matrices."""
+        """Maps to margins and forces if the classes are the points of some fibres, by matrices."""
         to_entries, to_blocks, relations = self.map(fibres, fibres)
         column = self.column_fibre[relations]
         own = np.searchsorted(relations, self.diagonals[column])
@@ -274,17 +274,17 @@ def _plain(arg: Any) -> Any:
 
 
 def from_spec(spec: Mapping[str, Any]) -> Symmetry:
-    """The symmetry that has the given `Symmetry.spec`.
+    """Return the symmetry with a given `Symmetry.spec`.
 
     Parameters
     ----------
     spec : mapping
-        ``{"kind": name of what makes it, "args": its arguments}``.
+        ``{"kind": name of the factory, "args": its arguments}``.
 
     Raises
     ------
     TypeError, ValueError
-        If spec is anything else, or the arguments are refused.
+        If spec or its arguments are invalid.
     """
     if not isinstance(spec, Mapping):
         raise TypeError(f"spec must be a mapping, got {type(spec).__name__}")

@@ -13,7 +13,7 @@ from ..kernels.linking import FLOATS, INTEGER, Linked, call, linked, vector
 from ._linear_map import multiply
 
 # Arguments of the functions, with D modes:
-#   matrix   what belongs to the transform, or anything if nothing does
+# matrix   data of the transform, or unused
 #   work     (D + 1) numbers, from the second on m_i s_i / K for margins, k_j p_j for forces; may be overwritten
 #   spare    (D + 1) numbers, overwritten
 #   out      (D) numbers, the result
@@ -22,8 +22,8 @@ TRANSFORM = (FLOATS, FLOATS, FLOATS, FLOATS, INTEGER)
 
 
 class Transform(NamedTuple):
-    """A linked function of the arguments `TRANSFORM`, and its matrix; and one that takes vectors of LANES numbers in
-    place of numbers (see `kernels.lanes`), if there is such."""
+    """Linked function with the arguments `TRANSFORM`, its matrix, and optionally a version for vectors of LANES numbers
+    (see `kernels.lanes`)."""
 
     function: Linked
     matrix: NDArray[np.float64]
@@ -31,19 +31,19 @@ class Transform(NamedTuple):
 
     @in_one_life
     def rows(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The transform of every row of x, (n, D)."""
+        """Apply the transform to every row of x (n, D)."""
         return _rows(self.function.address, self.matrix, x)
 
 
 class Transforms(NamedTuple):
-    """What a scheme gives to the flow.
+    """Transforms that a scheme provides to the flow.
 
     Attributes
     ----------
     margins, forces : Transform
-        Of ``m_i s_i / K`` to margins, and of ``k_j p_j`` to forces; accurate relative to the sum of what comes in.
+        From ``m_i s_i / K`` to margins, and from ``k_j p_j`` to forces; accurate relative to the sum of the inputs.
     single_forces : Transform
-        As `forces`, but each of them with full relative accuracy.
+        As `forces`, each with full relative accuracy.
     """
 
     margins: Transform
@@ -52,7 +52,7 @@ class Transforms(NamedTuple):
 
     @classmethod
     def dense(cls, gaps: NDArray[np.float64]) -> Transforms:
-        """By the matrix of gaps (D, D): of what is not negative, every result has full relative accuracy."""
+        """Transforms by the matrix of gaps (D, D); for nonnegative inputs every result has full relative accuracy."""
         transposed = gaps if np.array_equal(gaps, gaps.T) else np.ascontiguousarray(gaps.T)
         transposed.setflags(write=False)
         forces = Transform(_product, gaps, _product_by_lanes)

@@ -1,8 +1,7 @@
-"""Terms of an objective that depend on the layers, and not on the logits alone.
+"""Terms of an objective that are functions of the layers, not of the logits alone.
 
-A term is a function of the classifier W and of the features X that it sees. It is added to the loss as it stands: no
-reduction, no weight of a sample touches it. Each is one file of this package (see `Term`), and goes into a flow by
-``MatrixFlow(terms=(...,))``.
+A term is a function of the classifier W and its input features X. It is added to the loss without reduction and without
+sample weights. Each term is one file of this package (see `Term`); use it by ``MatrixFlow(terms=(...,))``.
 
 Examples
 --------
@@ -22,7 +21,7 @@ from ._centres import CentreCosine, CentreSquaredCosine, CentreSquaredError, Cen
 # isort: on
 from ._term import REGISTRY, Term, as_term
 
-for _module in pkgutil.iter_modules(__path__):  # those that follow, by the names of their files
+for _module in pkgutil.iter_modules(__path__):  # the other terms, by file name
     importlib.import_module(f"{__name__}.{_module.name}")
 
 TERMS = tuple(REGISTRY)

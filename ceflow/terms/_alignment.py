@@ -12,20 +12,20 @@ from ._term import Term, norms
 
 @dataclass(frozen=True)
 class Alignment(Term):
-    """``strength * mean_k (1 - cos(w_k, m_k))``, m_k the mean of the features of class k.
+    """Alignment term ``strength * mean_k (1 - cos(w_k, m_k))``, with the class means m_k of the features.
 
-    It does not see norms. Every class needs a column.
+    It is independent of norms. Every class needs a column.
 
     Parameters
     ----------
     strength : float
-        0 to 1e6.
+        From 0 to 1e6.
     centred : bool
-        Whether the mean of all class means is taken off each m_k.
+        Whether to subtract the mean of all class means from each m_k.
 
     Notes
     -----
-    Our model [ceflow] of the regularizer SpA-Reg of arXiv:2512.07844, of which no formula was available to us.
+    Our model [ceflow] of the regularizer SpA-Reg of arXiv:2512.07844, whose formula we have not seen.
 
     Examples
     --------
@@ -54,7 +54,7 @@ class Alignment(Term):
         total = one_hot.sum(axis=0)
         if not total.all():
             lacking = np.flatnonzero(total == 0)
-            raise ValueError(f"alignment needs a column of each of {rows} classes, there is none of {lacking}")
+            raise ValueError(f"alignment needs a column of each of {rows} classes, got none of {lacking}")
         shares = one_hot / total
         return (shares - shares.mean(axis=1, keepdims=True) if self.centred else shares,)
 
@@ -69,14 +69,14 @@ class Alignment(Term):
 
     def gradient(self, W, X, shares, xp=np):
         row, mean, apart, scale = self._parts(W, X, shares, xp)
-        # mean - cos row = apart + (1 - cos) row, and 1 - cos is half the square of what they are apart
+        # mean - cos row = apart + (1 - cos) row, and 1 - cos = |apart|^2 / 2
         gap = 0.5 * (apart * apart).sum(-1)[..., None]
         factor = self.strength / W.shape[-2]
         in_means = factor * (apart - gap * mean) / scale[1]
         return -factor * (apart + gap * row) / scale[0], (shares @ in_means).swapaxes(-1, -2)
 
     def _parts(self, W, X, shares, xp):
-        """Unit rows and unit class means (..., K, d), what they are apart, and their norms."""
+        """Unit rows and unit class means (..., K, d), their differences, and their norms."""
         means = (X @ shares).swapaxes(-1, -2)
         scale = norms(W, xp), norms(means, xp)
         row, mean = W / scale[0], means / scale[1]

@@ -1,8 +1,8 @@
-"""Losses of classifiers with several rows, centres, for each class.
+"""Losses of classifiers with several rows (centres) for each class.
 
-Own rows of a column are those of its class. Sums are over the rows, and over all samples. Cosines are those between a
-column h and a row w. All three are our model [ceflow] of the losses in *Neural Collapse To Multiple Centers For
-Imbalanced Data* (NeurIPS 2024), of which only the abstract was available to us.
+Own rows of a column are the rows of its class. Sums are over rows and over samples; cos is the cosine between a column
+h and a row w. All three are our model [ceflow] of the losses in *Neural Collapse To Multiple Centers For Imbalanced
+Data* (NeurIPS 2024), of which we read only the abstract.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from ._term import Term, norms
 
 @dataclass(frozen=True)
 class CentreTerm(Term):
-    """What losses on several own rows share.
+    """Base class of losses with several rows per class.
 
     Parameters
     ----------
     owners : tuple of ints
-        The class of each row of W.
+        Class of each row of W.
     labels : tuple of ints, optional
-        The class of each column of H; 0, 1, 2, ... when left out.
+        Class of each column of H; default 0, 1, 2, ...
 
     Examples
     --------
@@ -46,10 +46,10 @@ class CentreTerm(Term):
             object.__setattr__(self, name, tuple(checked_integer(name, one, 0) for one in np.asarray(given).tolist()))
         missing = set(self.labels or ()) - set(self.owners)
         if not self.owners or missing:
-            raise ValueError(f"owners must name each class that labels name; missing are {sorted(missing)}")
+            raise ValueError(f"owners must contain every class in labels; missing are {sorted(missing)}")
 
     def constants(self, rows, labels, samples):
-        """(n, N) whether a row is an own one, (N,) the samples, and the places of the own ones."""
+        """(n, N) whether a row is an own row of a column, (N,) samples, and indices of the own pairs."""
         classes = np.arange(len(samples)) if self.labels is None else np.array(self.labels)
         if len(self.owners) != rows or len(classes) != len(samples):
             raise ValueError(
@@ -58,13 +58,13 @@ class CentreTerm(Term):
             )
         own = np.equal.outer(self.owners, classes)
         if not own.any(axis=0).all():
-            raise ValueError(f"owners must have a row of each of the classes 0 to {classes.max()}")
+            raise ValueError(f"owners must contain each of the classes 0 to {classes.max()}")
         return own.astype(float), samples, *np.nonzero(own)
 
 
 @dataclass(frozen=True)
 class _Weighted(CentreTerm):
-    """Of which other rows have the weight beta."""
+    """Losses in which rows of other classes have the weight beta."""
 
     beta: float = 1.0
 
@@ -74,15 +74,15 @@ class _Weighted(CentreTerm):
 
 
 class _Cosine(CentreTerm):
-    """What losses of the cosines share."""
+    """Base class of losses of the cosines."""
 
     def _push(self, gap: Any, own: Any) -> Any:
-        """How much each cosine is to grow."""
+        """Minus the derivative of the loss in each cosine."""
         raise NotImplementedError
 
     def check_start(self, W, X, *constants):
         if not (np.linalg.norm(W, axis=-1).all() and np.linalg.norm(X, axis=-2).all()):
-            raise ValueError(f"{self.name} has no gradient where a row of W or a column of the features is 0")
+            raise ValueError(f"{self.name} has no gradient if a row of W or a column of the features is 0")
 
     def _parts(self, W, X, places, xp) -> tuple[Any, ...]:
         """Unit rows and columns (..., n, d) and (..., N, d), their norms, and 1 - cos (..., n, N)."""
@@ -91,12 +91,12 @@ class _Cosine(CentreTerm):
         row, column = W / scale[0], X / scale[1]
         gap = 1.0 - row @ column.swapaxes(-1, -2)
         apart = row[..., places[0], :] - column[..., places[1], :]
-        gap[..., places[0], places[1]] = 0.5 * (apart * apart).sum(-1)  # of own rows, which may come close
+        gap[..., places[0], places[1]] = 0.5 * (apart * apart).sum(-1)  # accurate for own rows, which may be close
         return row, column, scale, gap
 
     def gradient(self, W, X, own, samples, *places, xp=np):
         row, column, scale, gap = self._parts(W, X, places, xp)
-        push = self._push(gap, own) * samples  # how much each cosine is to grow
+        push = self._push(gap, own) * samples  # minus the derivative in each cosine
         along = push * (1.0 - gap)
         in_rows = push @ column - along.sum(-1)[..., None] * row
         in_columns = push.swapaxes(-1, -2) @ row - along.sum(-2)[..., None] * column
@@ -110,12 +110,12 @@ class _Cosine(CentreTerm):
 class CentreSquaredError(_Weighted):
     """Squared error on several own rows, ``1/2 sum_own (w.h - 1)^2 + beta/2 sum_others (w.h)^2``.
 
-    With beta = 1 it is that of one-hot targets.
+    With beta = 1 it is the squared error with one-hot targets.
 
     Parameters
     ----------
     owners, labels
-        The class of each row of W, and of each column of H (0, 1, 2, ... when left out).
+        Class of each row of W, and of each column of H (default 0, 1, 2, ...).
     beta : float
 
     Examples
@@ -158,7 +158,7 @@ class CentreCosine(_Cosine):
     Parameters
     ----------
     owners, labels
-        The class of each row of W, and of each column of H (0, 1, 2, ... when left out).
+        Class of each row of W, and of each column of H (default 0, 1, 2, ...).
 
     Examples
     --------
@@ -190,12 +190,12 @@ class CentreCosine(_Cosine):
 class CentreSquaredCosine(_Cosine, _Weighted):
     """Squared cosine loss on several own rows, ``1/2 sum_own (1 - cos)^2 + beta/2 sum_others cos^2``.
 
-    A class of one centre comes to rest like 1/sqrt(t) only.
+    A class with one centre converges only like 1/sqrt(t).
 
     Parameters
     ----------
     owners, labels
-        The class of each row of W, and of each column of H (0, 1, 2, ... when left out).
+        Class of each row of W, and of each column of H (default 0, 1, 2, ...).
     beta : float
 
     Examples

@@ -1,4 +1,4 @@
-"""What a term is, and the registry of all of them."""
+"""Base class of the terms, and their registry."""
 
 from __future__ import annotations
 
@@ -14,24 +14,23 @@ REGISTRY: dict[str, type[Term]] = {}  # by name, in the order of definition
 
 @dataclasses.dataclass(frozen=True)
 class Term(abc.ABC):
-    """A function of the classifier W (..., K, d) and of the features X (..., d, N) that it sees.
+    """Base class of functions of the classifier W (..., K, d) and its input features X (..., d, N).
 
-    A new one is a file of this package with a frozen dataclass: its fields, of JSON's types or tuples of them, are its
-    parameters, checked in ``__post_init__``, and what is abstract here is written down for it. Everything else, files
-    and certificates included, follows from its name.
+    A new term is a file of this package with a frozen dataclass. Its fields, of JSON types or tuples of them, are its
+    parameters, checked in ``__post_init__``; it defines the abstract methods. Files and certificates refer to it by its
+    name.
 
-    Values and gradients are those of all samples together: a column of X that stands for n samples moves by its
-    gradient over n, as do columns under the loss. What lies below the features, an activation or deeper layers, is none
-    of a term's business.
+    Values and gradients are sums over all samples: a column of X that stands for n samples moves by its gradient
+    divided by n, as for the loss. A term does not depend on activations or layers before the features.
 
     Attributes
     ----------
     name : str
-        What files call it.
+        Name in files.
     words : str
-        The formula in one line.
+        Formula in one line.
     rests : bool
-        Whether the layers come to rest exponentially where this term alone moves them.
+        Whether the layers converge exponentially under this term alone.
 
     Examples
     --------
@@ -51,7 +50,7 @@ class Term(abc.ABC):
         if "name" in vars(cls):
             other = REGISTRY.setdefault(cls.name, cls)
             if (other.__module__, other.__qualname__) != (cls.__module__, cls.__qualname__):
-                raise ValueError(f"there is a term of the name {cls.name!r} already: {other.__qualname__}")
+                raise ValueError(f"a term named {cls.name!r} exists already: {other.__qualname__}")
             REGISTRY[cls.name] = cls
 
     def __str__(self) -> str:
@@ -64,27 +63,27 @@ class Term(abc.ABC):
 
     @property
     def spec(self) -> dict[str, Any]:
-        """All that `as_term` needs to make the term again, in terms of JSON."""
+        """Arguments of `as_term` as JSON data."""
         return {"name": self.name} | {
             name: list(value) if isinstance(value, tuple) else value for name, value in self.parameters.items()
         }
 
     @abc.abstractmethod
     def constants(self, rows: int, labels: np.ndarray, samples: np.ndarray) -> tuple[np.ndarray, ...]:
-        """What `value` and `gradient` need beside the layers, made once.
+        """Precompute arguments of `value` and `gradient` that do not depend on the layers.
 
         Parameters
         ----------
         rows : int
-            K, the rows of W.
+            Number K of rows of W.
         labels : (N,) ints
-            Classes of the columns; all 0 where there are none.
+            Class of each column; all 0 without classes.
         samples : (N,) array
-            How many samples a column stands for.
+            Number of samples of each column.
 
         Returns
         -------
-        tuple of arrays of floats, or of integers that are places
+        tuple of arrays of floats, or of integer indices
 
         Raises
         ------
@@ -94,27 +93,27 @@ class Term(abc.ABC):
 
     @abc.abstractmethod
     def value(self, W: Any, X: Any, *constants: Any, **library: Any) -> Any:
-        """(...) the term, for arrays of the library ``xp=``, NumPy when left out."""
+        """(...) value of the term, for arrays of the library ``xp=`` (default NumPy)."""
 
     @abc.abstractmethod
     def gradient(self, W: Any, X: Any, *constants: Any, **library: Any) -> tuple[Any, Any]:
-        """Its gradient in W (..., K, d) and in X (..., d, N)."""
+        """Gradient of the term in W (..., K, d) and in X (..., d, N)."""
 
     @property
     def rests(self) -> bool:
         return False
 
     def rate(self, W: Any, X: Any, *constants: Any, **library: Any) -> Any:
-        """(...) about how fast the layers come to rest, relative, where they do; a smooth function."""
+        """(...) approximate relative rate of convergence of the layers, as a smooth function; 0 if it has none."""
         return 0.0
 
     def check_start(self, W: np.ndarray, X: np.ndarray, *constants: Any, **options: Any) -> None:
-        """A ValueError where the term has no gradient at the start."""
+        """Raise a ValueError if the term has no gradient at the start."""
         return None
 
 
 def as_term(term: Term | Mapping[str, Any]) -> Term:
-    """The term itself, or that of a `Term.spec`.
+    """Return the term itself, or the term with a `Term.spec`.
 
     Examples
     --------
@@ -128,12 +127,12 @@ def as_term(term: Term | Mapping[str, Any]) -> Term:
     spec = dict(term)
     kind = REGISTRY.get(spec.pop("name", None))
     if kind is None or spec.keys() != {field.name for field in dataclasses.fields(kind)}:
-        raise ValueError(f"there is no such term: {dict(term)}; known are {', '.join(REGISTRY)}")
+        raise ValueError(f"unknown term: {dict(term)}; known are {', '.join(REGISTRY)}")
     return kind(**spec)
 
 
 def norms(x: Any, xp: Any) -> Any:
-    """Norms along the last axis, which is kept."""
+    """Norms along the last axis, kept with length 1."""
     return xp.sqrt((x * x).sum(-1))[..., None]
 
 

@@ -1,12 +1,12 @@
-"""Closed forms and bounds: cross-entropy gradient flow on two layers, and equilibria of its relatives.
+"""Closed forms and bounds for gradient flow on two layers, and equilibria for other losses and depths.
 
-On the *ray* of neural collapse all singular values agree, ``s_i = s``, and ``ds/dt = sqrt(4 s^2 + c^2) lambda`` with
-the force ``lambda = K / (e^s + K - 1)`` and the imbalance ``c = |a^2 - b^2|``. Its time is known exactly, and bounds
-all other balanced solutions.
+On the *ray* of neural collapse all singular values are equal, ``s_i = s``, and ``ds/dt = sqrt(4 s^2 + c^2) lambda``
+with the force ``lambda = K / (e^s + K - 1)`` and the imbalance ``c = |a^2 - b^2|``. The ray has a closed form for t(s),
+which also bounds all other balanced solutions.
 
-Times are those of the "mean" reduction (the loss averaged over the K classes) unless told otherwise; with "sum" they
-are K times shorter. Every function of time takes either ``t`` or ``log_t``, for times beyond 1e308. Arguments
-broadcast, and scalars give scalars.
+Times have the unit of reduction "mean" (loss averaged over the K classes) by default; with "sum" they are K times
+shorter. Functions of time accept ``t`` or ``log_t`` (for times beyond 1e308). Arguments broadcast; scalars give
+scalars.
 
 Examples
 --------

@@ -1,4 +1,4 @@
-"""Arguments that the functions of this package share."""
+"""Checks of arguments shared by the functions of this package."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from numpy.typing import ArrayLike, NDArray
 from .._checks import checked_array, checked_integer
 from ..symmetry import MAX_CLASSES
 
-SMALLEST = 1e-300  # of numbers that must be positive
+SMALLEST = 1e-300  # lower limit of positive arguments
 
 
 def checked_classes(classes: int) -> int:
-    """K as an integer of at least 2; else a TypeError or a ValueError.
+    """Check that K is an integer >= 2.
 
     Examples
     --------

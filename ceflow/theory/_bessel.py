@@ -1,9 +1,9 @@
-"""The Riccati equation of one mode whose imbalance decays, by modified Bessel functions, at every order and argument.
+"""Riccati equation of one mode with decaying imbalance, solved by modified Bessel functions of any order and argument.
 
-``dP/dt = 2 r P - P^2/2 + D^2/2`` with ``D(t) = D_0 exp(-2 l t)``. With P = 2 w'/w it is linear, and ``w = exp(r t)
-(I_nu(z) + C K_nu(z))``, nu = r/(2 l), z = |D|/(4 l). So P is a mean of two solutions, P_I < 0 of w = exp(r t) I and P_K
-> 0 of w = exp(r t) K, whose weights move by K/I alone. Each of the three is computed by itself: nothing overflows, and
-none is a difference of what is almost equal, whatever t, l and D. The stages, one after another as z falls:
+``dP/dt = 2 r P - P^2/2 + D^2/2`` with ``D(t) = D_0 exp(-2 l t)``. P = 2 w'/w makes it linear: ``w = exp(r t) (I_nu(z) +
+C K_nu(z))``, nu = r/(2 l), z = |D|/(4 l). So P is a weighted mean of two solutions, P_I < 0 for w = exp(r t) I and P_K
+> 0 for w = exp(r t) K, and the weights depend on K/I only. Each of these three is computed without overflow and without
+cancellation for all t, l and D. Methods in the order of decreasing z:
 
     nu or z large    expansions uniform in both (DLMF 10.41); for l = 0 they are the elementary solution
     else             series of I, recurrence of K_(nu+1) / K_nu
@@ -20,20 +20,20 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
-TERMS = 13  # of the expansions: the next one is below rounding where they are used
-LARGE = 50.0  # the order from which on that is, always ...
-FAR = 55.0  # ... and the argument until which
-TINY = 1e-17  # argument
-TINY_SQUARE = 1e-300  # P that counts as 0, which it never leaves
+TERMS = 13  # terms of the expansions; the next term is below rounding
+LARGE = 50.0  # smallest order for the expansions at any argument ...
+FAR = 55.0  # ... and smallest argument at lower orders
+TINY = 1e-17  # argument below which D is negligible
+TINY_SQUARE = 1e-300  # P that counts as 0, an equilibrium
 
 
 def advance(P: Array, D: Array, r: Array, decay: float, t: Array) -> Array:
-    """P at the times t of solutions that are P with D at 0; all (N,), and r > 0 where there is no decay."""
+    """P at time t of the solution with P and D at time 0. All (N,); r > 0 without decay."""
     P, D, passed = P.copy(), np.abs(D), np.zeros_like(t)
     always = (r >= 2.0 * decay * LARGE) & (D > 0.0)
 
     def until(argument: float) -> Array:
-        """When z has fallen to an argument."""
+        """Time at which z equals an argument."""
         with np.errstate(divide="ignore", invalid="ignore"):
             time = np.maximum(np.log(D) - np.log(4.0 * decay * argument), 0.0) / (2.0 * decay)
         return np.where(always, np.inf, time if decay > 0.0 else 0.0)
@@ -54,7 +54,7 @@ def _logistic(P: Array, D: Array, r: Array, decay: float, t: Array) -> Array:
 
 
 def _mean(P: Array, first: tuple[Array, Array], last: tuple[Array, Array], log_growth: Array) -> Array:
-    """P of (P_I, P_K) at both ends, and the logarithm of how K/I has grown."""
+    """P from (P_I, P_K) at both ends and the logarithm of the growth of K/I."""
     over, under = P - first[0], (first[1] - P) * np.exp(-log_growth)
     return (over * last[1] + under * last[0]) / (over + under)
 
@@ -63,8 +63,7 @@ def _mean(P: Array, first: tuple[Array, Array], last: tuple[Array, Array], log_g
 
 
 def _polynomials() -> tuple[Array, Array]:
-    """Coefficients, in powers of p^2, of u_k(p) / p^k and of (u_k/2 + p u_k') / p^k, which make the v_k (DLMF
-    10.41.10)."""
+    """Coefficients, in powers of p^2, of u_k(p) / p^k and of (u_k/2 + p u_k') / p^k, which give v_k (DLMF 10.41.10)."""
     u, rows = {0: Fraction(1)}, []
     for k in range(TERMS):
         rows.append([u.get(k + 2 * j, Fraction(0)) for j in range(TERMS)])
@@ -83,7 +82,7 @@ _U, _W = _polynomials()
 
 
 def _sums(size: Array, p: Array, sign: float) -> tuple[Array, Array]:
-    """U and W: the sums of ``(sign / size)^k`` times u_k / p^k, and times what V - U is made of, from k = 1 on."""
+    """Sums over k >= 1 of ``(sign / size)^k`` times u_k / p^k, and times the terms of V - U."""
     powers = (sign / size[:, None]) ** np.arange(TERMS + 1)
     u, w = (np.polynomial.polynomial.polyval(p**2, table.T) for table in (_U, _W))
     return (powers[:, :-1].T * u).sum(axis=0), (powers[:, 1:].T * w).sum(axis=0)
@@ -101,7 +100,7 @@ def _uniform(P: Array, D: Array, r: Array, decay: float, t: Array) -> Array:
         pairs.append((-2.0 * quarter * (1.0 / (mu + r) - w / (mu * u)), 2.0 * (r + mu - quarter * W / (mu * U))))
         quotients.append(np.log(U / u))
         speeds.append(mu)
-    # the integral of mu over the time
+    # integral of mu over time
     swing = (D / 2.0) ** 2 * (2.0 * t * scipy.special.exprel(-4.0 * decay * t)) / (speeds[0] + speeds[1])
     shift = swing / (r + speeds[1])
     with np.errstate(invalid="ignore", divide="ignore"):

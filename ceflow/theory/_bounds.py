@@ -1,4 +1,4 @@
-"""Bounds of the cross-entropy: at a given nuclear norm, and at a given time of balanced flow on two layers."""
+"""Bounds of the cross-entropy at a given nuclear norm, and at a given time of balanced flow on two layers."""
 
 from __future__ import annotations
 
@@ -23,19 +23,18 @@ def geometric_mean_bound(
     log_t: ArrayLike | None = None,
     reduction: str = "mean",
 ) -> NDArray[np.float64]:
-    """Lower bound of the geometric mean of the singular values on balanced flow: nothing lags far behind the ray.
+    """Lower bound of the geometric mean of the singular values on balanced flow.
 
-    ``GM(t) >= exp(-V(0)) ray(t)``, where V is the function of `ceflow.lyapunov` and the ray starts at the
-    arithmetic mean of s0. V never increases, and so AM <= exp(V(0)) GM at all times; insert this into the rate of
-    GM.
+    ``GM(t) >= exp(-V(0)) ray(t)``, with V of `ceflow.lyapunov` and the ray from the arithmetic mean of s0. Proof: V
+    does not increase, so AM <= exp(V(0)) GM at all times, which bounds the rate of GM.
 
     Parameters
     ----------
     scheme : Scheme
     s0 : (..., D) array
-        Singular values at t = 0, positive: one for each mode.
+        Positive singular values at t = 0, one per mode.
     t, log_t : (...) array
-        Time, t >= 0, or its logarithm; one of the two. Broadcasts against the leading axes of s0.
+        Time t >= 0, or its logarithm; give one. Broadcasts against the leading axes of s0.
     reduction : {"mean", "sum"}
         Unit of time.
 
@@ -46,7 +45,7 @@ def geometric_mean_bound(
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described.
+        If an argument is invalid.
 
     Notes
     -----
@@ -75,28 +74,27 @@ def loss_bound(
 ) -> NDArray[np.float64]:
     """Upper bound of the loss at a given time on balanced flow.
 
-    The flow is the mirror flow of a convex loss, so that at any target its loss is at most the target's plus the
-    divergence of the start from the target, over t. The best collapsed target gives, with "sum",
+    The flow is mirror flow of a convex loss. So its loss is at most the loss of any target plus the divergence between
+    target and start, divided by t. The best collapsed target gives, with "sum",
 
     ``L(t) <= min over x > 0 of K log(1 + (K-1) e^-x) + (1/t) sum_i (m_i/2) (x log(x / s_i(0)) - x + s_i(0))``;
 
-    with "mean" both t and L are those of the averaged loss: the first term is divided by K, the second stays.
+    with "mean" the first term is divided by K.
 
     Parameters
     ----------
     scheme, s0, t, log_t, reduction
-        As for `geometric_mean_bound`, but t > 0.
+        As in `geometric_mean_bound`, with t > 0.
 
     Returns
     -------
     (...) array
-        The bound on the loss, which the reduction averages or sums over the classes. See `loss_log_bound` where it
-        underflows.
+        Upper bound of the loss, averaged or summed over the classes. Use `loss_log_bound` if it underflows.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described.
+        If an argument is invalid.
 
     Notes
     -----
@@ -132,13 +130,13 @@ def loss_log_bound(
     classes, unit = scheme.classes, log_time_unit(scheme.classes, reduction)
     log_t = checked_log_time(t, log_t) - unit
     if np.isneginf(log_t).any():
-        raise ValueError("t must be positive: there is no bound at t = 0")
+        raise ValueError("t must be positive: the bound is infinite at t = 0")
     share = scheme.multiplicities[1:] / (classes - 1)
     geometric_mean = np.exp(np.log(start) @ share)
     log_wrong = math.log(classes - 1)
 
     def stationarity(x: NDArray[np.float64], growth: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
-        """``log(log(x/GM) (e^x + K - 1) / 2K)``, which is log t at the minimum, and its slope in log log(x/GM)."""
+        """``log(log(x/GM) (e^x + K - 1) / 2K)``, equal to log t at the minimum, and its slope in log log(x/GM)."""
         log_sum = np.logaddexp(x, log_wrong)
         return np.log(growth) + log_sum - math.log(2 * classes), 1.0 + growth * x * np.exp(x - log_sum)
 
@@ -151,18 +149,18 @@ def loss_log_bound(
 
 
 def collapsed_loss(s: ArrayLike, classes: int, *, reduction: str = "mean") -> NDArray[np.float64]:
-    """Loss of collapsed logits: the least loss that any logits in a scheme can have at mean singular value s (Jensen).
+    """Loss of collapsed logits, the minimum over all logits on a scheme with mean singular value s (Jensen).
 
-    ``log(1 + (K-1) e^-s)`` for each class. Collapse is optimal at given nuclear norm.
+    ``log(1 + (K-1) e^-s)`` per class. So collapse is optimal at given nuclear norm.
 
     Parameters
     ----------
     s : array
-        Mean singular value, of any sign.
+        Mean singular value of any sign.
     classes : int
         K >= 2.
     reduction : {"mean", "sum"}
-        Whether the loss is averaged or summed over the classes.
+        Average or sum of the loss over the classes.
 
     Returns
     -------
@@ -171,11 +169,11 @@ def collapsed_loss(s: ArrayLike, classes: int, *, reduction: str = "mean") -> ND
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described.
+        If an argument is invalid.
 
     Notes
     -----
-    arXiv:2512.04006 for Hadamard schemes; [ceflow] for all others.
+    arXiv:2512.04006 for Hadamard schemes, [ceflow] for all others.
 
     Examples
     --------
@@ -189,23 +187,23 @@ def collapsed_loss(s: ArrayLike, classes: int, *, reduction: str = "mean") -> ND
 def least_log_loss(
     s: ArrayLike, classes: int, *, loss: str | Loss = "cross_entropy", reduction: str = "mean"
 ) -> NDArray[np.float64]:
-    """Logarithm of the least loss at mean singular value s, `collapsed_loss`, also where that leaves float64.
+    """Logarithm of `collapsed_loss`, also if the loss underflows.
 
     Parameters
     ----------
     s, classes, reduction
-        As for `collapsed_loss`.
+        As in `collapsed_loss`.
     loss : str or Loss
 
     Returns
     -------
     array
-        NaN for every loss but cross-entropy: it is proved for that one.
+        NaN for losses other than cross-entropy, for which the bound is not proved.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described.
+        If an argument is invalid.
 
     Examples
     --------

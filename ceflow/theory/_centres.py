@@ -1,9 +1,9 @@
-"""Exact solutions of classifiers with several fixed centres for each class.
+"""Exact solutions for classifiers with several fixed centres per class.
 
-Class i has f_i centres ``w_ij = cos(a) v_ij + sin(a) w_i``, and all w_i and v_ij are orthonormal. With the gain
-``g_i = cos^2 a + f_i sin^2 a`` the sum m_i of the centres of a class has the norm ``sqrt(f_i g_i)``. Sums of different
-classes are orthogonal. Our model [ceflow] of *Neural Collapse To Multiple Centers For Imbalanced Data* (NeurIPS 2024),
-of which only the abstract was available to us. Proved in the derivation `centres`.
+Class i has f_i centres ``w_ij = cos(a) v_ij + sin(a) w_i``, and all w_i and v_ij are orthonormal. With the gain ``g_i =
+cos^2 a + f_i sin^2 a`` the sum m_i of the centres of a class has the norm ``sqrt(f_i g_i)``. Sums of different classes
+are orthogonal. Our model [ceflow] of *Neural Collapse To Multiple Centers For Imbalanced Data* (NeurIPS 2024), of which
+we read only the abstract. Proved in the derivation `centres`.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from .._checks import LIMIT, checked_array, checked_integer, checked_number
 
-MOST = 10**6  # centres of a class
+MOST = 10**6  # centres per class
 
 
 def checked_counts(counts: ArrayLike) -> NDArray[np.int64]:
-    """Numbers of centres as integers of at least 1; else a TypeError or a ValueError.
+    """Check that numbers of centres are integers >= 1.
 
     Examples
     --------
@@ -37,14 +37,14 @@ def checked_counts(counts: ArrayLike) -> NDArray[np.int64]:
 
 
 def centre_gain(counts: ArrayLike, angle: float) -> NDArray[np.float64]:
-    """``g = cos^2(angle) + f sin^2(angle)`` of f centres: what the sum of them gains over a single one.
+    """Gain ``g = cos^2(angle) + f sin^2(angle)`` of f centres: squared norm of their sum, divided by f.
 
     Parameters
     ----------
     counts : array of ints
         f >= 1.
     angle : float
-        From the centres' own directions to their common axis, 0 to pi/2.
+        Angle from the private directions of the centres towards their common axis, 0 to pi/2.
 
     Returns
     -------
@@ -60,18 +60,18 @@ def centre_gain(counts: ArrayLike, angle: float) -> NDArray[np.float64]:
 
 
 class CentreOptimum(NamedTuple):
-    """Where the squared error with fixed centres comes to rest, for each class.
+    """Minimum of the squared error with fixed centres, for each class.
 
     Attributes
     ----------
     scale : array
-        The features are the sum of their own centres times this.
+        The features are `scale` times the sum of the centres of their class.
     norm : array
-        Of the features.
+        Norm of the features.
     logit : array
-        Of each own centre; those of others are 0.
+        Logit of each centre of the own class; logits of other centres are 0.
     value : array
-        The loss of a sample with its decay.
+        Loss of one sample, including weight decay.
 
     Examples
     --------
@@ -87,14 +87,14 @@ class CentreOptimum(NamedTuple):
 
 
 def centre_optimum(counts: ArrayLike, angle: float, weight_decay: float = 0.0) -> CentreOptimum:
-    """Minimum of ``1/2 sum_own (w.h - 1)^2 + beta/2 sum_others (w.h)^2 + weight_decay/2 |h|^2``, whatever beta.
+    """Minimum of ``1/2 sum_own (w.h - 1)^2 + beta/2 sum_others (w.h)^2 + weight_decay/2 |h|^2`` for any beta.
 
     Parameters
     ----------
     counts, angle
-        As for `centre_gain`.
+        As in `centre_gain`.
     weight_decay : float
-        Of the features.
+        Weight decay of the features.
 
     Returns
     -------
@@ -115,24 +115,24 @@ def centre_optimum(counts: ArrayLike, angle: float, weight_decay: float = 0.0) -
 def centre_rates(
     counts: ArrayLike, angle: float, own: int, *, beta: float = 1.0, weight_decay: float = 0.0
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Rates at which the features of a class come to the optimum of the squared error; the flow is linear.
+    """Rates of convergence of the features of a class under the squared error; the flow is linear.
 
     Parameters
     ----------
     counts : (K,) array of ints
     angle : float
     own : int
-        The class.
+        Class of the features.
     beta, weight_decay : float
 
     Returns
     -------
     rates : (2 K,) array
-        For each class first that along the sum of its centres, then that of differences between them: ``g_i + decay``
-        and ``cos^2 + decay`` of the own class, ``beta g_k + decay`` and ``beta cos^2 + decay`` of others. What no
-        centre sees decays with the rate `weight_decay`.
+        Two rates for each class: along the sum of its centres, and along differences between its centres. They are
+        ``g_i + decay`` and ``cos^2 + decay`` for the own class, ``beta g_k + decay`` and ``beta cos^2 + decay`` for
+        others. Components orthogonal to all centres decay with rate `weight_decay`.
     multiplicities : (2 K,) array
-        1 and f - 1 of each.
+        Multiplicities 1 and f - 1 for each class.
 
     Examples
     --------
@@ -154,25 +154,26 @@ def centre_rates(
 def centre_cosine_angle(
     t: ArrayLike, angle0: ArrayLike, *, count: int, angle: float, norm0: float = 1.0, weight_decay: float = 0.0
 ) -> NDArray[np.float64]:
-    """Angle phi between features and the sum of their own centres under ``sum_own (1 - cos)`` and decay.
+    """Angle phi between features and the sum of the centres of their class, under the cosine loss and decay.
 
-    ``tan(phi/2) = tan(phi0/2) exp(-sqrt(f g) tau)`` with ``tau = (e^(2 decay t) - 1) / (2 decay norm0^2)``, t without
-    decay: norms shrink like ``e^(-decay t)``, and the loss, which does not see them, turns short features faster.
+    For the loss ``sum_own (1 - cos)``, ``tan(phi/2) = tan(phi0/2) exp(-sqrt(f g) tau)`` with ``tau = (e^(2 decay t) -
+    1) / (2 decay norm0^2)``, or t / norm0^2 without decay. Norms decay like ``e^(-decay t)``, and the loss, which is
+    independent of norms, rotates short features faster.
 
     Parameters
     ----------
     t : array
-        Time, t >= 0, of the loss of one sample ("sum").
+        Time t >= 0, with reduction "sum".
     angle0 : array
-        phi at t = 0, 0 to pi.
+        phi at t = 0, from 0 to pi.
     count : int
-        f, the centres of the class.
+        Number f of centres of the class.
     angle : float
-        That of the centres, as in `centre_gain`.
+        Angle of the centres, as in `centre_gain`.
     norm0 : float
         Norm of h at t = 0.
     weight_decay : float
-        Of the features.
+        Weight decay of the features.
 
     Returns
     -------
@@ -193,17 +194,17 @@ def centre_cosine_angle(
 
 
 class SphereRates(NamedTuple):
-    """Rates at which unit features come to rest on the sum of their own centres, the Hessian there.
+    """Rates of convergence of unit features to the sum of the centres of their class.
 
     Attributes
     ----------
     own : float
-        Within the span of the own centres, ``sqrt(f g) - g + cos^2``.
+        Within the span of the centres of the class: ``sqrt(f g) - g + cos^2``.
     unseen : float
-        In directions that no centre sees, ``sqrt(f g) - g``; 0 for a single centre, which is approached like
-        1/sqrt(t) only (see `single_centre_time`).
+        Orthogonal to all centres: ``sqrt(f g) - g``; 0 for a single centre, for which convergence is like 1/sqrt(t)
+        (see `single_centre_time`).
     value : float
-        The loss there, ``(sqrt f - sqrt g)^2 / 2``.
+        Loss at the limit, ``(sqrt f - sqrt g)^2 / 2``.
 
     Examples
     --------
@@ -217,15 +218,16 @@ class SphereRates(NamedTuple):
 
 
 def centre_sphere_rates(count: int, angle: float) -> SphereRates:
-    """Rates of the squared cosine loss, ``1/2 sum_own (1 - cos)^2 + beta/2 sum_others cos^2``, on the unit sphere.
+    """Rates of convergence under the squared cosine loss on the unit sphere.
 
-    Several centres cannot all be reached: what is left of the loss makes collapse exponential. In the directions of
-    other classes there is beta times ``cos^2`` or their gain besides.
+    The loss is ``1/2 sum_own (1 - cos)^2 + beta/2 sum_others cos^2``. Features cannot align with several centres at
+    once; the remaining loss makes convergence exponential. In the directions of other classes the rate is larger by
+    beta times ``cos^2`` or their gain.
 
     Parameters
     ----------
     count, angle
-        f and the angle of the centres, as in `centre_gain`.
+        As in `centre_gain`.
 
     Returns
     -------
@@ -244,10 +246,10 @@ def centre_sphere_rates(count: int, angle: float) -> SphereRates:
 
 
 def single_centre_time(gap: ArrayLike, gap0: ArrayLike) -> NDArray[np.float64]:
-    """Time that the squared cosine loss takes with one centre, on the unit sphere, for features orthogonal to others.
+    """Time to reach a given angle under the squared cosine loss with one centre, on the unit sphere.
 
-    With ``gap = 1 - cos(phi)`` it is ``1/(2 gap) + log(2/gap - 1)/4`` less the same at the start: late,
-    ``gap = 1/(2 t)``, so collapse is algebraic.
+    Features are orthogonal to the centres of other classes. With ``gap = 1 - cos(phi)`` the time is ``1/(2 gap) +
+    log(2/gap - 1)/4`` minus its value at the start. At late times ``gap = 1/(2 t)``: collapse is algebraic.
 
     Parameters
     ----------
@@ -257,7 +259,7 @@ def single_centre_time(gap: ArrayLike, gap0: ArrayLike) -> NDArray[np.float64]:
     Returns
     -------
     array
-        Time of the loss of one sample ("sum"); for features of norm r it is r^2 times as long.
+        Time with reduction "sum"; for features of norm r it is r^2 times longer.
 
     Examples
     --------
@@ -275,11 +277,10 @@ def single_centre_time(gap: ArrayLike, gap0: ArrayLike) -> NDArray[np.float64]:
 
 
 def angular_margins(counts: ArrayLike, angle: float) -> NDArray[np.float64]:
-    """Angles (K, K) from the features of class i to its boundary with class k; NaN for k = i.
+    """Angles (K, K) from the features of class i to the decision boundary with class k; NaN for k = i.
 
-    Decisions are by the largest sum over centres: ``tan(phi_ik) = sqrt(f_i g_i / (f_k g_k))``.
-
-    The features are along the mean of the centres. The two angles of a pair add up to 90 degrees. In radians.
+    The decision is for the largest sum over centres, and features are along the mean of their centres: ``tan(phi_ik) =
+    sqrt(f_i g_i / (f_k g_k))``, in radians. The two angles of a pair add up to pi/2.
 
     Parameters
     ----------
@@ -301,12 +302,12 @@ def angular_margins(counts: ArrayLike, angle: float) -> NDArray[np.float64]:
 
 
 def centre_pair_errors(counts: ArrayLike, angle: float, deviations: ArrayLike) -> NDArray[np.float64]:
-    """Probabilities (K, K) that class i is taken for k, if there were no others; 0 for k = i.
+    """Error probabilities (K, K) of class i against class k alone; 0 for k = i.
 
-    Unit features on the class means, noise of deviation sigma_i in every direction, decisions by the largest sum.
-
-    ``Q(sqrt(f_i g_i) / (sigma_i sqrt(f_i g_i + f_k g_k)))``, Q the tail of the normal distribution: the rule is that of
-    a single centre of norm sqrt(f g) for each class. More centres move the boundary and do nothing else.
+    Unit features on the class means have noise of deviation sigma_i in every direction; the decision is for the largest
+    sum. The probability is ``Q(sqrt(f_i g_i) / (sigma_i sqrt(f_i g_i + f_k g_k)))``, with the upper tail Q of the
+    normal distribution. The rule equals that of one centre of norm sqrt(f g) per class: more centres only move the
+    boundary.
 
     Parameters
     ----------
@@ -334,27 +335,27 @@ def centre_pair_errors(counts: ArrayLike, angle: float, deviations: ArrayLike) -
 def centre_counts(
     deviations: ArrayLike, angle: float, *, samples: ArrayLike | None = None, least: int = 1
 ) -> NDArray[np.int64]:
-    """Numbers of centres for which errors of all pairs are about equal: ``f_i g_i`` proportional to ``sigma_i^2``.
+    """Numbers of centres that equalize the errors of all pairs: ``f_i g_i`` proportional to ``sigma_i^2``.
 
     Parameters
     ----------
     deviations : (K,) array
-        Deviation sigma_i of the noise of each class, in every direction.
+        Standard deviation sigma_i of the noise of each class, in every direction.
     angle : float
     samples : (K,) array of ints, optional
-        Training samples n_i. A new sample deviates from their mean, on which features were trained, by
-        ``sigma_i^2 (1 + 1/n_i)``; with equal noise, rare classes get more centres.
+        Numbers n_i of training samples. A new sample has the variance ``sigma_i^2 (1 + 1/n_i)`` about the mean of the
+        training samples; so with equal noise rare classes get more centres.
     least : int
-        Centres of the class of least variance.
+        Number of centres of the class with the smallest variance.
 
     Returns
     -------
     (K,) array of ints
-        The number whose ``f g`` is nearest to the rule.
+        Numbers f whose ``f g`` is nearest to the rule.
 
     Notes
     -----
-    [ceflow]. Errors are balanced by it, not minimized: the best balanced accuracy may want fewer.
+    [ceflow]. The rule balances errors and does not minimize them: the best balanced accuracy may need fewer centres.
 
     Examples
     --------
@@ -372,9 +373,9 @@ def centre_counts(
     least, angle = checked_integer("least", least, 1, MOST), _checked_angle(angle)
     wanted = least * float(centre_gain(least, angle)) * variance / variance.min()
     c, s = math.cos(angle) ** 2, math.sin(angle) ** 2
-    f = 2.0 * wanted / (c + np.sqrt(c * c + 4.0 * s * wanted))  # of s f^2 + c f = wanted
+    f = 2.0 * wanted / (c + np.sqrt(c * c + 4.0 * s * wanted))  # root of s f^2 + c f = wanted
     if f.max() > MOST - 1:
-        raise ValueError(f"the noisiest class would need {f.max():.3g} centres, more than {MOST}")
+        raise ValueError(f"the class with the largest noise would need {f.max():.3g} centres, more than {MOST}")
     numbers = np.maximum(np.floor(f)[:, None] + [0, 1], 1).astype(np.int64)
     nearest = np.abs(numbers * centre_gain(numbers, angle) - wanted[:, None]).argmin(axis=1)
     return numbers[np.arange(len(f)), nearest]

@@ -1,4 +1,4 @@
-"""Where collapsed logits come to rest, under any loss, depth and weight decay, and whether they stay collapsed."""
+"""Collapsed equilibria and their stability, for any loss, depth and weight decay."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from ._arguments import checked_classes
 
 
 def collapsed_force(s: ArrayLike, classes: int, *, loss: str | Loss = "cross_entropy") -> NDArray[np.float64]:
-    """Force on collapsed logits of singular value s, in the units of "sum" [ceflow].
+    """Force on collapsed logits with singular value s, with reduction "sum" [ceflow].
 
-    ``lambda = K / (e^s + K - 1)`` for cross-entropy; less the smoothing with label smoothing; times
-    ``q^f (1 + f log(1 + o) / o)`` for focal loss, with q = 1 - p_0 and the odds o = q / p_0; 1 - s for the squared
-    error. Layers of depth L move by ``ds/dt = L s^(2 - 2/L) lambda``.
+    Cross-entropy: ``lambda = K / (e^s + K - 1)``. Label smoothing: this minus the smoothing. Focal loss: this times
+    ``q^f (1 + f log(1 + o) / o)``, with q = 1 - p_0 and the odds of error o = q / p_0. Squared error: 1 - s. With L
+    layers ``ds/dt = L s^(2 - 2/L) lambda``.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ def collapsed_force(s: ArrayLike, classes: int, *, loss: str | Loss = "cross_ent
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described.
+        If an argument is invalid.
 
     Examples
     --------
@@ -57,12 +57,12 @@ def equilibrium(
     weight_decay: float = 0.0,
     reduction: str = "mean",
 ) -> float:
-    """Singular value at which collapsed logits come to rest: a simplex equiangular tight frame of that size [ceflow].
+    """Singular value of the collapsed equilibrium [ceflow].
 
-    The largest root of ``s^(1 - 2/L) lambda(s) = weight_decay`` (with "sum"; K weight_decay on the right with "mean").
-    In closed form: cross-entropy and two layers ``log(K / w - K + 1)``; label smoothing without decay
-    ``log(K / smoothing - K + 1)``; squared error and two layers ``1 - w``. For cross-entropy and two layers it is the
-    global minimum of the whole problem, which is convex in Z with the nuclear norm.
+    It is the largest root of ``s^(1 - 2/L) lambda(s) = w``, with w = weight_decay for "sum" and w = K weight_decay for
+    "mean". Closed forms: ``log(K / w - K + 1)`` for cross-entropy and two layers; ``log(K / smoothing - K + 1)`` for
+    label smoothing without decay; ``1 - w`` for squared error and two layers. For cross-entropy and two layers it is
+    the global minimum of the full problem, which is convex in Z with the nuclear norm.
 
     Parameters
     ----------
@@ -74,12 +74,12 @@ def equilibrium(
     Returns
     -------
     float
-        0 if weight decay is above `decay_threshold`, inf if nothing stops the growth.
+        0 if weight decay is above `decay_threshold`; inf if s grows without bound.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described.
+        If an argument is invalid.
 
     Examples
     --------
@@ -103,11 +103,11 @@ def equilibrium(
 def decay_threshold(
     classes: int, *, loss: str | Loss = "cross_entropy", depth: float = 2, reduction: str = "mean"
 ) -> float:
-    """Weight decay from which on collapsed logits have no equilibrium but zero [ceflow].
+    """Weight decay above which zero is the only collapsed equilibrium [ceflow].
 
-    The maximum of ``s^(1 - 2/L) lambda(s)`` (over K with "mean"). With two layers and cross-entropy it is 1, the force
-    at zero: there zero turns from the global minimum into a saddle. With more layers zero is a local minimum
-    whatever the decay, and the threshold is where the other one disappears.
+    It is the maximum of ``s^(1 - 2/L) lambda(s)``, divided by K for "mean". With two layers, cross-entropy and "sum" it
+    is 1, the force at zero: for smaller decay zero is a saddle, for larger decay the global minimum. With more layers
+    zero is a local minimum for every decay, and the other minimum disappears at the threshold.
 
     Parameters
     ----------
@@ -123,7 +123,7 @@ def decay_threshold(
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described.
+        If an argument is invalid.
 
     Examples
     --------
@@ -137,18 +137,18 @@ def decay_threshold(
 def deviation_rate(
     s: ArrayLike, classes: int, *, loss: str | Loss = "cross_entropy", depth: float = 2, reduction: str = "mean"
 ) -> NDArray[np.float64]:
-    """Rate at which small deviations of single modes from collapse grow (positive) or decay, ``d log r / dt`` [ceflow].
+    """Growth rate ``d log r / dt`` of small deviations of single modes from collapse [ceflow].
 
-    With ``s_i = s (1 + r_i)``, sum of m_i r_i zero, and the force lambda of `collapsed_force` it is
-    ``s^(1-2/L) ((L - 2) lambda - L s c)``, for all schemes and modes alike, with weight decay or without (it cancels).
-    The curvature c of the loss is 1 for the squared error, lambda / K for cross-entropy and focal loss, and
-    (lambda + smoothing) / K with label smoothing. Two layers always collapse; more layers, under cross-entropy, only
-    from s = (1 - 2/L) K on: an `equilibrium` below that is a saddle, and codes of lower rank take over.
+    Let ``s_i = s (1 + r_i)`` with ``sum_i m_i r_i = 0``, and lambda the force of `collapsed_force`. The rate is
+    ``s^(1-2/L) ((L - 2) lambda - L s c)`` for all schemes and modes; weight decay cancels. The curvature c of the loss
+    is 1 for the squared error, lambda / K for cross-entropy and focal loss, and (lambda + smoothing) / K with label
+    smoothing. For two layers the rate is negative. For more layers and cross-entropy it is negative only for s > (1 -
+    2/L) K: a smaller `equilibrium` is a saddle, and codes of lower rank are reached instead.
 
     Parameters
     ----------
     s : array
-        Singular value of the collapsed logits, not negative.
+        Nonnegative singular value of the collapsed logits.
     classes : int
         K >= 2.
     loss, depth, reduction
@@ -161,7 +161,7 @@ def deviation_rate(
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described.
+        If an argument is invalid.
 
     Examples
     --------
@@ -170,7 +170,7 @@ def deviation_rate(
     """
     force, loss, s = collapsed_force(s, classes, loss=loss), as_loss(loss), checked_array("s", s, 0.0)
     depth = checked_number("depth", depth, 2, 1000)
-    # relations of half the wrong classes each, whose margins move against each other: as the modes' deviations do
+    # two relations of half the wrong classes each, with opposite changes of margins, like the deviations of modes
     half = 0.5 * (classes - 1.0)
     margins = np.broadcast_to(s[..., None], (*s.shape, 2))
     counter = -loss.curvature(margins, np.full(2, half), change=np.array([1.0, -1.0]))[..., 0] / half
@@ -181,7 +181,7 @@ def deviation_rate(
 def _equilibrium_problem(
     classes, loss, depth, weight_decay, reduction
 ) -> tuple[Callable[[float], float], float, float]:
-    """Growth rate per L as a function of s > 0, the decay against it ("sum"), and where the rate is largest."""
+    """Growth rate divided by L as a function of s > 0, the opposing decay ("sum"), and the s of the largest rate."""
     classes, loss = checked_classes(classes), as_loss(loss)
     power = 1.0 - 2.0 / checked_number("depth", depth, 2, 1000)
     unit = math.exp(log_time_unit(classes, reduction))

@@ -1,6 +1,6 @@
-"""Closed forms of features under a simplex ETF of unit rows, fixed or the nearest to them. [ceflow]
+"""Closed forms for features with a fixed or nearest simplex ETF of unit rows as classifier. [ceflow]
 
-``c^2 = K/(K-1)``. Proved in the derivation `nearest_etf`. The system is that of Markou, Ajanthan & Gould,
+``c^2 = K/(K-1)``. Proved in the derivation `nearest_etf`. The system is from Markou, Ajanthan & Gould,
 arXiv:2411.01248.
 """
 
@@ -16,37 +16,38 @@ from numpy.typing import ArrayLike, NDArray
 from .._checks import checked_array, checked_integer, checked_number, log_time_unit
 from ._arguments import check_order, checked_classes, checked_log_time
 
-_LATE = 700.0  # log t from which e^s is all of the time, to rounding
+_LATE = 700.0  # log t above which e^s is the only relevant term of the time
 
 
 def etf_ray_time(s: ArrayLike, s0: ArrayLike, classes: int, *, reduction: str = "mean") -> NDArray[np.float64]:
-    """Time that collapsed features take under a simplex ETF from one singular value of the logits to another.
+    """Time from one singular value of collapsed logits to another, with a simplex ETF as classifier.
 
-    ``t = (e^s - e^s0 + (K-1) (s - s0)) / (c^2 K)`` with "sum", ``c^2 = K/(K-1)``, whether it is fixed or the nearest.
+    ``t = (e^s - e^s0 + (K-1) (s - s0)) / (c^2 K)`` with "sum" and ``c^2 = K/(K-1)``, for a fixed and for the nearest
+    ETF.
 
     Parameters
     ----------
     s, s0 : arrays
-        End and start, ``s >= s0``, of size up to 1e300. With a fixed ETF they may be negative.
+        End and start, ``s >= s0``, up to 1e300 in absolute value. With a fixed ETF they may be negative.
     classes : int
         K >= 2.
     reduction : {"mean", "sum"}
-        Unit of time, with one sample a class.
+        Unit of time, with one sample per class.
 
     Returns
     -------
     array
-        t >= 0; inf where it leaves float64.
+        t >= 0; inf on overflow.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described.
+        If an argument is invalid.
 
     Notes
     -----
-    A free classifier of two balanced layers needs `ray_time`. In the end that is ``c^2 / (2 s)`` times as long, as its
-    norm grows.
+    A free classifier of two balanced layers needs `ray_time`. At late times that is ``c^2 / (2 s)`` times as long,
+    because the norm of the classifier grows.
 
     Examples
     --------
@@ -71,28 +72,28 @@ def etf_ray_singular_value(
     log_t: ArrayLike | None = None,
     reduction: str = "mean",
 ) -> NDArray[np.float64]:
-    """Singular value of collapsed logits under a simplex ETF at a given time: the inverse of `etf_ray_time`.
+    """Singular value of collapsed logits at a given time, with a simplex ETF as classifier; inverse of `etf_ray_time`.
 
-    ``s = u - w``, w the Wright omega function of ``u - log(K-1)`` and ``u = c^2 K t/(K-1) + s0 + e^s0/(K-1)``.
+    ``s = u - w`` with ``u = c^2 K t/(K-1) + s0 + e^s0/(K-1)`` and the Wright omega function w of ``u - log(K-1)``.
 
     Parameters
     ----------
     t, log_t : array
-        Time, t >= 0, or its logarithm; one of the two.
+        Time t >= 0, or its logarithm; give one.
     s0 : array
-        Start, -1e15 to 700.
+        Start, from -1e15 to 700.
     classes, reduction
-        As for `etf_ray_time`.
+        As in `etf_ray_time`.
 
     Returns
     -------
     array
-        ``s >= s0``, to rounding of the largest of s, s0 and 1.
+        ``s >= s0``, with an error of rounding of the largest of s, s0 and 1.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described.
+        If an argument is invalid.
 
     Examples
     --------
@@ -107,31 +108,31 @@ def etf_ray_singular_value(
     with np.errstate(under="ignore"):
         u = np.exp(early + log_rate) + s0 + np.exp(s0) / rest
         omega = scipy.special.wrightomega(u - math.log(rest))
-        # for w of order 1 and more e^s = (K-1) w is better than a difference of large numbers
+        # for w >= 1 use e^s = (K-1) w in place of a difference of large numbers
         s = np.where(u > 1.0, math.log(rest) + np.log(np.maximum(omega, 1e-300)), u - omega)
-    late = log_t + log_rate + math.log(rest)  # e^s is all
+    late = log_t + log_rate + math.log(rest)  # only e^s is relevant
     return np.maximum(np.where(log_t > _LATE - log_rate, np.maximum(late, s), s), s0)[()]
 
 
 class ETFSphere(NamedTuple):
-    """Where features on spheres come to rest under a simplex ETF, and how fast; see `etf_sphere`.
+    """Optimum of features on a sphere with a simplex ETF, and rates of convergence; see `etf_sphere`.
 
     Attributes
     ----------
     margin : float
         ``m = tau K/(K-1)``.
     wrong_probability : float
-        ``p = 1/(e^m + K - 1)``, of each wrong class.
+        Probability ``p = 1/(e^m + K - 1)`` of each wrong class.
     loss : float
-        Cross-entropy of a sample, ``log(1 + (K-1) e^-m)``; no features of this norm have less.
+        Cross-entropy of a sample, ``log(1 + (K-1) e^-m)``, the minimum at this norm.
     outside : float
-        Rate of deviations that the classifier does not see, ``K p/tau``. With a fixed ETF it is also that of a rotation
-        of all features out of its span, which the nearest ETF does not have.
+        Rate ``K p/tau`` of deviations orthogonal to the span of the classifier. With a fixed ETF it is also the rate of
+        rotations of all features out of the span; with the nearest ETF these are neutral.
     inside : float
-        Rate of deviations in its span, ``K p/tau + p c^2``.
+        Rate ``K p/tau + p c^2`` of deviations in the span of the classifier.
     mean : float
-        Rate of the K - 1 deviations in its span that move the mean, which the bias takes off: ``K p/tau + p c^2 (1 + (1
-        - (K-1) p) K (K-2))/(K-1)^2``, a little slower.
+        Rate ``K p/tau + p c^2 (1 + (1 - (K-1) p) K (K-2))/(K-1)^2`` of the K - 1 deviations in the span that change the
+        mean of the features; it is slightly smaller because of the bias.
 
     Examples
     --------
@@ -149,16 +150,16 @@ class ETFSphere(NamedTuple):
 
 
 def etf_sphere(radius: float, classes: int, *, samples: int = 1, reduction: str = "mean") -> ETFSphere:
-    """Optimum, and rates of approach, of features of norm tau under a simplex ETF of unit rows with the bias ``-W mu``.
+    """Optimum and rates of convergence of features of norm tau, with a simplex ETF of unit rows and bias ``-W mu``.
 
     Parameters
     ----------
     radius : float
-        tau, 1e-6 to 1e6.
+        tau, from 1e-6 to 1e6.
     classes : int
         K >= 2.
     samples : int
-        Of each class.
+        Samples per class.
     reduction : {"mean", "sum"}
         Unit of time.
 
@@ -169,13 +170,13 @@ def etf_sphere(radius: float, classes: int, *, samples: int = 1, reduction: str 
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described.
+        If an argument is invalid.
 
     Notes
     -----
-    Rates are those of the linear flow about the optimum. NC1 is a square, and decays at twice `outside`. NC2, and NC3
-    with the nearest ETF, decay at `mean` and `inside`; squares of what decays at `outside` add a part that decays at
-    twice that rate, which is not much faster: slopes of a run need late times.
+    Rates are those of the linearized flow at the optimum. NC1 is quadratic and decays at twice `outside`. NC2, and NC3
+    with the nearest ETF, decay at `mean` and `inside`. They also have quadratic terms that decay at twice `outside`,
+    which is not much faster; so measured slopes need late times.
 
     Examples
     --------
@@ -195,14 +196,14 @@ def etf_sphere(radius: float, classes: int, *, samples: int = 1, reduction: str 
 
 
 def etf_squared_distance(s: ArrayLike) -> NDArray[np.float64]:
-    """Squared distance of features to the nearest simplex ETF, from the singular values of the centred class means.
+    """Squared distance of features to the nearest simplex ETF, from singular values of the centred class means.
 
-    ``2 (1 - sum_i s_i / (|s| sqrt(K-1)))``, computed as ``|s/|s| - 1/sqrt(K-1)|^2``; both have norm 1.
+    ``2 (1 - sum_i s_i / (|s| sqrt(K-1)))``, computed as ``|s/|s| - 1/sqrt(K-1)|^2``.
 
     Parameters
     ----------
     s : (..., K-1) array
-        Not negative, at most 1e150, not all 0.
+        Nonnegative singular values, at most 1e150, not all 0.
 
     Returns
     -------
@@ -212,7 +213,7 @@ def etf_squared_distance(s: ArrayLike) -> NDArray[np.float64]:
     Raises
     ------
     TypeError, ValueError
-        If s is not as described.
+        If s is invalid.
 
     Examples
     --------

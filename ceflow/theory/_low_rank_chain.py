@@ -1,4 +1,4 @@
-"""The chain of layers before W_L of the solution on a graph: its constants beside the rest, at the least norm."""
+"""Layers before W_L of the graph solution: minimum of their norms over the singular values on constants."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 
 def last_ratio(r: int) -> float:
-    """Singular value of the last pre-activation on the constants, over that on what sums to 0 over vertices."""
+    """Singular value of the last pre-activation on constants, divided by the one on vectors of vertex sum 0."""
     return (r - 1) * (r - 4) / (2.0 * (r - 2))
 
 
@@ -24,7 +24,7 @@ def log_chain(r: int, ratios: NDArray) -> float:
 
 
 def ratios(r: int, depth: int) -> NDArray:
-    """(depth - 3,) ratios t_2, ..., t_(L-1) that make the chain cheapest, all at least rho: where layers are >= 0."""
+    """(depth - 3,) ratios t_2, ..., t_(L-1) >= rho (nonnegative layers) with the smallest product of norms."""
     rho = math.sqrt(2.0 * (r - 1) / (r - 2))
     least = np.full(depth - 3, rho)
     if r <= 6 or not least.size:

@@ -1,4 +1,4 @@
-"""The global minimum of a regression with decay on two linear layers."""
+"""Global minimum of a regression with weight decay on two linear layers."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from .._checks import checked_array, checked_integer, checked_number
 from ._modes import LARGEST, checked_decays
 
 Array = NDArray[np.float64]
-ROUNDING = 1e-12  # eigenvalue over the largest, below which it counts as 0
+ROUNDING = 1e-12  # relative eigenvalue that counts as 0
 
 
 class Minimum(NamedTuple):
-    """A global minimum; all others are ``(W R, R^T H, b)``, R orthogonal.
+    """A global minimum; all others are ``(W R, R^T H, b)`` with orthogonal R.
 
     Attributes
     ----------
@@ -24,11 +24,11 @@ class Minimum(NamedTuple):
     H : (d, M) array
     b : (n,) array
     objective : float
-        Its value, the loss and what decay adds.
+        Value of the objective, loss plus decay.
     singular_values : (n,) array
-        Of ``W H / sqrt(M)``: ``(sigma_i - sqrt(c))_+``, descending.
+        Singular values ``(sigma_i - sqrt(c))_+`` of ``W H / sqrt(M)``, descending.
     threshold : float
-        c = lW lH: modes with eigenvalues ``sigma_i^2 <= c`` of the targets' covariance are 0.
+        c = lW lH. Modes are 0 if their eigenvalue ``sigma_i^2`` of the covariance of the targets is at most c.
 
     Examples
     --------
@@ -47,7 +47,7 @@ class Minimum(NamedTuple):
 
     @property
     def rank(self) -> int:
-        """Number of modes that are not 0."""
+        """Number of nonzero modes."""
         return int(np.count_nonzero(self.singular_values))
 
 
@@ -58,25 +58,25 @@ def minimum(
     width: int | None = None,
     rng: np.random.Generator | int | None = 0,
 ) -> Minimum:
-    """The global minimum of ``|W H + b 1^T - Y|^2/(2 M) + lH/(2 M) |H|^2 + lW/2 |W|^2``, in all regimes of lW lH.
+    """Global minimum of ``|W H + b 1^T - Y|^2/(2 M) + lH/(2 M) |H|^2 + lW/2 |W|^2``, for all lW lH.
 
-    With the covariance ``Sigma = U diag(sigma^2) U^T`` of the targets and c = lW lH ::
+    For the covariance ``Sigma = U diag(sigma^2) U^T`` of the targets and c = lW lH it is ::
 
         W W^T = sqrt(lH/lW) U diag((sigma - sqrt(c))_+) U^T,   H = sqrt(lW/lH) W^T Sigma^(-1/2) (Y - ybar),   b = ybar,
 
-    (.)_+ the positive part. The value is ``sum_i c/2 + sqrt(c) (sigma_i - sqrt(c))`` over the modes above the threshold
-    c, ``sigma_i^2/2`` of each below it, where its outputs are the mean of the targets.
+    with the positive part (.)_+. A mode above the threshold c contributes ``c/2 + sqrt(c) (sigma_i - sqrt(c))`` to the
+    value, a mode below it ``sigma_i^2/2``.
 
     Parameters
     ----------
     targets : (n, M) array
-        Y.
+        Targets Y.
     weight_decay : float or (lW, lH)
-        Both positive; or both 0, which gives the balanced one of the minima with loss 0.
+        Both positive; or both 0, which gives the balanced minimum with loss 0.
     width : int, optional
-        d, at least the number of modes above the threshold; n when left out.
+        Feature dimension d, at least the number of modes above the threshold; default n.
     rng : int or numpy Generator
-        Makes the frame of features.
+        Seed or generator of the orthonormal frame of features.
 
     Returns
     -------
@@ -85,13 +85,13 @@ def minimum(
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described. With one decay of 0 the infimum is not attained.
+        If an argument is invalid. If one decay is 0 the infimum is not attained.
 
     Notes
     -----
-    arXiv:2409.04180, Theorem 4.1, for c below all eigenvalues of Sigma or above all. Between them the theorem takes
-    "the first j columns of A^(1/2)", A = Sigma^(1/2) - sqrt(c) I, which is complex; its real part gives no critical
-    point unless Sigma is diagonal. The positive part in the eigenbasis of Sigma is the minimum [ceflow], as derived in
+    arXiv:2409.04180, Theorem 4.1, for c below all eigenvalues of Sigma or above all. In between the theorem uses "the
+    first j columns of A^(1/2)", A = Sigma^(1/2) - sqrt(c) I, which are complex; their real part is no critical point
+    unless Sigma is diagonal. The minimum is the positive part in the eigenbasis of Sigma [ceflow], proved in
     ``derivations/regression.py``.
 
     Examples
@@ -128,13 +128,12 @@ def minimum(
 
 
 def minimal_objective(sigma: ArrayLike, threshold: float) -> Array:
-    """What each mode adds to the smallest value, ``c/2 + sqrt(c) (sigma - sqrt(c))``, or ``sigma^2/2`` below the
-    threshold.
+    """Contribution of each mode to the minimum: ``c/2 + sqrt(c) (sigma - sqrt(c))``, or ``sigma^2/2`` below c.
 
     Parameters
     ----------
     sigma : array
-        Roots of eigenvalues of the targets' covariance, not negative.
+        Nonnegative square roots of the eigenvalues of the covariance of the targets.
     threshold : float
         c = lW lH.
 
@@ -151,12 +150,12 @@ def minimal_objective(sigma: ArrayLike, threshold: float) -> Array:
 def targets_of(
     covariance: ArrayLike, samples: int, *, mean: ArrayLike = 0.0, rng: np.random.Generator | int | None = 0
 ) -> Array:
-    """(n, M) Gaussian targets, shifted and scaled to have exactly this covariance ``(Y - ybar)(Y - ybar)^T / M``.
+    """Gaussian targets (n, M) with exactly a given covariance ``(Y - ybar)(Y - ybar)^T / M``.
 
     Parameters
     ----------
     covariance : (n, n) array
-        Symmetric, positive semi-definite.
+        Symmetric and positive semi-definite.
     samples : int
         M > n.
     mean : (n,) array or float
@@ -166,7 +165,7 @@ def targets_of(
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described.
+        If an argument is invalid.
 
     Examples
     --------
@@ -193,7 +192,7 @@ def targets_of(
 
 
 def checked_targets(targets: ArrayLike) -> Array:
-    """(n, M) targets; else a TypeError or a ValueError."""
+    """Check targets (n, M)."""
     Y = checked_array("targets", targets, -LARGEST, LARGEST)
     if Y.ndim != 2 or 0 in Y.shape:
         raise ValueError(f"targets must be a matrix (n, M), got shape {Y.shape}")
@@ -201,19 +200,19 @@ def checked_targets(targets: ArrayLike) -> Array:
 
 
 def modes_of(targets: ArrayLike, centred: bool = True) -> tuple[Array, Array, Array]:
-    """U (n, r), sigma (r,) descending and V (r, M) with ``T = U diag(sigma) V``, T the targets over sqrt(M).
+    """U (n, r), sigma (r,) descending and V (r, M) of the SVD ``T = U diag(sigma) V``, T the targets over sqrt(M).
 
     Parameters
     ----------
     targets : (n, M) array
     centred : bool
-        Whether their mean is subtracted: then sigma^2 are the eigenvalues of their covariance. Modes that are rounding
-        of the targets are left out.
+        Whether to subtract the mean; then sigma^2 are the eigenvalues of the covariance. Modes at
+        the level of rounding are left out.
 
     Raises
     ------
     TypeError, ValueError
-        If targets are not such an array.
+        If targets are invalid.
 
     Examples
     --------

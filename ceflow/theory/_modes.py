@@ -1,4 +1,4 @@
-"""One mode of a regression on two linear layers: exact solutions, and rates at the minimum."""
+"""One mode of a regression on two linear layers: exact solutions, and rates of convergence."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from .._checks import checked_array, checked_number
 from ._arguments import SMALLEST
 from ._bessel import advance
 
-LARGEST = 1e100  # of numbers that are squared ...
-HIGHEST = 1e60  # ... twice
+LARGEST = 1e100  # limit of numbers that are squared ...
+HIGHEST = 1e60  # ... and squared twice
 
 
 class Mode(NamedTuple):
-    """The two layers of one mode, of the shape (...) of the arguments together; its singular value is their product.
+    """The two layers of one mode, with the broadcast shape (...) of the arguments.
 
     Attributes
     ----------
     a, b : arrays
-        Of the classifier, and of the features F.
+        Singular values of the classifier and of the features F.
 
     Examples
     --------
@@ -36,27 +36,27 @@ class Mode(NamedTuple):
 
     @property
     def singular_value(self) -> NDArray[np.float64]:
-        """s = a b, of W F."""
+        """Singular value s = a b of W F."""
         return self.a * self.b
 
 
 def mode(t: ArrayLike, *, sigma: ArrayLike, a: ArrayLike, b: ArrayLike, weight_decay: float = 0.0) -> Mode:
     """Exact solution of one mode, ``da/dt = (sigma - a b) b - l a``, ``db/dt = (sigma - a b) a - l b``.
 
-    Without imbalance it is the logistic curve of Saxe et al.; with imbalance ``c = a^2 - b^2 = c_0 exp(-2 l t)``,
-    and ``(a + b)^2`` obeys a Riccati equation, elementary for l = 0 and solved by modified Bessel functions of order
-    (sigma - l)/(2 l) for l > 0.
+    Without imbalance it is the logistic curve of Saxe et al. With imbalance ``c = a^2 - b^2 = c_0 exp(-2 l t)``, ``(a +
+    b)^2`` satisfies a Riccati equation. Its solution is elementary for l = 0, and has modified Bessel functions of
+    order (sigma - l)/(2 l) for l > 0.
 
     Parameters
     ----------
     t : array
-        Time, t >= 0, canonical (see `ceflow.RegressionFlow`).
+        Canonical time t >= 0 (see `ceflow.RegressionFlow`).
     sigma : array
-        Singular value of the targets, positive.
+        Positive singular value of the targets.
     a, b : arrays
-        Layers at t = 0, of any sign and up to 1e60 in size; sums below 1e-150 count as 0.
+        Layers at t = 0, of any sign, up to 1e60 in absolute value; sums below 1e-150 count as 0.
     weight_decay : float
-        l >= 0, of both layers; no closed form is known for two decays.
+        Decay l >= 0 of both layers; no closed form is known for two different decays.
 
     Returns
     -------
@@ -65,14 +65,13 @@ def mode(t: ArrayLike, *, sigma: ArrayLike, a: ArrayLike, b: ArrayLike, weight_d
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described.
+        If an argument is invalid.
 
     Notes
     -----
-    Errors of a and b are rounding of the larger one; that of s is rounding of a^2 + b^2, and of s where both are alike.
-    No argument overflows: Bessel functions are replaced by expansions for large order, which end, for l = 0, in the
-    elementary solution. Saxe, McClelland & Ganguli, arXiv:1312.6120, for a = b and l = 0; with decay and imbalance
-    [ceflow].
+    Errors of a and b are rounding of the larger one; the error of s is rounding of a^2 + b^2, and of s for a close to
+    b. Nothing overflows: large orders use uniform expansions, which become the elementary solution for l = 0. Saxe,
+    McClelland & Ganguli, arXiv:1312.6120, for a = b and l = 0; with decay and imbalance [ceflow].
 
     Examples
     --------
@@ -89,7 +88,7 @@ def mode(t: ArrayLike, *, sigma: ArrayLike, a: ArrayLike, b: ArrayLike, weight_d
     p, m = a + b, a - b
     with np.errstate(over="ignore", under="ignore"):  # exponents, to inf and 0
         faded = p * m * np.exp(-2.0 * decay * t)
-        swap = p == 0.0  # a = -b: the other of the two sums moves, and stays alone
+        swap = p == 0.0  # a = -b: only the other sum is nonzero, at all times
         P = np.where(swap, m, p) ** 2
         P = advance(P, np.where(swap, 0.0, p * m), np.where(swap, -sigma, sigma) - decay, decay, t)
         root = np.sqrt(P)
@@ -99,23 +98,23 @@ def mode(t: ArrayLike, *, sigma: ArrayLike, a: ArrayLike, b: ArrayLike, weight_d
 
 
 def rates(sigma: ArrayLike, weight_decay: float | tuple[float, float]) -> NDArray[np.float64]:
-    """Rates (..., 2) at which the two layers of one mode come to the minimum, positive, the slow one last.
+    """Rates (..., 2) of convergence of the two layers of one mode to the minimum; the slow one last.
 
     Above the threshold, ``sigma^2 > c = lW lH``, they are the roots of ``mu^2 - sigma (lW + lH)/sqrt(c) mu + 4 sqrt(c)
-    (sigma - sqrt(c))``, so 2 (sigma - l) and 2 l for equal decay; below it the mode goes to 0, at ``(lW + lH)/2 +-
-    sqrt(sigma^2 + (lW - lH)^2/4)``. The second of these is negative, the growth of the mode, if sigma^2 > c.
+    (sigma - sqrt(c))``: 2 (sigma - l) and 2 l for equal decay. Below the threshold the mode decays to 0 with the rates
+    ``(lW + lH)/2 +- sqrt(sigma^2 + (lW - lH)^2/4)``.
 
     Parameters
     ----------
     sigma : (...) array
-        Singular values of the targets, positive.
+        Positive singular values of the targets.
     weight_decay : float or (lW, lH)
-        Of W and F; both positive, or both 0.
+        Decays of W and F; both positive, or both 0.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described.
+        If an argument is invalid.
 
     Notes
     -----
@@ -139,7 +138,7 @@ def rates(sigma: ArrayLike, weight_decay: float | tuple[float, float]) -> NDArra
 
 
 def checked_decays(weight_decay: float | tuple[float, float]) -> tuple[float, float]:
-    """lW and lH, both positive or both 0."""
+    """Checked decays lW and lH, both positive or both 0."""
     decays = checked_array("weight_decay", weight_decay, 0.0, LARGEST)
     if decays.shape not in ((), (2,)) or (decays > 0.0).sum() == 1 < decays.size:
         raise ValueError(f"weight_decay must be a number or (lW, lH), both positive or both 0, got {weight_decay!r}")

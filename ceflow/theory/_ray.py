@@ -1,4 +1,4 @@
-"""The ray of neural collapse: its time, its inverse, and how deviations from it decay."""
+"""The ray of neural collapse: time, singular value, and decay of deviations."""
 
 from __future__ import annotations
 
@@ -21,35 +21,35 @@ _NODES, _WEIGHTS = 0.5 * (_NODES + 1.0), 0.5 * _WEIGHTS
 def ray_time(
     s: ArrayLike, s0: ArrayLike, classes: int, *, imbalance: float = 0.0, reduction: str = "mean"
 ) -> NDArray[np.float64]:
-    """Time that collapsed layers take from one singular value to another.
+    """Time from one singular value of collapsed layers to another.
 
-    Balanced, with "sum": ``t = (Ei(s) - Ei(s0) + (K-1) log(s/s0)) / (2K)``, Ei the exponential integral. What is
-    computed is a sum of positive integrals, accurate to rounding however close or far the ends are.
+    For balanced layers and "sum", ``t = (Ei(s) - Ei(s0) + (K-1) log(s/s0)) / (2K)`` with the exponential integral Ei.
+    It is computed as a sum of positive integrals, accurate to rounding for all s and s0.
 
     Parameters
     ----------
     s, s0 : arrays
-        End and start, ``s >= s0 > 0``; ``s0 = 0`` too if the layers are not balanced. At most 1e300.
+        End and start, ``s >= s0 > 0``, at most 1e300; ``s0 = 0`` is allowed for unbalanced layers.
     classes : int
         K >= 2.
     imbalance : float
-        ``c = |a^2 - b^2|`` of the layers, the same for all modes; 0 if balanced.
+        ``c = |a^2 - b^2|``, equal for all modes; 0 for balanced layers.
     reduction : {"mean", "sum"}
         Unit of time.
 
     Returns
     -------
     array
-        t >= 0; inf where it leaves float64 (see `ray_log_time`).
+        t >= 0; inf on overflow (see `ray_log_time`).
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described.
+        If an argument is invalid.
 
     Notes
     -----
-    The balanced ray is that of arXiv:2512.04006, the unbalanced one [ceflow].
+    arXiv:2512.04006 for balanced layers; [ceflow] for unbalanced layers.
 
     Examples
     --------
@@ -61,7 +61,7 @@ def ray_time(
     """
     s, scaled, unit = _scaled_ray_time(s, s0, classes, imbalance, reduction)
     with np.errstate(over="ignore"):
-        root = np.exp(0.5 * s)  # e^s may overflow where t does not
+        root = np.exp(0.5 * s)  # e^s may overflow although t does not
         return (root * (scaled * math.exp(unit)) * root)[()]
 
 
@@ -89,28 +89,28 @@ def ray_singular_value(
     imbalance: float = 0.0,
     reduction: str = "mean",
 ) -> NDArray[np.float64]:
-    """Singular value of collapsed layers at a given time: the inverse of `ray_time`.
+    """Singular value of collapsed layers at a given time; inverse of `ray_time`.
 
     Parameters
     ----------
     t, log_t : array
-        Time, t >= 0, or its logarithm; one of the two.
+        Time t >= 0, or its logarithm; give one.
     s0, classes, imbalance, reduction
-        As for `ray_time`.
+        As in `ray_time`.
 
     Returns
     -------
     array
-        ``s >= s0``, to rounding; where many e-folds lie between s0 and s, to rounding times ``log(s/s0)``.
+        ``s >= s0``, with relative error rounding times max(1, ``log(s/s0)``).
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described.
+        If an argument is invalid.
 
     Notes
     -----
-    Sources as for `ray_time`. For large t, s is about ``log t + log log t``: margins grow like the logarithm of time.
+    Sources as in `ray_time`. For large t, s is about ``log t + log log t``: margins grow logarithmically.
 
     Examples
     --------
@@ -126,10 +126,9 @@ def ray_singular_value(
 
 
 def deviation_decay(s: ArrayLike, s1: ArrayLike, classes: int) -> NDArray[np.float64]:
-    """Factor by which small deviations from the balanced ray shrink while the mean grows from s1 to s [ceflow].
+    """Factor of small deviations from the balanced ray while the mean grows from s1 to s [ceflow].
 
-    To first order ``s_i = s (1 + r_i)`` with ``r_i(s) = r_i(s1) exp(-(s - s1) / K)``, the same for all modes, all
-    schemes.
+    To first order ``s_i = s (1 + r_i)`` with ``r_i(s) = r_i(s1) exp(-(s - s1) / K)``, for all modes and all schemes.
 
     Parameters
     ----------
@@ -145,7 +144,7 @@ def deviation_decay(s: ArrayLike, s1: ArrayLike, classes: int) -> NDArray[np.flo
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described.
+        If an argument is invalid.
 
     Examples
     --------
@@ -158,9 +157,9 @@ def deviation_decay(s: ArrayLike, s1: ArrayLike, classes: int) -> NDArray[np.flo
 
 
 def collapse_exponent(classes: int) -> float:
-    """The power of time by which deviations from neural collapse decay in the end: ``r ~ t^(-1/K)`` [ceflow].
+    """Exponent -1/K of the final decay of deviations from collapse, ``r ~ t^(-1/K)`` [ceflow].
 
-    Up to powers of log t. Hundreds of classes take astronomically long to collapse.
+    The law holds up to powers of log t. With hundreds of classes collapse takes extremely long.
 
     Examples
     --------
@@ -173,7 +172,7 @@ def collapse_exponent(classes: int) -> float:
 def _scaled_ray_time(
     s: ArrayLike, s0: ArrayLike, classes: int, imbalance: float, reduction: str
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
-    """s, the time times ``e^-s`` and the logarithm of its unit, from unchecked arguments."""
+    """s, time times ``e^-s``, and logarithm of the time unit, from unchecked arguments."""
     unit = log_time_unit(checked_classes(classes), reduction)
     imbalance = checked_imbalance(imbalance)
     s, s0 = checked_array("s", s), checked_start(s0, imbalance)
@@ -182,11 +181,11 @@ def _scaled_ray_time(
 
 
 def _ray_time(s: NDArray[np.float64], s0: NDArray[np.float64], classes: int, half: float) -> NDArray[np.float64]:
-    """The time with "sum", times ``e^-s``, which keeps it from overflow; ``half = c/2``.
+    """Time with "sum" times ``e^-s``, which avoids overflow; ``half = c/2``.
 
-    ``dt = (1 + (e^x - 1) / K) dx / (2 hypot(x, half))``. The 1 gives log_growth / 2. The rest is integrated by
-    Gauss's rule: below x = 1 over log_growth, in which the integrand falls off like ``e^-v`` from the top; above,
-    over x, with ``e^s`` taken out. The integrands are smooth on those intervals whatever half is.
+    ``dt = (1 + (e^x - 1) / K) dx / (2 hypot(x, half))``. The 1 gives log_growth / 2. The rest is integrated by Gauss
+    quadrature: for x < 1 in log_growth, where the integrand decays like ``e^-v`` from the upper end; for x > 1 in x,
+    with ``e^s`` factored out. The integrands are smooth for all half.
     """
     growth = log_growth(s, s0, s - s0, half)
     top, bottom = np.minimum(s, 1.0), np.minimum(s0, 1.0)
@@ -200,7 +199,7 @@ def _ray_time(s: NDArray[np.float64], s0: NDArray[np.float64], classes: int, hal
 
 
 def _advance(s: NDArray[np.float64], growth: NDArray[np.float64], half: float) -> NDArray[np.float64]:
-    """Where `log_growth` leads from s >= 0; the inverse."""
+    """Inverse of `log_growth`, from s >= 0."""
     with np.errstate(over="ignore"):
         return s * np.exp(growth) + half * (half / (s + np.hypot(s, half))) * np.sinh(growth)
 
@@ -208,7 +207,7 @@ def _advance(s: NDArray[np.float64], growth: NDArray[np.float64], half: float) -
 def collapsed_singular_value(
     log_t: NDArray[np.float64], s0: NDArray[np.float64], classes: int, half: float
 ) -> NDArray[np.float64]:
-    """`ray_singular_value` of checked arguments, in the time of "sum"; ``half = c/2``."""
+    """`ray_singular_value` for checked arguments, with time for "sum"; ``half = c/2``."""
 
     def log_time(s: NDArray[np.float64], growth: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
         scaled = _ray_time(s, s0, classes, half)
@@ -224,25 +223,25 @@ def solve(
     classes: int,
     half: float,
 ) -> NDArray[np.float64]:
-    """The s >= s0 at which a function of s and g, ``g = log_growth(s, s0)``, is log_t; for `ray_log_time` and the like.
+    """Solve f(s, g) = log_t for s >= s0, with ``g = log_growth(s, s0)``; for `ray_log_time` and similar functions.
 
-    The function, which comes with its slope in log g, is the logarithm of a power series in g with non-negative
-    coefficients. Such a logarithm is convex in log g, so that Newton's method descends monotonically from any upper
-    bound. Two bounds hold: ``g <= 2t``, and, from ``t >= (e^s - e^s0) / (2K hypot(s, half))`` with the logarithm of
-    the root replaced by its tangent at ``anchor``, one that is tight for large t.
+    f, given with its slope in log g, is the logarithm of a power series in g with nonnegative coefficients. It is
+    convex in log g, so Newton's method converges monotonically from any upper bound. The start is the smaller of two
+    upper bounds: ``g <= 2t``, and a bound that is tight for large t. The latter follows from ``t >= (e^s - e^s0) / (2K
+    hypot(s, half))``, with the logarithm of the root replaced by its tangent at ``anchor``.
     """
     near = np.where(log_t < 5.0, _advance(s0, 2.0 * np.exp(np.minimum(log_t, 5.0)), half), np.inf)
-    instant = log_t < math.log(SMALLEST)  # near is right to rounding
+    instant = log_t < math.log(SMALLEST)  # near is accurate to rounding
     log_t = np.maximum(log_t, math.log(SMALLEST))
     reach = log_t + math.log(2 * classes)
     anchor = 2.0 + half + np.maximum(reach, 0.0)
     far = np.maximum(s0 + 1.0, (reach - 0.54 + np.log(anchor) + half / anchor) / (1.0 - 1.0 / anchor))
     s, lowest = np.minimum(near, far), np.nextafter(s0 + 1e-307 * half, np.inf)
     for _ in range(100):
-        s = np.maximum(s, lowest)  # where g does not underflow
+        s = np.maximum(s, lowest)  # so that g does not underflow
         growth = log_growth(s, s0, s - s0, half)
         value, slope = function(s, growth)
         previous, s = s, _advance(s, growth * np.expm1((log_t - value) / slope), half)
-        if np.all(np.abs(s - previous) <= 1e-9 * previous):  # the next step would be the square of that
+        if np.all(np.abs(s - previous) <= 1e-9 * previous):  # the next step would be of the order of the square
             break
     return np.where(instant, near, np.maximum(s, s0))

@@ -1,4 +1,4 @@
-"""Repulsion of singular values while logits are small: the exact early flow of balanced layers."""
+"""Repulsion of singular values at small logits: the early flow of balanced layers."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from ._arguments import SMALLEST
 
 
 def repulsion_rate(s: ArrayLike, other: ArrayLike, depth: float) -> NDArray[np.float64]:
-    """Rate ``d log(s_i / s_j)/dt`` of two singular values of small logits, in the units of "sum" [ceflow].
+    """Rate ``d log(s_i / s_j)/dt`` of two singular values of small logits, with reduction "sum" [ceflow].
 
-    ``L (s_i^(1-2/L) - s_j^(1-2/L))``: the larger one runs ahead for L > 2, and ratios stay for L = 2. All forces are 1
-    at zero, up to a relative error of the order of the logits. Divide by K for "mean". Early repulsion is a claim of
-    arXiv:2605.23087, of which the abstract was read; this form is ours. Proof: ``python -m derivations repulsion``.
+    ``L (s_i^(1-2/L) - s_j^(1-2/L))``: for L > 2 the ratio of the larger to the smaller one grows, for L = 2 ratios are
+    constant. The relative error is of the order of the logits, as all forces are 1 at zero. Divide by K for "mean".
+    Early repulsion is a claim of arXiv:2605.23087, of which we read the abstract; this formula is ours. Proof: ``python
+    -m derivations repulsion``.
 
     Parameters
     ----------
     s, other : arrays
-        s_i and s_j, positive.
+        Positive s_i and s_j.
     depth : float
         L >= 2.
 
@@ -32,7 +33,7 @@ def repulsion_rate(s: ArrayLike, other: ArrayLike, depth: float) -> NDArray[np.f
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described.
+        If an argument is invalid.
 
     Examples
     --------
@@ -46,17 +47,18 @@ def repulsion_rate(s: ArrayLike, other: ArrayLike, depth: float) -> NDArray[np.f
 
 
 def early_singular_values(s0: ArrayLike, t: float, depth: float) -> NDArray[np.float64]:
-    """Singular values of small logits after a time t in the units of "sum" [ceflow].
+    """Singular values of small logits at time t, with reduction "sum" [ceflow].
 
     ``s_i(t) = s_i(0) (1 - (L - 2) t s_i(0)^p)^(-1/p)`` with p = 1 - 2/L, and ``s_i(0) e^(2t)`` for L = 2: differences
-    of ``s_i^-p`` do not change. The formula ends where the largest would be infinite; logits must be small to there.
+    of ``s_i^-p`` are constant. The formula holds while logits are small; its largest value becomes infinite at a finite
+    time.
 
     Parameters
     ----------
     s0 : array
-        Positive.
+        Positive singular values at t = 0.
     t : float
-        Not negative, before ``s_max^-p / (L - 2)``.
+        From 0 to below ``s_max^-p / (L - 2)``.
     depth : float
         L >= 2.
 
@@ -67,7 +69,7 @@ def early_singular_values(s0: ArrayLike, t: float, depth: float) -> NDArray[np.f
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described.
+        If an argument is invalid.
 
     Examples
     --------
@@ -82,5 +84,5 @@ def early_singular_values(s0: ArrayLike, t: float, depth: float) -> NDArray[np.f
         return s0 * math.exp(min(2.0 * t, 700.0))
     spent = (depth - 2.0) * t * s0**power
     if np.any(spent >= 1.0):
-        raise ValueError(f"t must be below {(s0**-power).min() / (depth - 2.0):g}, where logits blow up, got {t:g}")
+        raise ValueError(f"t must be below {(s0**-power).min() / (depth - 2.0):g}, where it diverges, got {t:g}")
     return (s0 * np.exp(-np.log1p(-spent) / power))[()]

@@ -1,4 +1,4 @@
-"""The whole flow of a regression from a balanced start, aligned with the targets or not: a matrix Riccati equation."""
+"""Matrix Riccati equation: flow of a regression from a balanced start, aligned with the targets or not."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from ._modes import LARGEST
 
 Array = NDArray[np.float64]
 BALANCED = 1e-10  # |W^T W - H H^T| over |W|^2 + |H|^2
-START = 1e-40  # time that is as good as 0
-ROUNDING = 1e-14  # entry over its row, below which it is taken for 0
+START = 1e-40  # time that counts as 0
+ROUNDING = 1e-14  # entry relative to its row that counts as 0
 
 
 def balanced(
@@ -30,39 +30,39 @@ def balanced(
 ) -> tuple[Array, Array]:
     """Exact solution of ``dW/dt = o (Y - W H) H^T - l W``, ``dH/dt = o W^T (Y - W H) - l H`` from ``W^T W = H H^T``.
 
-    That is ``ceflow.MatrixFlow(loss="squared_error", targets=Y, weight_decay=l, reduction=reduction)``, o = 1 for "sum"
-    and 1/M for "mean". A bias that is the mean of the targets stays there if all rows of H have mean 0: give centred
-    targets then.
+    This is ``ceflow.MatrixFlow(loss="squared_error", targets=Y, weight_decay=l, reduction=reduction)``, with o = 1 for
+    "sum" and 1/M for "mean". A bias equal to the mean of the targets is constant if all rows of H have mean 0; then
+    give centred targets.
 
     Parameters
     ----------
     t : (...) array
-        Times, t >= 0.
+        Times t >= 0.
     W, H : (n, d) and (d, M) arrays
-        At t = 0.
+        Layers at t = 0.
     targets : (n, M) array
         Y.
     weight_decay : float
-        l >= 0, of W and H alike.
+        Decay l >= 0 of both layers.
     reduction : {"sum", "mean"}
 
     Returns
     -------
     W : (..., n, d) array
     H : (..., d, M) array
-        Up to one rotation of the features at each time: ``W W^T``, ``W H`` and ``H^T H`` are those of the flow.
+        Up to a rotation of the features at each time: ``W W^T``, ``W H`` and ``H^T H`` are exact.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described, or the start is not balanced to 1e-10.
+        If an argument is invalid, or the start is not balanced to 1e-10.
 
     Notes
     -----
     With Q = [W; H^T] and A = [[-l I, Y], [Y^T, -l I]], ``Q Q^T(t) = E Q_0 (I + Q_0^T int_0^t E^2 Q_0)^(-1) Q_0^T E``, E
-    = exp(A t). What is computed is the orthonormal factor of the columns of ``[int_0^t E^2 Q_0; I]`` in the eigenbasis
-    of A, weights in the logarithm: no time overflows. Relative errors of Q Q^T are rounding times the largest exponent,
-    ``1 + |A| t``, while modes grow. The matrix Riccati equation of two linear layers is classical; with decay [ceflow].
+    = exp(A t). It is computed from an orthonormal factor of ``[int_0^t E^2 Q_0; I]`` in the eigenbasis of A, with
+    weights as logarithms, so no time overflows. The relative error of Q Q^T is rounding times the largest exponent ``1
+    + |A| t`` while modes grow. The matrix Riccati equation of two linear layers is classical; with decay [ceflow].
 
     Examples
     --------
@@ -78,11 +78,11 @@ def balanced(
         raise ValueError(f"W must be ({n}, d) and H (d, {M}), got {W.shape} and {H.shape}")
     off = np.linalg.norm(W.T @ W - H @ H.T)
     if off > BALANCED * (np.linalg.norm(W) ** 2 + np.linalg.norm(H) ** 2):
-        raise ValueError(f"W^T W and H H^T must agree at the start, they are off by {off:g}")
+        raise ValueError(f"W^T W and H H^T must agree at the start, their relative difference is {off:g}")
     decay = checked_number("weight_decay", weight_decay, 0.0, LARGEST)
     weight = 1.0 if checked_choice("reduction", reduction, ("sum", "mean")) == "sum" else 1.0 / M
     U, sigma, V = np.linalg.svd(Y, full_matrices=False)
-    # in the eigenbasis of A: sums, differences, and what the targets do not see, as R of a QR decomposition
+    # in the eigenbasis of A: sums, differences, and the part orthogonal to the targets as R of a QR decomposition
     x, y = U.T @ W, V @ H.T
     frame, core = np.linalg.qr(np.concatenate([W - U @ x, H.T - V.T @ y]))
     rows = np.concatenate([x + y, x - y, math.sqrt(2.0) * core]) / math.sqrt(2.0)
@@ -100,9 +100,9 @@ def balanced(
 def _evolved(rows: Array, speeds: Array, t: float, weight: float) -> Array:
     """``exp(speeds t) rows (I + weight rows^T int_0^t exp(2 speeds t) rows)^(-1/2)``, up to a rotation from the right.
 
-    With the integrals g as weights it is ``exp(speeds t) / sqrt(weight g)`` times the upper part of an orthonormal
-    basis of the columns of ``[sqrt(weight g) rows; I]``. Rotated so that the rows, from the heaviest on, are lower
-    triangular, each column can be scaled by its own largest weight.
+    With the integrals g it is ``exp(speeds t) / sqrt(weight g)`` times the upper part of an orthonormal basis of the
+    columns of ``[sqrt(weight g) rows; I]``. The rows are sorted by weight and rotated to lower triangular form, so that
+    each column can be scaled by its largest weight.
     """
     width = rows.shape[1]
     with np.errstate(over="ignore", under="ignore"):

@@ -1,4 +1,4 @@
-"""The squared error, which decouples the modes."""
+"""Squared error, under which the modes are independent."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ def squared_error_singular_value(
     weight_decay: float = 0.0,
     reduction: str = "mean",
 ) -> NDArray[np.float64]:
-    """Singular value of two balanced layers under the squared error: every mode follows its own logistic curve.
+    """Singular value of two balanced layers under the squared error: a logistic curve for each mode.
 
-    ``ds/dt = 2 s (r - s)`` with "sum", r = 1 - weight_decay: growth as exp(2 r t), then saturation at r, whatever the
-    other modes do. Cross-entropy couples the modes and never saturates.
+    ``ds/dt = 2 s (r - s)`` with "sum" and r = 1 - weight_decay: growth like exp(2 r t), then saturation at r.
+    Cross-entropy couples the modes and does not saturate.
 
     Parameters
     ----------
     t, log_t : array
-        Time, t >= 0, or its logarithm; one of the two.
+        Time t >= 0, or its logarithm; give one.
     s0 : array
-        Singular value at t = 0, positive; all modes of any scheme obey the same formula.
+        Positive singular value at t = 0, of any mode of any scheme.
     classes : int
-        K >= 2: the unit of time of "mean".
+        K >= 2; sets the unit of time of "mean".
     weight_decay, reduction
         As in `ceflow.SpectralFlow`.
 
@@ -43,7 +43,7 @@ def squared_error_singular_value(
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described.
+        If an argument is invalid.
 
     Notes
     -----

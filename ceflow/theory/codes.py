@@ -1,20 +1,20 @@
-"""Softmax codes: K points on a sphere that are as far as possible from the convex hull of the others.
+"""Softmax codes: K points on a sphere, each as far as possible from the convex hull of the others.
 
 The one-vs-rest distance of a point w_k is its distance from the convex hull of all w_j, j != k. It is the largest
 margin that a unit vector h_k can have, ::
 
     dist_k = max_(|h| <= 1) min_(j != k) <w_k - w_j, h>,
 
-and a softmax code of width d is a maximum of ``min_k dist_k`` over unit vectors in R^d: what a classifier and features
-of norm 1 come to when cross-entropy is minimized at a temperature that goes to 0. With ``d >= K - 1`` it is the simplex
-of neural collapse, K/(K-1); in a plane the regular polygon, ``1 - cos(2 pi / K)``; and for ``d + 2 <= K <= 2d`` the
-distance is 1, of exactly those unit vectors no two of which have a positive inner product, as the corners of an
-orthoplex (`largest_distance`). There is no such formula for more classes (`search`).
+and a softmax code of width d maximizes ``min_k dist_k`` over unit vectors in R^d. It is the limit of normalized
+classifiers and features that minimize cross-entropy at temperature going to 0. For ``d >= K - 1`` it is the simplex of
+neural collapse, with distance K/(K-1). For d = 2 it is the regular polygon, ``1 - cos(2 pi / K)``. For ``d + 2 <= K <=
+2d`` the distance is 1, and codes are the sets of unit vectors without positive inner products, such as the orthoplex
+(`largest_distance`). For more classes no formula is known (`search`).
 
-Sources: the definition, and the values 1, K/(K-1) and those of polygons, are claims of arXiv:2310.05351; that
-orthoplexes and what is like them are all codes of ``d + 2 <= K <= 2d`` is the subject of arXiv:2603.20587. That deep
-linear networks come to codes of a width that they choose themselves, the rank of their logits, is a claim of
-arXiv:2605.23087. Of all three the abstract was read; the proofs are ours [ceflow]: ``python -m derivations codes``.
+Sources: the definition and these three values are claims of arXiv:2310.05351. The codes for ``d + 2 <= K <= 2d`` are
+the subject of arXiv:2603.20587. Convergence of deep linear networks to codes of width equal to the rank of their logits
+is a claim of arXiv:2605.23087. We read the three abstracts; the proofs are ours [ceflow]: ``python -m derivations
+codes``.
 
 Examples
 --------
@@ -37,18 +37,18 @@ from .._checks import checked_array, checked_integer, checked_number
 from ..symmetry import complete
 from ._arguments import checked_classes
 
-MOST_UNKNOWNS = 1000  # of a search
-ZERO = 1e-14  # distances below, of points whose largest entry is 1: rounding
+MOST_UNKNOWNS = 1000  # limit of a search
+ZERO = 1e-14  # distances below this are rounding, for points with largest entry 1
 
 
 class Separation(NamedTuple):
-    """How far each point is from the convex hull of the others.
+    """Distance of each point from the convex hull of the others.
 
     Attributes
     ----------
     distances : (K,) array
     directions : (K, d) array
-        Unit vectors from the nearest point of the hull; 0 where the distance is.
+        Unit vectors from the nearest point of the hull; 0 if the distance is 0.
 
     Examples
     --------
@@ -62,24 +62,24 @@ class Separation(NamedTuple):
 
 
 def one_vs_rest(points: ArrayLike) -> Separation:
-    """One-vs-rest distances of points, exact but for rounding.
+    """One-vs-rest distances of points, accurate to rounding.
 
-    Each is one problem of least distance, solved by non-negative least squares (Lawson & Hanson 1974, chapter 23).
+    Each is a least-distance problem, solved by non-negative least squares (Lawson & Hanson 1974, chapter 23).
 
     Parameters
     ----------
     points : (K, d) array
-        K >= 2; of any norms.
+        K >= 2 points of any norms.
 
     Returns
     -------
     Separation
-        To about 1e-15 of the largest norm; distances below 1e-14 of it are 0.
+        Error about 1e-15 of the largest norm; distances below 1e-14 of it are 0.
 
     Raises
     ------
     TypeError, ValueError
-        If points are not as described.
+        If points are invalid.
 
     Examples
     --------
@@ -99,7 +99,7 @@ def one_vs_rest(points: ArrayLike) -> Separation:
 
 
 def _from_hull(others: NDArray, point: NDArray) -> NDArray:
-    """The point less the nearest one of the hull: non-negative weights u, of which those of the hull are a multiple."""
+    """Point minus the nearest point of the hull, from nonnegative weights u proportional to the convex weights."""
     apart = (others - point).T
     target = np.append(np.zeros(len(point)), 1.0)
     weights, _ = scipy.optimize.nnls(np.vstack([apart, np.ones(len(others))]), target, maxiter=100 * len(others))
@@ -107,22 +107,22 @@ def _from_hull(others: NDArray, point: NDArray) -> NDArray:
 
 
 def largest_distance(classes: int, width: int) -> float:
-    """One-vs-rest distance of softmax codes, where it is known in closed form.
+    """One-vs-rest distance of softmax codes in closed form.
 
-    ``K/(K-1)`` for ``d >= K - 1``, 1 for ``d + 2 <= K <= 2d``, and ``1 - cos(2 pi / K)`` for d = 2. All other codes,
-    of ``K > 2d >= 6``, have a distance below 1.
+    ``K/(K-1)`` for ``d >= K - 1``, 1 for ``d + 2 <= K <= 2d``, and ``1 - cos(2 pi / K)`` for d = 2. Other codes (``K >
+    2d >= 6``) have a distance below 1.
 
     Parameters
     ----------
     classes : int
         K >= 2.
     width : int
-        d >= 1, at least 2 for three classes and more.
+        d >= 1; d >= 2 for K >= 3.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described, or no closed form is known.
+        If an argument is invalid, or no closed form is known.
 
     Examples
     --------
@@ -139,10 +139,10 @@ def largest_distance(classes: int, width: int) -> float:
 
 
 def code(classes: int, width: int) -> NDArray[np.float64]:
-    """A softmax code in closed form: simplices in orthogonal spaces, or a polygon.
+    """Softmax code in closed form: simplices in orthogonal subspaces, or a polygon.
 
-    Up to 2d classes there are ``max(1, K - d)`` simplices of sizes as equal as possible: one for ``d >= K - 1``, pairs
-    of opposite points for K = 2d. The code is unique, up to rotations, in these two cases and for d = 2.
+    For K <= 2d it consists of ``max(1, K - d)`` simplices of sizes as equal as possible: one for ``d >= K - 1``, pairs
+    of opposite points for K = 2d. The code is unique up to rotations in these two cases and for d = 2.
 
     Parameters
     ----------
@@ -181,7 +181,7 @@ def code(classes: int, width: int) -> NDArray[np.float64]:
 
 
 def search(classes: int, width: int, *, starts: int = 10, seed: int = 0) -> NDArray[np.float64]:
-    """The best code that is found from random points: nothing shows that there is no better one.
+    """Search for a code numerically from random points; optimality is not proved.
 
     Maximizes t over unit w_k, ``|h_k| <= 1`` and ``<w_k - w_j, h_k> >= t``, by SLSQP.
 
@@ -190,19 +190,19 @@ def search(classes: int, width: int, *, starts: int = 10, seed: int = 0) -> NDAr
     classes, width : int
         As in `largest_distance`, with 2 K d <= 1000.
     starts : int
-        From 1 to 10000. Not all of them lead to the best code; most do up to ten classes.
+        From 1 to 10000. Not every start reaches the best code; up to ten classes most do.
     seed : int
         At least 0.
 
     Returns
     -------
     (K, d) array
-        Unit vectors; ``one_vs_rest(found).distances.min()`` is what they have.
+        Unit vectors with the smallest distance ``one_vs_rest(found).distances.min()``.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described.
+        If an argument is invalid.
 
     Examples
     --------
@@ -220,7 +220,7 @@ def search(classes: int, width: int, *, starts: int = 10, seed: int = 0) -> NDAr
 
 
 class _Problem:
-    """t as a function of (W, H, t), and its constraints with their derivatives."""
+    """Objective t as a function of (W, H, t), and constraints with derivatives."""
 
     def __init__(self, classes: int, width: int) -> None:
         self.shape, self.size = (2, classes, width), 2 * classes * width + 1
@@ -267,22 +267,22 @@ class _Problem:
 
 
 def depth_cost(logits: ArrayLike, depth: float) -> float:
-    """What logits cost a deep linear network: ``sum_i s_i^(2/L)`` of their singular values at a smallest margin of 1.
+    """Cost of logits in a deep linear network: ``sum_i s_i^(2/L)``, scaled to smallest margin 1.
 
-    That is the squared norm of L balanced layers, over L. Directions in which cross-entropy flow goes to infinity are
-    Karush-Kuhn-Tucker points of its minimum (Lyu & Li, arXiv:1906.05890); for large L it counts the rank.
+    It is the sum of the squared norms of L balanced layers, divided by L; for large L it tends to the rank. Limit
+    directions of cross-entropy flow are Karush-Kuhn-Tucker points of its minimum (Lyu & Li, arXiv:1906.05890).
 
     Parameters
     ----------
     logits : (K, K) array
-        A column for each class, with positive margins.
+        One column per class, with positive margins.
     depth : float
         L >= 2.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described.
+        If an argument is invalid.
 
     Examples
     --------

@@ -1,20 +1,20 @@
-"""Deep relu layers with squared error and decay: deep collapse against solutions of low rank.
+"""Deep relu networks with squared error and weight decay: deep collapse and solutions of low rank.
 
-*Neural collapse vs. low-rank bias: Is deep neural collapse really optimal?* (arXiv:2405.14468), of which the abstract,
-the introduction and captions were read: what is called its strongly-regular-graph solution here is our reading, and the
-formulas are ours [ceflow]. Its model has K classes, linear features H_1 and L weight matrices, L + 1 = `depth` layers
-here, with s(x) = max(x, 0) ::
+*Neural collapse vs. low-rank bias: Is deep neural collapse really optimal?* (arXiv:2405.14468), of which we read the
+abstract, the introduction and captions. The strongly-regular-graph solution here is our reading of it, and the formulas
+are ours [ceflow]. The model has K classes, linear features H_1 and L weight matrices (L + 1 = `depth` layers here),
+with s(x) = max(x, 0) ::
 
     Z = W_L s(W_(L-1) s(... s(W_1 H_1))),    |Z - Y|^2 / (2N) + (weight_decay / 2) (|H_1|^2 + sum_l |W_l|^2)
 
-That is the objective of a flow with ``loss="squared_error", targets="one-hot", depth=L + 1``, this weight decay, the
-reduction "mean" and ``activation=activations(depth)``: relu in all places but behind H_1.
+It is the objective of a flow with ``loss="squared_error", targets="one-hot", depth=L + 1``, this weight decay,
+reduction "mean" and ``activation=activations(depth)``: relu at all places except after H_1.
 
-A family of solutions with ``Z = z I`` has the smallest sum of squared norms ``C z^(2/depth)``, and its best loss
-(`profile`) rises with C. So of two families that do not vanish the one with the smaller C has the smaller loss,
-whatever the decay. C is depth K for deep collapse (`collapse_coefficient`), and `graph_coefficient` for classes that
-are the r (r - 1) / 2 edges of a complete graph on r vertices. Layers add up in blocks (`union`). That a solution is
-best among all is claimed nowhere here: flows under the symmetry of the graph find better ones (`ceflow.lowest`).
+A family of solutions with ``Z = z I`` has the smallest sum of squared norms ``C z^(2/depth)``, and its minimal loss
+(`profile`) increases with C. So of two nonzero families the one with smaller C has the smaller loss, for every decay. C
+is depth K for deep collapse (`collapse_coefficient`), and `graph_coefficient` if the classes are the r (r - 1) / 2
+edges of a complete graph on r vertices. C adds up over blocks of layers (`union`). We do not claim that a solution is a
+global minimum: flows with the symmetry of the graph find better ones (`ceflow.lowest`).
 
 Examples
 --------
@@ -41,18 +41,18 @@ from ._arguments import checked_classes
 
 SIGNS = ("-", "+")
 _MOST_CLASSES, _MOST_DEPTH = 10**5, 1000
-_EQUAL = 1e-12  # coefficients, relative
+_EQUAL = 1e-12  # relative difference of equal coefficients
 
 
 class Profile(NamedTuple):
-    """Where a family of solutions has its smallest loss.
+    """Minimum of the loss over a family of solutions.
 
     Attributes
     ----------
     scale : float
-        z of Z = z I; 0 where the zero solution is better.
+        z of Z = z I; 0 if the zero solution is better.
     loss : float
-        With decay.
+        Loss with weight decay.
 
     Examples
     --------
@@ -66,14 +66,14 @@ class Profile(NamedTuple):
 
 
 class Union(NamedTuple):
-    """Blocks of classes, each of a family of its own.
+    """Solution with blocks of classes, each with its own family.
 
     Attributes
     ----------
     coefficient : float
-        Sum of those of the blocks, which share one scale.
+        Sum of the coefficients of the blocks, which have one common scale.
     blocks : tuple of ints
-        Numbers of classes, descending: 1 is a class of deep collapse, others are r (r - 1) / 2.
+        Numbers of classes, descending: 1 for a class with deep collapse, r (r - 1) / 2 for a graph.
 
     Examples
     --------
@@ -86,14 +86,14 @@ class Union(NamedTuple):
 
 
 def activations(depth: int, name: str = "relu") -> tuple[str, ...]:
-    """The activation of each of the ``depth - 1`` places between layers, from W to H: linear behind H_1.
+    """Activation of each of the ``depth - 1`` places between layers, from W to H; linear after H_1.
 
     Parameters
     ----------
     depth : int
         L + 1 >= 3.
     name : str
-        Of all others, such as "softplus:20".
+        Activation at all other places, such as "softplus:20".
 
     Examples
     --------
@@ -104,15 +104,15 @@ def activations(depth: int, name: str = "relu") -> tuple[str, ...]:
 
 
 def equal_decay(weight_decay: Sequence[float], samples: int = 1) -> float:
-    """The decay of all layers that has the losses of one for each, ``(n prod_l decay_l)^(1/depth)`` [ceflow].
+    """Common decay with the same losses as one decay per layer, ``(n prod_l decay_l)^(1/depth)`` [ceflow].
 
-    With n equal samples a class, H_1 has the decay of each sample. Layers ``(decay_l / decay)^(1/2) W_l`` of the one
-    have the loss of W_l under the other, as relu keeps positive factors. It is no identity of flows.
+    With n equal samples per class, the decay of H_1 is per sample. Layers ``(decay_l / decay)^(1/2) W_l`` under the
+    common decay have the loss of W_l, because relu commutes with positive factors. The flows differ.
 
     Parameters
     ----------
     weight_decay : sequence of positive numbers
-        From W to H.
+        Decays from W to H.
     samples : int
         n.
 
@@ -129,9 +129,9 @@ def equal_decay(weight_decay: Sequence[float], samples: int = 1) -> float:
 
 
 def profile(coefficient: float, *, depth: int, weight_decay: float) -> Profile:
-    """The minimum of ``(z - 1)^2 / 2 + (weight_decay / 2) C z^p``, p = 2 / depth, over z >= 0 [ceflow].
+    """Minimum of ``(z - 1)^2 / 2 + (weight_decay / 2) C z^p``, p = 2 / depth, over z >= 0 [ceflow].
 
-    The scale is the larger root of ``(1 - z) z^(1-p) = weight_decay C p / 2``, or 0 from `threshold` on.
+    The scale is the larger root of ``(1 - z) z^(1-p) = weight_decay C p / 2``, or 0 above `threshold`.
 
     Parameters
     ----------
@@ -140,17 +140,17 @@ def profile(coefficient: float, *, depth: int, weight_decay: float) -> Profile:
     depth : int
         L + 1 >= 3.
     weight_decay : float
-        Of every layer, >= 0.
+        Decay >= 0 of every layer.
 
     Returns
     -------
     Profile
-        To a relative error of about 1e-15.
+        With a relative error of about 1e-15.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described.
+        If an argument is invalid.
 
     Examples
     --------
@@ -163,7 +163,7 @@ def profile(coefficient: float, *, depth: int, weight_decay: float) -> Profile:
     pull *= checked_number("coefficient", coefficient, 0.0, 1e100)
     if pull >= threshold(depth):
         return Profile(0.0, 0.5)
-    lowest = (1.0 - p) / (2.0 - p)  # where (1 - z) z^(1-p) is largest
+    lowest = (1.0 - p) / (2.0 - p)  # maximum of (1 - z) z^(1-p)
 
     def slope(e):  # at z = 1 - e
         return e * (1.0 - e) ** (1.0 - p) - p * pull
@@ -173,7 +173,7 @@ def profile(coefficient: float, *, depth: int, weight_decay: float) -> Profile:
 
 
 def threshold(depth: int) -> float:
-    """The value of ``weight_decay C / 2`` from which on zero layers, of loss 1/2, are better [ceflow].
+    """Value of ``weight_decay C / 2`` above which zero layers (loss 1/2) are better [ceflow].
 
     ``(1 - z) z^(1-p) / p`` at ``z = (1/p - 1) / (1/p - 1/2)``, p = 2 / depth: .5443 for four layers, .5259 for five.
 
@@ -188,7 +188,7 @@ def threshold(depth: int) -> float:
 
 
 def collapse_coefficient(classes: int, *, depth: int) -> float:
-    """C of deep neural collapse: depth K, of layers that are isometries on the classes.
+    """Coefficient C = depth K of deep neural collapse, with layers that are isometries on the classes.
 
     Examples
     --------
@@ -199,7 +199,7 @@ def collapse_coefficient(classes: int, *, depth: int) -> float:
 
 
 def inverse_adjacency_norm(vertices: int) -> float:
-    """``|A^-1|^2`` of the graph on the edges of a complete graph, joined where they are disjoint (a Kneser graph).
+    """Squared norm ``|A^-1|^2`` for the Kneser graph on the edges of a complete graph (adjacent if disjoint).
 
     ``4 / ((r-2)^2 (r-3)^2) + (r-1) / (r-3)^2 + r (r-3) / 2``; r = 5 is the Petersen graph.
 
@@ -213,18 +213,18 @@ def inverse_adjacency_norm(vertices: int) -> float:
 
 
 def graph_coefficient(vertices: int, *, depth: int, sign: str = "-") -> float:
-    """C of the solution whose classes are the edges of a complete graph on r vertices [ceflow].
+    """Coefficient C of the solution whose classes are the edges of a complete graph on r vertices [ceflow].
 
-    The layers before the last two have r units, one for each vertex, and the last pre-activation is
-    ``+-a (N^T N - J)`` of rank r (r - 1 for r = 4), N the incidence matrix. With "-" relu makes of it a multiple of the
-    adjacency matrix A of a strongly regular graph, and W_L is a multiple of ``A^-1``; with "+" both are multiples of
-    the identity, and C is larger, but equal for r = 4. ::
+    The layers before the last two have r units, one for each vertex, and the last pre-activation is ``+-a (N^T N - J)``
+    of rank r (r - 1 for r = 4), with the incidence matrix N. With "-" its relu is a multiple of the adjacency matrix A
+    of a strongly regular graph, and W_L is a multiple of ``A^-1``. With "+" both are multiples of the identity, and C
+    is larger (equal for r = 4). ::
 
         C = depth (w a (r-2)^2)^(1/depth),    w = |A^-1|^2 or K
 
-    a is the minimum over ``t_2, ..., t_(L-1) >= rho = (2 (r-1) / (r-2))^(1/2)`` of ``(r-1 + t_2)^2 prod_l (r-1 +
-    (t_(l+1) / t_l)^2) (r-1 + (k / t_(L-1))^2)`` with ``k = (r-1)(r-4) / (2 (r-2))``. All t are rho for r <= 6; else a
-    convex problem in log t is solved, to a relative error of C of 1e-12.
+    where a is the minimum over ``t_2, ..., t_(L-1) >= rho = (2 (r-1) / (r-2))^(1/2)`` of ``(r-1 + t_2)^2 prod_l (r-1 +
+    (t_(l+1) / t_l)^2) (r-1 + (k / t_(L-1))^2)`` with ``k = (r-1)(r-4) / (2 (r-2))``. For r <= 6 all t equal rho; else a
+    convex problem in log t is solved, with a relative error of C of 1e-12.
 
     Parameters
     ----------
@@ -237,7 +237,7 @@ def graph_coefficient(vertices: int, *, depth: int, sign: str = "-") -> float:
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described.
+        If an argument is invalid.
 
     Examples
     --------
@@ -251,10 +251,10 @@ def graph_coefficient(vertices: int, *, depth: int, sign: str = "-") -> float:
 
 
 def union(classes: int, *, depth: int) -> Union:
-    """The blocks of classes with the smallest coefficient: the edges of complete graphs, or single classes.
+    """Blocks of classes (edges of complete graphs, or single classes) with the smallest coefficient.
 
-    Block-diagonal layers of one scale have the sum of their coefficients. With a scale for each block the loss is lower
-    still, but a union beats deep collapse only if one of its blocks does.
+    The coefficient of block-diagonal layers with one scale is the sum over blocks. With one scale per block the loss is
+    lower still, but a union beats deep collapse only if one of its blocks does.
 
     Parameters
     ----------
@@ -277,7 +277,7 @@ def union(classes: int, *, depth: int) -> Union:
         cost, size = graph_coefficient(r, depth=depth), r * (r - 1) // 2
         if cost < (1.0 - _EQUAL) * depth * size:
             blocks.append((size, cost))
-    best: list[tuple[float, int]] = [(0.0, 0)]  # and the size of the last block
+    best: list[tuple[float, int]] = [(0.0, 0)]  # coefficient, and size of the last block
     for k in range(1, classes + 1):
         best.append(min((best[k - size][0] + cost, size) for size, cost in blocks if size <= k))
     found, left = [], classes
@@ -288,9 +288,9 @@ def union(classes: int, *, depth: int) -> Union:
 
 
 def least_classes(depth: int) -> float:
-    """Classes from which on a `union` beats deep collapse: 6, for four layers 10, for three never (inf).
+    """Smallest number of classes for which a `union` beats deep collapse: 6, four layers 10, three inf.
 
-    A larger number of classes has the blocks of a smaller one and single ones.
+    More classes add single classes to the blocks.
 
     Examples
     --------
@@ -298,14 +298,14 @@ def least_classes(depth: int) -> float:
     [inf, 10.0, 6.0]
     """
     depth = _checked_depth(depth)
-    for r in (4, 5):  # with three layers C is never below depth K, see derivations/low_rank.py
+    for r in (4, 5):  # with three layers C >= depth K, see derivations/low_rank.py
         if graph_coefficient(r, depth=depth) < (1.0 - _EQUAL) * 0.5 * depth * r * (r - 1):
             return 0.5 * r * (r - 1)
     return math.inf
 
 
 def collapse_layers(classes: int, *, depth: int, scale: float = 1.0) -> tuple[NDArray[np.float64], ...]:
-    """W, ..., H of deep collapse: ``depth`` layers (K, K), each ``z^(1/depth) I``.
+    """Layers W, ..., H of deep collapse: ``depth`` matrices (K, K), each ``z^(1/depth) I``.
 
     Examples
     --------
@@ -322,12 +322,12 @@ def collapse_layers(classes: int, *, depth: int, scale: float = 1.0) -> tuple[ND
 def graph_layers(
     vertices: int, *, depth: int, scale: float = 1.0, sign: str = "-"
 ) -> tuple[NDArray[np.float64], ...]:
-    """W, ..., H of the solution of `graph_coefficient`, with output ``Z = z I`` and squared norms ``C z^(2/depth)``.
+    """Layers W, ..., H of the solution of `graph_coefficient`, with ``Z = z I`` and squared norms ``C z^(2/depth)``.
 
     Parameters
     ----------
     vertices, depth, sign
-        As of `graph_coefficient`.
+        As in `graph_coefficient`.
     scale : float
         z.
 
@@ -337,8 +337,8 @@ def graph_layers(
     (r + K, r + K) arrays
         depth - 2 of them.
     H : (r + K, K) array
-        Hidden units are the points of ``ceflow.subsets(r, (1, 2))``, vertices and then edges; those of the other kind
-        are 0. ``SpectralFlow(..., class_fibres=1).project`` makes of the layers where a reduced flow starts.
+        Hidden units are the points of ``ceflow.subsets(r, (1, 2))``, vertices and then edges; unused ones are 0.
+        ``SpectralFlow(..., class_fibres=1).project`` gives the start of the reduced flow.
 
     Examples
     --------
@@ -356,7 +356,7 @@ def graph_layers(
     K = len(pairs)
     N = np.zeros((r, K))
     N[np.array(pairs).T, np.arange(K)] = 1.0
-    # unit maps from the classes to the vertices: of the constants, and of what sums to 0 over vertices
+    # unit maps from the classes to the vertices: on constants, and on vectors of vertex sum 0
     constant, standard = np.full((r, K), (r * K) ** -0.5), (N - 2.0 / r) / math.sqrt(r - 2)
     mean, ratios, k = np.full((r, r), 1.0 / r), chain.ratios(r, depth), chain.last_ratio(r)
     first = math.sqrt(ratios[0] if ratios.size else k)

@@ -1,13 +1,14 @@
-"""Regression on two linear layers with decay: the global minimum, and exact solutions of the flow.
+"""Regression on two linear layers with weight decay: global minimum, and exact solutions of the flow.
 
-The model of "The Prevalence of Neural Collapse in Neural Multivariate Regression" (arXiv:2409.04180): targets Y (n, M)
-of mean ybar and covariance Sigma, features H (d, M), a linear layer W (n, d) with bias b, and ::
+The model is from "The Prevalence of Neural Collapse in Neural Multivariate Regression" (arXiv:2409.04180). Targets Y
+(n, M) have mean ybar and covariance Sigma, features are H (d, M), and a linear layer W (n, d) has bias b. The objective
+is ::
 
     L = |W H + b 1^T - Y|^2 / (2 M) + lH / (2 M) |H|^2 + lW / 2 |W|^2.
 
-*Canonical* are F = H / sqrt(M), T = (Y - ybar) / sqrt(M) = U diag(sigma) V^T with sigma_i^2 the eigenvalues of Sigma,
-and the time of ``dW/dt = (T - W F) F^T - lW W``, ``dF/dt = W^T (T - W F) - lH F``. See `ceflow.RegressionFlow` for the
-gradient flow in H itself, where features move M times more slowly.
+**Canonical* variables are F = H / sqrt(M) and T = (Y - ybar) / sqrt(M) = U diag(sigma) V^T, where sigma_i^2 are the
+eigenvalues of Sigma. *Canonical* time is that of ``dW/dt = (T - W F) F^T - lW W``, ``dF/dt = W^T (T - W F) - lH F``. In
+gradient flow in H itself features move M times more slowly (see `ceflow.RegressionFlow`).
 
 Examples
 --------

@@ -1,9 +1,9 @@
-"""Tasks with replay on clustered inputs: what unseen samples share with the buffer, and when old classes are lost.
+"""Tasks with replay on clustered inputs: equilibria, thresholds and time scales of forgetting.
 
-Inputs share r0 with all others, r besides with those of their class, and v = 1 - r0 - r is private. Of each class of
-task f there are n_f trained samples of weight o_f; of an old task n_f is the buffer B. Time is that of "sum": weights
-are all that multiplies the loss. [ceflow], a model of arXiv:2512.07400, of which public notes were available to us;
-what is exact in it is proved in the derivation `replay`.
+The input kernel is r0 between classes, r0 + r within a class, and 1 for a sample with itself; v = 1 - r0 - r is the
+private part. Each class of task f has n_f trained samples of weight o_f; for an old task n_f is the buffer size B. Time
+has the unit of reduction "sum". [ceflow], our model of arXiv:2512.07400, of which we read public notes; the exact
+statements are proved in the derivation `replay`.
 
 Examples
 --------
@@ -27,20 +27,20 @@ __all__ = [
     "replay_rest", "rest_force", "shallow_threshold",
 ]  # fmt: skip
 
-_LOW, _HIGH = 1e-6, 1e15  # of numbers of samples
+_LOW, _HIGH = 1e-6, 1e15  # limits of numbers of samples
 
 
 def mixture(buffer: ArrayLike, r: float, v: float) -> NDArray[np.float64]:
-    """``pi = r B / (r B + v)``: unseen over trained features, in differences between classes of a task, at rest.
+    """Ratio ``pi = r B / (r B + v)`` of unseen to trained features at equilibrium, for differences within a task.
 
-    It grows with the buffer, whatever the weights, the decay and r0. ``pi / (1 - pi) = r B / v`` is linear in B.
+    It depends on neither weights, decay nor r0. ``pi / (1 - pi) = r B / v`` is linear in B.
 
     Parameters
     ----------
     buffer : array
-        B >= 0, trained samples of each class.
+        Number B >= 0 of trained samples per class.
     r, v : float
-        What inputs share in their class, and what is private, r > 0.
+        Kernel increment within a class, r > 0, and private part.
 
     Examples
     --------
@@ -52,8 +52,9 @@ def mixture(buffer: ArrayLike, r: float, v: float) -> NDArray[np.float64]:
 
 
 def inflation(buffer: ArrayLike, r: float, v: float) -> NDArray[np.float64]:
-    """``1 + v / (r B)``: means of the buffer over those of the population, in differences between classes; inf for
-    B = 0. Arguments are those of `mixture`.
+    """Ratio ``1 + v / (r B)`` of differences between class means in the buffer and in the population; inf for B = 0.
+
+    Arguments are as in `mixture`.
 
     Examples
     --------
@@ -68,16 +69,16 @@ def inflation(buffer: ArrayLike, r: float, v: float) -> NDArray[np.float64]:
 def deep_index(
     buffer: ArrayLike, weight: ArrayLike, r: float, v: float, weight_decay: float | tuple[float, float]
 ) -> NDArray[np.float64]:
-    """``B o^2 (r B + v) / (lW lH)``: the differences between classes of a task survive if and only if it is above 1.
+    """Index ``B o^2 (r B + v) / (lW lH)``: classes of a task stay distinct at equilibrium if and only if it exceeds 1.
 
     Parameters
     ----------
     buffer, r, v
-        As for `mixture`.
+        As in `mixture`.
     weight : array
-        o, of each sample.
+        Weight o of each sample.
     weight_decay : float or (float, float)
-        lW = lH, or both; positive.
+        Positive; one number for lW = lH, or both.
 
     Examples
     --------
@@ -90,7 +91,7 @@ def deep_index(
 
 
 def rest_force(index: ArrayLike) -> NDArray[np.float64]:
-    """Force on the differences between classes of a task at rest, ``min(1, 1/sqrt(index))`` of `deep_index`.
+    """Force on differences between classes of a task at equilibrium, ``min(1, 1/sqrt(index))`` with `deep_index`.
 
     Examples
     --------
@@ -101,7 +102,7 @@ def rest_force(index: ArrayLike) -> NDArray[np.float64]:
 
 
 def half_life(weight_decay: float) -> float:
-    """``ln 2 / lH``: when differences between features of a task have halved without replay: only decay moves them.
+    """Half-life ``ln 2 / lH`` of differences between features of a task without replay, when only decay acts.
 
     Examples
     --------
@@ -114,8 +115,10 @@ def half_life(weight_decay: float) -> float:
 def features_without_replay(
     t: ArrayLike, a0: ArrayLike, b0: ArrayLike, weight_decay: float | tuple[float, float]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """``a0 exp(-lW t)`` and ``b0 exp(-lH t)``: classifier and features of differences between classes of a task that
-    is not replayed, from the switch on.
+    """Classifier ``a0 exp(-lW t)`` and features ``b0 exp(-lH t)`` on differences between classes of a task without
+    replay.
+
+    t is the time since the switch of tasks.
 
     Examples
     --------
@@ -129,16 +132,16 @@ def features_without_replay(
 
 
 class ReplayRest(NamedTuple):
-    """Where two tasks come to rest under decay.
+    """Equilibrium of two tasks under weight decay.
 
     Attributes
     ----------
     within : (2, 2) array
-        Margins between classes of a task, of trained samples and of unseen ones, for each task.
+        Margins between classes of one task: rows for trained and unseen samples, columns for tasks.
     between : (2, 2) array
-        The same over classes of the other task.
+        Margins over classes of the other task.
     mixture : (2,) array
-        pi of each task.
+        `mixture` pi of each task.
     index : (2,) array
         `deep_index` of each task.
 
@@ -153,7 +156,7 @@ class ReplayRest(NamedTuple):
     within: NDArray[np.float64]
     between: NDArray[np.float64]
     mixture: NDArray[np.float64]
-    index: NDArray[np.float64]  # type: ignore[assignment]  # hides a method of tuples, which nobody asks of it
+    index: NDArray[np.float64]  # type: ignore[assignment]  # hides a method of tuples
 
 
 def replay_rest(
@@ -163,15 +166,16 @@ def replay_rest(
     kernel: tuple[float, float],
     weight_decay: float | tuple[float, float],
 ) -> ReplayRest:
-    """The minimum of the objective of two tasks, both trained.
+    """Minimum of the objective of two trained tasks.
 
-    It is the minimum of a convex function of the trained logits: the loss, and ``sqrt(lW lH)`` times the nuclear norm
-    of ``Z Theta^(-1/2)``. Four numbers describe symmetric logits, and each mode is 0 if and only if its index says so.
+    It minimizes a convex function of the trained logits Z: the loss plus ``sqrt(lW lH)`` times the nuclear norm of ``Z
+    Theta^(-1/2)``. Symmetric logits have four numbers. The mode within a task is 0 if and only if its `deep_index` is
+    at most 1.
 
     Parameters
     ----------
     classes, samples, weights, kernel, weight_decay
-        As of `ceflow.ReplayFlow`, weights as two numbers; all positive but for r0.
+        As in `ceflow.ReplayFlow`, with two weights; all positive except r0.
 
     Returns
     -------
@@ -180,7 +184,7 @@ def replay_rest(
     Raises
     ------
     ValueError, TypeError
-        If an argument is not as described.
+        If an argument is invalid.
 
     Examples
     --------
@@ -203,17 +207,17 @@ def replay_rest(
     theta = np.diag(own) + r0 * np.sqrt(np.outer(K, K))
     index = deep_index(n, o, r, v, (lW, lH))
     alive = index > 1.0
-    direction = np.array([math.sqrt(K[1]), -math.sqrt(K[0])]) / math.sqrt(K.sum())  # of rows of the common block
+    direction = np.array([math.sqrt(K[1]), -math.sqrt(K[0])]) / math.sqrt(K.sum())  # rows of the common block
     apart = (direction / np.sqrt(K) - (direction / np.sqrt(K))[::-1]) / np.sqrt(K)
     root = np.linalg.cholesky(theta)
     cost, scale = math.sqrt(lW * lH), np.sqrt(own)
 
-    # s = x[:2] of living modes and the row t = L x[2:] of the common block, Theta = L L^T: the norm of that is |x[2:]|
+    # s = x[:2] of nonzero modes, and the row t = L x[2:] of the common block with Theta = L L^T and norm |x[2:]|
     def margins(s: NDArray, t: NDArray) -> tuple[NDArray, NDArray]:
         return s, apart * t + s * (1.0 - 1.0 / K)
 
     def residual(s: NDArray, t: NDArray) -> tuple[NDArray, NDArray]:
-        """Forces on s, for one sample, and minus the slope of the loss in t."""
+        """Forces on s for one sample, and minus the gradient of the loss in t."""
         within, between = margins(s, t)
         logs = np.stack([-within, -between])
         p = np.exp(logs - np.logaddexp(0.0, scipy.special.logsumexp(logs, axis=0, b=np.stack([K - 1.0, K[::-1]]))))
@@ -232,7 +236,7 @@ def replay_rest(
     if block:
         s, t = _solved(slope, alive, root, apart)
     w_squared = math.sqrt(lH / lW) * np.linalg.norm(np.linalg.solve(root, t))
-    pull = residual(s, t)[1] * w_squared / lH  # t of trained samples is theta times that, of unseen ones without v
+    pull = residual(s, t)[1] * w_squared / lH  # t of trained samples is theta times this; for unseen, without v
     unseen = (theta - np.diag(v / n)) @ pull
     pi = r / own
     pairs = [margins(s, t), margins(pi * s, unseen)]
@@ -240,7 +244,7 @@ def replay_rest(
 
 
 def _solved(slope, alive: NDArray, root: NDArray, apart: NDArray) -> tuple[NDArray, NDArray]:
-    """s and t where the slopes are 0."""
+    """s and t at which the slopes are 0."""
     for size in (3.0, 1.0, 6.0, 0.3, 12.0, 0.1):
         guess = np.concatenate([np.where(alive, size, 0.0), np.linalg.solve(root, size / apart)])
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
@@ -248,7 +252,7 @@ def _solved(slope, alive: NDArray, root: NDArray, apart: NDArray) -> tuple[NDArr
             x = found.x
             if np.abs(slope(x)).max() < 1e-9:
                 return np.where(alive, x[:2], 0.0), root @ x[2:]
-    raise ValueError("no equilibrium was found with these arguments; they are too extreme")
+    raise ValueError("no equilibrium was found: the arguments are too extreme")
 
 
 def deep_threshold(
@@ -259,20 +263,20 @@ def deep_threshold(
     *,
     weights: str = "uniform",
 ) -> float:
-    """The buffer of each old class, a real number, from which on differences between old classes survive.
+    """Buffer size per old class (a real number) above which old classes stay distinct at equilibrium.
 
-    0 if any buffer does, inf if none up to `samples`.
+    0 if every buffer suffices, inf if no buffer up to `samples` does.
 
     Parameters
     ----------
     classes : (int, int)
-        Of the old task and of the new one.
+        Classes of the old and of the new task.
     samples : float
-        Of each new class.
+        Samples per new class.
     kernel : (r0, r)
     weight_decay : float or (float, float)
     weights : {"uniform", "balanced"}
-        As of `ceflow.ReplayFlow`.
+        As in `ceflow.ReplayFlow`.
 
     Examples
     --------
@@ -296,8 +300,9 @@ def shallow_threshold(
     *,
     weights: str = "uniform",
 ) -> float:
-    """The buffer of each old class from which on unseen old samples are told from new classes at rest: their margins
-    there are positive. Arguments are those of `deep_threshold`, and so is what is returned.
+    """Buffer size per old class above which unseen old samples have positive margins at equilibrium.
+
+    Margins are over the new classes. Arguments and result are as in `deep_threshold`.
 
     Examples
     --------
@@ -313,7 +318,7 @@ def shallow_threshold(
 
 
 def _smallest_buffer(function, samples: float) -> float:
-    """Where a function of the buffer becomes positive, between 1e-3 and `samples`."""
+    """Buffer size between 1e-3 and `samples` above which a function of it is positive."""
     samples = checked_number("samples", samples, 1.0, _HIGH)
     low, high = math.log(1e-3), math.log(samples)
     if function(math.exp(low)) > 0.0:

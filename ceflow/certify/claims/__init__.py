@@ -1,4 +1,4 @@
-"""All claims, in the order in which they are examined."""
+"""All claims, in the order of their checks."""
 
 from ._claim import Claim, Found
 from ._equations import EQUATIONS
@@ -6,7 +6,7 @@ from ._reports import REPORTS
 from ._rows import ORDER, ROWS
 from ._theory import THEORY
 
-# a run that fails a vital claim of one group is not held against the next
+# if a vital claim of a group fails, the next groups are not checked
 GROUPS: tuple[tuple[Claim, ...], ...] = (ORDER, ROWS, EQUATIONS + REPORTS + THEORY)
 
 __all__ = ["GROUPS", "Claim", "Found"]

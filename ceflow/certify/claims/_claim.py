@@ -1,4 +1,4 @@
-"""What a claim is."""
+"""Base class of claims."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NO_DENSE_OUTPUT = "there is no dense output"
 
 
 class Found(NamedTuple):
-    """What was found of a claim; see Check."""
+    """Measurement of a claim; see Check."""
 
     holds: bool
     value: float | None = None
@@ -25,32 +25,32 @@ class Found(NamedTuple):
 
 
 class Claim(ABC):
-    """A statement about runs.
+    """Statement about runs that can be checked.
 
     Attributes
     ----------
     name : str
     vital : bool
-        Whether it makes no sense to go on with a run that fails it.
+        Whether a failure ends the checks.
     """
 
     name = ""
     vital = False
 
     def title(self, exam: Examination) -> str:
-        """What it is called for this run; empty where there is nothing to be said."""
+        """Name for this run; empty if the claim is not listed."""
         return self.name
 
     def why_not(self, exam: Examination) -> str:
-        """Why it is not claimed of this run; empty if it is."""
+        """Reason why the claim does not apply to this run; empty if it does."""
         return ""
 
     @abstractmethod
     def measure(self, exam: Examination) -> Found:
-        """What it comes to on this run, and what it may come to."""
+        """Measured value for this run, and its limit."""
 
     def check(self, exam: Examination) -> Check:
-        """The verdict."""
+        """Result of the check."""
         reason = self.why_not(exam)
         if reason:
             return Check(self.title(exam), SKIPPED, note=reason)
@@ -59,13 +59,14 @@ class Claim(ABC):
 
 
 def found(value: float, limit: float, log_t: float | None, note: str = "") -> Found:
-    """A value that may not exceed its limit; NaN does."""
+    """Measurement that passes if the value is at most its limit; NaN fails."""
     value, limit = max(float(value), 0.0), float(limit)
     return Found(value <= limit, value, limit, log_t, note)
 
 
 def worst(values: ArrayLike, limits: ArrayLike, log_t: ArrayLike, note: str = "", by: ArrayLike | None = None) -> Found:
-    """The largest of n values (or that of the largest `by`) against its limit. A NaN is larger than anything."""
+    """Measurement of the largest of n values (or of that with the largest `by`) relative to its limit; NaN is
+    largest."""
     values, limits = np.broadcast_arrays(values, limits)
     by = values if by is None else by
     i = int(np.argmax(np.where(np.isnan(by), np.inf, by)))

@@ -1,4 +1,4 @@
-"""That a run solves its equations, and keeps what they conserve."""
+"""Claims on the equations and conservation laws."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ class LayersFollowTheEquations(Claim):
         part = "" if len(intervals) >= total else f", on {len(intervals)} of {total} intervals"
         unresolved = sum(not interval.doubt <= 1.0 for interval in intervals)
         blur = f", {unresolved} of them not resolved" if unresolved else ""
-        own = ", terms by their own gradients" if exam.view.terms is not None else ""
+        own = ", terms by the gradients of the run" if exam.view.terms is not None else ""
         note = f"largest relative defect of an interval{part}{blur}{own}"
         return worst(defect * exam.tolerance, tolerated(exam.tolerance), log_t, note)
 
 
 class ErrorsOfAllSteps(Claim):
-    name = "errors of all steps together"
+    name = "accumulated error of all steps"
 
     def why_not(self, exam: Examination) -> str:
         return "" if exam.dense else NO_DENSE_OUTPUT
 
     def measure(self, exam: Examination) -> Found:
-        note = "what the defects of all intervals come to"
+        note = "accumulated from the defects of all intervals"
         return found(exam.errors.largest, tolerated(exam.tolerance), exam.errors.log_t, note)
 
 
 class LossNeverRises(Claim):
     def title(self, exam: Examination) -> str:
         added = [name for name, there in (("decay", exam.view.decay), ("terms", exam.view.terms)) if there]
-        return f"{' + '.join(['loss', *added])} never rises"
+        return f"{' + '.join(['loss', *added])} never increases"
 
     def why_not(self, exam: Examination) -> str:
         return exam.view.why_loss_may_rise
@@ -50,29 +50,29 @@ class LossNeverRises(Claim):
         order = np.argsort(moments.log_t, kind="stable")
         log_t, values, largest, reach, *_ = (x[order] for x in moments)
         noise = 8.0 * view.eps * np.abs(np.where(np.isfinite(log_t), log_t, 0.0))
-        if view.loss_may_vanish:  # where its logarithm says nothing
+        if view.loss_may_vanish:  # its logarithm may be -inf
             values = np.exp(0.5 * values)
-            blur, note = ROUNDING + noise + rtol * (reach + values), "rise of its root"
-        else:  # the logarithm of the loss is as sensitive as the margins are large
-            blur, note = ROUNDING + noise + rtol * largest, "rise of its logarithm"
+            blur, note = ROUNDING + noise + rtol * (reach + values), "increase of its root"
+        else:  # errors of the log loss are those of the margins
+            blur, note = ROUNDING + noise + rtol * largest, "increase of its logarithm"
         rise = np.diff(values, prepend=values[:1])
         return worst(rise, blur, log_t, note, by=rise - blur)
 
 
 class TermsDescendTheirValues(Claim):
-    """Terms have no second definition: their gradients are held against their values, and both are the run's own."""
+    """Gradients of terms match their values; both are functions of the run, as terms have no second definition."""
 
     def title(self, exam: Examination) -> str:
-        return "gradients of terms are those of their values" if exam.view.terms is not None else ""
+        return "gradients of terms match their values" if exam.view.terms is not None else ""
 
     def measure(self, exam: Examination) -> Found:
         rows = exam.some_rows(20)
-        return worst(exam.view.slope_error(rows), SLOPES, rows.log_t, "difference, relative")
+        return worst(exam.view.slope_error(rows), SLOPES, rows.log_t, "relative difference")
 
 
 class ImbalanceIsConserved(Claim):
     def title(self, exam: Examination) -> str:
-        law = "decays by its law" if exam.view.law and exam.view.fading else "conserved"
+        law = "decays as predicted" if exam.view.law and exam.view.fading else "conserved"
         return f"{exam.view.law or 'imbalance'} {law}"
 
     def why_not(self, exam: Examination) -> str:

@@ -1,4 +1,4 @@
-"""That what a run reports follows from its layers, by the definitions that stand here."""
+"""Claims that reported observables follow from the layers, by independent definitions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ._claim import Claim, Found, worst
 
 
 class AsReported(Claim):
-    """What is compared at some rows of the run."""
+    """Comparison at some rows of the run."""
 
     def rows(self, exam: Examination):
         return exam.some_rows(200 if exam.view.numbers < 2**16 else 5)
@@ -41,8 +41,8 @@ class SingularValuesAreAsReported(AsReported):
     def measure(self, exam: Examination) -> Found:
         view, rows = exam.view, self.rows(exam)
         w = view.layers(rows)
-        size = view.size_of_product(w)
-        off = np.abs(view.product(w) - rows.singular_values) / np.where(size > 0.0, size, 1.0)
+        size = np.maximum(view.size_of_product(w), np.finfo(float).tiny)  # below which floats have fewer digits
+        off = np.abs(view.product(w) - rows.singular_values) / size
         return worst(off.max(axis=1), ROUNDING, rows.log_t, "difference from the product of the layers")
 
 
@@ -53,7 +53,7 @@ class LyapunovFunctionIsAsReported(AsReported):
         return self.name if np.isfinite(self.own(exam)[1]).any() else ""
 
     def own(self, exam: Examination):
-        """Some rows, V there, and what roots of it may be off by."""
+        """Some rows, V there, and the error of its root."""
         rows = self.rows(exam)
         return rows, *exam.view.spread(rows.singular_values)
 
@@ -75,15 +75,15 @@ class DissipationIsAsReported(AsReported):
         s = rows.singular_values
         log_fall = exam.v.log_fall(exam.view.states_as_reported(rows))
         v = exam.v.values(s)
-        floats = (np.abs(log_fall) < 600.0) & (v > 1e-30)  # where it does not underflow, and is not rounding
+        floats = (np.abs(log_fall) < 600.0) & (v > 1e-30)  # neither underflow nor rounding
         off = np.abs(np.log(-rows.dissipation) - log_fall)
-        # both are quadratic in deviations from the mean, of which rounding leaves less the more modes have merged
+        # both are quadratic in the deviations from the mean, which rounding limits near collapse
         size = s.max(axis=1) / np.sqrt(np.maximum(v, 1e-30))
         return worst(np.where(floats, off, 0.0), 1e-11 + 32.0 * EPS * size, rows.log_t, "difference of the logarithms")
 
 
 class SchemeAgreesWithItsDefinition(AsReported):
-    """Of no run, but of the scheme by which the reduced flow is made."""
+    """Claim on the scheme of the reduced flow."""
 
     name = "scheme agrees with its definition"
 

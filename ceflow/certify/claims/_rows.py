@@ -1,4 +1,4 @@
-"""That a run is what it says it is."""
+"""Claims on the rows of a run."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ class RowsAreInOrder(Claim):
         run = exam.run
         log_t, end = run.log_t, run.log_t_end
         in_order = len(log_t) > 0 and not np.isnan(log_t).any() and bool(np.all(np.diff(log_t) > 0.0))
-        known = math.isfinite(end) or (end == -math.inf and len(log_t) == 1)  # what ends where it begins has one row
+        known = math.isfinite(end) or (end == -math.inf and len(log_t) == 1)  # a run that ends at its start has one row
         good = in_order and known and log_t[-1] <= end + (1e-12 * abs(end) if math.isfinite(end) else 0.0)
         good = bool(good and np.isfinite(run.y).all() and 0.0 < run.rtol < 1.0)
-        return Found(good, note="times must increase up to the end, states be finite, and the tolerance be known")
+        return Found(good, note="times must increase up to the end, states must be finite, and the tolerance known")
 
 
 class BeginsAtItsStart(Claim):
-    name, vital = "begins at its start", True
+    name, vital = "starts at its start", True
 
     def why_not(self, exam: Examination) -> str:
         begins = exam.dense or exam.run.log_t[0] == -np.inf

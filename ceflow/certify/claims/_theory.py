@@ -1,4 +1,4 @@
-"""What is proved of some flows."""
+"""Claims that are proved for some flows."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class ForcesArePositive(Claim):
 
 
 class SingularValuesNeverFall(Claim):
-    name = "singular values never fall"
+    name = "singular values never decrease"
 
     def why_not(self, exam: Examination) -> str:
         return exam.view.why_some_fall
@@ -36,12 +36,12 @@ class SingularValuesNeverFall(Claim):
         s = exam.some_rows(400).singular_values
         step = -np.diff(s, axis=0) / np.maximum(np.abs(s[:-1]), 1e-300)
         fall = max([float(np.max(step, initial=0.0)), *(interval.fall for interval in exam.intervals)])
-        return found(fall, tolerated(exam.tolerance) + ROUNDING, None, "relative fall")
+        return found(fall, tolerated(exam.tolerance) + ROUNDING, None, "relative decrease")
 
 
 class LyapunovFunctionNeverRises(Claim):
     def title(self, exam: Examination) -> str:
-        return f"{exam.v.name} never rises"
+        return f"{exam.v.name} never increases"
 
     def why_not(self, exam: Examination) -> str:
         return exam.v.why_may_rise or ("" if len(exam.v_values[0]) else NOT_POSITIVE_YET)
@@ -49,9 +49,9 @@ class LyapunovFunctionNeverRises(Claim):
     def measure(self, exam: Examination) -> Found:
         log_t, v = exam.v_values
         rise = np.diff(np.sqrt(v), prepend=np.sqrt(v[:1]))
-        # V is quadratic in relative deviations of the singular values, and these are known to rtol
+        # V is quadratic in relative deviations of the singular values, whose error is rtol
         limit = ROUNDING + tolerated(exam.tolerance) * math.sqrt(exam.v.terms)
-        return worst(rise, limit, log_t, f"rise of sqrt({exam.v.name})")
+        return worst(rise, limit, log_t, f"increase of sqrt({exam.v.name})")
 
 
 class LyapunovFunctionFallsByItsDissipation(Claim):
@@ -76,7 +76,7 @@ class LyapunovFunctionFallsByItsDissipation(Claim):
 
 class GeometricMeanGrowsByItsIdentity(Claim):
     def title(self, exam: Examination) -> str:
-        return "geometric mean grows by its identity" if exam.v.has_geometric_mean and exam.intervals else ""
+        return "geometric mean grows as predicted" if exam.v.has_geometric_mean and exam.intervals else ""
 
     def measure(self, exam: Examination) -> Found:
         errors = np.array([interval.v.mean_error for interval in exam.intervals])
@@ -87,14 +87,14 @@ class GeometricMeanGrowsByItsIdentity(Claim):
 
 
 class OfCrossEntropy(Claim):
-    """Claims that are proved for the cross-entropy, and rows to hold them against."""
+    """Claims that are proved for cross-entropy."""
 
     def why_not(self, exam: Examination) -> str:
         return "" if exam.view.cross_entropy else exam.view.why_not_cross_entropy
 
 
 class OfBalancedModes(OfCrossEntropy):
-    """Bounds of balanced flow, by the start and the time."""
+    """Bounds of balanced flow from start and time."""
 
     def why_not(self, exam: Examination) -> str:
         reason = super().why_not(exam) or exam.v.why_may_rise
@@ -133,7 +133,7 @@ class LossBelowItsBound(OfBalancedModes):
 
 
 class LossAboveThatOfCollapse(OfCrossEntropy):
-    name = "loss above that of collapse"
+    name = "loss above loss at collapse"
 
     def measure(self, exam: Examination) -> Found:
         view, rows = exam.view, exam.some_rows(max(5, min(200, 2**22 // exam.view.numbers)))

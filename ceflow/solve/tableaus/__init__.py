@@ -1,4 +1,4 @@
-"""Runge-Kutta tableaus as data, one file each. A new one is found by itself: every `Tableau` in a module here."""
+"""Runge-Kutta tableaus as data, one file each; every `Tableau` in a module of this package is registered."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an explicit Runge-Kutta method is: a tableau of numbers."""
+"""Tableaus of explicit Runge-Kutta methods."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 
 class Tableau(NamedTuple):
-    """An explicit Runge-Kutta pair whose last regular stage is the solution itself (first same as last).
+    """Explicit Runge-Kutta pair whose last regular stage is the solution (first same as last).
 
     Attributes
     ----------
@@ -18,7 +18,7 @@ class Tableau(NamedTuple):
     error_order : int
         The error estimate behaves like ``h ** error_order``.
     last : int
-        Index of the stage that equals the solution at the end of the step; later stages serve the interpolant only.
+        Index of the stage that equals the solution at the end of the step; later stages are for the interpolant only.
     coefficients : (n, n) array
         Lower triangular; row ``last`` holds the weights of the solution.
     estimates : (1 or 2, n) array
@@ -27,7 +27,7 @@ class Tableau(NamedTuple):
     interpolant : (m, n) array
         ``y(x) = y + h * (bubble(x) @ interpolant) @ k`` for x in [0, 1], see `interpolation_weights`.
     samples : (s,) array
-        Places in the step, 0 at its start and 1 at its end, at which the clock is sampled where it has to be.
+        Points in the step (0 start, 1 end) for samples of the clock, if needed.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Tableau(NamedTuple):
 
 
 def dense(rows: dict[int, dict[int, float]], shape: tuple[int, int]) -> np.ndarray:
-    """A matrix of rows that are written sparsely as ``{column: entry}``."""
+    """Matrix from sparse rows ``{column: entry}``."""
     matrix = np.zeros(shape)
     for i, row in rows.items():
         matrix[i, list(row)] = list(row.values())
@@ -54,7 +54,7 @@ def interpolation_weights(tableau: Tableau, x: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     x : (m,) array
-        Places in the step, 0 at its start and 1 at its end.
+        Points in the step, 0 start and 1 end.
 
     Returns
     -------

@@ -1,7 +1,7 @@
 """DOPRI5: the explicit pair of order 5(4) by Dormand and Prince with Shampine's interpolant of order 4.
 
 Coefficients from Hairer, Norsett and Wanner, *Solving Ordinary Differential Equations I*, 2nd ed., sections II.5 and
-II.6. It pays at loose tolerances only; it is here as the second of its kind.
+II.6. It is faster than DOP853 at loose tolerances only.
 """
 
 from __future__ import annotations

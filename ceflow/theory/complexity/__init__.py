@@ -1,20 +1,20 @@
-"""Geometric complexity of features, and what it says of classification and of transfer to new classes.
+"""Geometric complexity of features, and its relation to classification and transfer to new classes.
 
 The paper is *The Impact of Geometric Complexity on Neural Collapse in Transfer Learning* (arXiv:2405.15706), of which
-only the abstract was read. What follows is our model of its claim [ceflow], in which all is exact:
+we read only the abstract. Our exactly solvable model of its claim [ceflow]:
 
-- Inputs of class c are ``x_c + tau xi``, the x_c orthonormal and xi standard normal in m >= K dimensions.
-- Features are linear, ``phi(x) = A x``, and logits ``W phi(x)``. On the inputs x_c, of which training makes use, A is
-  the matrix H of the unconstrained features model; on all other directions it is A_n, which training does not see:
-  it is frozen, or fades under weight decay (see `noise_complexity`).
+- Inputs of class c are ``x_c + tau xi``, with orthonormal x_c and standard normal xi in m >= K dimensions.
+- Features are linear, ``phi(x) = A x``, and logits ``W phi(x)``. On the training inputs x_c, A is
+  the matrix H of the unconstrained features model. On all other directions A is A_n, which has no loss gradient: it is
+  constant, or decays under weight decay (see `noise_complexity`).
 
-The geometric complexity ``E_x |J_phi(x)|_F^2`` is then ``|A|_F^2 = |H|_F^2 + |A_n|_F^2``: of modes with layers b_i,
-``sum_i m_i b_i^2 + b_0^2``. The variance of a class is ``tau^2`` times that: Poincare's inequality, with equality. So
-the class-distance normalized variance (CDNV: Galanti, Gyorgy & Hutter, arXiv:2112.15121) is tau^2 times complexity over
-squared distance; neural collapse makes that quotient as small as possible (see `cdnv_floor`).
+The geometric complexity ``E_x |J_phi(x)|_F^2`` is then ``|A|_F^2 = |H|_F^2 + |A_n|_F^2``. On modes with singular values
+b_i of H, ``|H|_F^2 = sum_i m_i b_i^2 + b_0^2``. The variance of a class is ``tau^2`` times the complexity (equality in
+Poincare's inequality). So the class-distance normalized variance (CDNV: Galanti, Gyorgy & Hutter, arXiv:2112.15121) is
+tau^2 times complexity over squared distance. Neural collapse minimizes this quotient (see `cdnv_floor`).
 
-Two things are *not* true. The CDNV need not fall along the flow, and complexity by itself says nothing of transfer: it
-is the quotient that counts, and scaling features leaves it as it is.
+The CDNV need not decrease along the flow. Complexity alone does not determine transfer: only the quotient does, and it
+is invariant under scaling of the features.
 
 Examples
 --------

@@ -1,4 +1,4 @@
-"""Geometric complexity of features along the flow, and the class-distance normalized variance that it makes."""
+"""Geometric complexity of features along the flow, and their class-distance normalized variance."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ...symmetry import Scheme
 from .._arguments import checked_classes
 from .._equilibria import equilibrium
 
-LARGEST = 1e75  # of layers: fourth powers do not overflow
+LARGEST = 1e75  # entries of layers: fourth powers do not overflow
 
 
 def feature_complexity(scheme: Scheme, features: ArrayLike, constant: ArrayLike = 0.0) -> NDArray[np.float64]:
@@ -25,10 +25,10 @@ def feature_complexity(scheme: Scheme, features: ArrayLike, constant: ArrayLike 
     ----------
     scheme : Scheme
     features : (..., D) array
-        Singular values b_i of the features, one for each mode: ``run.layers[:, -1]`` of two layers, of deeper networks
-        the product of all layers but the first, that of the classifier.
+        Singular values b_i of the features, one per mode: ``run.layers[:, -1]`` for two layers; for deeper networks the
+        product of all layers except the classifier.
     constant : array
-        That of the constant vector, b_0.
+        Singular value b_0 of the constant vector.
 
     Returns
     -------
@@ -46,17 +46,17 @@ def feature_complexity(scheme: Scheme, features: ArrayLike, constant: ArrayLike 
 def class_distances(scheme: Scheme, features: ArrayLike) -> NDArray[np.float64]:
     """Squared distances between features of classes, ``d_j^2 = (2/K) sum_i m_i b_i^2 (1 - P_ij / k_j)`` [ceflow].
 
-    Twice the margins of balanced layers, whose logits are the Gram matrix of the features.
+    For balanced layers these are twice the margins, because the logits are the Gram matrix of the features.
 
     Parameters
     ----------
     scheme, features
-        As for `feature_complexity`.
+        As in `feature_complexity`.
 
     Returns
     -------
     (..., D) array
-        One for each relation j = 1..D.
+        One distance for each relation j = 1..D.
 
     Examples
     --------
@@ -69,18 +69,18 @@ def class_distances(scheme: Scheme, features: ArrayLike) -> NDArray[np.float64]:
 def noise_complexity(
     t: ArrayLike, initial: ArrayLike, weight_decay: float = 0.0, *, step_size: float | None = None
 ) -> NDArray[np.float64]:
-    """Geometric complexity on inputs that training does not see, ``exp(-2 lH t) |A_n(0)|^2`` [ceflow].
+    """Geometric complexity on untrained input directions, ``exp(-2 lH t) |A_n(0)|^2`` [ceflow].
 
     Parameters
     ----------
     t : array
-        Time, t >= 0.
+        Time t >= 0.
     initial : array
-        ``|A_n(0)|^2``, not negative.
+        Nonnegative ``|A_n(0)|^2``.
     weight_decay : float
-        lH, that of the features' layer, in the units of time of the run.
+        Decay lH of the feature layer, in the time unit of the run.
     step_size : float, optional
-        Of gradient descent, which multiplies it by ``(1 - step_size lH)^2`` in each step.
+        Step size of gradient descent, which multiplies the complexity by ``(1 - step_size lH)^2`` per step.
 
     Returns
     -------
@@ -105,10 +105,10 @@ def noise_complexity(
 
 
 def balanced_square(s: ArrayLike, imbalance: ArrayLike) -> NDArray[np.float64]:
-    """b^2 of two layers with a b = s and ``a^2 - b^2`` the imbalance c: ``(sqrt(4 s^2 + c^2) - c) / 2``.
+    """b^2 for two layers with a b = s and imbalance ``c = a^2 - b^2``: ``(sqrt(4 s^2 + c^2) - c) / 2``.
 
-    The flow conserves c, a step of gradient descent multiplies it by ``1 - (step_size lambda)^2``: at the same s larger
-    steps leave less complexity where the features are the larger layer, c < 0, and more where the classifier is.
+    The flow conserves c. A step of gradient descent multiplies it by ``1 - (step_size lambda)^2``. So at equal s larger
+    steps give lower complexity if the features are the larger layer (c < 0), and higher complexity otherwise.
 
     Parameters
     ----------
@@ -117,7 +117,7 @@ def balanced_square(s: ArrayLike, imbalance: ArrayLike) -> NDArray[np.float64]:
     Returns
     -------
     array
-        To rounding, also where b is much smaller than a.
+        Accurate to rounding, also for b much smaller than a.
 
     Examples
     --------
@@ -140,23 +140,23 @@ def equilibrium_complexity(
 ) -> float:
     """Geometric complexity at the collapsed equilibrium under weight decay, ``(K - 1) s sqrt(lW / lH)`` [ceflow].
 
-    Of two layers. s is the `equilibrium` of the decay ``sqrt(lW lH)``, all that the logits see. Nothing is left of A_n.
-    Decay of the features is the explicit penalty ``(lH / 2) |A|^2`` on complexity. It can be made as small as one likes
-    by the ratio of both decays, while the CDNV stays at `cdnv_floor`.
+    For two layers. s is the `equilibrium` at the decay ``sqrt(lW lH)``, on which alone the logits depend; A_n is 0.
+    Decay of the features is an explicit penalty ``(lH / 2) |A|^2`` on complexity. The ratio of the decays can make the
+    complexity arbitrarily small, while the CDNV stays at `cdnv_floor`.
 
     Parameters
     ----------
     classes : int
         K >= 2.
     weight_decay : float or pair of floats
-        That of both layers, positive, or (lW, lH).
+        Positive decay of both layers, or (lW, lH).
     loss, reduction
         As in `ceflow.SpectralFlow`.
 
     Returns
     -------
     float
-        0 where the decay is above `decay_threshold`.
+        0 if the decay is above `decay_threshold`.
 
     Examples
     --------
@@ -176,23 +176,23 @@ def equilibrium_complexity(
 def cdnv(
     complexity: ArrayLike, distances: ArrayLike, valencies: ArrayLike | None = None, *, tau: float = 1.0
 ) -> NDArray[np.float64]:
-    """Mean class-distance normalized variance: ``tau^2 complexity`` times the mean of 1 over squared distance [ceflow].
+    """Mean class-distance normalized variance: ``tau^2 complexity`` times the mean inverse squared distance [ceflow].
 
     Parameters
     ----------
     complexity : (...) array
-        ``|A|_F^2``, not negative.
+        Nonnegative ``|A|_F^2``.
     distances : (..., D) array
-        Squared distances, of relations or of pairs of classes, positive.
+        Positive squared distances of relations, or of pairs of classes.
     valencies : (D,) array, optional
-        Weights of the relations, ``scheme.valencies[1:]``; equal when left out.
+        Weights of the relations, ``scheme.valencies[1:]``; default equal.
     tau : float
         Standard deviation of the noise in each direction of the inputs.
 
     Returns
     -------
     (...) array
-        inf where two classes agree.
+        inf if two classes have equal features.
 
     Examples
     --------
@@ -213,10 +213,10 @@ def cdnv(
 
 
 def cdnv_floor(classes: int, tau: float = 1.0) -> float:
-    """The least CDNV of any features of K classes in this model, ``tau^2 (K - 1) / 2`` [ceflow].
+    """Smallest CDNV of any features of K classes in this model, ``tau^2 (K - 1) / 2`` [ceflow].
 
-    By Jensen's inequality; equality if and only if all distances agree, the features' mean is 0, and A_n = 0: at neural
-    collapse, whatever the size of the features.
+    By Jensen's inequality, with equality if and only if all distances are equal, the mean of the features is 0, and A_n
+    = 0. So neural collapse attains it, at any scale of the features.
 
     Examples
     --------
@@ -227,7 +227,7 @@ def cdnv_floor(classes: int, tau: float = 1.0) -> float:
 
 
 class Complexity(NamedTuple):
-    """Geometric complexity along a run, and the CDNV that it makes; see `along`.
+    """Geometric complexity and CDNV along a run; see `along`.
 
     Attributes
     ----------
@@ -235,15 +235,15 @@ class Complexity(NamedTuple):
     total : (n,) array
         ``|A|_F^2``.
     signal : (n,) array
-        What of it is on the trained inputs, ``|H|_F^2``.
+        Part on the training inputs, ``|H|_F^2``.
     noise : (n,) array
-        ``|A_n|_F^2``.
+        Part on untrained directions, ``|A_n|_F^2``.
     distances : array
         Squared distances between classes: (n, D) of the relations of a scheme, else (n, K, K).
     cdnv : (n,) array
         Mean over pairs of classes.
     floor : float
-        The least CDNV of so many classes, see `cdnv_floor`.
+        Smallest possible CDNV, see `cdnv_floor`.
 
     Examples
     --------
@@ -268,12 +268,12 @@ def along(run: Any, *, tau: float = 1.0, noise: float = 0.0) -> Complexity:
     Parameters
     ----------
     run : Trajectory
-        Integrated or descended, of one sample a class, not a batch.
+        Run of `integrate` or `descend` with one sample per class, not a batch.
     tau : float
-        Standard deviation of the noise of inputs.
+        Standard deviation of the input noise.
     noise : float
-        ``|A_n|_F^2`` at t = 0. It fades under the decay of the features' layer. Two layers only, unless it is 0: what
-        deeper networks do to noise depends on more than this number.
+        ``|A_n|_F^2`` at t = 0. It decays with the weight decay of the feature layer. Nonzero values need two layers:
+        for deeper networks this number does not determine the noise.
 
     Returns
     -------
@@ -282,7 +282,7 @@ def along(run: Any, *, tau: float = 1.0, noise: float = 0.0) -> Complexity:
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described, or the run has no such features.
+        If an argument is invalid, or the run has no such features.
 
     Examples
     --------
@@ -296,9 +296,9 @@ def along(run: Any, *, tau: float = 1.0, noise: float = 0.0) -> Complexity:
     objective, noise = run.flow.objective, checked_number("noise", noise, 0.0, LIMIT)
     tau = checked_number("tau", tau, 0.0, 1e100)
     if any(getattr(objective, name) is not None for name in ("samples", "labels", "kernel")):
-        raise ValueError("the model has one input for each class, orthonormal; of samples take ceflow.collapse.cdnv")
+        raise ValueError("the run must have one sample per class; for several samples use ceflow.collapse.cdnv")
     if noise > 0.0 and run.flow.depth != 2:
-        raise ValueError(f"noise is followed through two layers only, got depth {run.flow.depth}")
+        raise ValueError(f"noise > 0 needs two layers, got depth {run.flow.depth}")
     signal, distances = run.geometric_complexity, run.class_distances
     if signal.ndim != 1:
         raise ValueError("the run must be a single one, not a batch")

@@ -1,4 +1,4 @@
-"""Nearest-mean classification of Gaussian classes, with means that are known or estimated from a few samples."""
+"""Nearest-mean classification of Gaussian classes, with known means or means estimated from few samples."""
 
 from __future__ import annotations
 
@@ -14,22 +14,23 @@ from ._features import LARGEST, checked_features
 
 
 def pair_errors(means: ArrayLike, noise: ArrayLike) -> NDArray[np.float64]:
-    """Probability that a sample of class i is nearer to the mean of class j, ``Q(|x|^2 / (2 |L^T x|))`` [ceflow].
+    """Probability ``Q(|x|^2 / (2 |L^T x|))`` that a sample of class i is nearer to the mean of class j [ceflow].
 
-    With x the difference of the means, Q the upper tail of the normal distribution, and features ``mean + L xi``; means
-    are known. Never less than Bayes' error; equal to it, ``Q(1 / (sqrt(2) tau))``, at neural collapse without A_n.
+    x is the difference of the known means, Q is the upper tail of the normal distribution, and features are ``mean + L
+    xi``. It is at least the Bayes error ``Q(1 / (sqrt(2) tau))`` of the inputs, with equality at neural collapse
+    without A_n.
 
     Parameters
     ----------
     means : (d, k) array
-        Features of the classes, in columns: ``A @ inputs``.
+        Features of the classes as columns: ``A @ inputs``.
     noise : (d, m) array
-        L, ``tau * A``; any square root of the covariance, ``L L^T``.
+        ``L = tau * A``, or any square root of the covariance ``L L^T``.
 
     Returns
     -------
     (k, k) array
-        0 on the diagonal; 1/2 for classes that agree.
+        0 on the diagonal; 1/2 for classes with equal means.
 
     Examples
     --------
@@ -48,14 +49,15 @@ def pair_errors(means: ArrayLike, noise: ArrayLike) -> NDArray[np.float64]:
 
 
 def pair_error_on_modes(scheme: Scheme, features: ArrayLike, *, tau: float = 1.0) -> NDArray[np.float64]:
-    """`pair_errors` of the classes in each relation, of features on a scheme without A_n [ceflow].
+    """`pair_errors` for each relation, for features on a scheme without A_n [ceflow].
 
-    ``Q(d_j^2 / (2 tau |H^T x|))`` with ``|H^T x|^2 = (2/K) sum_i m_i b_i^4 (1 - P_ij / k_j)``: no matrices are made.
+    ``Q(d_j^2 / (2 tau |H^T x|))`` with ``|H^T x|^2 = (2/K) sum_i m_i b_i^4 (1 - P_ij / k_j)``: no full matrices are
+    needed.
 
     Parameters
     ----------
     scheme, features
-        As for `feature_complexity`.
+        As in `feature_complexity`.
     tau : float
 
     Returns
@@ -74,7 +76,7 @@ def pair_error_on_modes(scheme: Scheme, features: ArrayLike, *, tau: float = 1.0
 
 
 def union_bound(errors: ArrayLike) -> float:
-    """Bound on the error of deciding among all classes, by those of pairs (k, k): mean over the classes, at most 1.
+    """Union bound on the error probability among all classes from pair errors (k, k): mean over classes, at most 1.
 
     Examples
     --------
@@ -96,12 +98,12 @@ class FewShot(NamedTuple):
     mean : (k, k) array
         Mean of the margin: the squared distance of the means.
     variance : (k, k) array
-        Of the margin, v.
+        Variance v of the margin.
     bound : (k, k) array
-        On the error, ``v / (v + mean^2)`` (Cantelli); 0 on the diagonal.
+        Bound on the error probability, ``v / (v + mean^2)`` (Cantelli); 0 on the diagonal.
     complexity_bound : (k, k) array
-        The same with v at most ``(4 (1 + 1/n) V + (8/n + 4/n^2) V^2) mean^2``, where ``V = |L|_F^2 / mean`` is the CDNV
-        of the pair: a bound by geometric complexity.
+        The same with the bound ``v <= (4 (1 + 1/n) V + (8/n + 4/n^2) V^2) mean^2``, where ``V = |L|_F^2 / mean`` is the
+        CDNV of the pair.
 
     Examples
     --------
@@ -117,18 +119,18 @@ class FewShot(NamedTuple):
 
 
 def few_shot(means: ArrayLike, noise: ArrayLike, shots: int) -> FewShot:
-    """Error of nearest-mean classification with means that are estimated from n samples a class [ceflow].
+    """Error of nearest-mean classification with means estimated from n samples per class [ceflow].
 
-    A sample h of class i is misjudged where its margin ``|h - m_j|^2 - |h - m_i|^2`` is negative. Of Gaussian classes
-    of covariance C it has exactly the mean ``|x|^2`` and the variance
-    ``v = 4 (1 + 1/n) x^T C x + (8/n + 4/n^2) tr C^2``.
+    A sample h of class i is misclassified if its margin ``|h - m_j|^2 - |h - m_i|^2`` is negative. For Gaussian classes
+    of covariance C the margin has exactly the mean ``|x|^2`` and the variance ``v = 4 (1 + 1/n) x^T C x + (8/n + 4/n^2)
+    tr C^2``.
 
     Parameters
     ----------
     means, noise
-        As for `pair_errors`.
+        As in `pair_errors`.
     shots : int
-        n, samples of each class.
+        Number n of samples per class.
 
     Returns
     -------

@@ -1,10 +1,11 @@
-"""Cross-entropy on imbalanced classes: where two linear layers go, with weight decay and without, and how fast.
+"""Cross-entropy on imbalanced classes, two linear layers: limits and rates with and without weight decay.
 
-Classes fall into groups of equal numbers of samples, ``classes=(5, 5), samples=(100, 1)`` for example: step imbalance.
-`seli` is the geometry that is approached without decay, and `approach` the law by which it is; `equilibrium` is the
-optimum with decay, `path` many of them, `minority_threshold` where parts of it die, and `rates` how fast it is reached.
-All of it is about gradient flow of unconstrained features (`ceflow.SpectralFlow` of `ceflow.direct_sum`), which is
-convex in the logits. Results are named tuples of arrays with one entry for each group.
+Classes form groups with equal numbers of samples, for example step imbalance: ``classes=(5, 5), samples=(100, 1)``.
+`seli` is the limit geometry without decay, and `approach` is the asymptotic law of convergence to it. `equilibrium` is
+the optimum with decay, and `path` the optima for several decays. `minority_threshold` is the decay at which groups
+collapse to a point, and `rates` are the rates of convergence. All are for gradient flow of unconstrained features
+(`ceflow.SpectralFlow` of `ceflow.direct_sum`), whose objective is convex in the logits. Results are named tuples of
+arrays with one entry per group.
 
 Examples
 --------

@@ -1,4 +1,4 @@
-"""Cross-entropy of imbalanced classes at rest under weight decay: thresholds, the minimum, and rates of approach."""
+"""Cross-entropy of imbalanced classes under weight decay: thresholds, minimum, and rates of convergence."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from ._groups import Array, Geometry, GroupLayers, Groups, checked_groups, geome
 from ._problem import Problem, log_loss
 from ._seli import seli_layers
 
-DEAD = 1e-13  # margins that a singular value of the block makes, below which it is 0: within rounding of its threshold
-LEAST = 1e-280  # of the root of the decay product and of a sample's weight: their quotients do not overflow
+DEAD = 1e-13  # a singular value of the block counts as 0 if its margins are below this (rounding)
+LEAST = 1e-280  # lower limit of sqrt(lW lH) and of a sample weight: quotients do not overflow
 
 
 class Thresholds(NamedTuple):
-    """Products ``lW lH`` of the decays of classifier and features from which on something is dead.
+    """Products ``lW lH`` of the decays of classifier and features above which modes are 0.
 
     Attributes
     ----------
     groups : (G,) array
-        From here on all classes of a group have one classifier and one feature vector; NaN for a group of one class.
+        Above this all classes of a group have equal rows of W and equal features; NaN for a group of one class.
     everything : float
-        From here on all logits of a column agree, but for what a logit adjustment does.
+        Above this all logits of a column are equal, except for a logit adjustment.
 
     Examples
     --------
@@ -47,25 +47,25 @@ def minority_threshold(
     logit_adjustment: ArrayLike = 0.0,
     reduction: str = "mean",
 ) -> Thresholds:
-    """Weight decay from which on a group of classes collapses to a point [ceflow].
+    """Weight decay above which a group of classes collapses to a point [ceflow].
 
-    The vectors of a group that sum to zero are dead at the optimum if and only if ``n o^2 <= lW lH``, n the samples of
-    a class of the group and o the weight of a sample: with "mean" ``n <= N^2 lW lH``. This does not depend on the other
-    groups, nor on a logit adjustment, since the force on these vectors where they are zero is 1: the probabilities of a
-    column sum to 1. The squared error with centred or one-hot targets has the same threshold.
+    At the optimum the zero-sum modes of a group are 0 if and only if ``n o^2 <= lW lH``, for n samples per class and
+    weight o of a sample; with "mean", ``n <= N^2 lW lH``. This is independent of the other groups and of a logit
+    adjustment: the force on a zero mode is 1, because probabilities of a column sum to 1. The squared error with
+    centred or one-hot targets has the same threshold.
 
-    Everything is dead if that is so for every group of two classes or more, and for the means of the groups: their
-    force at zero is the largest singular value of ``(I - softmax(adjustment) 1^T) diag(o sqrt(n))`` on the constants.
-    Without adjustment the largest group of two classes or more therefore dies last.
+    All modes are 0 if this holds for every group of at least two classes, and for the means of the groups. The force on
+    the latter at zero is the largest singular value of ``(I - softmax(adjustment) 1^T) diag(o sqrt(n))`` on the
+    constants. Without adjustment the group of at least two classes with the most samples vanishes last.
 
     Parameters
     ----------
     classes : sequence of ints
         Number of classes in each of G groups.
     samples : number or (G,) array
-        Samples of a class in each group, positive.
+        Positive number of samples per class of each group.
     weights, logit_adjustment, reduction
-        As in `ceflow.SpectralFlow`; each a number or one for each group.
+        As in `ceflow.SpectralFlow`; a number, or one for each group.
 
     Returns
     -------
@@ -74,12 +74,12 @@ def minority_threshold(
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described.
+        If an argument is invalid.
 
     Notes
     -----
-    Minority collapse was found by Fang, He, Long & Su, arXiv:2101.12699. Hong & Ling, arXiv:2309.09725, have
-    thresholds for cross-entropy with two clusters, which we have not compared with these.
+    Minority collapse was found by Fang, He, Long & Su, arXiv:2101.12699. Hong & Ling, arXiv:2309.09725, have thresholds
+    for cross-entropy with two clusters; we have not compared them with these.
 
     Examples
     --------
@@ -102,21 +102,22 @@ def everything_dies_at(groups: Groups) -> float:
 
 
 class Equilibrium(NamedTuple):
-    """The global minimum of cross-entropy with weight decay.
+    """Global minimum of cross-entropy with weight decay.
 
     Attributes
     ----------
     forces : (..., G) array
-        lambda_g, on the zero-sum modes: ``min(1, sqrt(lW lH / (n o^2)))``.
+        Forces on the zero-sum modes, ``lambda_g = min(1, sqrt(lW lH / (n o^2)))``.
     singular_values : (..., G) array
-        Of the logits on these modes, which are the margins within the group: exactly 0 where dead, NaN for one class.
+        Singular values of the logits on these modes, equal to the margins within the group; exactly 0 above the
+        threshold, NaN for one class.
     block_singular_values : (..., G-1) array
-        Of ``Z N^(1/2)`` on the constants of the groups, descending; 0 where dead.
+        Singular values of ``Z N^(1/2)`` on the constants of the groups, descending; 0 above the threshold.
     margins : (..., G, G) array
-        Own logit less that of a class of the column's group, in a sample of the row's group: with two groups
-        ``[[AA, AB], [BA, BB]]``.
+        Margin of a sample of the row's group over a class of the column's group; ``[[AA, AB], [BA, BB]]`` for two
+        groups.
     loss, objective : (...) arrays
-        The loss alone, and with decay.
+        Loss without and with decay.
     layers : GroupLayers
     geometry : Geometry
 
@@ -147,21 +148,21 @@ def equilibrium(
     logit_adjustment: ArrayLike = 0.0,
     reduction: str = "mean",
 ) -> Equilibrium:
-    """Where cross-entropy on groups of classes comes to rest under weight decay: the global minimum [ceflow].
+    """Global minimum of cross-entropy with weight decay on groups of classes [ceflow].
 
-    With two groups four scalar equations hold, ``lambda_A = min(1, sqrt(lW lH / (n_A o_A^2)))``, the same for B,
-    ``n_A o_A^2 g_A^2 + n_B o_B^2 g_B^2 = lW lH`` and ``t_A / t_B = o_A g_A / (o_B g_B)``. For any number of groups the
-    convex objective ``sum n o loss + sqrt(lW lH) |Z N^(1/2)|_*`` is minimized in the 2 G numbers of the modes and the
-    two factors of the block on the constants, by Newton's method to rounding. Its time grows as G^6: milliseconds for a
-    few groups, a third of a second for ten, seconds for twenty.
+    For two groups it solves four scalar equations: ``lambda_A = min(1, sqrt(lW lH / (n_A o_A^2)))``, the same for B,
+    ``n_A o_A^2 g_A^2 + n_B o_B^2 g_B^2 = lW lH`` and ``t_A / t_B = o_A g_A / (o_B g_B)``. For G groups the convex
+    objective ``sum n o loss + sqrt(lW lH) |Z N^(1/2)|_*`` is minimized in the 2 G numbers of the modes and the two
+    factors of the block on the constants, by Newton's method. The time grows like G^6: milliseconds for few groups, a
+    third of a second for ten, seconds for twenty.
 
     Parameters
     ----------
     classes, samples, weights, logit_adjustment, reduction
         As in `minority_threshold`.
     weight_decay : float or pair of floats
-        Of both layers, or lW of the classifier and lH of the features, positive. Logits depend on the product, and
-        layers on the ratio too: ``a / b = sqrt(n lH / lW)``.
+        Positive decay of both layers, or lW of the classifier and lH of the features. Logits depend on the product
+        only; layers also on the ratio, ``a / b = sqrt(n lH / lW)``.
 
     Returns
     -------
@@ -170,7 +171,7 @@ def equilibrium(
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described.
+        If an argument is invalid.
     ArithmeticError
         If Newton's method does not converge.
 
@@ -197,7 +198,7 @@ def rest(groups: Groups, lW: float, lH: float) -> Equilibrium:
     problem, x = solved(groups, log_mu, groups.classes.size - 1)
     K, root = groups.classes, np.sqrt(groups.samples)
     a, b, X, Y = problem.parts(x)
-    U, sizes, turn = np.linalg.svd(X, full_matrices=False)  # balanced: sizes squared are the singular values of X Y
+    U, sizes, turn = np.linalg.svd(X, full_matrices=False)  # balanced: sizes^2 are the singular values of X Y
     reach = np.abs(U / np.sqrt(K)[:, None]).max(axis=0) * np.abs(turn @ Y / np.sqrt(K) / root).max(axis=1)
     alive = sizes * reach > DEAD
     sizes, turn = sizes * alive, turn * alive[:, None]
@@ -217,17 +218,17 @@ def rest(groups: Groups, lW: float, lH: float) -> Equilibrium:
 
 
 def _alive(groups: Groups, log_mu: float) -> NDArray[np.bool_]:
-    """(G,) zero-sum modes that the decay lets live."""
+    """(G,) whether the zero-sum modes are nonzero at this decay."""
     return 0.5 * np.log(groups.strengths) > log_mu
 
 
 def solved(groups: Groups, log_mu: float, rank: int) -> tuple[Problem, Array]:
-    """The problem and its minimum among blocks of this rank, from SELI at the best size: margins of log(1 / mu)."""
+    """Problem and minimum among blocks of this rank; the iteration starts from SELI with margins log(1 / mu)."""
     problem, limit = Problem(groups, log_mu, rank), seli_layers(groups)
     K, root = groups.classes, np.sqrt(groups.samples)
     norm = (K - 1.0) @ root + (limit.X**2).sum()
     others = K.sum() - 1.0
-    log_odds = scipy.special.logsumexp(problem.log_weights) + np.log(others / norm)  # of e^m + K - 1 on this ray
+    log_odds = scipy.special.logsumexp(problem.log_weights) + np.log(others / norm)  # log(e^m + K - 1) here
     size = np.sqrt(max(log_odds + np.log1p(-min(others * np.exp(-log_odds), 0.9)), 0.1))
     modes = (np.sqrt((K - 1.0) * root) * _alive(groups, log_mu) * size)[problem.modes]
     X, Y = size * limit.X[:, :rank], size * (limit.Y * root)[:rank]
@@ -235,16 +236,16 @@ def solved(groups: Groups, log_mu: float, rank: int) -> tuple[Problem, Array]:
 
 
 class Rates(NamedTuple):
-    """How fast the flow comes to rest.
+    """Linear rates of convergence of the flow.
 
     Attributes
     ----------
     rates : (M,) array
-        Of decay, ascending: deviations fall as ``exp(-rate t)``. The last stage of a run is the first of them that it
-        sees.
+        Rates, ascending: deviations decay as ``exp(-rate t)``. A run finally decays with the smallest rate among its
+        deviations.
     shares : (M, G + 1) array
-        What of the squared deviation, in W and ``H N^(1/2)``, lies in the zero-sum modes of each group, and in the
-        block of the constants.
+        Share of the squared deviation, in W and ``H N^(1/2)``, in the zero-sum modes of each group, and in the block of
+        the constants.
 
     Examples
     --------
@@ -266,17 +267,17 @@ def rates(
     logit_adjustment: ArrayLike = 0.0,
     reduction: str = "mean",
 ) -> Rates:
-    """Linear rates at which cross-entropy with weight decay approaches its equilibrium [ceflow].
+    """Linear rates of convergence of cross-entropy with weight decay to its equilibrium [ceflow].
 
-    In W and ``H N^(1/2)`` the flow is the gradient flow of the objective, so that rates are the eigenvalues of its
-    Hessian at `equilibrium`, among states that treat all classes of a group alike. Turns of the features, which change
-    no logits, are left out. With equal decays l the differences ``a^2 - n b^2`` fall as ``exp(-2 l t)``, so that 2 l is
-    always among the rates. A dead mode has ``(lW + lH)/2 +- sqrt((lW - lH)^2 / 4 + n o^2)``.
+    In W and ``H N^(1/2)`` the flow is gradient flow of the objective. So the rates are the eigenvalues of its Hessian
+    at `equilibrium`, restricted to states symmetric within groups and without rotations of the features. With equal
+    decays l, ``a^2 - n b^2`` decays as ``exp(-2 l t)``, so 2 l is always a rate. A zero mode has the rates ``(lW +
+    lH)/2 +- sqrt((lW - lH)^2 / 4 + n o^2)``.
 
     Parameters
     ----------
     classes, samples, weight_decay, weights, logit_adjustment, reduction
-        As in `equilibrium`. Rates are per unit of time of the reduction.
+        As in `equilibrium`. The time unit is that of the reduction.
 
     Returns
     -------
@@ -285,7 +286,7 @@ def rates(
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described.
+        If an argument is invalid.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Groups of classes alike, the matrices that have their symmetry, and the geometry of classifier and features."""
+"""Groups of equivalent classes, symmetric layers, and the geometry of classifier and features."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ Array = NDArray[np.float64]
 
 
 class Groups(NamedTuple):
-    """What the theory needs of G groups: (G,) classes K, samples of each class n, weight of each sample o with the
-    reduction, and what is added to the logits in the loss."""
+    """Data of G groups, each (G,): classes K, samples n per class, weight o of a sample after the reduction, and
+    adjustment of the logits."""
 
     classes: Array
     samples: Array
@@ -26,7 +26,7 @@ class Groups(NamedTuple):
 
     @property
     def strengths(self) -> Array:
-        """(G,) ``n o^2``: the decay product ``lW lH`` at which the zero-sum mode of the group dies."""
+        """(G,) ``n o^2``: the threshold of the decay product ``lW lH`` for the zero-sum modes of each group."""
         return self.samples * self.weights**2
 
 
@@ -37,12 +37,12 @@ def checked_groups(
     logit_adjustment: ArrayLike = 0.0,
     reduction: str = "mean",
 ) -> Groups:
-    """Groups of what a user gave, or an error that says what was wrong."""
+    """Check the arguments that describe groups."""
     if isinstance(classes, (str, int, np.integer)) or np.ndim(classes) != 1 or not len(classes):
         raise TypeError(f"classes must be a list of the sizes of groups, got {classes!r}")
     K = np.array([checked_integer("classes", size, 1, 10**15) for size in np.asarray(classes).tolist()], float)
     if K.sum() < 2:
-        raise ValueError("classes must be at least 2 in all, got 1")
+        raise ValueError("classes must sum to at least 2, got 1")
 
     def per_group(name: str, values: ArrayLike, low: float, high: float) -> Array:
         array = checked_array(name, values, low, high)
@@ -58,20 +58,20 @@ def checked_groups(
 
 
 class GroupLayers(NamedTuple):
-    """Classifier and features that treat all classes of a group alike, in frames of their own.
+    """Classifier and features that are symmetric within groups of classes.
 
-    With ``P_g`` the projector on the vectors of group g that sum to zero, ``f_g`` its normalized constant and R_g, R
-    orthonormal frames of features, ``W = sum_g a_g P_g R_g + F X R`` and ``H = sum_g b_g R_g^T P_g + R^T Y F^T``.
+    ``W = sum_g a_g E_g R_g + F X R`` and ``H = sum_g b_g R_g^T E_g + R^T Y F^T``, where E_g projects on the zero-sum
+    vectors of group g, column g of F is its normalized constant vector, and R_g, R are orthonormal frames of features.
 
     Attributes
     ----------
     classes : (G,) array
     a, b : (G,) arrays
-        Singular values of classifier and features on the vectors of a group that sum to zero.
+        Singular values of classifier and features on the zero-sum vectors of each group.
     X : (G, G-1) array
         Block of the classifier on the constants of the groups.
     Y : (G-1, G) array
-        Block of the features on them.
+        Block of the features on the constants of the groups.
 
     Examples
     --------
@@ -88,17 +88,17 @@ class GroupLayers(NamedTuple):
 
     @property
     def classifier_gram(self) -> Array:
-        """(K, K) array ``W W^T``, with the classes of a group beside each other."""
+        """(K, K) array ``W W^T``, with the classes of a group adjacent."""
         return _gram(self.classes, self.a, self.X)
 
     @property
     def feature_gram(self) -> Array:
-        """(K, K) array ``H^T H``, one column a class."""
+        """(K, K) array ``H^T H``, with one column of H per class."""
         return _gram(self.classes, self.b, self.Y.T)
 
     @property
     def blocks(self) -> list:
-        """What ``flow.layers`` takes, flow the `ceflow.SpectralFlow` of ``direct_sum(*classes)``."""
+        """Argument of ``flow.layers`` for the `ceflow.SpectralFlow` of ``direct_sum(*classes)``."""
         modes = [(float(a), float(b)) for K, a, b in zip(self.classes, self.a, self.b, strict=True) if K > 1]
         return [[self.X, self.Y], *modes]
 
@@ -114,22 +114,22 @@ def _gram(classes: Array, a: Array, X: Array) -> Array:
 
 
 class Geometry(NamedTuple):
-    """Lengths and angles, by group; NaN where there is no such pair of classes, or a vector is zero.
+    """Lengths and angles by group; NaN if there is no such pair of classes, or a vector is zero.
 
     Attributes
     ----------
     classifier_squares, feature_squares : (..., G) arrays
         ``|w_c|^2`` and ``|h_c|^2``.
     classifier_cosines, feature_cosines : (..., G, G) arrays
-        Cosines between rows of two classes; on the diagonal of two different classes of the group.
+        Cosines between the vectors of two classes; on the diagonal, of two different classes of the group.
     angles : (..., G) array
-        Angle in radians between w_c and h_c. The features of balanced layers have mean zero over the classes, so that
-        it is also the angle to the class mean less the mean of all class means.
+        Angle in radians between w_c and h_c. Features of balanced layers have mean zero over classes, so it is also the
+        angle to the centred class mean.
     centred_angles : (..., G) array
-        Angle in radians between w_c and h_c less the mean over all samples.
+        Angle in radians between w_c and h_c minus the mean over all samples.
     pair_angles : (..., G, G) array
-        Angle in radians between ``w_k - w_j`` and ``h_k - h_j``, k in one group and j in the other. The error exponent
-        of a pair with equal margins is ``cos^2`` of it times that of the nearest-mean classifier.
+        Angle in radians between ``w_k - w_j`` and ``h_k - h_j``, for k in the row's and j in the column's group. The
+        error exponent of a pair with equal margins is ``cos^2`` times that of the nearest-mean classifier.
 
     Examples
     --------
@@ -148,7 +148,7 @@ class Geometry(NamedTuple):
 
 
 def geometry(groups: Groups, layers: GroupLayers) -> Geometry:
-    """The geometry of layers, from one vector a group: its first G coordinates are those of the zero-sum modes."""
+    """Geometry of layers, from one vector per group whose first G coordinates are in the zero-sum modes."""
     K, a, b = layers.classes, layers.a, layers.b
     share = np.sqrt(1.0 - 1.0 / K)
     W = np.hstack([np.diag(a * share), layers.X / np.sqrt(K)[:, None]])
@@ -167,27 +167,27 @@ def geometry(groups: Groups, layers: GroupLayers) -> Geometry:
 def _cosines(rows: Array, a: Array, K: Array) -> Array:
     gram = rows @ rows.T
     squares = np.diag(gram).copy()
-    # two classes of a group share the block's part, and are at -1/K of a^2 in the mode's
+    # two classes of a group have equal block parts, and inner product -a^2 / K in the mode part
     gram[np.diag_indices(K.size)] = np.where(K > 1, (rows[:, K.size :] ** 2).sum(axis=1) - a**2 / K, np.nan)
     with np.errstate(invalid="ignore", divide="ignore"):
         return gram / np.sqrt(squares[:, None] * squares)
 
 
 def angle(x: Array, y: Array) -> Array:
-    """Angle between vectors of the last axis, by the half of it, whose tangent keeps its digits where it is small."""
+    """Angle between vectors along the last axis, from the tangent of half the angle, accurate for small angles."""
     with np.errstate(invalid="ignore", divide="ignore"):
         x, y = (v / np.linalg.norm(v, axis=-1, keepdims=True) for v in (x, y))
     return 2.0 * np.arctan2(np.linalg.norm(x - y, axis=-1), np.linalg.norm(x + y, axis=-1))
 
 
 def margins_of(groups: Groups, layers: GroupLayers) -> Array:
-    """(G, G) margins of a class of the row's group over one of the column's; the diagonal: over one of its own."""
+    """(G, G) margins of a class of the row's group over another class of the column's group."""
     s = layers.a * layers.b
     return _margins(groups.classes, s, layers.X @ layers.Y)
 
 
 def _margins(K: Array, s: Array, block: Array) -> Array:
-    """Margins of zero-sum modes s (G,) and of the block (G, G) of the logits on the constants."""
+    """Margins from zero-sum modes s (G,) and the block (G, G) of the logits on the constants."""
     means = block / np.sqrt(K[:, None] * K)
     margins = (np.diag(means) - means + s * (1.0 - 1.0 / K)).T
     margins[np.diag_indices(K.size)] = np.where(K > 1, s, np.nan)
@@ -195,8 +195,8 @@ def _margins(K: Array, s: Array, block: Array) -> Array:
 
 
 def block_of(K: Array, s: Array, margins: Array) -> Array:
-    """(G, G) block of the logits on the constants from the margins: the inverse of `margins_of`; columns sum to 0."""
-    gaps = (margins - (s * (1.0 - 1.0 / K))[:, None]).T  # of a column: mean of its own group less that of the row's
+    """(G, G) block of the logits on the constants from margins, with column sums 0; inverse of `margins_of`."""
+    gaps = (margins - (s * (1.0 - 1.0 / K))[:, None]).T  # mean logit of the own group minus that of the row's
     gaps[np.diag_indices(K.size)] = 0.0
     own = K @ gaps / K.sum()
     return (own - gaps) * np.sqrt(K[:, None] * K)

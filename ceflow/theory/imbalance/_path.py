@@ -1,4 +1,4 @@
-"""The regularization path: the optimum at every weight decay, from SELI to zero."""
+"""Regularization path: the optimum as a function of weight decay, from SELI to zero."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ._seli import stacked
 
 
 class Path(NamedTuple):
-    """Optima along weight decay.
+    """Optima for several weight decays.
 
     Attributes
     ----------
@@ -25,9 +25,9 @@ class Path(NamedTuple):
     states : Equilibrium
         With a leading axis n.
     group_thresholds : (G,) array
-        Weight decay at which the zero-sum mode of a group appears as decay falls, ``sqrt(n) o``; NaN for one class.
+        Weight decay ``sqrt(n) o`` below which the zero-sum modes of a group are nonzero; NaN for one class.
     block_thresholds : (G-1,) array
-        Weight decay at which the singular values of the constants appear one after another, descending.
+        Weight decays below which one more singular value on the constants is nonzero, descending.
 
     Examples
     --------
@@ -51,18 +51,18 @@ def path(
     logit_adjustment: ArrayLike = 0.0,
     reduction: str = "mean",
 ) -> Path:
-    """The optimum of cross-entropy at each of several weight decays, and the decays at which its modes appear [ceflow].
+    """Optima of cross-entropy for several weight decays, and the thresholds of the modes [ceflow].
 
-    As decay falls from where everything is dead, modes appear in the order of their thresholds: without adjustment and
-    with two groups first the majority's, then the means of the groups, then the minority's. For decay to 0 the
-    direction is that of `seli`, and margins follow the law of `approach` with ``rho = -log(weight_decay)``.
+    As decay decreases, modes become nonzero in the order of their thresholds. Without adjustment and with two groups
+    these are first the modes of the majority, then the means of the groups, then the modes of the minority. As decay
+    goes to 0 the direction tends to `seli`, and margins follow the law of `approach` with ``rho = -log(weight_decay)``.
 
     Parameters
     ----------
     classes, samples, weights, logit_adjustment, reduction
         As in `equilibrium`.
     weight_decay : (n,) array
-        ``sqrt(lW lH)``, positive: for unequal decays logits are the same, and layers scale by the ratio.
+        Positive ``sqrt(lW lH)``; unequal decays give the same logits.
 
     Returns
     -------
@@ -71,14 +71,14 @@ def path(
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described.
+        If an argument is invalid.
 
     Notes
     -----
     Each state is one `equilibrium`, and each threshold of the constants takes about ten.
 
     "How Cross-Entropy Learns Data Modes" (HiLD workshop at ICML 2026) is said to have closed forms of this path for
-    step imbalance; we have not seen its text. Thresholds of the constants are roots of a scalar function here.
+    step imbalance; we have not seen its text. Here thresholds of the constants are roots of a scalar function.
 
     Examples
     --------
@@ -102,8 +102,8 @@ def path(
 
 
 def block_thresholds(groups: Groups) -> Array:
-    """(G-1,) decays at which one more singular value of the block appears: where, among optima whose block has rank k,
-    the force on what is left is 1."""
+    """(G-1,) decays below which one more singular value of the block is nonzero: there the force on the remaining modes
+    is 1 at the optimum with a block of rank k."""
     high, found = 0.5 * np.log(everything_dies_at(groups)), []
     for rank in range(groups.classes.size - 1):
 
@@ -116,7 +116,7 @@ def block_thresholds(groups: Groups) -> Array:
         step = 0.5
         while excess(high - step) <= 0.0:
             step *= 2.0
-        start = high + 1e-9  # the threshold may be where everything dies
+        start = high + 1e-9  # the threshold may be that of all modes
         high = scipy.optimize.brentq(excess, high - step, start, xtol=1e-12, rtol=1e-13)
         found.append(np.exp(high))
     return np.array(found)

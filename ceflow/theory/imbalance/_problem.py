@@ -1,9 +1,9 @@
-"""The cross-entropy of groups with weight decay as a function of a few numbers, and Newton's method for its minimum.
+"""Cross-entropy of groups with weight decay in few variables, and Newton's method for its minimum.
 
-The objective is convex in the logits Z with ``sqrt(lW lH)`` times the nuclear norm of ``Z N^(1/2)``. In balanced
-factors, numbers a, b for the zero-sum vectors of each group and (G, p), (p, G) for the constants, it is smooth, and all
-its minima are global as long as p is not below G - 1. Everything is divided by ``mu = sqrt(lW lH)``: then it is of
-order 1 in all directions for small decay as well.
+The loss plus ``sqrt(lW lH)`` times the nuclear norm of ``Z N^(1/2)`` is convex in the logits Z. In balanced factors
+(numbers a, b for the zero-sum vectors of each group, and matrices (G, p), (p, G) for the constants) it is smooth, and
+all minima are global if p >= G - 1. It is divided by ``mu = sqrt(lW lH)``, so that it is of order 1 for small decay
+too.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ import scipy
 from ._groups import Array, Groups
 
 STEPS = 500
-SETTLED = 1e-22  # what the next step would take off the objective, over its size: below rounding
+SETTLED = 1e-22  # relative decrease of the objective in the next step: below rounding
 
 
 class Problem:
-    """The objective over mu in Euclidean coordinates of the factors, flat.
+    """Objective divided by mu, as a function of a flat vector of Euclidean coordinates of the factors.
 
-    These are the a of groups of two classes or more, times the root of the multiplicity K - 1, their b likewise times
-    ``n^(1/2)``, X (G, p) and ``Y N^(1/2)`` (p, G).
+    Coordinates are ``a sqrt(K - 1)`` and ``b sqrt((K - 1) n)`` of the groups of at least two classes, X (G, p) and ``Y
+    N^(1/2)`` (p, G).
 
     Parameters
     ----------
     groups : Groups
     log_mu : float
     rank : int
-        p.
+        Rank p of the block.
     decays : (2,) array
-        lW and lH over mu.
+        lW and lH divided by mu.
     """
 
     def __init__(self, groups: Groups, log_mu: float, rank: int, decays: tuple[float, float] = (1.0, 1.0)) -> None:
@@ -40,11 +40,11 @@ class Problem:
         G, D = K.size, self.modes.size
         self.cuts = np.cumsum([D, D, G * rank])
         self.decays = np.repeat([*decays, *decays], [D, D, G * rank, G * rank])
-        with np.errstate(divide="ignore"):  # a group of one class has no other of its own
+        with np.errstate(divide="ignore"):  # a group of one class has no other class
             counts = np.where(np.eye(G, dtype=bool), K - 1.0, K[:, None])
             self.log_counts = np.log(counts) + groups.adjustment[:, None] - groups.adjustment
         self.log_weights = np.log(K * n * o) - log_mu
-        # margins of row h in a column of g as a function of the modes' products, and of the block of Z N^(1/2)
+        # margins over row h in a column of g as functions of the products of modes, and of the block of Z N^(1/2)
         self.maps: Array = np.zeros((G, G, D + G * G))
         for h, g in np.ndindex(G, G):
             if h != g:
@@ -57,28 +57,28 @@ class Problem:
         self.maps = self.maps.reshape(G * G, -1)
 
     def parts(self, x: Array) -> tuple[Array, Array, Array, Array]:
-        """a, b, X and Y of the coordinates."""
+        """a, b, X and Y from coordinates."""
         a, b, X, Y = np.split(x, self.cuts)
         G = self.groups.classes.size
         return a, b, X.reshape(G, self.rank), Y.reshape(self.rank, G)
 
     def margins(self, x: Array) -> Array:
-        """(G, G) margin of a class over one of the row's group, in columns of the column's group."""
+        """(G, G) margin over a class of the row's group, in a column of the column's group."""
         a, b, X, Y = self.parts(x)
         return (self.maps @ np.concatenate([a * b, (X @ Y).ravel()])).reshape(self.log_counts.shape)
 
     def losses(self, x: Array) -> tuple[Array, Array]:
-        """(G,) log of the odds of all wrong classes, and (G, G) log of those of each group, of the columns."""
+        """Log odds of error (G,) of the columns, and log odds (G, G) of each group of wrong classes."""
         each = self.log_counts - self.margins(x)
         return scipy.special.logsumexp(each, axis=0), each
 
     def value(self, x: Array) -> float:
-        with np.errstate(over="ignore"):  # of steps that are too long
+        with np.errstate(over="ignore"):  # steps may be too long
             loss = np.exp(self.log_weights + log_loss(self.losses(x)[0])).sum()
         return float(loss + 0.5 * self.decays @ x**2)
 
     def slopes(self, x: Array) -> tuple[Array, Array]:
-        """Gradient and Hessian of the loss by what is linear in the logits."""
+        """Gradient and Hessian of the loss in variables that are linear in the logits."""
         odds, each = self.losses(x)
         P = np.exp(each - np.logaddexp(0.0, odds))
         weights = np.exp(self.log_weights + each - np.logaddexp(0.0, odds))
@@ -90,7 +90,7 @@ class Problem:
         return -self.maps.T @ weights.ravel(), hessian
 
     def residual(self, x: Array) -> Array:
-        """(G, G) force on the block of ``Z N^(1/2)``, over mu: its singular values are at most 1 at the minimum."""
+        """(G, G) force on the block of ``Z N^(1/2)`` divided by mu; its singular values are <= 1 at the minimum."""
         return -self.slopes(x)[0][self.modes.size :].reshape(self.log_counts.shape)
 
     def derivatives(self, x: Array) -> tuple[Array, Array]:
@@ -114,8 +114,8 @@ class Problem:
         return gradient + self.decays * x, hessian
 
     def minimum(self, x: Array) -> Array:
-        """Newton's method with the absolute values of the Hessian's eigenvalues, which descends around saddles; the
-        gradient has no part along turns of the features, which change nothing."""
+        """Newton's method with absolute values of the Hessian's eigenvalues, so that it descends near saddles. The
+        gradient is orthogonal to rotations of the features, which do not change the objective."""
         value = self.value(x)
         for _ in range(STEPS):
             gradient, hessian = self.derivatives(x)
@@ -130,7 +130,7 @@ class Problem:
             if -slope <= SETTLED * abs(value):
                 if np.min(rates, initial=0.0) >= -1e-13 * size:
                     return x
-                x = x + np.sqrt(-rates[0]) * frame[:, 0]  # a saddle: a step has set to 0 what shall live
+                x = x + np.sqrt(-rates[0]) * frame[:, 0]  # a saddle: a step has set a nonzero mode to 0
                 value = self.value(x)
         raise ArithmeticError(f"no equilibrium was found in {STEPS} steps: the decay is {np.exp(self.log_mu):g}")
 

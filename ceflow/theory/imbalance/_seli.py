@@ -1,4 +1,4 @@
-"""SELI: where classifier and features of imbalanced classes go without decay, and how they get there."""
+"""SELI, the limit geometry of imbalanced classes without decay, and the convergence to it."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from ._groups import Array, Geometry, GroupLayers, Groups, block_of, checked_gro
 
 
 class Seli(NamedTuple):
-    """The simplex-encoded-labels interpolation: the balanced factors ``W H = I - 11^T/K`` of minimal norm.
+    """Simplex-encoded-labels interpolation: balanced factors ``W H = I - 11^T/K`` of minimal norm.
 
     Attributes
     ----------
     singular_values : (M,) array
-        Different non-zero singular values of ``(I - 11^T/K) N^(1/2)``, N the samples, descending: those of W and of
-        ``H N^(1/2)`` are their square roots.
+        Distinct nonzero singular values of ``(I - 11^T/K) N^(1/2)`` with the samples N, descending. Their square roots
+        are the singular values of W and of ``H N^(1/2)``.
     multiplicities : (M,) array of ints
     layers : GroupLayers
-        With all margins 1; at margins m both layers are sqrt(m) times that.
+        Layers with all margins 1; for margins m multiply both by sqrt(m).
     geometry : Geometry
 
     Examples
@@ -40,19 +40,19 @@ class Seli(NamedTuple):
 
 
 def seli(classes: Sequence[int], samples: ArrayLike) -> Seli:
-    """Where gradient flow on imbalanced classes goes in direction without decay, and its optimum for small decay.
+    """SELI: limit direction of gradient flow on imbalanced classes without decay, and of the optimum for small decay.
 
     The singular values are ``sqrt(n_g)``, K_g - 1 times, and ``sqrt(x)`` for each root x of ``sum_g K_g / (n_g - x) =
-    0``, one between two neighbours among different n_g [ceflow]. With two groups that is
-    ``x = (K_A n_B + K_B n_A) / K``. Vectors follow from the roots, and ``H^T H`` is the pseudo-inverse of ``W W^T``.
-    Nothing cancels at any ratio of samples, and no matrix is decomposed.
+    0``, one between any two neighbouring distinct n_g [ceflow]. With two groups that is ``x = (K_A n_B + K_B n_A) /
+    K``. Singular vectors follow from the roots, and ``H^T H`` is the pseudo-inverse of ``W W^T``. There is no
+    cancellation at any ratio of samples.
 
     Parameters
     ----------
     classes : sequence of ints
         Number K_g of classes in each of G groups.
     samples : number or (G,) array
-        Samples of a class in each group, positive.
+        Positive number of samples per class of each group.
 
     Returns
     -------
@@ -61,7 +61,7 @@ def seli(classes: Sequence[int], samples: ArrayLike) -> Seli:
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described.
+        If an argument is invalid.
 
     Notes
     -----
@@ -82,7 +82,7 @@ def seli(classes: Sequence[int], samples: ArrayLike) -> Seli:
 
 
 def seli_layers(groups: Groups) -> GroupLayers:
-    """Layers at margins 1."""
+    """Layers with margins 1."""
     return _layers(groups, *_modes(groups))
 
 
@@ -105,7 +105,7 @@ def _modes(groups: Groups) -> tuple[Array, Array]:
         distances = _distances(total, different, i)  # n_g - x
         roots.append(different[i] - distances[i])
         vectors.append(np.sqrt(K) / distances[of])
-    for j in range(different.size):  # groups of equal samples: x = n, and vectors on them that are orthogonal to k
+    for j in range(different.size):  # groups with equal samples: x = n, and vectors on them orthogonal to k
         alike = np.flatnonzero(of == j)
         inside = scipy.linalg.null_space(np.sqrt(K[alike])[None]) if alike.size > 1 else np.empty((1, 0))
         for column in inside.T:
@@ -121,7 +121,7 @@ def _modes(groups: Groups) -> tuple[Array, Array]:
 def _distances(K: Array, n: Array, i: int) -> Array:
     """``n - x`` for the root x of ``sum K / (n - x) = 0`` between n_i and n_(i+1), measured from the nearer of them."""
     half = 0.5 * (n[i + 1] - n[i])
-    low = np.sum(K / ((n - n[i]) - half)) >= 0.0  # the sum grows between its poles: the root is in the lower half
+    low = np.sum(K / ((n - n[i]) - half)) >= 0.0  # the sum increases between its poles: the root is in the lower half
     pole = i if low else i + 1
     gaps, sign = n - n[pole], 1.0 if low else -1.0
     others = np.arange(n.size) != pole
@@ -134,14 +134,14 @@ def _distances(K: Array, n: Array, i: int) -> Array:
 
 
 class Approach(NamedTuple):
-    """The approach to SELI without decay, by the asymptotic law.
+    """Asymptotic law of convergence to SELI without decay.
 
     Attributes
     ----------
     log_scale : (n,) array
-        rho, by which all margins grow.
+        Common part rho of all margins.
     offsets : (G, G) array
-        Margins less rho, of a class of the row's group over one of the column's.
+        Margins minus rho, of a class of the row's group over a class of the column's group.
     geometry : Geometry
         With a leading axis n.
 
@@ -167,21 +167,20 @@ def approach(
     logit_adjustment: ArrayLike = 0.0,
     reduction: str = "mean",
 ) -> Approach:
-    """How cross-entropy without decay approaches SELI: slowly, by one law from all balanced starts [ceflow].
+    """Asymptotic law of convergence to SELI of cross-entropy without decay, for all balanced starts [ceflow].
 
-    Late residuals are proportional to the Gram matrix of the features at SELI, ``p_hc = e^-rho (-h_h . h_c) / o_c`` for
-    the wrong class h in a sample of class c: that is the condition of Karush, Kuhn and Tucker of the smallest norm.
-    So margins are ``rho + log(o_c) - log(-h_h . h_c) + delta_h - delta_c + O(1/rho)``, and as ``d rho/dt = 2 rho
-    e^-rho``, ``t = Ei(rho) / 2``. Cosines and angles differ from those of SELI by O(1/rho) = O(1/log t), and from what
-    is returned by O(1/rho^2). The optimum with decay obeys the same law with ``rho = -log sqrt(lW lH)``: the flow
-    follows the regularization path.
+    By the KKT conditions of minimal norm, late residuals are proportional to the Gram matrix of the features at SELI:
+    ``p_hc = e^-rho (-h_h . h_c) / o_c`` for a wrong class h in a sample of class c. So margins are ``rho + log(o_c) -
+    log(-h_h . h_c) + delta_h - delta_c + O(1/rho)``, and as ``d rho/dt = 2 rho e^-rho``, ``t = Ei(rho) / 2``. Cosines
+    and angles differ from those of SELI by O(1/rho) = O(1/log t), and from the returned values by O(1/rho^2). The
+    optimum with decay satisfies the same law with ``rho = -log sqrt(lW lH)``: the flow follows the regularization path.
 
     Parameters
     ----------
     classes, samples, weights, logit_adjustment, reduction
         As in `equilibrium`.
     log_t : (n,) array
-        Logarithm of time, at least 10; the law is asymptotic, and useful where log_t is large beside all offsets.
+        Logarithm of time, at least 10; the law is asymptotic and needs log_t much larger than all offsets.
 
     Returns
     -------
@@ -190,12 +189,12 @@ def approach(
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described, or log_t is so small that a margin would not be positive.
+        If an argument is invalid, or log_t is so small that a margin would not be positive.
 
     Notes
     -----
-    Derived here, and compared with runs in ``tests/test_imbalance.py``; not proved as a theorem with constants. Layers
-    that do not start balanced add another O(1/rho).
+    Derived formally and compared with runs in ``tests/test_imbalance.py``; not proved with error constants. Unbalanced
+    starts add another O(1/rho).
 
     Examples
     --------
@@ -208,7 +207,7 @@ def approach(
     log_t = np.atleast_1d(checked_array("log_t", log_t, 10.0, 1e15))
     layers, delta = seli_layers(groups), groups.adjustment
     features = layers.Y.T / np.sqrt(groups.classes)[:, None]
-    products = features @ features.T  # between different classes
+    products = features @ features.T  # inner products of different classes
     products[np.diag_indices(delta.size)] -= layers.b**2 / groups.classes
     with np.errstate(invalid="ignore", divide="ignore"):  # groups of one class have no other
         offsets = np.log(groups.weights)[:, None] - np.log(-products) + delta - delta[:, None]
@@ -218,7 +217,7 @@ def approach(
         rho = log_t + np.log(2.0 * rho) - np.log1p(1.0 / rho)
     lowest = rho.min() + np.nanmin(offsets)
     if not lowest > 0.0:
-        raise ValueError(f"log_t must be later: at {log_t.min():g} a margin of the law is {lowest:g}")
+        raise ValueError(f"log_t must be larger: at {log_t.min():g} the law has a margin of {lowest:g}")
     return Approach(rho, offsets, stacked([geometry(groups, _balanced(groups, r + offsets)) for r in rho]))
 
 
@@ -234,7 +233,7 @@ def _balanced(groups: Groups, margins: Array) -> GroupLayers:
 
 
 def stacked(items: list):
-    """Named tuples of arrays as one, with a leading axis."""
+    """Stack named tuples of arrays along a new leading axis."""
     if isinstance(items[0], tuple):
         return type(items[0])(*(stacked(list(parts)) for parts in zip(*items, strict=True)))
     return np.stack(items)

@@ -1,17 +1,17 @@
-"""The landscape of cross-entropy with weight decay: minimizers, saddles, and the ways out of them.
+"""Landscape of cross-entropy with weight decay: minimizers, saddles, and escape directions.
 
 With n samples of each of K classes, N = K n, a classifier W (K, d), features H (d, N) and a bias b, ::
 
     f = (1/N) sum_i CE(W h_i + b) + (lW/2) |W|^2 + (lH/2) |H|^2 + (lb/2) |b|^2.
 
-Let g = (p - Y)/N, p the softmax, be the gradient in the logits. At every critical point ``lW W = -g H^T`` and
-``lH H = -W^T g``. It is a global minimum if and only if ``|g|_2 <= sqrt(lW lH)``. Otherwise, in a width above the rank
-of W, the smallest eigenvalue of the Hessian is that of `least_curvature`: all saddles are strict. Samples of a class
-agree at every critical point, so the features are stored as ``H = X (x) 1_n^T / sqrt(n)`` with X (d, K), in coordinates
-that keep lengths. Proofs: ``python -m derivations landscape``.
+Let g = (p - Y)/N be the gradient in the logits, with softmax p. At every critical point ``lW W = -g H^T`` and ``lH H =
+-W^T g``. It is a global minimum if and only if ``|g|_2 <= sqrt(lW lH)``. Otherwise, if the width exceeds the rank of W,
+the smallest eigenvalue of the Hessian is `least_curvature`, so all saddles are strict. Samples of a class have equal
+features at every critical point, so features are stored as ``H = X (x) 1_n^T / sqrt(n)`` with X (d, K); this preserves
+norms. Proofs: ``python -m derivations landscape``.
 
-Source: the problem, "strict saddles only" and global optimality are those of arXiv:2105.02375, of which only the
-abstract was read; the formulas are [ceflow]. Times are those of ``MatrixFlow(reduction="mean")``.
+Source: the problem, "strict saddles only" and global optimality are from arXiv:2105.02375, of which we read only the
+abstract; the formulas are [ceflow]. Time is that of ``MatrixFlow(reduction="mean")``.
 
 Examples
 --------

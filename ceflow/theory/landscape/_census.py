@@ -1,4 +1,4 @@
-"""Which critical points are copies of each other, and whether a list of them can be complete."""
+"""Equivalence of critical points under permutations, and a completeness test for lists of them."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 
 from ._point import ZERO, CriticalPoint
 
-SAME = 1e-6  # relative: entries of logits below this apart are equal
+SAME = 1e-6  # relative difference below which entries of logits are equal
 
 
 def copies(point: CriticalPoint) -> int:
-    """Number of different critical points that permutations of the classes make of one, up to rotations of features.
+    """Number of distinct critical points obtained by permuting classes, up to rotations of the features.
 
-    K! over the number of permutations that leave the logits as they are. They are counted along a chain of stabilizers.
+    It is K! divided by the number of permutations that fix the logits, counted along a chain of stabilizers.
 
     Examples
     --------
@@ -33,7 +33,7 @@ def copies(point: CriticalPoint) -> int:
 
 
 def are_copies(one: CriticalPoint, other: CriticalPoint) -> bool:
-    """Whether a permutation of the classes and a rotation of the features make one critical point of another.
+    """Whether two critical points differ by a permutation of the classes and a rotation of the features.
 
     Examples
     --------
@@ -50,12 +50,12 @@ def are_copies(one: CriticalPoint, other: CriticalPoint) -> bool:
 
 
 def _logits(point: CriticalPoint) -> NDArray[np.float64]:
-    """(K, K + 1): logits, which fix W and X up to rotations, and the bias."""
+    """(K, K + 1): logits, which determine W and X up to rotations, and the bias."""
     return np.column_stack([point.W @ point.X, point.bias])
 
 
 def _permuted(A: NDArray, B: NDArray, images: list[int]) -> bool:
-    """Whether a permutation of the classes that starts with these images makes B of A: by backtracking."""
+    """Whether a permutation of the classes that starts with these images maps A to B, by backtracking."""
     classes, size, tolerance = len(A), len(images), SAME * max(1.0, float(np.abs(A).max()))
     if size:
         row, last = size - 1, images[-1]
@@ -70,29 +70,30 @@ def _permuted(A: NDArray, B: NDArray, images: list[int]) -> bool:
 
 
 def morse_sums(points: Sequence[CriticalPoint]) -> NDArray[np.int64]:
-    """One number for each width from 1 to min(d, K - 1), 1 if the list of critical points is complete [ceflow].
+    """Morse sums of a list of critical points for widths 1 to min(d, K - 1); all are 1 if it is complete [ceflow].
 
-    Any other value shows that an orbit of a rank up to that width is missing. A single one is always seen, as its term
-    is plus or minus `copies` where the width is its rank; all ones are no proof, as two missing orbits may cancel.
+    Another value shows that an orbit of rank up to that width is missing. A single missing orbit is always detected: at
+    the width equal to its rank its term is plus or minus `copies`. All ones are no proof, because two missing orbits
+    may cancel.
 
     Parameters
     ----------
     points : sequence of CriticalPoint
-        Of one landscape, one for each orbit of permutations of classes and rotations of features, as
-        `Landscape.search` returns them.
+        Points of one landscape, one for each orbit under permutations of classes and rotations of features, as returned
+        by `Landscape.search`.
 
     Returns
     -------
     (min(d, K - 1),) array of ints
         ``sum_p copies(p) (-1)^index(p) (1 - chi(q(p), width - rank(p)))`` over the points of rank up to the width.
-        `index` is that of the Hessian where features stay in the rows of W; q is the number of singular values of g
-        above ``sqrt(lW lH)``; ``chi(q, m)`` is the Euler characteristic of the positive semidefinite q x q matrices of
-        trace 1 and rank up to m.
+        `index` is the index of the Hessian restricted to features in the row space of W. q is the number of singular
+        values of g above ``sqrt(lW lH)``. ``chi(q, m)`` is the Euler characteristic of the positive semidefinite q x q
+        matrices of trace 1 and rank up to m.
 
     Raises
     ------
     TypeError, ValueError
-        If there are no points, they are of different landscapes, or one is degenerate beyond rotations of its features.
+        If there are no points, they have different landscapes, or one is degenerate beyond rotations of its features.
 
     Notes
     -----
@@ -109,7 +110,7 @@ def morse_sums(points: Sequence[CriticalPoint]) -> NDArray[np.int64]:
     """
     points = list(points)
     if not points or not all(isinstance(point, CriticalPoint) for point in points):
-        raise TypeError("points must be critical points, at least one")
+        raise TypeError("points must be a non-empty sequence of CriticalPoint")
     problem = points[0].landscape
     if any(point.landscape != problem for point in points):
         raise ValueError("points must be of one landscape")
@@ -124,20 +125,21 @@ def morse_sums(points: Sequence[CriticalPoint]) -> NDArray[np.int64]:
 
 
 def _signature(point: CriticalPoint) -> tuple[int, int]:
-    """Negative eigenvalues where features stay in the rows of W, and singular values of g above the balance."""
+    """Number of negative eigenvalues for features in the row space of W, and of singular values of g above the
+    balance."""
     rank, force, balance = point.rank, point._force[1], point.landscape.balance
     values, zero = point._active[0], point._resolution
     rotations = rank * (rank - 1) // 2 + (point.landscape.bias_decay == 0.0)
     at_balance = int((np.abs(force - balance) <= math.sqrt(ZERO) * balance).sum())
     if int((np.abs(values) <= zero).sum()) != rotations or at_balance != rank:
-        raise ValueError(f"points must not be degenerate, got one at the objective {point.objective:g} that is")
+        raise ValueError(f"points must not be degenerate, got a degenerate one with objective {point.objective:g}")
     return int((values < -zero).sum()), int((force > balance * (1.0 + math.sqrt(ZERO))).sum())
 
 
 def _characteristic(q: int, m: int) -> int:
     """Euler characteristic of the positive semidefinite q x q matrices of trace 1 and rank up to m.
 
-    Those of rank k are open cells of dimension k (k+1)/2 - 1 over the Grassmannian of k-spaces of R^q.
+    Matrices of rank k are open cells of dimension k (k+1)/2 - 1 over the Grassmannian of k-spaces of R^q.
     """
     ranks = range(1, min(q, m) + 1)
     return sum((-1) ** (k * (k + 1) // 2 - 1) * _grassmannian(k, q) for k in ranks)

@@ -1,4 +1,4 @@
-"""The objective, its gradient and its Hessian, where the samples of a class agree."""
+"""Objective, gradient and Hessian for equal samples of each class."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from ...losses import CrossEntropy, full_residual
 if TYPE_CHECKING:
     from ._landscape import Landscape
 
-SMALLEST, LARGEST = 1e-12, 1e6  # of decays: eigenvalues are told from rounding
-MOST_UNKNOWNS = 4000  # of a dense Hessian, 128 MB
+SMALLEST, LARGEST = 1e-12, 1e6  # limits of decays: eigenvalues are above rounding
+MOST_UNKNOWNS = 4000  # size of a dense Hessian of 128 MB
 
 
 def checked_decays(weight_decay: float | tuple[float, float]) -> tuple[float, float]:
-    """(lW, lH) of one number for both, or of two."""
+    """Checked (lW, lH), from one number for both or from two."""
     pair = weight_decay if isinstance(weight_decay, (tuple, list)) else (weight_decay, weight_decay)
     if len(pair) != 2:
         raise ValueError(f"weight_decay must be a number or one for W and one for H, got {len(pair)}")
@@ -28,9 +28,9 @@ def checked_decays(weight_decay: float | tuple[float, float]) -> tuple[float, fl
 
 
 class Function:
-    """f of W (K, r), X (r, K) and the bias, all in one vector; X is sqrt(n) times the features of each class.
+    """Objective f of W (K, r), X (r, K) and the bias in one vector; X is sqrt(n) times the features of each class.
 
-    The embedding of X in all features keeps lengths, so this Hessian is a part of that of the whole problem.
+    The embedding of X in all features preserves norms, so this Hessian is a restriction of the full one.
     """
 
     def __init__(self, landscape: Landscape, rank: int) -> None:
@@ -41,7 +41,7 @@ class Function:
         self.size = self.decays.size
 
     def require_room(self) -> None:
-        """A ValueError if the Hessian would be large."""
+        """Raise a ValueError if the Hessian would be too large."""
         if self.size > MOST_UNKNOWNS:
             raise ValueError(f"classes and rank must leave at most {MOST_UNKNOWNS} unknowns, got {self.size}")
 
@@ -53,18 +53,18 @@ class Function:
         return W.reshape(self.K, self.rank), X.reshape(self.rank, self.K), b if self.biases else np.zeros(self.K)
 
     def logits(self, y: NDArray) -> NDArray:
-        """(K, K), a column for each class."""
+        """(K, K) logits, one column per class."""
         W, X, b = self.split(y)
         return W @ X / self.root + b[:, None]
 
     def residual(self, y: NDArray) -> NDArray:
-        """Y - P, free of cancellation."""
+        """Y - p with softmax p, without cancellation."""
         R = self.logits(y)
         log_scale, _ = full_residual(CrossEntropy(), R, np.arange(self.K))
         return R * math.exp(log_scale)
 
     def probabilities(self, y: NDArray) -> NDArray:
-        """P, a column for each class."""
+        """Softmax p, one column per class."""
         return np.eye(self.K) - self.residual(y)
 
     def objective(self, y: NDArray) -> float:
@@ -74,7 +74,7 @@ class Function:
         return float(np.logaddexp(0.0, np.logaddexp.reduce(Z)).mean() + 0.5 * self.decays @ y**2)
 
     def logit_gradient(self, y: NDArray) -> NDArray:
-        """(K, K) gradient in W X, which has the singular values of g."""
+        """(K, K) gradient in W X; it has the singular values of g."""
         return -self.residual(y) / (self.K * self.root)
 
     def gradient(self, y: NDArray) -> NDArray:
@@ -83,11 +83,11 @@ class Function:
         return self.join(G @ X.T, W.T @ G, bias) + self.decays * y
 
     def hessian(self, y: NDArray) -> NDArray:
-        """Dense; a ValueError if it would be large."""
+        """Dense Hessian; a ValueError if it would be too large."""
         self.require_room()
         (W, X, _), P, one = self.split(y), self.probabilities(y), np.eye(self.K)
         G, inner, place = self.logit_gradient(y), np.eye(self.rank), 2 * self.K * self.rank
-        J = np.zeros((self.K, self.K, self.size))  # of the logits: class of the row, of the column
+        J = np.zeros((self.K, self.K, self.size))  # derivatives of the logits (row, column)
         J[..., : place // 2] = np.einsum("ki,aj->kjia", one, X).reshape(self.K, self.K, -1) / self.root
         J[..., place // 2 : place] = np.einsum("ka,ij->kiaj", W, one).reshape(self.K, self.K, -1) / self.root
         J[..., place:] = np.eye(self.K)[:, None, : self.biases]

@@ -1,4 +1,4 @@
-"""The problem, its global minimizers, and how its critical points are found."""
+"""The problem, its global minimizers, and the search of critical points."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from ._function import LARGEST, Function, checked_decays
 from ._point import CriticalPoint
 
 MOST_MODES = 12  # 4096 subsets
-DESCENTS = (0, 1, 3, 10, 200)  # steps down the objective from a random state: saddles are close to the first ones
+DESCENTS = (0, 1, 3, 10, 200)  # descent steps from a random state; saddles are near the first states
 
 
 @dataclasses.dataclass(frozen=True)
 class Landscape:
-    """Cross-entropy with decay on unconstrained features.
+    """Landscape of cross-entropy with weight decay on unconstrained features.
 
     Parameters
     ----------
@@ -34,16 +34,16 @@ class Landscape:
     width : int
         d >= 1.
     weight_decay : float or (float, float)
-        lW and lH, from 1e-12 to 1e6.
+        Both decays, or (lW, lH), from 1e-12 to 1e6.
     samples : int
-        n, of each class.
+        Number n of samples per class.
     bias_decay : float, optional
-        lb >= 0; no bias when left out.
+        lb >= 0; default no bias.
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described.
+        If an argument is invalid.
 
     Examples
     --------
@@ -70,7 +70,7 @@ class Landscape:
 
     @property
     def balance(self) -> float:
-        """sqrt(lW lH), the force at which active singular pairs rest."""
+        """sqrt(lW lH), the force on nonzero singular values at a critical point."""
         return math.sqrt(self.weight_decay[0] * self.weight_decay[1])
 
     @property
@@ -81,14 +81,14 @@ class Landscape:
 
     @property
     def least_objective(self) -> float:
-        """Global minimum for width K - 1 or more: ``log(1 + (K-1) e^-m) + c m (K-1)``, m the margin."""
+        """Global minimum for width >= K - 1: ``log(1 + (K-1) e^-m) + c m (K-1)`` with the margin m."""
         wrong, margin = self.classes - 1, self.margin
         return math.log1p(wrong * math.exp(-margin)) + math.sqrt(self.samples) * self.balance * margin * wrong
 
     def minimizer(self) -> CriticalPoint:
-        """A global minimizer: a simplex equiangular tight frame, or zero [ceflow].
+        """Return a global minimizer: a simplex equiangular tight frame, or zero [ceflow].
 
-        All others are ``(W Q^T, Q H)``, Q orthogonal, and with ``bias_decay=0`` any constant added to the bias.
+        All others are ``(W Q^T, Q H)`` with orthogonal Q; with ``bias_decay=0`` any constant may be added to the bias.
 
         Raises
         ------
@@ -101,25 +101,26 @@ class Landscape:
         return self._spectral(basis, np.full(basis.shape[1], self.margin))
 
     def mode_points(self, scheme: Scheme) -> list[CriticalPoint]:
-        """Critical points that a symmetry has: for each set S of modes at most one [ceflow].
+        """Critical points with the symmetry of a scheme, at most one for each set S of nonzero modes [ceflow].
 
-        Solves ``lambda_i(s) = K c`` for i in S, s_i = 0 for all others: the minimum of a strictly convex function of
-        s_S, a critical point if all s_S are positive. Critical points without the symmetry are not found; see `search`.
+        They solve ``lambda_i(s) = K c`` for i in S, with s_i = 0 otherwise. The solution is the minimum of a strictly
+        convex function of s_S, and a critical point if all s_S are positive. For critical points without symmetry see
+        `search`.
 
         Parameters
         ----------
         scheme : Scheme
-            Of K classes and at most 12 modes.
+            Scheme with K classes and at most 12 modes.
 
         Returns
         -------
         list of CriticalPoint
-            By objective, of those whose rank fits into the width.
+            Points of rank at most the width, sorted by objective.
 
         Raises
         ------
         TypeError, ValueError
-            If the scheme is not as described.
+            If the scheme is invalid.
         """
         if not isinstance(scheme, Scheme):
             raise TypeError(f"scheme must be an association scheme, got {type(scheme).__name__}")
@@ -139,13 +140,12 @@ class Landscape:
         return sorted(points, key=lambda point: point.objective)
 
     def search(self, starts: int = 200, seed: int = 0) -> list[CriticalPoint]:
-        """Critical points with or without symmetry, from random starts: those found, not all there are.
+        """Search for critical points from random starts; the list may be incomplete.
 
-        The gradient is solved for by Levenberg-Marquardt steps with the exact Hessian, from random states of every
-        rank up to min(d, K - 1), Gaussian or of entries -1, 0 and 1 as symmetric points have them, some way down the
-        objective. No critical point has a higher rank. Points that differ by a rotation of the features and a
-        permutation of the classes count as one, and `copies` says for how many. `morse_sums` can tell that points are
-        missing.
+        Zeros of the gradient are computed by Levenberg-Marquardt steps with the exact Hessian. Starts are random states
+        of every rank up to min(d, K - 1), Gaussian or with entries -1, 0 and 1, after some descent steps. No critical
+        point has a higher rank. Points that differ by a rotation of the features and a permutation of the classes are
+        listed once; `copies` is their number. `morse_sums` can detect missing points.
 
         Parameters
         ----------
@@ -157,12 +157,12 @@ class Landscape:
         Returns
         -------
         list of CriticalPoint
-            By objective.
+            Sorted by objective.
 
         Raises
         ------
         TypeError, ValueError
-            If an argument is not as described, or the Hessian would be too large.
+            If an argument is invalid, or the Hessian would be too large.
 
         Examples
         --------
@@ -187,7 +187,7 @@ class Landscape:
             options = {"jac": shape.gradient, "method": "L-BFGS-B", "options": {"maxiter": steps}}
             y = scipy.optimize.minimize(shape.objective, y, **options).x if steps and y.size else y
             y = scipy.optimize.root(shape.gradient, y, jac=shape.hessian, method="lm", tol=1e-9).x if y.size else y
-            for _ in range(3 * (y.size > 0)):  # to rounding, across the zeros of rotations
+            for _ in range(3 * (y.size > 0)):  # converge to rounding despite zero eigenvalues of rotations
                 y = y - np.linalg.lstsq(shape.hessian(y), shape.gradient(y), rcond=1e-10)[0]
             if not np.abs(shape.gradient(y)).max(initial=0.0) <= 1e-12 * max(1.0, np.abs(y).max(initial=0.0)):
                 continue
@@ -197,19 +197,19 @@ class Landscape:
         return sorted(found, key=lambda point: point.objective)
 
     def point(self, W: ArrayLike, H: ArrayLike, bias: ArrayLike | None = None) -> CriticalPoint:
-        """The critical point of given layers.
+        """Make a critical point from given layers.
 
         Parameters
         ----------
         W, H : (K, d), (d, K n) arrays
-            Columns of H in the order of classes, n of each.
+            Columns of H in the order of classes, n per class.
         bias : (K,) array, optional
-            Zero when left out.
+            Default 0.
 
         Raises
         ------
         TypeError, ValueError
-            If they do not fit, or the gradient is above 1e-6 of the size of the layers times the decay.
+            If the shapes do not fit, or the gradient exceeds 1e-6 of the size of the layers times the decay.
         """
         K, n = self.classes, self.samples
         W, H = checked_array("W", W, -1e100, 1e100), checked_array("H", H, -1e100, 1e100)
@@ -226,13 +226,13 @@ class Landscape:
         scale = max(np.abs(W).max(), np.abs(H).max(), np.abs(b).max())
         if apart > 1e-6 * scale or found.gradient > 1e-6 * scale * max(self.weight_decay):
             raise ValueError(
-                f"W and H must be a critical point, got a gradient of {found.gradient:g}, and samples of a class "
-                f"{apart:g} apart"
+                f"W and H must be a critical point, got a gradient of {found.gradient:g}, and a difference within "
+                f"classes of {apart:g}"
             )
         return found
 
     def _spectral(self, basis: NDArray, s: NDArray, modes: tuple[int, ...] | None = None) -> CriticalPoint:
-        """The point whose class logits are ``basis diag(s) basis^T``, balanced as critical points are."""
+        """Point with class logits ``basis diag(s) basis^T`` and balanced layers."""
         size, (lW, lH) = np.sqrt(math.sqrt(self.samples) * s), self.weight_decay
         W, scale = basis * size, (lH / lW) ** 0.25
         return self._widened(W * scale, W.T / scale, np.zeros(self.classes), modes)
@@ -244,8 +244,8 @@ class Landscape:
 
 
 def _rest_of_modes(scheme: Scheme, modes: tuple[int, ...], balance: float) -> NDArray | None:
-    """(D,) s >= 0 with ``lambda_i(s) = balance`` for the given modes and 0 elsewhere, or None: damped Newton steps on a
-    convex function."""
+    """(D,) s >= 0 with ``lambda_i(s) = balance`` on the given modes and 0 elsewhere, or None; by damped Newton steps on
+    a convex function."""
     on, s = list(modes), np.zeros(scheme.modes)
     if balance >= 1.0 or not modes:
         return s if not modes else None

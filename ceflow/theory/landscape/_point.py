@@ -1,4 +1,4 @@
-"""A critical point: what it is, how its surroundings curve, and where to leave it."""
+"""Critical points: type, Hessian, and escape direction."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from ._function import Function, checked_decays
 if TYPE_CHECKING:
     from ._landscape import Landscape
 
-ZERO = 1e-9  # relative: eigenvalues below, and singular values, are 0
+ZERO = 1e-9  # relative eigenvalues and singular values below this are 0
 
 
 def least_curvature(force: ArrayLike, weight_decay: tuple[float, float]) -> NDArray[np.float64]:
-    """Smallest eigenvalue of the Hessian at a critical point that is no global minimum, in a width above its rank.
+    """Smallest eigenvalue of the Hessian at a non-global critical point, for width above its rank.
 
-    ``(lW + lH)/2 - sqrt(((lW - lH)/2)^2 + |g|_2^2)``, written without cancellation. A lower bound of the second
-    derivative in unit directions of (W, H) at every point, critical or not.
+    ``(lW + lH)/2 - sqrt(((lW - lH)/2)^2 + |g|_2^2)``, computed without cancellation. At every point it is a lower bound
+    of the second derivative along unit vectors of (W, H).
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ def least_curvature(force: ArrayLike, weight_decay: tuple[float, float]) -> NDAr
     Raises
     ------
     TypeError, ValueError
-        If an argument is not as described.
+        If an argument is invalid.
 
     Examples
     --------
@@ -54,7 +54,7 @@ def least_curvature(force: ArrayLike, weight_decay: tuple[float, float]) -> NDAr
 
 
 class Spectrum(NamedTuple):
-    """Eigenvalues of a Hessian, ascending, and how often each occurs; equal ones need not be merged.
+    """Eigenvalues of a Hessian, ascending, with multiplicities; equal eigenvalues may be listed separately.
 
     Examples
     --------
@@ -69,7 +69,7 @@ class Spectrum(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class CriticalPoint:
-    """A critical point of a `Landscape`, made by its methods.
+    """Critical point of a `Landscape`, returned by its methods.
 
     Attributes
     ----------
@@ -79,7 +79,7 @@ class CriticalPoint:
         sqrt(n) times the features of each class.
     bias : (K,) array
     modes : tuple of int or None
-        The modes, from 1 on, that are not 0, of points made by a symmetry.
+        Nonzero modes, counted from 1, of points from a symmetry.
 
     Examples
     --------
@@ -96,12 +96,12 @@ class CriticalPoint:
 
     @property
     def H(self) -> NDArray[np.float64]:
-        """(d, K n) features, the n samples of a class next to each other."""
+        """(d, K n) features, with the n samples of a class adjacent."""
         return np.repeat(self.X, self.landscape.samples, axis=1) / math.sqrt(self.landscape.samples)
 
     @property
     def layers(self) -> tuple[NDArray[np.float64], ...]:
-        """A start of `ceflow.MatrixFlow`, of W, H and the bias if there is one."""
+        """Start of `ceflow.MatrixFlow`: W, H, and the bias if there is one."""
         return (self.W, self.H) if self.landscape.bias_decay is None else (self.W, self.H, self.bias)
 
     @functools.cached_property
@@ -114,12 +114,12 @@ class CriticalPoint:
 
     @functools.cached_property
     def objective(self) -> float:
-        """f."""
+        """Objective f."""
         return self._shape.objective(self._y)
 
     @functools.cached_property
     def gradient(self) -> float:
-        """Largest entry of the gradient in the layers, in absolute value, which tells how well the point is known."""
+        """Largest absolute entry of the gradient in the layers, a measure of the accuracy of the point."""
         return float(np.abs(self._shape.gradient(self._y)).max())
 
     @functools.cached_property
@@ -134,7 +134,7 @@ class CriticalPoint:
 
     @functools.cached_property
     def _frame(self) -> tuple[NDArray, NDArray]:
-        """Orthonormal columns that span the rows of W, and all that is orthogonal to them."""
+        """Orthonormal bases of the row space of W and of its orthogonal complement."""
         _, s, rows = svd(self.W)
         rank = int((s > ZERO * max(1.0, s[0])).sum())
         return rows[:rank].T, rows[rank:].T
@@ -160,19 +160,18 @@ class CriticalPoint:
 
     @functools.cached_property
     def _active(self) -> tuple[NDArray, NDArray]:
-        """Eigenvalues and eigenvectors of the Hessian where features stay in the rows of W and classes together."""
+        """Eigenvalues and eigenvectors of the Hessian for features in the row space of W, equal within classes."""
         shape = Function(self.landscape, self.rank)
         y = shape.join(self.W @ self._rows, self._rows.T @ self.X, self.bias[: self._shape.biases])
         return np.linalg.eigh(shape.hessian(y)) if y.size else (np.zeros(0), np.zeros((0, 0)))
 
     @functools.cached_property
     def spectrum(self) -> Spectrum:
-        """All eigenvalues of the Hessian in (W, H, b), from three parts into which it splits [ceflow].
+        """All eigenvalues of the Hessian in (W, H, b), from its three invariant parts [ceflow].
 
         Features orthogonal to the rows of W: ``(lW+lH)/2 +- sqrt(((lW-lH)/2)^2 + sigma^2)`` for each singular value
-        sigma of g, d - rank times each. Samples of a class against each other: ``lH`` plus the eigenvalues of
-        ``W^T (diag p - p p^T) W / N``, n - 1 times each. And what is left, by a dense Hessian of K (2 rank + 1)
-        numbers.
+        sigma of g, with multiplicity d - rank. Differences within a class: ``lH`` plus the eigenvalues of ``W^T (diag p
+        - p p^T) W / N``, with multiplicity n - 1. The rest: a dense Hessian in K (2 rank + 1) variables.
         """
         problem, (lW, lH) = self.landscape, self.landscape.weight_decay
         K, idle, n = problem.classes, problem.width - self.rank, problem.samples
@@ -195,7 +194,7 @@ class CriticalPoint:
 
     @property
     def smallest_eigenvalue(self) -> float:
-        """Of the Hessian: `least_curvature` wherever the point is not global and the width above the rank."""
+        """Smallest eigenvalue of the Hessian; `least_curvature` if not global and the width is above the rank."""
         return float(self.spectrum.values[0])
 
     @property
@@ -205,21 +204,21 @@ class CriticalPoint:
 
     @property
     def nullity(self) -> int:
-        """Number of zero eigenvalues of the Hessian: rotations of the features, for the most part."""
+        """Number of zero eigenvalues of the Hessian, mostly from rotations of the features."""
         return int(self.spectrum.counts[np.abs(self.spectrum.values) <= self._resolution].sum())
 
     @property
     def rate(self) -> float:
-        """Rate of the fastest escape, minus the smallest eigenvalue; ``|g|_2 - lambda`` for equal decays."""
+        """Rate of the fastest escape: minus the smallest eigenvalue, ``|g|_2 - lambda`` for equal decays lambda."""
         return -self.smallest_eigenvalue
 
     @functools.cached_property
     def direction(self) -> tuple[NDArray[np.float64], ...]:
-        """A unit eigenvector of the smallest eigenvalue, in the form of `layers`.
+        """Unit eigenvector of the smallest eigenvalue, in the form of `layers`.
 
-        Where the width is above the rank, ``(x u a^T, -y a v^T, 0)``: u, v the top singular vectors of g, a a unit
-        vector with W a = 0, and (x, y) the eigenvector of ``[[lW, -|g|], [-|g|, lH]]``, which is (1, 1)/sqrt(2) for
-        equal decays.
+        If the width is above the rank it is ``(x u a^T, -y a v^T, 0)``. Here u, v are the top singular vectors of g, a
+        is a unit vector with W a = 0, and (x, y) is the eigenvector of ``[[lW, -|g|], [-|g|, lH]]``, equal to (1,
+        1)/sqrt(2) for equal decays.
         """
         problem, (lW, lH) = self.landscape, self.landscape.weight_decay
         shape = self._shape
@@ -231,7 +230,7 @@ class CriticalPoint:
         else:
             vector = self._active[1][:, 0] if self._active[0].size else np.zeros(0)
             if not vector.size:
-                raise ValueError("direction is defined for points of rank 1 or more, or that are no minimum")
+                raise ValueError("direction is not defined at a minimum of rank 0")
             dW, dX, db = Function(problem, self.rank).split(vector)
             dW, dX = dW @ self._rows.T, self._rows @ dX
         dH = np.repeat(dX, problem.samples, axis=1) / math.sqrt(problem.samples)
