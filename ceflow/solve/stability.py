@@ -18,6 +18,7 @@ from .._tolerances import STEP_SHARE
 DENSE = 256  # numbers of a state up to which Jacobians are matrices
 LARGEST = 2**16  # and up to which there are implicit steps: they keep a hundred vectors or two
 SETTLED = 3.0  # distance from an equilibrium, in tolerances of a step, at which the state counts as having come to rest
+_SURE = 1e3  # velocity over that which rounding of the state makes, from which it is none of that
 LATER = 40.0  # of theta, after which nothing is left of its effects
 _SLOW = 1.0  # of the same for rtol = 1, a velocity at which it is worth asking
 # Step size times contraction rate: explicit steps are stable up to 6 and more, but at tight tolerances held to small
@@ -132,9 +133,16 @@ class Response:
         if np.any(self.velocity[:n][~moves]):
             return math.inf
         ways = np.zeros((sides.shape[1], self.y.size))
-        solved = np.linalg.lstsq(own[moves] / scale[moves], sides[moves] / scale[moves], rcond=self.noise)[0]
+        solved, _, rank, _ = np.linalg.lstsq(own[moves] / scale[moves], sides[moves] / scale[moves], rcond=self.noise)
+        if rank < moves.sum() and self._leaves(self.velocity[:n] - own @ solved[:, 0], np.abs(rates).max()):
+            return math.inf
         ways[:, :n] = solved.T
         return self.size(ways, rtol, atol)
+
+    def _leaves(self, velocity: np.ndarray, largest: float) -> bool:
+        """Whether a velocity in directions of which nothing is known but that their rates are small is more than the
+        rounding that is usual there, as it is of what is conserved."""
+        return bool(np.linalg.norm(velocity) > _SURE * self.precision * largest * np.linalg.norm(self.y))
 
     def _later(self, n: int) -> np.ndarray:
         """(n, 1) velocity of what comes to rest, when what goes on, theta, has had all its effects, which fade at least
