@@ -26,12 +26,18 @@ def corrected(what: str, lines: list[str]) -> list[str]:
     text = re.sub(
         r"^:(ivar|vartype) [^:]+:", lambda found: re.sub(r",\s+", JOINED, found[0]), "\n".join(lines), flags=re.M
     )
+    text = re.sub(rf"^(:param [^:\n]+: )({BODY})", _indented, text, flags=re.M)
     found = 1
     while found:
         text, found = TWINS.subn(_one_entry, text)
     if what == "property" and (kind := re.search(rf"\n*^:type: ({BODY})", text, re.M)):
         text = f"{kind[1]}: {text[: kind.start()]}{text[kind.end() :]}"
     return text.split("\n")
+
+
+def _indented(found: re.Match[str]) -> str:
+    """A description with an indentation that does not depend on the length of the name."""
+    return found[1] + found[2].replace("\n" + len(found[1]) * " ", "\n    ")
 
 
 def _one_entry(found: re.Match[str]) -> str:

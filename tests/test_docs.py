@@ -97,13 +97,13 @@ def test_graph_of_proofs_has_premises_on_the_left():
 
 def test_names_that_share_a_description_are_one_entry_of_the_documentation():
     docs = of_docs("docstrings")
-    shared = "Times,\n   or their logs."
-    lines = [f":param t: {shared}", ":type t: float", f":param log_t: {shared}", ":type log_t: float"]
+    lines = [f":param {name}: Times,\n{' ' * len(name)}         or logs." for name in ("t", "log_t")]
+    lines[1:] = [":type t: float", *lines[1:], ":type log_t: float"]
     lines += [":param s: Of s.", ":param W: Alike.", ":param H: Alike.", ":param B: Alike."]
     lines += [":returns: All.", ":ivar a, b: Two."]
     found = "\n".join(docs.corrected("function", "\n".join(lines).split("\n"))).replace(docs.WORD_JOINER, "~")
     assert found.split("\n") == [
-        *f":param t,~log_t: {shared}".split("\n"), ":type t,~log_t: float", ":param s: Of s.", ":param W,~H,~B: Alike.",
+        ":param t,~log_t: Times,", "    or logs.", ":type t,~log_t: float", ":param s: Of s.", ":param W,~H,~B: Alike.",
         ":returns: All.", ":ivar a,~b: Two.",
     ]  # fmt: skip
     different = [":param a: Alike.", ":type a: int", ":param b: Alike.", ":type b: str", ":param c: Alike."]

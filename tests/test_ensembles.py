@@ -26,6 +26,7 @@ LANES = {
     "hadamard": cf.SpectralFlow(cf.hadamard(4)),
     "sixteen": cf.SpectralFlow(cf.hadamard(16), reduction="sum"),
     "two": cf.SpectralFlow(cf.hadamard(2)),
+    "eight": cf.SpectralFlow(cf.hadamard(8)),
     "cyclic": cf.SpectralFlow(cf.cyclic(7)),
     "johnson": cf.SpectralFlow(cf.johnson(6, 3)),
 }

@@ -181,6 +181,27 @@ def test_panels_are_named_for_what_they_show():
     runs = {depth: reduced_at_depth(depth) for depth in (2, 3)}
     titles = {depth: cf.plot.dashboard(run).axes[3].get_title(loc="left") for depth, run in runs.items()}
     assert titles == {2: "Lyapunov function", 3: "Distance from equal singular values"}
+    label = cf.plot.softmax(runs[2]).images[0].colorbar.ax.get_ylabel()
+    assert label == "probability $p_{jc}$"  # P is the eigenmatrix
+
+
+@pytest.mark.parametrize(
+    "start, title, names",
+    [
+        ([0.1, 0.2, 0.0], "Distance from equal singular values", ["no $V$: not all $s_i$ are positive"]),
+        ([0.1, 0.1, 0.1], "Lyapunov function", ["$V = 0$, up to rounding"]),
+    ],
+)
+def test_where_v_is_not_drawn_the_legend_says_why(start, title, names):
+    ax = cf.plot.dashboard(cf.integrate(cf.SpectralFlow(cf.hadamard(4)), start, 1e3)).axes[3]
+    assert ax.get_title(loc="left") == title and [line.get_label() for line in ax.lines] == names
+
+
+def test_shares_of_a_mean_that_passes_through_zero():
+    start = [[0.1, 0.2, 0.3], [0.1, 0.2, -0.3]]
+    run = cf.integrate(cf.SpectralFlow(cf.hadamard(4)), start, 1e3)
+    shown = np.concatenate([line.get_ydata() for line in cf.plot.normalized_singular_values(run).lines[1:]])
+    assert np.isnan(shown).any() and np.nanmax(np.abs(shown)) <= 3.0 + 1e-12
 
 
 def reduced_at_depth(depth):
@@ -205,6 +226,7 @@ def test_few_modes_are_named_and_many_become_bands(run):
 def test_runs_without_dense_output_show_their_rows():
     run = reduced(cf.hadamard(4), t_eval=[1.0, 10.0, 100.0], dense_output=False)
     np.testing.assert_allclose(curves(cf.plot.loss(run))["loss"][:, 0], [1.0, 10.0, 100.0], rtol=1e-15)
+    assert all(line.get_marker() == "o" for line in cf.plot.singular_values(run[:1]).lines)  # which no line shows
 
 
 def test_distance_to_collapse_on_a_log_axis(run):

@@ -222,6 +222,17 @@ def test_a_large_full_flow_comes_to_rest_by_few_products_of_its_jacobian(monkeyp
     assert np.all(np.linalg.norm(here - exact, axis=1) < 1e-6 * np.linalg.norm(exact, axis=1))
 
 
+def test_a_full_flow_at_the_threshold_of_decay_does_not_count_as_at_rest():
+    """It moves on like 1/t, by a rate that differences do not tell from 0."""
+    flow = cf.SpectralFlow(cf.hadamard(4), weight_decay=0.25)
+    start = np.array([0.3, 0.2, 0.1])
+    reduced, full = (
+        cf.integrate(system, first, log_t_end=21.0, rtol=1e-6)
+        for system, first in ((flow, start), (flow.full(), flow.lift(start)))
+    )
+    np.testing.assert_allclose(full.singular_values[-1, :3], np.sort(reduced.singular_values[-1])[::-1], rtol=1e-5)
+
+
 @pytest.mark.parametrize("classes", [7, 8])  # the smaller one has hardly more numbers than a subspace has directions
 def test_systems_of_implicit_steps_in_a_subspace_and_with_a_matrix(classes):
     flow, size = cf.MatrixFlow(weight_decay=1e-3), 2 * classes**2

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ._runs import LN10
-from ._style import LEGEND, axes_or_new, colors_of, finish, log10, on_log_axis, short
+from ._style import ABOVE, axes_or_new, colors_of, finish, log10, on_log_axis, short
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -67,5 +67,5 @@ def comparison(comparison: Comparison, ax: Axes | None = None) -> Axes:
         ((until,),) = on_log_axis(ax, "x", np.array([comparison.trusted_until / LN10]))
         ax.axvspan(until, x[-1], color=colors.grey, alpha=0.15, lw=0, label="unstable: rounding errors grow")
     finish(ax, comparison.full, "relative error")
-    ax.legend(**LEGEND, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1.0))  # curves may be anywhere inside
+    ax.legend(**ABOVE)
     return ax

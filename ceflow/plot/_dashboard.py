@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from ..solve import Outcome
 from ..trajectory import ReplayTrajectory
 from ._modes import normalized_singular_values, singular_values
 from ._replay import task_margins
-from ._runs import LN10, name_of, sampled
+from ._runs import moment_of, name_of, sampled
 from ._scalars import loss, lyapunov, v_is_lyapunov
-from ._style import LEGEND, power, short
+from ._style import LEGEND, short
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ..trajectory import Trajectory
 
 
+WIDTH, SIZE = 11.0, 10.0  # of a usual page, in inches; of the labels on its axes, in points
 _PANELS = (
     (singular_values, "Singular values"),
     (normalized_singular_values, "Singular values / mean"),
@@ -63,7 +64,7 @@ def dashboard(traj: Trajectory, figure: Figure | None = None) -> Figure:
     if figure is None:
         import matplotlib.pyplot as plt
 
-        figure = plt.figure(figsize=(11, 7.5 * len(panels) / 4), layout="constrained")
+        figure = plt.figure(figsize=(WIDTH, 7.5 * len(panels) / 4), layout="constrained")
     axes = figure.subplots(len(panels) // 2, 2).ravel()
     for (draw, title), ax in zip(panels, axes, strict=True):
         draw(dense, ax)
@@ -71,8 +72,21 @@ def dashboard(traj: Trajectory, figure: Figure | None = None) -> Figure:
         ax.set_title(title, loc="left", fontsize="medium", fontweight="bold")
     if not replay:  # the second panel has the same modes as the first
         axes[1].legend(handles=axes[1].lines[:1], **LEGEND)
-    end = power(round(float(dense.log_t[-1]) / LN10, 6))
     made = f"rtol = {short(traj.rtol)}" if traj.step_size is None else f"step size {short(traj.step_size)}"
     made = traj.message if traj.outcome == Outcome.RECORDED and traj.step_size is None else made
-    figure.suptitle(f"{name_of(traj)} to $t = {end}$, {made}")
+    figure.suptitle(f"{name_of(traj)} to {moment_of(dense[-1])}, {made}")
+    _fit_text(figure)
     return figure
+
+
+def _fit_text(figure: Figure) -> None:
+    """On a figure smaller than usual the text is smaller too."""
+    from matplotlib.text import Text
+
+    scale = figure.get_figwidth() / WIDTH
+    if scale < 1.0:
+        for text in cast(list[Text], figure.findobj(Text)):
+            text.set_fontsize(scale * text.get_fontsize())
+        for ax in figure.axes:
+            for axis in (ax.xaxis, ax.yaxis):
+                axis.set_tick_params(which="both", labelsize=scale * SIZE)

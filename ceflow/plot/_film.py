@@ -90,6 +90,7 @@ def animate(
     low, high = np.nanmin(relative, initial=0.0), np.nanmax(relative, initial=1.0)
     room = 0.08 * (high - low)
     middle.set(xlabel="mode $i$", ylabel=r"$s_i\,/\,\bar s$", ylim=(low - room, high + room))
+    middle.set_xlim(1.0 - 0.05 * len(modes), 1.05 * len(modes))
     middle.xaxis.set_major_locator(MaxNLocator(integer=True))
     tidy(middle)
     loss(dense, right).legend(loc="lower left", **LEGEND)  # decreasing curves leave this corner free

@@ -199,7 +199,10 @@ def draw_matrix(
         axis.set_major_locator(MaxNLocator(nbins=min(classes, 8), integer=True))
     if write is not None:
         shades = np.asarray(image.cmap(image.norm(matrix)))
-        for (j, c), value in np.ndenumerate(matrix):
+        texts = {place: write(value) for place, value in np.ndenumerate(matrix)}
+        cell = 72.0 * 0.7 * ax.get_position().width * ax.figure.get_figwidth() / classes  # points, beside a colour bar
+        size = min(9.0, cell / (0.65 * max(map(len, texts.values()))))
+        for (j, c), text in texts.items():
             color = "black" if luminance(shades[j, c, :3]) > 0.45 else "white"  # contrast to the image, not to the page
-            ax.text(c, j, write(value), ha="center", va="center", color=color, fontsize=9 if classes <= 4 else 6)
+            ax.text(c, j, text, ha="center", va="center", color=color, fontsize=size)
     return image

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..trajectory import MatrixTrajectory, SpectralTrajectory, Trajectory
-from ._runs import log10_t, modes_of, sampled, told_from_rounding
+from ._runs import ROUNDING, log10_t, modes_of, sampled, told_from_rounding
 from ._style import MAIN, Look, axes_or_new, check_scale, colors_of, finish, log10, look_of, on_log_axis
 
 if TYPE_CHECKING:
@@ -77,6 +77,9 @@ def normalized_singular_values(
 ) -> Axes:
     """Plot the singular values divided by their mean; all are 1 at neural collapse.
 
+    Of positive singular values none is more than their number times their mean. What exceeds that, where positive and
+    negative ones cancel in the mean, is left out.
+
     Parameters
     ----------
     traj : Trajectory
@@ -107,6 +110,7 @@ def normalized_singular_values(
     values, weights = modes_of(dense)
     mean = values @ weights
     relative = values / np.where(mean != 0.0, mean, np.nan)[:, None]
+    relative = np.where(np.abs(relative) <= 1.0 / weights + ROUNDING, relative, np.nan)
     ax = axes_or_new(ax)
     look = look_of(ax, label, color)
     (x,) = on_log_axis(ax, "x", log10_t(dense))

@@ -151,9 +151,10 @@ def _draw_contours(ax: Axes, scheme: Scheme) -> None:
     across, up = (shares @ CORNERS).T
     lines = ax.tricontour(across, up, V, levels, colors=[colors.grey], linewidths=0.7, alpha=0.7, zorder=1)
     # along a line to the edge that few paths cross
+    named = levels[:-1]  # the last is where paths crowd
     away = np.linspace(0.001, 0.999, 500)[:, None] * (np.array([0.72, 0.28, 0.0]) - 1.0 / 3.0) + 1.0 / 3.0
-    at = np.interp(levels, functions.lyapunov(scheme, away), np.arange(500)).astype(int)
-    for text in ax.clabel(lines, fmt="$V=%g$", fontsize=7, manual=list(away[at] @ CORNERS), zorder=5.5):
+    at = np.interp(named, functions.lyapunov(scheme, away), np.arange(500)).astype(int)
+    for text in ax.clabel(lines, named, fmt="$V=%g$", fontsize=7, manual=list(away[at] @ CORNERS), zorder=5.5):
         text.set(rotation=0, color=colors.ink, alpha=1.0)
         text.set_path_effects([withStroke(linewidth=3, foreground=colors.paper)])
 

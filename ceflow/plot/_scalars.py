@@ -11,7 +11,7 @@ from .. import lyapunov as functions
 from ..theory import least_log_loss, loss_log_bound
 from ..trajectory import MatrixTrajectory, SpectralTrajectory, Trajectory
 from ._runs import LN10, drawn, log10_t, modes_of, sampled, told_from_rounding
-from ._style import MAIN, axes_or_new, colors_of, finish, finite, log10, look_of, on_log_axis, short
+from ._style import ABOVE, MAIN, axes_or_new, colors_of, finish, finite, log10, look_of, on_log_axis, short
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -118,8 +118,8 @@ def lyapunov(
     (x,) = on_log_axis(ax, "x", log10_t(dense))
     log_v = np.where(told_from_rounding(dense).any(axis=1), log10(dense.lyapunov), np.nan)
     (v,) = on_log_axis(ax, "y", log_v)
-    ax.plot(x, v, color=look.of(colors.blue), lw=2.0, label=look.named("$V$"), gid=MAIN)
-    if v_is_lyapunov(dense):
+    ax.plot(x, v, color=look.of(colors.blue), lw=2.0, label=look.named(_name_of_v(dense, log_v)), gid=MAIN)
+    if v_is_lyapunov(dense) and np.isfinite(log_v).any():
         rate = functions.log_dissipation(dense.flow.scheme, dense.singular_values, dense.flow.reduction)
         rate = np.where(np.isfinite(log_v), finite((rate + dense.log_t) / LN10), np.nan)
         (y,) = on_log_axis(ax, "y", rate)
@@ -213,12 +213,20 @@ def collapse(traj: Trajectory, ax: Axes | None = None) -> Axes:
     ):
         (y,) = on_log_axis(ax, "y", log10(values))
         ax.plot(x, y, color=color, ls=style, lw=1.8, label=label)
-    return finish(ax, dense, "distance from neural collapse")
+    finish(ax, dense, "distance from neural collapse").legend(**ABOVE)
+    return ax
+
+
+def _name_of_v(traj: SpectralTrajectory | MatrixTrajectory, log_v: np.ndarray) -> str:
+    """Of the curve; the reason why there is none."""
+    if np.isfinite(log_v).any():
+        return "$V$"
+    return "$V = 0$, up to rounding" if np.isfinite(traj.lyapunov).any() else "no $V$: not all $s_i$ are positive"
 
 
 def v_is_lyapunov(traj: Trajectory) -> TypeGuard[SpectralTrajectory]:
-    """Whether V is proved to decrease: cross-entropy, two balanced layers, symmetric start, nonnegative modes."""
-    return _is_plain(traj) and traj.start.ndim == 1 and traj.start.min() >= 0.0
+    """Whether V is proved to decrease: cross-entropy, two balanced layers, a symmetric and positive start."""
+    return _is_plain(traj) and traj.start.ndim == 1 and traj.start.min() > 0.0
 
 
 def _is_plain(traj: Trajectory) -> TypeGuard[SpectralTrajectory]:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 LARGEST_POWER = 300.0  # largest power of ten on a logarithmic axis
 LEGEND: dict[str, Any] = {"fontsize": "small", "edgecolor": "none", "framealpha": 0.85}
+# where curves lie anywhere inside
+ABOVE: dict[str, Any] = LEGEND | {"ncols": 2, "loc": "lower center", "bbox_to_anchor": (0.5, 1.0)}
 
 
 def check_scale(scale: str) -> None:
@@ -43,7 +45,7 @@ def colors_of(ax: Axes) -> Colors:
     dark = luminance(ink) > 0.5
     behind = (to_rgba(ax.get_facecolor()), to_rgba(ax.figure.get_facecolor()))
     paper = next((c for c in behind if c[3] > 0.0), (*[1.0 - dark] * 3, 1.0))
-    shades = ListedColormap(colormaps["cividis"](np.linspace(0.3, 1.0, 256) if dark else np.linspace(0.0, 0.88, 256)))
+    shades = ListedColormap(colormaps["cividis"](np.linspace(0.4, 1.0, 256) if dark else np.linspace(0.0, 0.88, 256)))
     if dark:
         return Colors(ink, paper, "#56B4E9", "#E69F00", "#29C79B", "#E7A3C8", "0.65", shades)
     return Colors(ink, paper, "#0072B2", "#D55E00", "#009E73", "#A8558A", "0.45", shades)
@@ -64,7 +66,7 @@ def axes_or_new(ax: Axes | None) -> Axes:
 def finish(ax: Axes, traj: Trajectory, label: str) -> Axes:
     for line in ax.lines:
         if np.size(line.get_xdata()) == 1:  # a line through one point is invisible
-            line.set_marker("o")
+            line.set(marker="o", clip_on=False)
     ax.legend(**LEGEND)
     ax.set_xlabel("time $t$")
     ax.set_ylabel(label)
@@ -144,7 +146,8 @@ def look_of(ax: Axes, label: str | None, color: str | None) -> Look:
     """Appearance of the next run on these Axes; by default with a new colour."""
     before, colors = sum(line.get_gid() == MAIN for line in ax.lines), colors_of(ax)
     if color is None and before:
-        color = (colors.blue, colors.orange, colors.green, colors.purple, colors.grey, colors.ink)[before % 6]
+        # those of the first run's other curves come last
+        color = (colors.blue, colors.green, colors.purple, colors.ink, colors.orange, colors.grey)[before % 6]
     return Look(not before, color, label if label is not None or not before else f"run {before + 1}")
 
 

@@ -14,7 +14,7 @@ from .._ensemble import Ensemble
 from ..basins import ALIVE
 from ._portrait import CORNERS, name_corners, shares
 from ._runs import LN10
-from ._style import LEGEND, axes_or_new, check_scale, colors_of, on_log_axis, tidy
+from ._style import ABOVE, LEGEND, axes_or_new, check_scale, colors_of, on_log_axis, tidy
 
 if TYPE_CHECKING:
     import xarray
@@ -231,7 +231,7 @@ def basins(results: Ensemble | xarray.Dataset, ax: Axes | None = None, *, size: 
         label = f"{'collapse' if which.all() else f'alive: {names}'} ({chosen.mean():.1%})"
         if chosen.any():
             ax.scatter(place[chosen, 0], place[chosen, 1], s=size, color=color, lw=0, label=label, rasterized=True)
-    for handle in cast(Any, ax.legend(loc="upper left", **LEGEND).legend_handles):
+    for handle in cast(Any, ax.legend(**ABOVE).legend_handles):
         handle.set_sizes([30.0])
     return ax
 

@@ -18,6 +18,7 @@ from .._tolerances import STEP_SHARE
 DENSE = 256  # largest state with a dense Jacobian
 LARGEST = 2**16  # largest state with implicit steps, which store one or two hundred vectors
 SETTLED = 3.0  # distance from an equilibrium, in tolerances of a step, that counts as rest
+_SURE = 1e3  # velocity over that from rounding of the state, above which it is not rounding
 LATER = 40.0  # increase of theta after which its effects have decayed
 _SLOW = 1.0  # velocity for rtol = 1 below which to test for rest
 # Step size times contraction rate: explicit steps are stable up to 6 and more, but with tight tolerances decaying
@@ -133,9 +134,16 @@ class Response:
         if np.any(self.velocity[:n][~moves]):
             return math.inf
         ways = np.zeros((sides.shape[1], self.y.size))
-        solved = np.linalg.lstsq(own[moves] / scale[moves], sides[moves] / scale[moves], rcond=self.noise)[0]
+        solved, _, rank, _ = np.linalg.lstsq(own[moves] / scale[moves], sides[moves] / scale[moves], rcond=self.noise)
+        if rank < moves.sum() and self._leaves(self.velocity[:n] - own @ solved[:, 0], np.abs(rates).max()):
+            return math.inf
         ways[:, :n] = solved.T
         return self.size(ways, rtol, atol)
+
+    def _leaves(self, velocity: np.ndarray, largest: float) -> bool:
+        """Whether a velocity in directions of which nothing is known but that their rates are small is more than the
+        rounding that is usual there, as it is of what is conserved."""
+        return bool(np.linalg.norm(velocity) > _SURE * self.precision * largest * np.linalg.norm(self.y))
 
     def _later(self, n: int) -> np.ndarray:
         """(n, 1) velocity of the converging components after the effects of theta, which decay at least like exp(-2
