@@ -204,6 +204,14 @@ def test_shares_of_a_mean_that_passes_through_zero():
     assert np.isnan(shown).any() and np.nanmax(np.abs(shown)) <= 3.0 + 1e-12
 
 
+def test_text_on_small_pages_and_in_cells_is_small():
+    run = reduced_at_depth(2)
+    sizes = [cf.plot.dashboard(run, Figure(figsize=(width, 4.0))).axes[0].xaxis.label.get_size() for width in (11, 5.5)]
+    assert sizes[1] == sizes[0] / 2
+    entries = [cf.plot.softmax(run, Figure(figsize=(width, 4.0)).subplots()).texts[0].get_size() for width in (5, 2)]
+    assert entries[1] < entries[0] <= 9.0
+
+
 def reduced_at_depth(depth):
     return cf.integrate(cf.SpectralFlow(cf.hadamard(4), depth=depth), [0.1, 0.2, 0.3], t_end=1e3)
 
