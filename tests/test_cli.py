@@ -210,6 +210,7 @@ SMALLER = {  # of what takes long, or a device
     "ceflow run": "-K 4 --t-end 1e6",
     "ceflow run -K 64 --t-end 1e1000": "-K 4",
     "ceflow run --scheme hamming:3,4": "--t-end 1e8",
+    "ceflow run --depth 3 --weight-decay 1e-3": "-K 8 --weight-decay 1e-2 --scale 0.1 --t-end 4e3 --rtol 1e-6",
     "ceflow run --loss label_smoothing:0.2": "-K 4",
     "ceflow compare": "-K 4",
     "ceflow compare -K 8 --width 100 --rtol 1e-12": "--width 20 --t-end 100",

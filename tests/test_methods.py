@@ -11,7 +11,7 @@ import ceflow as cf
 
 @pytest.mark.parametrize(
     ("owner", "name", "says"),
-    [(cf.Trajectory, "certificate", "from outside"), (cf.Comparison, "plot", "errors over time")],
+    [(cf.Trajectory, "certificate", "a posteriori"), (cf.Comparison, "plot", "errors over time")],
 )
 def test_found_by_those_who_look(owner, name, says):
     method = getattr(owner, name)

@@ -206,7 +206,7 @@ def test_another_sweep_in_the_same_store_is_refused(tmp_path):
         ({"depth": [2, 2]}, {}, "not have equal values"),
         ({"depth": np.ones((2, 2))}, {}, "one-dimensional"),
         ({"depth": [2, 1]}, {}, "depth"),
-        ({"loss": ["cross_entropy", "focal:2"]}, {}, "must not name an axis 'loss'"),
+        ({"loss": ["cross_entropy", "focal:2"]}, {}, "must not have an axis 'loss'"),
         ({}, {"starts": "uniform"}, "starts must be one of random"),
         ({}, {"starts": np.ones((2, 15)), "members": 3}, "members must be 2"),
         ({}, {"starts": np.ones(15)}, "shape"),
@@ -272,7 +272,7 @@ def test_command(tmp_path, capsys, monkeypatch):
     "text, message",
     [
         ("members = ", "not a TOML file"),
-        ("colour = 1\n[grid]", "sets colour"),
+        ("colour = 1\n[grid]", "unknown settings colour"),
         ("members = 1", r"table \[grid\]"),
         ("[grid]\ndepth = {log = [1, 2]}", "how many"),
         ("[grid]\ndepth = {cubic = [1, 2, 3]}", "linear"),

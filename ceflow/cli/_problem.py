@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,7 @@ def describe(
         f"Gradient flow on unconstrained features, {_network(flow.depth)}",
         f"  loss      {flow.loss.words}, {'averaged' if flow.reduction == 'mean' else 'summed'} over the classes",
         *([decay] if flow.weight_decay else []),
-        f"  residual  G = {flow.loss.residual_formula}",
+        *textwrap.wrap(f"  residual  G = {flow.loss.residual_formula}", 79, subsequent_indent=12 * " "),
         *_equations(flow.depth, bool(flow.weight_decay), " / K" if flow.reduction == "mean" else ""),
         f"  scheme    {scheme.name}: K = {scheme.classes} classes, D = {scheme.modes} modes{features}",
         f"  start     {_start(options)}: {start.min():.3g} to {start.max():.3g}",
