@@ -6,7 +6,7 @@ is ::
 
     L = |W H + b 1^T - Y|^2 / (2 M) + lH / (2 M) |H|^2 + lW / 2 |W|^2.
 
-**Canonical* variables are F = H / sqrt(M) and T = (Y - ybar) / sqrt(M) = U diag(sigma) V^T, where sigma_i^2 are the
+*Canonical* variables are F = H / sqrt(M) and T = (Y - ybar) / sqrt(M) = U diag(sigma) V^T, where sigma_i^2 are the
 eigenvalues of Sigma. *Canonical* time is that of ``dW/dt = (T - W F) F^T - lW W``, ``dF/dt = W^T (T - W F) - lH F``. In
 gradient flow in H itself features move M times more slowly (see `ceflow.RegressionFlow`).
 
