@@ -20,6 +20,7 @@ import ceflow as cf
 
 ROOT = Path(__file__).resolve().parents[1]
 # All public names of these have an example: those of `__all__`, or else functions and classes that are defined there.
+# Checks of arguments are for other rooms, not for users.
 ROOMS = [
     "ceflow", "ceflow.basins", "ceflow.certify", "ceflow.collapse", "ceflow.collapse.forgetting", "ceflow.losses",
     "ceflow.lyapunov", "ceflow.plot", "ceflow.reference", "ceflow.rigor", "ceflow.terms", "ceflow.theory",
@@ -42,7 +43,7 @@ def public(room):
     names = getattr(module, "__all__", None) or [
         name for name, thing in vars(module).items() if getattr(thing, "__module__", None) == room and name[0] != "_"
     ]
-    return {name: getattr(module, name) for name in names}
+    return {name: getattr(module, name) for name in names if not name.startswith("checked_")}
 
 
 def is_data(thing):

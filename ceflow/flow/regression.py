@@ -36,7 +36,7 @@ class RegressionFlow(Flow["RegressionTrajectory"]):
     Parameters
     ----------
     targets : (n, M) array
-        Y.
+        Targets Y.
     weight_decay : float or (lW, lH)
         One number for both layers, or one for each.
     rate : {"canonical", "raw"}

@@ -39,7 +39,7 @@ class ReplayState(NamedTuple):
     modes : (3, T) array
         a, b of trained samples, and b of unseen samples.
     classifier : (T - 1, T - 1) array
-        V.
+        Matrix V.
     features : (2, T - 1, T) array
         Y of trained and of unseen samples.
     """

@@ -16,7 +16,6 @@ Examples
 """
 
 from . import codes, complexity, imbalance, landscape, low_rank, regression, replay
-from ._arguments import checked_classes
 from ._bounds import collapsed_loss, geometric_mean_bound, least_log_loss, loss_bound, loss_log_bound
 from ._centres import (
     CentreOptimum,
@@ -29,9 +28,9 @@ from ._centres import (
     centre_pair_errors,
     centre_rates,
     centre_sphere_rates,
-    checked_counts,
     single_centre_time,
 )
+from ._centres import checked_counts as checked_counts  # for `ceflow.flow`; not public
 from ._equilibria import collapsed_force, decay_threshold, deviation_rate, equilibrium
 from ._etf import ETFSphere, etf_ray_singular_value, etf_ray_time, etf_sphere, etf_squared_distance
 from ._ray import collapse_exponent, deviation_decay, ray_log_time, ray_singular_value, ray_time
@@ -39,7 +38,18 @@ from ._repulsion import early_singular_values, repulsion_rate
 from ._squared_error import squared_error_singular_value
 
 __all__ = [
-    "checked_classes",
+    "CentreOptimum",
+    "ETFSphere",
+    "SphereRates",
+    "angular_margins",
+    "centre_cosine_angle",
+    "centre_counts",
+    "centre_gain",
+    "centre_optimum",
+    "centre_pair_errors",
+    "centre_rates",
+    "centre_sphere_rates",
+    "codes",
     "collapse_exponent",
     "collapsed_force",
     "collapsed_loss",
@@ -47,9 +57,15 @@ __all__ = [
     "decay_threshold",
     "deviation_decay",
     "deviation_rate",
+    "early_singular_values",
     "equilibrium",
+    "etf_ray_singular_value",
+    "etf_ray_time",
+    "etf_sphere",
+    "etf_squared_distance",
     "geometric_mean_bound",
     "imbalance",
+    "landscape",
     "least_log_loss",
     "loss_bound",
     "loss_log_bound",
@@ -58,12 +74,8 @@ __all__ = [
     "ray_singular_value",
     "ray_time",
     "regression",
+    "replay",
+    "repulsion_rate",
+    "single_centre_time",
     "squared_error_singular_value",
 ]
-__all__ += ["CentreOptimum", "SphereRates", "angular_margins", "centre_cosine_angle", "centre_counts", "centre_gain"]
-__all__ += ["checked_counts"]
-__all__ += ["early_singular_values", "landscape", "repulsion_rate"]
-__all__ += ["centre_optimum", "centre_pair_errors", "centre_rates", "centre_sphere_rates", "single_centre_time"]
-__all__ += ["codes"]
-__all__ += ["replay"]
-__all__ += ["ETFSphere", "etf_ray_singular_value", "etf_ray_time", "etf_sphere", "etf_squared_distance"]

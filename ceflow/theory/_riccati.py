@@ -41,7 +41,7 @@ def balanced(
     W, H : (n, d) and (d, M) arrays
         Layers at t = 0.
     targets : (n, M) array
-        Y.
+        Targets Y.
     weight_decay : float
         Decay l >= 0 of both layers.
     reduction : {"sum", "mean"}

@@ -114,7 +114,7 @@ def equal_decay(weight_decay: Sequence[float], samples: int = 1) -> float:
     weight_decay : sequence of positive numbers
         Decays from W to H.
     samples : int
-        n.
+        Number n of samples per class.
 
     Examples
     --------
@@ -329,7 +329,7 @@ def graph_layers(
     vertices, depth, sign
         As in `graph_coefficient`.
     scale : float
-        z.
+        Scale z of the logits.
 
     Returns
     -------
