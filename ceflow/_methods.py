@@ -6,6 +6,7 @@ the methods when ``ceflow`` is imported. The methods import their dependencies w
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -124,7 +125,7 @@ def _figure_of(traj: Trajectory) -> str:
 
     functions = {"singular values": plot.singular_values, "loss": plot.loss}
     return "".join(
-        image(lambda ax, draw=draw: draw(traj, ax), (3.5, 2.4), f"{name} over time") for name, draw in functions.items()
+        image(functools.partial(draw, traj), (3.5, 2.4), f"{name} over time") for name, draw in functions.items()
     )
 
 
@@ -170,7 +171,7 @@ def _bands_of(ensemble: Ensemble) -> str:
 
     try:
         return "".join(
-            image(lambda ax, name=name: draw(name, ax), (3.5, 2.4), f"quantiles of {name} over time") for name in names
+            image(functools.partial(draw, name), (3.5, 2.4), f"quantiles of {name} over time") for name in names
         )
     except ImportError:
         return ""

@@ -111,7 +111,7 @@ def decades(log_t: np.ndarray, log_t_end: float, most: int = 12) -> np.ndarray:
     return np.concatenate([[-np.inf], powers, [log_t_end]])
 
 
-def save_figure(path: Path, draw: Callable, size: tuple[float, float], layout: Literal["tight", "none"]) -> None:
+def save_figure(path: Path, draw: Callable, size: tuple[float, float], layout: Literal["tight"] | None) -> None:
     """Draw a figure of this size with `draw`, and save it."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure  # without pyplot: no window, no display

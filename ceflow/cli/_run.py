@@ -81,7 +81,7 @@ def run(options: argparse.Namespace) -> int:
     page.report(certificate)
     agrees = _check_against_full(page, flow, start, traj, options.rtol)
     if options.plot:
-        save_figure(options.out / "run.png", lambda figure: _draw(traj, figure), (11, 7.5), "none")
+        save_figure(options.out / "run.png", lambda figure: _draw(traj, figure), (11, 7.5), None)
         page.written(options.out / "run.png")
     return page.verdict(certificate.passed and agrees)
 

@@ -86,7 +86,7 @@ def _fit_text(figure: Figure) -> None:
     scale = figure.get_figwidth() / WIDTH
     if scale < 1.0:
         for text in cast(list[Text], figure.findobj(Text)):
-            text.set_fontsize(scale * text.get_fontsize())
+            text.set_fontsize(scale * float(text.get_fontsize()))
         for ax in figure.axes:
             for axis in (ax.xaxis, ax.yaxis):
                 axis.set_tick_params(which="both", labelsize=scale * SIZE)

@@ -200,7 +200,7 @@ def draw_matrix(
     if write is not None:
         shades = np.asarray(image.cmap(image.norm(matrix)))
         texts = {place: write(value) for place, value in np.ndenumerate(matrix)}
-        cell = 72.0 * 0.7 * ax.get_position().width * ax.figure.get_figwidth() / classes  # points, beside a colour bar
+        cell = 72.0 * 0.7 * ax.bbox.width / ax.figure.dpi / classes  # points, beside a colour bar
         size = min(9.0, cell / (0.65 * max(map(len, texts.values()))))
         for (j, c), text in texts.items():
             color = "black" if luminance(shades[j, c, :3]) > 0.45 else "white"  # contrast to the image, not to the page

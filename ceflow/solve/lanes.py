@@ -280,8 +280,9 @@ def _work_for(fields: LaneFields, order: int) -> Work:
     for array in arrays:
         array[:] = 0.0
     # all lanes hold a run, possibly a copy if there are few
-    lanes: Any = np.repeat(fields.data[0], LANES), *arrays, 1.0 / np.arange(1.0, order + 1.0)
-    return Work(*lanes, np.full(LANES, _NONE), np.zeros(LANES, np.int64))
+    shares, places = 1.0 / np.arange(1.0, order + 1.0), (np.full(LANES, _NONE), np.zeros(LANES, np.int64))
+    lanes: Any = np.repeat(fields.data[0], LANES), *arrays, shares, *places
+    return Work(*lanes)
 
 
 def order_for(rtol: float) -> int:
