@@ -12,13 +12,7 @@ SMALLEST = 1e-300  # lower limit of positive arguments
 
 
 def checked_classes(classes: int) -> int:
-    """Check that K is an integer >= 2.
-
-    Examples
-    --------
-    >>> cf.theory.checked_classes(np.int64(10))
-    10
-    """
+    """Check that K is an integer >= 2."""
     classes = checked_integer("classes", classes, 2)
     if classes >= MAX_CLASSES:
         raise ValueError(f"classes must be less than 2**1000, got about 2**{classes.bit_length() - 1}")
