@@ -29,6 +29,7 @@ from ceflow.solve import stepping
 from ceflow.solve.stability import Response
 
 from ._report import Table, report
+from ._timing import best
 
 MOST = 20_000
 RTOLS = (1e-6, 1e-9, 1e-12)
@@ -72,16 +73,6 @@ def counts(flow: Any, start: Any, log_t_end: float, rtol: float, most: int) -> l
     return [run.nsteps, run.nfev] if run.success else [None, None]
 
 
-def cpu(job: Callable[[], Any], repetitions: int = 5) -> float:
-    """The least CPU time of some repetitions, in seconds."""
-    times = []
-    for _ in range(repetitions):
-        begin = time.process_time()
-        job()
-        times.append(time.process_time() - begin)
-    return min(times)
-
-
 def field(flow: Any, start: np.ndarray) -> Any:
     return flow.motion(start, flow.origin(start), -np.inf, 1e-9, closed_form=False)
 
@@ -89,10 +80,13 @@ def field(flow: Any, start: np.ndarray) -> Any:
 def run(flow: Any, start: np.ndarray, log_t_end: float, rtol: float, first_look: float) -> tuple[float, int]:
     """CPU time of a run over that of an evaluation, and evaluations, with implicit steps from the given one on."""
     n, own = 1000, field(flow, start)
-    one = cpu(lambda: own.rates_of_rows(np.zeros((n, start.size)), np.empty((n, start.size)), *np.empty((2, n)))) / n
+    states, found, clocks = np.zeros((n, start.size)), np.empty((n, start.size)), np.empty((2, n))
+    one = best(lambda: own.rates_of_rows(states, found, *clocks), clock=time.process_time) / n
     with mock.patch.object(_run, "_first_look", lambda size: first_look):
-        time_of_it = cpu(lambda: cf.integrate(flow, start, log_t_end=log_t_end, rtol=rtol), 3)
-        return time_of_it / one, counts(flow, start, log_t_end, rtol, MOST)[1] or 0
+        whole = best(
+            lambda: cf.integrate(flow, start, log_t_end=log_t_end, rtol=rtol), seconds=0.0, clock=time.process_time
+        )
+        return whole / one, counts(flow, start, log_t_end, rtol, MOST)[1] or 0
 
 
 def path(flow: Any, start: np.ndarray) -> tuple[Callable[[np.ndarray], np.ndarray], float]:

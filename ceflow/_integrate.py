@@ -314,8 +314,7 @@ def _end(t_end: float | None, log_t_end: float | None, rows: Times | None, event
         t_end = checked_number("t_end", t_end, -math.inf, math.inf)
         if not 0.0 < t_end < math.inf:
             raise ValueError(f"t_end must be positive and finite, got {t_end!r}; use log_t_end for times beyond 1e308")
-        given = np.array([t_end])
-        end = Times(np.log(given), given)
+        end = Times.of(np.array([t_end]))
     elif log_t_end is not None:
         end = Times(np.array([checked_number("log_t_end", log_t_end, -700.0, _LATEST)]))
     elif rows is not None:

@@ -118,6 +118,6 @@ def compare(options: argparse.Namespace) -> int:
     page.say(f"full:    {full.nsteps} steps, {full.nfev} evaluations in {full_seconds:.3g} s")
     if options.plot:
         path = options.out / "compare.png"
-        save_figure(path, lambda figure: cf.plot.comparison(found, figure.subplots()), (7, 4.6), "tight")
+        save_figure(path, lambda figure: cf.plot.comparison(found, figure.subplots()), (7, 4.6))
         page.written(path)
     return page.verdict(all(passed))

@@ -10,7 +10,7 @@ import textwrap
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import numpy as np
 
@@ -111,12 +111,12 @@ def decades(log_t: np.ndarray, log_t_end: float, most: int = 12) -> np.ndarray:
     return np.concatenate([[-np.inf], powers, [log_t_end]])
 
 
-def save_figure(path: Path, draw: Callable, size: tuple[float, float], layout: Literal["tight"] | None) -> None:
+def save_figure(path: Path, draw: Callable, size: tuple[float, float]) -> None:
     """Draw a figure of this size with `draw`, and save it."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure  # without pyplot: no window, no display
 
-    figure = Figure(figsize=size, dpi=150, layout=layout)
+    figure = Figure(figsize=size, dpi=150, layout="tight")
     draw(figure)
     # `Figure.savefig` draws again to compute the layout; a constrained layout is computed twice
     FigureCanvasAgg(figure).print_png(path)

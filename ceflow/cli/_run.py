@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -15,9 +15,6 @@ from ..trajectory import SpectralTrajectory
 from ._arguments import add_options
 from ._page import LN10, Page, decades, save_figure, summary
 from ._problem import describe, problem
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 FULL_UNTIL, FULL_CLASSES = 6.0 * LN10, 128  # last time and largest number of classes of the full flow
 GROWING = "accumulated error of all steps"  # check of certificates that fails if errors grow
@@ -81,15 +78,9 @@ def run(options: argparse.Namespace) -> int:
     page.report(certificate)
     agrees = _check_against_full(page, flow, start, traj, options.rtol)
     if options.plot:
-        save_figure(options.out / "run.png", lambda figure: _draw(traj, figure), (11, 7.5), None)
+        save_figure(options.out / "run.png", lambda figure: cf.plot.dashboard(traj, figure), (11, 7.5))
         page.written(options.out / "run.png")
     return page.verdict(certificate.passed and agrees)
-
-
-def _draw(traj: SpectralTrajectory, figure: Figure) -> None:
-    """Draw the run on one page, with fixed margins: computing them doubles the time."""
-    cf.plot.dashboard(traj, figure)
-    figure.subplots_adjust(0.08, 0.085, 0.98, 0.905, wspace=0.2, hspace=0.3)
 
 
 def _check_against_full(
