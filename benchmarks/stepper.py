@@ -25,7 +25,7 @@ _MANY = 200
 
 def compiled_share(call, seconds: float) -> tuple[float, float]:
     """(seconds of the fastest call, seconds of it inside the compiled stepper)."""
-    kernels, spent = (stepping.advance_compiled, stepping._sample_compiled), [0.0]
+    kernels, spent = (stepping.advance_compiled, stepping.sample_compiled), [0.0]
 
     def watched(original):
         def called(*args):

@@ -169,7 +169,7 @@ class Run:
             known = states if isinstance(states, np.ndarray) else None
             segment = Steps(lambda: field, states, h, log_t, method)
             if n and log_t[-1] > self.log_end:
-                segment.end = self.log_end, solver.sample_last(h[-1], *log_t[-2:], self.log_end)
+                segment.end = self.log_end, solver.sample_last(batch, self.log_end)
             stopped = n > 0 and self._collect(log_t, segment, known)
             if n:
                 last, taken = states[-1], taken + n

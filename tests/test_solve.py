@@ -149,7 +149,7 @@ def test_both_loops_take_the_same_steps(name, tableau):
         while not batches or batches[-1].outcome == Outcome.RUNNING:
             batches.append(stepper.advance(state, 7, 1e-8, 0.0, 12.0, 10_000))
         last = batches[-1]
-        end = stepper.sample_last(last.h[-1], -20.0, last.log_t[-1], last.log_t[-1] - 1e-3) if last.outcome == 1 else []
+        end = stepper.sample_last(last, last.log_t[-2:].mean()) if last.outcome == 1 else []
         found.append([*map(np.concatenate, zip(*((b.y, b.h[:, None], b.log_t[:, None]) for b in batches), strict=True)),
                       [b[3:] for b in batches], state, end])  # fmt: skip
     compiled, interpreted = found
@@ -177,7 +177,7 @@ def test_a_step_is_sampled_as_it_was_taken():
     state = np.array([-math.inf, math.nan, 0.0, FIRST_STEP, 1.0])
     batch = stepper.advance(state, 1000, 1e-8, 0.0, 12.0, 10_000)
     assert batch.outcome == Outcome.REACHED and batch.log_t[-1] > 12.0
-    here = stepper.sample_last(batch.h[-1], *batch.log_t[-2:], 12.0)
+    here = stepper.sample_last(batch, 12.0)
     path = Steps(lambda: field, batch.y, batch.h, batch.log_t)
     np.testing.assert_array_equal(here, path.sample(np.array([12.0]))[0])
 

@@ -19,7 +19,7 @@ from .controller import SAFETY, SHRINK, SMALLEST_ERROR, SMALLEST_STEP, ended, na
 from .newton import Dense, Projected, jacobian
 from .outcome import Outcome
 from .stability import SETTLED, Response
-from .stepping import Batch, Stepper, weights_at
+from .stepping import Batch, Stepper, each_step, weights_at
 
 GROWTH = 8.0  # largest growth of a step: near equilibrium steps grow like time
 LONGEST = 4.0  # step in log t: rates grow by its exponential within it, which the filtered error would not show
@@ -181,21 +181,28 @@ class ImplicitStepper:
 
     # -- dense output --------------------------------------------------------------------------------------------------
 
-    def sample(self, y: np.ndarray, h: float, log_t: float, log_t_new: float, targets: np.ndarray) -> np.ndarray:
-        """States (m, N) at the times `targets` within the step of size h from y at log_t to log_t_new."""
-        self.begin(y)
-        here = self._start(log_t)
-        self._solve(here, jacobian(here), h, lambda change: float(np.abs(change).max()), 0.0)
-        return self._sample(h, log_t, log_t_new, targets)
+    def sample(self, y: np.ndarray, h: np.ndarray, log_t: np.ndarray, targets: np.ndarray) -> np.ndarray:
+        """States (m, N) at increasing `targets` within n steps from the states y (n + 1, N) at log_t."""
+        out = np.empty((len(targets), self.y.size))
 
-    def sample_last(self, h: float, log_t: float, log_t_new: float, target: float) -> np.ndarray:
-        """State (N,) at a time within the last step, without repeating it."""
-        return self._sample(h, log_t, log_t_new, np.array([target]))[0]
+        def one(step: int, rows: slice, last: bool) -> None:
+            self.begin(y[step])
+            here = self._start(log_t[step])
+            self._solve(here, jacobian(here), h[step], lambda change: float(np.abs(change).max()), 0.0)
+            self._sample(h[step], log_t[step], log_t[step + 1], targets[rows], out[rows])
 
-    def _sample(self, h, log_t, log_t_new, targets) -> np.ndarray:
+        return each_step(one, y, log_t, targets, out)
+
+    def sample_last(self, steps: Batch, target: float) -> np.ndarray:
+        """State (N,) at a time within the last of these steps, without repeating it."""
+        out = np.empty((1, self.y.size))
+        self._sample(steps.h[-1], steps.log_t[-2], steps.log_t[-1], np.array([target]), out)
+        return out[0]
+
+    def _sample(self, h, log_t, log_t_new, targets, out) -> None:
         if not self.in_log_time:
             fit(self._phi, self.method, self._series)
-        out, weights = np.empty((len(targets), self.y.size)), np.empty(self.method.stages)
+        weights = np.empty(self.method.stages)
         for row, target in enumerate(targets):
             if self.in_log_time:
                 place = (target - log_t) / h
@@ -203,7 +210,6 @@ class ImplicitStepper:
                 place = place_of(target, log_t, log_t_new, self._series, self._scratch)
             weights_at(place, self.method, weights)
             out[row] = self.y + h * (weights @ self._velocities)
-        return out
 
 
 def stepper(field, name: str) -> Stepper | ImplicitStepper:

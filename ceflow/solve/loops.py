@@ -71,9 +71,14 @@ def _outcome_compiled(f, y, velocity, rtol):
 
 
 @njit(**KERNEL)
-def _copy(source, out):
+def copy(source, out):
     for i in range(out.size):
         out[i] = source[i]
+
+
+@copy.vectorized
+def _copy(source, out):
+    out[:] = source
 
 
 @njit(**KERNEL)
@@ -137,14 +142,14 @@ def advance_compiled(
             h, rejected = narrowed(clear, crossed, bracket), rejected + 1
             continue
         knots_h[done], knots_log_t[done] = h, log_t_new
-        _copy(states[n + NEW], knots_y[done])
+        copy(states[n + NEW], knots_y[done])
         done, log_t, h, previous, clear, crossed = done + 1, log_t_new, usual, min(error, 1.0), 0.0, np.inf
         if log_t >= log_t_end:
             outcome = _REACHED
             break
         outcome = _RUNNING if event == 0.0 else _AT_REST if event == _REST else _CHANGED
-        _copy(states[n + NEW], states[n + START])
-        _copy(states[last], states[0])
+        copy(states[n + NEW], states[n + START])
+        copy(states[last], states[0])
         phi[0, 0], phi[1, 0] = phi[0, last], phi[1, last]
     place = last if outcome == _REACHED and done > 0 else 0
     state[0], state[1], state[2], state[3], state[4] = log_t, phi[0, place], phi[1, place], h, previous

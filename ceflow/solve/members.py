@@ -16,7 +16,7 @@ from .controller import FIRST_STEP
 from .loops import advance_compiled
 from .method import DEFAULT, START, Method, Work, method, work_for
 from .outcome import Outcome
-from .stepping import _sample_compiled
+from .stepping import sample_compiled
 
 _REACHED = int(Outcome.REACHED)
 
@@ -37,31 +37,9 @@ class Found(NamedTuple):
 
 
 @njit(**KERNEL)
-def _rows(f, method, work, done, known, y, h, log_t, wanted, out):
-    """States at wanted times within the steps; `known` points of the last step are already evaluated."""
-    start, step, ready = work.states[method.stages + START], 0, -1
-    for row in range(wanted.size):
-        while step < done and log_t[step + 1] <= wanted[row]:
-            step += 1
-        if log_t[step] == wanted[row]:
-            for i in range(start.size):
-                out[row, i] = y[step, i]
-            continue
-        if step != ready:
-            if step < done - 1 or ready >= 0:
-                known = 0
-            for i in range(start.size):
-                start[i] = y[step, i]
-        target, place = wanted[row : row + 1], out[row : row + 1]
-        weights = work.scratch[: method.stages].reshape((1, method.stages))
-        _sample_compiled(f, method, work, h[step], log_t[step], log_t[step + 1], target, known, weights, place)
-        ready, known = step, len(method.weights)
-
-
-@njit(**KERNEL)
 def _advance(
     addresses, data, layouts, scratch, has_equilibria, method: Method, work: Work, origins, wanted, rtol, atol, most,
-    y, h, log_t, state, found,
+    y, h, log_t, state, weights, found,
 ):  # fmt: skip
     for member in range(len(origins)):
         f = Functions(addresses[0], addresses[1], addresses[2], data[member], layouts[member], scratch)
@@ -75,7 +53,8 @@ def _advance(
         found.outcome[member], found.nsteps[member] = outcome, done
         found.nrejected[member], found.nfev[member] = rejected, evaluations
         if outcome == _REACHED:
-            _rows(f, method, work, done, known, y, h, log_t, wanted, found.y[member])
+            steps = y[: done + 1], h[:done], log_t[: done + 1]
+            sample_compiled(f, method, work, *steps, wanted, known, weights, found.y[member])
 
 
 def advance_members(
@@ -109,6 +88,6 @@ def advance_members(
     _advance(
         first.functions[:3], data, layouts, first.functions.scratch, first.has_equilibria, used,
         work_for(first, used), np.ascontiguousarray(origins), wanted, rtol, atol, most, np.empty((steps + 1, size)),
-        np.empty(steps), log_t, np.empty(5), found,
+        np.empty(steps), log_t, np.empty(5), np.empty((len(wanted), used.stages)), found,
     )  # fmt: skip
     return found

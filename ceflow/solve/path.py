@@ -57,21 +57,16 @@ class Steps:
         if self.end is not None and len(log_t) and log_t[-1] == self.end[0]:
             end = self.end[1][None]
             return np.concatenate([self.sample(log_t[:-1]), end]) if len(log_t) > 1 else end
-        out = np.empty((len(log_t), len(self.y[0])))
-        step = np.searchsorted(self.log_t, log_t, side="right") - 1
-        exact = self.log_t[step] == log_t
-        if isinstance(self.y, np.ndarray):
-            out[exact] = self.y[step[exact]]
-        else:
-            for row in np.flatnonzero(exact):
-                out[row] = host(self.y[step[row]])
-        if exact.all():
+        if np.count_nonzero(log_t[1:] < log_t[:-1]):
+            order = np.argsort(log_t)
+            out = np.empty((len(log_t), len(self.y[0])))
+            out[order] = self.sample(log_t[order])
             return out
+        step = self.log_t.searchsorted(log_t, "right") - 1
+        if np.count_nonzero(self.log_t[step] == log_t) == len(log_t):
+            return host(self.y[step])
         own = stepper(self.field(), self.method)  # a new stepper, so that sampling is thread-safe
-        for i in np.unique(step[~exact]):
-            rows = np.flatnonzero((step == i) & ~exact)
-            out[rows] = own.sample(self.y[i], self.h[i], self.log_t[i], self.log_t[i + 1], log_t[rows])
-        return out
+        return own.sample(self.y, self.h, self.log_t, log_t)
 
 
 class Path:

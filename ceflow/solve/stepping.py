@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from .._arrays import as_like, host
 from .._field import CompiledField, combine
 from ..kernels import KERNEL, njit
 from .clock import fit, place_of, places
-from .loops import advance, advance_compiled, evaluate, evaluate_compiled
+from .loops import advance, advance_compiled, copy, evaluate, evaluate_compiled
 from .method import DEFAULT, ROWS, START, method, work_for
 from .outcome import Outcome
 from .stability import DENSE, LARGEST, SETTLED, Response
@@ -46,21 +47,54 @@ def _all_weights_at_times(targets, log_t, log_t_new, method, phi, series, scratc
 
 
 @njit(**KERNEL)
-def _sample_compiled(f, method, work, h, log_t, log_t_new, targets, known, weights, out):
-    evaluate_compiled(f, method, work, h, known, len(method.weights))
-    n = method.stages
-    _weights_at_times(targets, log_t, log_t_new, method, work.phi, work.series, work.scratch[n:], weights)
-    for row in range(targets.size):
-        combine(work.states[n + START], h, weights[row], work.states, n, out[row])
+def sample_compiled(f, method, work, y, h, log_t, targets, known, weights, out):
+    """Write the states at increasing `targets` within n steps from the states y (n + 1, N) at log_t.
+
+    `known` points of the last step are already in the workspace. Return the number of evaluations.
+    """
+    n, start, step, first, evaluations = method.stages, work.states[method.stages + START], 0, 0, 0
+    while first < targets.size:
+        while step < h.size and log_t[step + 1] <= targets[first]:
+            step += 1
+        end = first + 1
+        if step == h.size or log_t[step] == targets[first]:
+            copy(y[step], out[first])
+        else:
+            while end < targets.size and targets[end] < log_t[step + 1]:
+                end += 1
+            known = known if step == h.size - 1 else 0
+            copy(y[step], start)
+            evaluate_compiled(f, method, work, h[step], known, len(method.weights))
+            evaluations += len(method.weights) - known
+            wanted, own = targets[first:end], weights[first:end]
+            _weights_at_times(wanted, log_t[step], log_t[step + 1], method, work.phi, work.series, work.scratch[n:], own)
+            for row in range(first, end):
+                combine(start, h[step], weights[row], work.states, n, out[row])
+        first = end
+    return evaluations
 
 
 def _sample(field, method, work, h, log_t, log_t_new, targets, known, weights, out):
+    """`sample_compiled` for one step, on arrays of any library, from the state in the workspace."""
     evaluate(field, method, work, h, known, len(method.weights))
     n = method.stages
     phi = host(work.phi)
     _weights_at_times(targets, log_t, log_t_new, method, phi, work.series, work.scratch[n:], weights)
     for row in range(len(targets)):
         field.combine(work.states[n + START], h, weights[row], work.states, n, out[row])
+
+
+def each_step(sample: Callable[[int, slice, bool], None], y: Any, log_t: np.ndarray, targets: np.ndarray, out: Any) -> Any:
+    """Write the states at increasing `targets` to `out`: call ``sample(step, rows, whether it is the last step)`` for each
+    step with targets within it, and copy the states at its ends."""
+    step = np.searchsorted(log_t, targets, side="right") - 1
+    exact = log_t[step] == targets
+    for row in np.flatnonzero(exact):
+        out[row] = as_like(y[step[row]], out)
+    for i in np.unique(step[~exact]):
+        rows = np.flatnonzero((step == i) & ~exact)
+        sample(int(i), slice(rows[0], rows[-1] + 1), i == len(log_t) - 2)
+    return out
 
 
 class Batch(NamedTuple):
@@ -146,26 +180,30 @@ class Stepper:
         self.wary, self._slow = True, (velocity * min(max(SETTLED / distance, 0.1), 0.7), 2.0 * velocity)
         return Outcome.STIFF if self._may_be_implicit(state) else Outcome.RUNNING
 
-    def sample(self, y: np.ndarray, h: float, log_t: float, log_t_new: float, targets: np.ndarray) -> np.ndarray:
-        """States (m, N), on the host, at the times `targets` within the step of size h from y at log_t to log_t_new."""
-        self.begin(y)
-        return self._sample(h, log_t, log_t_new, targets, 0)
+    def sample(self, y: Any, h: np.ndarray, log_t: np.ndarray, targets: np.ndarray, known: int = 0) -> np.ndarray:
+        """States (m, N), on the host, at increasing `targets` within n steps from the states y (n + 1, N) at log_t.
 
-    def sample_last(self, h: float, log_t: float, log_t_new: float, target: float) -> np.ndarray:
-        """State (N,) at a time within the last step, without repeating it."""
-        return self._sample(h, log_t, log_t_new, np.array([target]), self._known)[0]
-
-    def _sample(self, h, log_t, log_t_new, targets, known) -> np.ndarray:
+        `known` points of the last step are already in the workspace."""
         out = self.field.allocate(len(targets), self.field.size)
-        # not a NumPy float64, which would promote float32 arrays
         weights = np.empty((len(targets), self.method.stages))
-        arguments = self.method, self.work, float(h), log_t, log_t_new, targets, known, weights, out
         if self.compiled:
-            _sample_compiled.direct(self.field.compiled)(self.field.functions, *arguments)
-            self.field.count(len(self.method.weights) - known + len(targets))
-        else:
-            _sample(self.field, *arguments)
-        return host(out)
+            steps = (np.ascontiguousarray(array, float) for array in (y, h, log_t, targets))
+            kernel = sample_compiled.direct(self.field.compiled)
+            evaluations = kernel(self.field.functions, self.method, self.work, *steps, known, weights, out)
+            self.field.count(evaluations + len(targets))
+            return out
+
+        def one(step: int, rows: slice, last: bool) -> None:
+            self.begin(y[step])
+            # not a NumPy float64, which would promote float32 arrays
+            here = float(h[step]), log_t[step], log_t[step + 1], targets[rows], known if last else 0
+            _sample(self.field, self.method, self.work, *here, weights[rows], out[rows])
+
+        return host(each_step(one, y, log_t, targets, out))
+
+    def sample_last(self, steps: Batch, target: float) -> np.ndarray:
+        """State (N,) at a time within the last of these steps, without repeating it."""
+        return self.sample(steps.y[-2:], steps.h[-1:], steps.log_t[-2:], np.array([target]), self._known)[0]
 
     @staticmethod
     def arrays(name: str = DEFAULT) -> int:
