@@ -40,7 +40,7 @@ from .modes_field import (
     TO_FORCES,
     TO_MARGINS,
     VANISHED,
-    pack_plain,
+    plain_data,
     plain_layout,
 )
 
@@ -144,8 +144,7 @@ def lane_fields(
     """Fields of m starts (m, D) of balanced, nonzero singular values."""
     modes = weights.size
     direction, data = np.where(starts > 0.0, 1.0, -1.0), np.empty((len(starts), NUMBERS + 4 * (modes + 1)))
-    pack_plain.interpreted(starts[:1], weights, valencies, direction[0], classes, log_unit, vanished, data[0])
-    data[1:] = data[0]  # then overwritten
+    data[:] = plain_data(starts[0], weights, valencies, classes, log_unit, vanished)
     data[:, NUMBERS : NUMBERS + modes] = weights * starts
     data[:, NUMBERS + modes + 1 : NUMBERS + 2 * modes + 1] = 2.0 * direction
     margins, forces = transforms.margins.by_lanes, transforms.forces.by_lanes

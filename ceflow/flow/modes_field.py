@@ -280,6 +280,14 @@ def plain_layout(modes: int, transforms: Transforms, closes: bool) -> np.ndarray
     return _layout((modes, modes, 0, 0, False, closes, False), 0, transforms.margins, transforms.forces)
 
 
+def plain_data(
+    s: np.ndarray, weights: np.ndarray, valencies: np.ndarray, classes: float, log_unit: float, vanished: float
+) -> np.ndarray:
+    """`data` of the plain field of a start with singular values s (D,), all nonzero."""
+    numbers = classes, 1.0, 1.0 / s.size, 0.0, log_unit, 0.0, 0.0, vanished
+    return _packed(numbers, (weights * s, np.copysign(2.0, s), valencies, weights))
+
+
 class PlainFields:
     """Factory of fields of two balanced layers under cross-entropy; all modes must move.
 
@@ -296,42 +304,19 @@ class PlainFields:
         self, weights: np.ndarray, valencies: np.ndarray, transforms: Transforms, closes: bool, classes: float,
         log_unit: float, vanished: float,
     ) -> None:  # fmt: skip
-        self._arguments = weights, valencies, classes, log_unit, vanished
+        self._data = plain_data(np.ones(weights.size), weights, valencies, classes, log_unit, vanished)
         self._addresses = _plain_rates.entry, _plain_norm.entry, _plain_event.entry
         self._layout = plain_layout(weights.size, transforms, closes)
         self._matrices = transforms.margins.matrix, transforms.forces.matrix
 
-    def __call__(self, s: np.ndarray, y: np.ndarray) -> CompiledField | None:
-        """Field of a start with singular values s (D,) at the coordinates y; None if some mode does not move."""
-        data, scratch = empty(NUMBERS + 4 * (s.size + 1)), empty(_SPACES * (s.size + 1))
-        if not _pack_start(s, y, *self._arguments, scratch, data):
-            return None
-        return CompiledField(s.size, Functions(*self._addresses, data, self._layout, scratch), False, self._matrices)
-
-
-@njit(**KERNEL)
-def _pack_start(s, y, weights, valencies, classes, log_unit, vanished, scratch, data):
-    """Write the data of a plain field; return whether all modes move at y."""
-    modes, all_move = s.size, True
-    constants, direction = scratch[:modes].reshape((1, modes)), scratch[modes : 2 * modes]
-    for i in range(modes):
-        constants[0, i], direction[i] = s[i], 1.0 if s[i] > 0.0 else -1.0
-        all_move = all_move and s[i] != 0.0 and -direction[i] * y[i] <= vanished
-    pack_plain(constants, weights, valencies, direction, classes, log_unit, vanished, data)
-    return all_move
-
-
-@njit(**KERNEL)
-def pack_plain(constants, weights, valencies, direction, classes, log_unit, vanished, data):
-    modes = weights.size
-    for i in range(NUMBERS):
-        data[i] = 0.0
-    data[_CLASSES], data[_BASE], data[INVERSE_COUNT] = classes, 1.0, 1.0 / modes
-    data[_LOG_UNIT], data[VANISHED] = log_unit, vanished
-    for i in range(modes):
-        place = NUMBERS + i
-        data[place], data[place + modes + 1] = weights[i] * constants[0, i], 2.0 * direction[i]
-        data[place + 2 * (modes + 1)], data[place + 3 * (modes + 1)] = valencies[i], weights[i]
+    def __call__(self, s: np.ndarray) -> CompiledField:
+        """Field of a start with singular values s (D,), all nonzero."""
+        data, modes = empty(self._data.size), s.size
+        data[:] = self._data
+        data[NUMBERS : NUMBERS + modes] *= s
+        np.copysign(2.0, s, out=data[NUMBERS + modes + 1 : NUMBERS + 2 * modes + 1])
+        functions = Functions(*self._addresses, data, self._layout, empty(_SPACES * (modes + 1)))
+        return CompiledField(modes, functions, False, self._matrices)
 
 
 def modes_field(

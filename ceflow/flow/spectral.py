@@ -188,15 +188,17 @@ class SpectralFlow(Flow["SpectralTrajectory"]):
     ):
         """Vector field at y, or a closed form for all later times."""
         plain = self.plain and start.ndim == 1
-        closes = bool(closed_form and plain and np.count_nonzero(start > 0.0) == start.size)
-        field = self._plain_fields(closes)(start, y) if plain and atol == 0.0 else None
-        if field is None:
-            field, closes = self._modes_field(start, y, atol, closed_form)
-        if field is None:
+        if plain and atol == 0.0 and np.count_nonzero(start) == start.size:
+            closes = bool(closed_form and np.count_nonzero(start > 0.0) == start.size)
+            field = self._plain_fields(closes)(start)
+            if field.event(y, y, rtol) == Event.NONE:
+                return field
+        general, closes = self._modes_field(start, y, atol, closed_form)
+        if general is None:
             return self.segment(Rest.kind, start, y, log_t)
-        if closes and field.event(y, y, rtol) == Event.CHANGE:  # the modes have merged
+        if closes and general.event(y, y, rtol) == Event.CHANGE:  # the modes have merged
             return self.segment(Ray.kind, start, y, log_t)
-        return field
+        return general
 
     def _modes_field(self, start, y, atol: float, closed_form: bool) -> tuple[CompiledField | None, bool]:
         """Vector field, or None if the state is constant; and whether a closed form may replace it later."""
@@ -211,7 +213,7 @@ class SpectralFlow(Flow["SpectralTrajectory"]):
         closes = bool(closed_form and self.plain and growing == modes)
         unequal = coordinates.unbalanced(constants)
         if self.plain and count == modes and not unequal and atol == 0.0:
-            return self._plain_fields(closes)(constants[0], y), closes
+            return self._plain_fields(closes)(constants[0]), closes
         base = 1.0
         if count < modes:
             reached = self.scheme.margins(active) * self.scheme.classes > 1e-9 / self.scheme.classes

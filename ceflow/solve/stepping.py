@@ -66,8 +66,10 @@ def sample_compiled(f, method, work, y, h, log_t, targets, known, weights, out):
             copy(y[step], start)
             evaluate_compiled(f, method, work, h[step], known, len(method.weights))
             evaluations += len(method.weights) - known
-            wanted, own = targets[first:end], weights[first:end]
-            _weights_at_times(wanted, log_t[step], log_t[step + 1], method, work.phi, work.series, work.scratch[n:], own)
+            _weights_at_times(
+                targets[first:end], log_t[step], log_t[step + 1], method, work.phi, work.series, work.scratch[n:],
+                weights[first:end],
+            )  # fmt: skip
             for row in range(first, end):
                 combine(start, h[step], weights[row], work.states, n, out[row])
         first = end
@@ -84,9 +86,11 @@ def _sample(field, method, work, h, log_t, log_t_new, targets, known, weights, o
         field.combine(work.states[n + START], h, weights[row], work.states, n, out[row])
 
 
-def each_step(sample: Callable[[int, slice, bool], None], y: Any, log_t: np.ndarray, targets: np.ndarray, out: Any) -> Any:
-    """Write the states at increasing `targets` to `out`: call ``sample(step, rows, whether it is the last step)`` for each
-    step with targets within it, and copy the states at its ends."""
+def each_step(
+    sample: Callable[[int, slice, bool], None], y: Any, log_t: np.ndarray, targets: np.ndarray, out: Any
+) -> Any:
+    """Write the states at increasing `targets` to `out`: call ``sample(step, rows, whether it is the last step)`` for
+    each step with targets within it, and copy the states at its ends."""
     step = np.searchsorted(log_t, targets, side="right") - 1
     exact = log_t[step] == targets
     for row in np.flatnonzero(exact):
