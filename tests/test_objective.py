@@ -1,5 +1,6 @@
 """The options of an objective on the full flow, held against losses and simulations that are written down here."""
 
+import copy
 import itertools
 import math
 
@@ -319,6 +320,20 @@ def test_files_resume_xarray_torch_and_batches(name, tmp_path):
         for part, other in zip(both.factors, alone.factors, strict=True):
             np.testing.assert_allclose(part[:, i], other, rtol=0.0, atol=1e-8)
         np.testing.assert_allclose(both.objective[:, i], alone.objective, rtol=1e-7)
+
+
+FLOWS = cf.SpectralFlow(cf.hadamard(4)), cf.SpectralFlow(cf.direct_sum(2, 3)), cf.MatrixFlow()
+
+
+@pytest.mark.parametrize("flow", FLOWS, ids=lambda flow: flow.kind)
+def test_flows_do_not_change(flow):
+    before, name = repr(flow), "scheme" if hasattr(flow, "scheme") else "objective"
+    with pytest.raises(AttributeError, match=f"its {name} cannot be replaced"):
+        setattr(flow, name, getattr(cf.MatrixFlow(weight_decay=1.0), name, None))
+    with pytest.raises(AttributeError):
+        flow.loss = "focal"
+    assert repr(copy.deepcopy(flow)) == repr(copy.copy(flow)) == repr(flow) == before
+
 
 
 def test_tasks_in_sequence():

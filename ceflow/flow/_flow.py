@@ -31,6 +31,12 @@ class Flow(abc.ABC, Generic[RunT]):
     def __init__(self, objective: Objective) -> None:
         self.objective = objective
 
+    def __setattr__(self, name: str, value: object) -> None:
+        """Set an attribute. Public ones are set once, because caches depend on them."""
+        if name in self.__dict__ and not name.startswith("_"):
+            raise AttributeError(f"a flow does not change, so its {name} cannot be replaced: make another flow")
+        super().__setattr__(name, value)
+
     @property
     def memory_errors(self) -> tuple[type[Exception], ...]:
         """Exceptions raised when memory runs out."""
