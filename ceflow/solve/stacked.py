@@ -8,7 +8,6 @@ than explicit steps, leaves the stack.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,19 +18,12 @@ from ..kernels import KERNEL, njit
 from .clock import SCRATCH, fit, place_of, time_by_samples, time_by_stages
 from .controller import FIRST_STEP, SMALLEST_STEP, combined, longer, shorter
 from .loops import evaluate
-from .members import Found
+from .members import Found, Places
 from .method import DEFAULT, ERROR, NEW, PROBE, ROWS, START, ZERO, Work, method
 from .outcome import Outcome
 from .stepping import weights_at
 
 _PREVIOUS = 1.0  # initial value of the previous error
-
-
-class Left(NamedTuple):
-    """Final data of the runs: state of the stepper (m, 5), as in `loops`, and y (m, N)."""
-
-    state: np.ndarray
-    y: np.ndarray
 
 
 @njit(**KERNEL)
@@ -95,19 +87,19 @@ class Stack:
     name : str
         Name of a tableau.
     crosses : callable, optional
-        Whether a run leaves the stack before a step, as a function of its index, log t at both ends of the step, and
-        the state (N,) at its end.
+        Which of n runs leave the stack before a step, as a function of their indices and of the log times (n,) and
+        states (n, N) at its end.
     """
 
     def __init__(
         self, field, origins: np.ndarray, wanted: np.ndarray, rtol: float, atol: float, name: str,
-        crosses: Callable[[int, float, float, Any], bool] | None = None,
+        crosses: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray] | None = None,
     ) -> None:  # fmt: skip
         self.field, self.wanted, self.rtol, self.atol, self.method = field, wanted, rtol, atol, method(name)
         self.crosses = crosses
         members, size = origins.shape
         self.found = Found.room(members, len(wanted), size)
-        self.left = Left(np.full((members, 5), np.nan), np.empty((members, size)))
+        self.left = Places(np.full((members, 5), np.nan), np.empty((members, size)))
         self.runs = np.arange(members)  # members in the stack
         self.log_t, self.h, self.previous = np.full(members, -np.inf), np.full(members, FIRST_STEP), np.ones(members)
         self.row = np.zeros(members, np.int64)  # next row of each run
@@ -184,8 +176,8 @@ class Stack:
         _control(errors, self.log_t, log_t_new, self.h, self.previous, used.order, accepted)
         before[:] = False
         if self.crosses is not None:
-            for i in np.flatnonzero(accepted):
-                before[i] = self.crosses(self.runs[i], log_t[i], self.log_t[i], work.states[used.stages + NEW][i])
+            ends = np.flatnonzero(accepted)
+            before[ends] = self.crosses(self.runs[ends], self.log_t[ends], host(work.states[used.stages + NEW])[ends])
             accepted &= ~before
             for now, then in ((self.log_t, log_t), (self.h, h), (self.previous, previous)):
                 now[before] = then[before]
@@ -245,8 +237,8 @@ def _part(work: Work, which: np.ndarray) -> Work:
 def advance_stacked(
     field, origins: np.ndarray, wanted: np.ndarray, rtol: float, atol: float, most: int, name: str = DEFAULT, *,
     leaves: Callable[[int, int, np.ndarray, float, float], bool], stopped: Callable[[], bool],
-    crosses: Callable[[int, float, float, Any], bool] | None = None,
-) -> tuple[Found, Left]:  # fmt: skip
+    crosses: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray] | None = None,
+) -> tuple[Found, Places]:  # fmt: skip
     """Integrate runs from t = 0 to the last wanted time.
 
     Parameters
@@ -262,7 +254,7 @@ def advance_stacked(
 
     Returns
     -------
-    Found, Left
+    Found, Places
         A run that did not reach the end has the outcome RUNNING or CHANGED and must be continued.
     """
     stack = Stack(field, origins, wanted, rtol, atol, name, crosses)
