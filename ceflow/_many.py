@@ -92,10 +92,10 @@ def integrate_many(
     Each run equals that of ``integrate(..., dense_output=False, compiled=True)``, to the bit, with two exceptions.
     Cross-entropy on two balanced layers without decay, with the default method and atol=0, uses Taylor series for 16
     runs at once in vector registers [ceflow]. They meet the same tolerance in fewer steps; a step counts one evaluation
-    per coefficient of the series. Runs of a MatrixFlow with starts of equal shapes are integrated together on arrays,
-    with the same steps to rounding. Times of events agree to rounding, or in Taylor series to the tolerance of the
-    states. Functions of events are called with rows of several runs; they must treat each row by itself. Runs are
-    interpreted if ``ceflow.settings.compiled`` is False.
+    per coefficient of the series. Runs of other flows than a SpectralFlow with starts of equal shapes are integrated
+    together on arrays, with the same steps to rounding. Times of events agree to rounding, or in Taylor series to the
+    tolerance of the states. Functions of events are called with rows of several runs; they must treat each row by
+    itself. Runs are interpreted if ``ceflow.settings.compiled`` is False.
 
     Examples
     --------
@@ -289,16 +289,16 @@ class _Runs:
         return Search(events, functools.partial(self.by_rows.numbers, members), origins) if events else None
 
     def _in_stacks(self, members: np.ndarray) -> np.ndarray:
-        """Integrate runs of equal shapes together on arrays; return the members that are left at their starts."""
-        left, kinds = list[int](), dict[Any, list[int]]()
+        """Integrate runs that are alike together on arrays; return the members that are left at their starts."""
+        flow, left, kinds = cast(Any, self.flow), list[int](), dict[Any, list[int]]()
         for i in members:
-            kinds.setdefault(tuple(part.shape for part in self.starts[i]), []).append(i)
-        for shapes, runs in kinds.items():
+            kinds.setdefault(flow.alike(self.starts[i]), []).append(i)
+        for kind, runs in kinds.items():
             arrays = Stepper.arrays(self.options["method"]) + len(self.times)
-            most = max(1, STACK_NUMBERS // (arrays * sum(map(math.prod, shapes))))
+            most = max(1, STACK_NUMBERS // (arrays * flow.origin(self.starts[runs[0]]).size))
             for first in range(0, len(runs), most):
                 chosen = np.array(runs[first : first + most])
-                if len(shapes[0]) > 2:  # the start is a batch
+                if kind is None:
                     left.extend(chosen)
                 elif not self.stopped.is_set():
                     self._in_a_stack(chosen)
