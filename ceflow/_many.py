@@ -321,8 +321,9 @@ class _Runs:
             field, origins, self.times, o["rtol"], o["atol"], self.span["max_steps"], o["method"], leaves=leaves,
             stopped=self.stopped.is_set, crosses=None if search is None else search.crosses,
         )  # fmt: skip
-        self._keep(members, found)
-        for place in np.flatnonzero(found.outcome != Outcome.REACHED):
+        if search is not None:
+            search.finish(found, self.times, self.own)
+        for place in np.flatnonzero(~self._keep(members, found, search)):
             if self.stopped.is_set():
                 break
             rows = ~np.isnan(found.y[place, :, 0])

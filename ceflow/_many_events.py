@@ -17,6 +17,8 @@ _PLACE = {"xatol": 1e-14, "xrtol": 1e-15}  # tolerances of the log time of an ev
 _COUNTS = ("nsteps", "nrejected", "nfev")
 
 Values = Callable[[Event, np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+Sample = Callable[[np.ndarray, np.ndarray], np.ndarray]  # states (k, N) of runs i (k,) at log times x (k,)
+Within = Callable[[np.ndarray], Sample]
 
 
 class Search:
@@ -32,14 +34,14 @@ class Search:
 
     Attributes
     ----------
-    log_t, event : (m,) arrays
-        Log times and indices of the events that stopped the runs; NaN and -1 for other runs.
+    log_t, event, y : (m,), (m,) and (m, N) arrays
+        Log times and indices of the events that stopped the runs, and states there; NaN and -1 for other runs.
     """
 
     def __init__(self, events: tuple[Event, ...], values: Values, origins: np.ndarray) -> None:
         self.events, self.values, self.looks = events, values, max(one.looks for one in events)
         members, self.size = origins.shape
-        self.log_t, self.event = np.full(members, np.nan), np.full(members, -1)
+        self.log_t, self.event, self.y = np.full(members, np.nan), np.full(members, -1), np.full(origins.shape, np.nan)
         begin = np.arange(members), np.full(members, -np.inf), origins
         self.last = np.array([values(one, *begin) for one in events])  # (E, m) last values
         signs = np.array([[DIRECTIONS[one.direction]] for one in events])
@@ -51,11 +53,41 @@ class Search:
         """(m,) whether all signs are known, and no event occurs at the last values."""
         return ~(np.isnan(self.signs) | (self.signs * self.last <= 0.0)).any(axis=0)
 
-    def crosses(self, which: np.ndarray, log_t: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """(n,) whether an event may occur in the next steps of n runs, which end at log_t (n,) and y (n, N)."""
-        before = self.unmet[which]
-        self.last[:, which] = [self.values(one, which, log_t, y) for one in self.events]
-        return ~(before & self.unmet[which]) | (self.looks > 1)
+    def crosses(
+        self, which: np.ndarray, log_t: np.ndarray, log_t_new: np.ndarray, y: np.ndarray, within: Within, end: float
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Which of n runs an event may stop in their next steps, at an unknown time; and which it stops there.
+
+        Parameters
+        ----------
+        which : (n,) array
+        log_t, log_t_new, y : (n,), (n,) and (n, N) arrays
+            Log times of the beginnings of the steps, and log times and states of their ends.
+        within : callable
+            Function of indices i (k,) of `which`. It returns the states in these steps, as a function of indices of i
+            and log times.
+        end : float
+            Last log time of the runs.
+        """
+        unmet = self.unmet[which] & (self.looks == 1)
+        values = np.array([self.values(one, which, log_t_new, y) for one in self.events])
+        self.last[:, which] = values
+        crossed = (self.signs[:, which] * values <= 0.0) & unmet
+        place = np.flatnonzero(crossed.any(axis=0))
+        if place.size:
+            self._settle(which[place], crossed[:, place], log_t[place], log_t_new[place], within(place))
+        late = self.log_t[which] > end
+        self.log_t[which[late]], self.event[which[late]] = np.nan, -1
+        stops = ~np.isnan(self.log_t[which])
+        return (crossed.any(axis=0) & ~stops & ~late) | ~unmet, stops
+
+    def finish(self, found: Found, wanted: np.ndarray, own: bool) -> None:
+        """Mark the runs that an event stopped. Rows after it become NaN; with `own` the last row is the event."""
+        over = ~np.isnan(self.log_t)
+        found.outcome[over] = Outcome.STOPPED
+        found.y[over[:, None] & ~(wanted <= self.log_t[:, None])] = np.nan
+        if own:
+            found.y[over, -1] = self.y[over]
 
     def seek(
         self, walk: Any, wanted: np.ndarray, steps: int, most: int, stopped: Callable[[], bool], own: bool
@@ -81,36 +113,29 @@ class Search:
             Runs with the outcomes STOPPED and REACHED are finished.
         """
         members, unmet = len(self.event), self.unmet
-        wanted, found = np.tile(wanted, (members, 1)), Found.room(members, len(wanted), self.size)
+        found = Found.room(members, len(wanted), self.size)
         together = max(1, KNOT_NUMBERS // (STEPS * self.looks * self.size))
         for first in range(0, members, together):
             which = first + np.flatnonzero(unmet[first : first + together])
             while which.size and not stopped():
                 left = most - found.nsteps[which] - found.nrejected[which]
-                new, knots = walk.advance(which, wanted[which], STEPS, left, keep=True)
+                new, knots = walk.advance(which, np.tile(wanted, (len(which), 1)), STEPS, left, keep=True)
                 for name in _COUNTS:
                     getattr(found, name)[which] += getattr(new, name)
-                met, y = self._look(walk, which, new, knots, wanted[which, -1])
-                over = ~np.isnan(self.log_t[which])
-                rows = wanted[which] <= np.where(over, self.log_t[which], np.inf)[:, None]
-                rows &= ~np.isnan(new.y[..., 0])
-                found.y[which] = np.where(rows[..., None], new.y, found.y[which])
-                if own:
-                    found.y[which[over], -1] = y
+                found.y[which] = np.where(np.isnan(new.y), found.y[which], new.y)
+                met = self._look(walk, which, new, knots, wanted[-1])
                 found.outcome[which] = np.where(met, Outcome.RUNNING, new.outcome)
-                found.outcome[which[over]] = Outcome.STOPPED
                 going = (new.outcome == Outcome.RUNNING) & (new.nsteps == STEPS) & ~met
                 which = which[going & (found.nsteps[which] < steps)]
+        self.finish(found, wanted, own)
         return found
 
-    def _look(
-        self, walk: Any, which: np.ndarray, new: Found, knots: Knots, ends: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Find the events of n runs in their last steps. Return which runs met one, and the states of those found."""
+    def _look(self, walk: Any, which: np.ndarray, new: Found, knots: Knots, end: float) -> np.ndarray:
+        """Find the events of n runs in their last steps; return which runs met one."""
         times = np.where(np.arange(STEPS + 1) <= new.nsteps[:, None], knots.log_t, np.nan)
         reached = np.flatnonzero(new.outcome == Outcome.REACHED)
         last = reached, new.nsteps[reached]
-        times[last], knots.y[last] = ends[reached], new.y[reached, -1]  # no later step begins there
+        times[last], knots.y[last] = end, new.y[reached, -1]  # no later step begins there
         y = self._states(walk, which, knots, times)
         times = np.column_stack([times[:, 0], between(times, self.looks)])
         values = np.full((len(self.events), *times.shape), np.nan)
@@ -123,16 +148,16 @@ class Search:
         first = np.where(crossed.any(axis=2), crossed.argmax(axis=2), crossed.shape[2])  # (E, n)
         column = first.min(axis=0)
         met = column < crossed.shape[2]
-        log_t = np.full(first.shape, np.inf)
-        for e in range(len(self.events)):
-            at = np.flatnonzero(met & (first[e] == column))
-            if at.size:
-                log_t[e, at] = self._crossings(e, walk, which, knots, at, column[at], times)
-        place, ends = np.flatnonzero(met), log_t.min(axis=0)  # NaN if one is
-        self.log_t[which[place]], self.event[which[place]] = ends[place], log_t.argmin(axis=0)[place]
-        place = place[~np.isnan(ends[place])]
-        step = column[place] // self.looks
-        return met, walk.sample(which[place], knots, place, step, ends[place, None])[:, 0]
+        at = np.flatnonzero(met)
+        if at.size:
+            runs, column = which[at], column[at]
+            step = column // self.looks
+
+            def sample(i: np.ndarray, x: np.ndarray) -> np.ndarray:
+                return walk.sample(runs[i], knots, at[i], step[i], x[:, None])[:, 0]
+
+            self._settle(runs, first[:, at] == column, times[at, column], times[at, column + 1], sample)
+        return met
 
     def _states(self, walk: Any, which: np.ndarray, knots: Knots, times: np.ndarray) -> np.ndarray:
         """(n, k, N) states at the ends of the steps, or `looks` times a step."""
@@ -144,17 +169,28 @@ class Search:
         y[place, step] = walk.sample(which[place], knots, place, step, targets[place, step])
         return y.reshape(len(which), -1, self.size)
 
-    def _crossings(
-        self, e: int, walk: Any, which: np.ndarray, knots: Knots, at: np.ndarray, column: np.ndarray, times: np.ndarray
+    def _settle(
+        self, which: np.ndarray, crossed: np.ndarray, low: np.ndarray, high: np.ndarray, sample: Sample
+    ) -> None:
+        """Find the first of the events (E, n) that n runs meet between two log times, if all are simple."""
+        log_t = np.full(crossed.shape, np.inf)
+        for e in range(len(self.events)):
+            at = np.flatnonzero(crossed[e])
+            if at.size:
+                log_t[e, at] = self._roots(e, which, at, bounded(low[at], high[at]), high[at], sample)
+        first = log_t.min(axis=0)  # NaN if one is
+        self.log_t[which], self.event[which] = first, np.where(np.isnan(first), -1, log_t.argmin(axis=0))
+        place = np.flatnonzero(~np.isnan(first))
+        self.y[which[place]] = sample(place, first[place])
+
+    def _roots(
+        self, e: int, which: np.ndarray, at: np.ndarray, low: np.ndarray, high: np.ndarray, sample: Sample
     ) -> np.ndarray:
-        """Log times at which an event occurs between two columns of the times of some runs; NaN if it is not simple."""
-        runs, step, signs = which[at], column // self.looks, self.signs[e, which[at]]
-        high = times[at, column + 1]
-        low = bounded(times[at, column], high)
+        """Log times at which an event occurs in the runs ``which[at]``; NaN if it is not simple."""
+        runs, signs = which[at], self.signs[e, which[at]]
 
         def function(x: np.ndarray, i: np.ndarray) -> np.ndarray:
-            y = walk.sample(runs[i], knots, at[i], step[i], x[:, None])[:, 0]
-            return signs[i] * self.values(self.events[e], runs[i], x, y)
+            return signs[i] * self.values(self.events[e], runs[i], x, sample(at[i], x))
 
         found = elementwise.find_root(function, (low, high), args=(np.arange(len(at)),), tolerances=_PLACE)
         beyond = np.where(found.f_bracket[0] <= 0.0, *found.bracket)  # so that the condition holds in the last row
