@@ -185,7 +185,7 @@ class _Watch:
 
     def _place(self, low: float, high: float, before: float, function: Callable[[float], float]) -> float:
         """Smallest root in (low, high] of a function that is <= 0 at high."""
-        low = max(low, high - _FIRST)
+        low = bounded(low, high)
         if low == high or not function(high) < 0.0:
             return high
         try:
@@ -200,6 +200,11 @@ class _Watch:
         return x
 
 
+def bounded(low: Any, high: Any) -> Any:
+    """Begin of the search for an event in a step: in the first one, which begins at -inf, after a constant part."""
+    return np.where(low == -math.inf, high - _FIRST, low)[()]
+
+
 def _number(value: float) -> float:
     if math.isnan(value):
         raise ArithmeticError
@@ -208,7 +213,7 @@ def _number(value: float) -> float:
 
 def _switch(holds: Callable[[float], bool], low: float, high: float) -> float:
     """Point, accurate to rounding, at which a condition that is false at low and true at high becomes true."""
-    low = max(low, high - _FIRST)
+    low = bounded(low, high)
     while not high - low <= 1e-15 * max(1.0, abs(high)):
         middle = 0.5 * (low + high)
         low, high = (low, middle) if holds(middle) else (middle, high)
@@ -252,7 +257,7 @@ class Watches:
             Computes states at log times in between.
         """
         if self.looks > 1:
-            log_t = _between(np.append(first, log_t), self.looks)
+            log_t = between(np.append(first, log_t), self.looks)
             y = sample(log_t)
         rows, log_t, found = self._rows(log_t, y), np.append(first, log_t), []
         for which, watch in enumerate(self.watches):
@@ -283,11 +288,11 @@ class Watches:
             return True
 
 
-def _between(log_t: np.ndarray, parts: int) -> np.ndarray:
-    """Subdivide each interval between times into `parts`; the first time may be -inf."""
+def between(log_t: np.ndarray, parts: int) -> np.ndarray:
+    """Subdivide each interval between times (..., n + 1) into `parts`; the first time may be -inf. (..., n * parts)."""
     shares = np.arange(1, parts + 1) / parts
-    begins, ends = log_t[:-1, None], log_t[1:, None]
+    begins, ends = log_t[..., :-1, None], log_t[..., 1:, None]
     with np.errstate(invalid="ignore"):
         places = np.where(begins == -np.inf, ends + np.log(shares), begins + (ends - begins) * shares)
-    places[:, -1] = log_t[1:]
-    return places.ravel()
+    places[..., -1] = log_t[..., 1:]
+    return places.reshape(*log_t.shape[:-1], -1)

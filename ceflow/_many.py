@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import os
 import threading
@@ -16,26 +17,22 @@ from numpy.typing import ArrayLike
 from ._arrays import host
 from ._checks import checked_choice, checked_integer, checked_number
 from ._ensemble import Ensemble
-from ._events import Watches
 from ._field import CompiledField
 from ._integrate import Method, Until, _span
+from ._many_events import Search
+from ._rows import Rows
 from ._run import Run, is_looked_at, progress_bar, steps_unwatched
-from .flow import Flow, SpectralFlow
+from .flow import Flow
 from .kernels import compiling, settings
 from .kernels.lanes import LANES
-from .solve import DEFAULT, TABLEAUS, Found, Outcome, Stepper, advance_lanes, advance_members, advance_stacked
+from .solve import DEFAULT, TABLEAUS, Found, Lanes, Members, Outcome, Stepper, advance_stacked
 from .solve.stability import LARGEST, Response
-from .trajectory import Resume, Times, Trajectory, trajectory_type
+from .trajectory import Resume, Times, trajectory_type
 
 CHUNK, LEAST = 2048, 256  # largest and smallest number of runs per task of a thread
 KNOT_NUMBERS = 2**20  # numbers stored for the steps of one run in a compiled loop
 MOST_SERIES = 256  # steps by Taylor series; stability limits longer runs, where series are no better
 STACK_NUMBERS = 2**22  # numbers of work space and rows of a stack of runs on arrays
-# Observables that depend on singular values alone; they are computed for many runs at once.
-_OF_SINGULAR_VALUES = {
-    "singular_values", "margins", "margin", "loss", "log_loss", "accuracy_gap", "log_accuracy_gap", "lyapunov",
-    "dissipation",
-}  # fmt: skip
 
 
 def integrate_many(
@@ -95,8 +92,10 @@ def integrate_many(
     Each run equals that of ``integrate(..., dense_output=False, compiled=True)``, to the bit, with two exceptions.
     Cross-entropy on two balanced layers without decay, with the default method and atol=0, uses Taylor series for 16
     runs at once in vector registers [ceflow]. They meet the same tolerance in fewer steps; a step counts one evaluation
-    per coefficient of the series. Runs of a MatrixFlow with starts of equal shapes are integrated together on arrays,
-    with the same steps to rounding. Runs are interpreted if ``ceflow.settings.compiled`` is False.
+    per coefficient of the series. Runs of other flows than a SpectralFlow with starts of equal shapes are integrated
+    together on arrays, with the same steps to rounding. Times of events agree to rounding, or in Taylor series to the
+    tolerance of the states. Functions of events are called with rows of several runs; they must treat each row by
+    itself. Runs are interpreted if ``ceflow.settings.compiled`` is False.
 
     Examples
     --------
@@ -175,7 +174,7 @@ class _Runs:
     """
 
     def __init__(self, flow: Flow[Any], starts: Any, options: dict, span: dict, names: tuple[str, ...]) -> None:
-        self.flow, self.starts, self.options, self.names, self.span = flow, starts, options, names, span
+        self.flow, self.starts, self.options, self.span = flow, starts, options, span
         own = span["rows"] is None and span["events"]  # the only row of each run is at its own last time
         rows = None if own else span["end"] if span["rows"] is None else span["rows"]
         self.rows: Times | None = rows
@@ -183,14 +182,13 @@ class _Runs:
         self.stopped, self.tell = threading.Event(), lambda count: None  # reports the number of finished runs
         self.times = span["end"].log_t if own else self.wanted  # of the rows, or the end, in loops of many runs
         self.together = self.times[-1] == span["end"].log_t[0]  # otherwise the end is beyond the rows
-        self.compiled = self.together and not span["events"]
+        self.own = own
         members, count = Ensemble.room(len(starts)), 1 if rows is None else len(rows)
-        data, table = {}, trajectory_type(flow).observables
+        data, self.by_rows = {}, Rows(flow, starts, names)
         with compiling(False):  # only to determine shapes, from one state
-            for part, value in self._parts(self._trajectory(0, np.full(1, -np.inf), flow.origin(starts[0])[None])):
+            at_first = self.by_rows.trajectory(0, np.full(1, -np.inf), flow.origin(starts[0])[None])
+            for part, value in self.by_rows.observables(at_first):
                 data[part] = np.full((len(starts), count, *value.shape[1:]), np.nan)
-        self.at_once = flow.kind == "spectral" and isinstance(starts, np.ndarray) and starts.ndim == 2
-        self.at_once = self.at_once and set(names) <= _OF_SINGULAR_VALUES and set(names) <= set(table)
         common = {name: options[name] for name in ("rtol", "atol")} | {
             "max_steps": span["max_steps"], "events": tuple(map(str, span["events"]))
         }  # fmt: skip
@@ -224,7 +222,7 @@ class _Runs:
         with _compiling():  # a new thread does not inherit it
             if self.together and hasattr(self.flow, "stacked"):
                 left = self._in_stacks(left)
-            elif self.compiled:
+            elif self.together:
                 left = self._compiled(self._in_lanes(left))
             for i in left:
                 if self.stopped.is_set():
@@ -239,18 +237,14 @@ class _Runs:
 
     def _in_lanes(self, members: np.ndarray) -> np.ndarray:
         """Integrate runs in vectors, if the flow supports it; return the members that are left."""
-        left = np.ones(len(members), bool)
+        left = np.full(len(members), True)
         usual = self.options["atol"] == 0.0 and self.options["method"] == DEFAULT
         if usual and hasattr(self.flow, "side_by_side") and isinstance(self.starts, np.ndarray):
             starts = self.starts[members]
             for which, lanes in self.flow.side_by_side(starts, self.options["closed_form"]):
-                if self.stopped.is_set():
-                    return members[:0]
                 size = starts.shape[1]
-                limits = self.options["rtol"], min(self._steps(size), MOST_SERIES), self.span["max_steps"]
-                found = advance_lanes(lanes, size, self.wanted, *limits)
-                self._keep(members[which], found)
-                left[which] = found.outcome != Outcome.REACHED
+                walk, steps = Lanes(lanes, size, self.options["rtol"]), min(self._steps(size), MOST_SERIES)
+                left[which] = self._walk(members[which], walk, steps)
         return members[left]
 
     def _compiled(self, members: np.ndarray) -> np.ndarray:
@@ -260,7 +254,10 @@ class _Runs:
         for i in members:
             start = self.starts[i]
             y, o = self.flow.origin(start), self.options
-            field = self.flow.motion(start, y, -math.inf, o["rtol"], o["atol"], o["closed_form"])
+            try:
+                field = self.flow.motion(start, y, -math.inf, o["rtol"], o["atol"], o["closed_form"])
+            except RuntimeError:  # no unique continuation: `_alone` stores it
+                field = None
             if not isinstance(field, CompiledField):
                 left.append(i)
                 continue
@@ -269,24 +266,39 @@ class _Runs:
             kinds.setdefault(kind, []).append((i, field, y))
         for runs in kinds.values():
             which, fields, origins = zip(*runs, strict=True)
-            found = advance_members(
-                fields, np.array(origins), self.wanted, self.options["rtol"], self.options["atol"],
-                self._steps(fields[0].size), self.span["max_steps"], self.options["method"],
-            )  # fmt: skip
-            left.extend(self._keep(np.array(which), found))
+            o, chosen = self.options, np.array(which)
+            walk = Members(fields, np.array(origins), o["rtol"], o["atol"], o["method"])
+            left.extend(chosen[self._walk(chosen, walk, self._steps(fields[0].size))])
         return np.sort(np.array(left, np.int64))
 
+    def _walk(self, members: np.ndarray, walk: Lanes | Members, steps: int) -> np.ndarray:
+        """Carry out runs of a compiled loop and store those it finishes; return which are left."""
+        if self.stopped.is_set():
+            return np.full(len(members), False)
+        most, search = self.span["max_steps"], self._search(members, walk.places.y)
+        if search is not None:
+            found = search.seek(walk, self.times, steps, most, self.stopped.is_set, self.own)
+        else:
+            wanted, limits = np.tile(self.times, (len(members), 1)), np.full(len(members), most)
+            found, _ = walk.advance(slice(None), wanted, steps, limits)
+        return ~self._keep(members, found, search)
+
+    def _search(self, members: np.ndarray, origins: np.ndarray) -> Search | None:
+        """Search for the events of some runs, if there are any."""
+        events = self.span["events"]
+        return Search(events, functools.partial(self.by_rows.numbers, members), origins) if events else None
+
     def _in_stacks(self, members: np.ndarray) -> np.ndarray:
-        """Integrate runs of equal shapes together on arrays; return the members that are left at their starts."""
-        left, kinds = list[int](), dict[Any, list[int]]()
+        """Integrate runs that are alike together on arrays; return the members that are left at their starts."""
+        flow, left, kinds = cast(Any, self.flow), list[int](), dict[Any, list[int]]()
         for i in members:
-            kinds.setdefault(tuple(part.shape for part in self.starts[i]), []).append(i)
-        for shapes, runs in kinds.items():
+            kinds.setdefault(flow.alike(self.starts[i]), []).append(i)
+        for kind, runs in kinds.items():
             arrays = Stepper.arrays(self.options["method"]) + len(self.times)
-            most = max(1, STACK_NUMBERS // (arrays * sum(map(math.prod, shapes))))
+            most = max(1, STACK_NUMBERS // (arrays * flow.origin(self.starts[runs[0]]).size))
             for first in range(0, len(runs), most):
                 chosen = np.array(runs[first : first + most])
-                if len(shapes[0]) > 2:  # the start is a batch
+                if kind is None:
                     left.extend(chosen)
                 elif not self.stopped.is_set():
                     self._in_a_stack(chosen)
@@ -296,24 +308,22 @@ class _Runs:
         """Integrate runs together on arrays, then finish each run by itself if necessary."""
         flow, o, starts = self.flow, self.options, [self.starts[i] for i in members]
         origins = np.array([flow.origin(start) for start in starts])
-        watches = [Watches(self.span["events"], flow, start) for start in starts]
+        search = self._search(members, origins)
 
         def leaves(member: int, taken: int, y, log_t: float, h: float) -> bool:
             asked = is_looked_at(int(taken)) and len(y) <= LARGEST and log_t > -math.inf
             y = host(y) if asked else y
             return asked and Response(flow.motion(starts[member], y, log_t, o["rtol"], o["atol"]), y).is_stiff(h)
 
-        def crosses(member: int, log_t: float, log_t_new: float, y) -> bool:
-            return watches[member].may_meet(origins[member], log_t, log_t_new, host(y))
-
         flow.motion(starts[0], origins[0], -math.inf, o["rtol"], o["atol"])  # raises errors for invalid options
         field = cast(Any, flow).stacked(starts[0], len(starts))
         found, where = advance_stacked(
             field, origins, self.times, o["rtol"], o["atol"], self.span["max_steps"], o["method"], leaves=leaves,
-            stopped=self.stopped.is_set, crosses=crosses if self.span["events"] else None,
+            stopped=self.stopped.is_set, crosses=None if search is None else search.crosses,
         )  # fmt: skip
-        self._keep(members, found)
-        for place in np.flatnonzero(found.outcome != Outcome.REACHED):
+        if search is not None:
+            search.finish(found, self.times, self.own)
+        for place in np.flatnonzero(~self._keep(members, found, search)):
             if self.stopped.is_set():
                 break
             rows = ~np.isnan(found.y[place, :, 0])
@@ -340,59 +350,28 @@ class _Runs:
         else:
             trajectory = trajectory[np.isin(trajectory.log_t, self.wanted)]
         if len(trajectory):
-            for part, value in self._parts(trajectory):
+            for part, value in self.by_rows.observables(trajectory):
                 self.ensemble.data[part][i, : len(value)] = value
         members["status"][i] = run.outcome  # last, so that an interrupted member does not count as finished
         self.tell(1)
 
     # -- storage -------------------------------------------------------------------------------------------------------
 
-    def _keep(self, which: np.ndarray, found: Found) -> np.ndarray:
-        """Store the runs that reached the end; return the other members."""
-        done = found.outcome == Outcome.REACHED
+    def _keep(self, which: np.ndarray, found: Found, search: Search | None = None) -> np.ndarray:
+        """Store the finished runs; return which are."""
+        done = np.isin(found.outcome, (Outcome.REACHED, Outcome.STOPPED))
         members, kept, y = self.ensemble._members, which[done], found.y[done]
-        if len(kept):
-            for name in ("nsteps", "nrejected", "nfev"):
-                members[name][kept] = getattr(found, name)[done]
-            members["log_t_end"][kept] = self.times[-1]
-            if self.at_once:
-                run = self._trajectory_of_many(kept, y)
-                for part, value in self._parts(run):
-                    self.ensemble.data[part][kept] = value.reshape(y.shape[:2] + value.shape[1:])
-            elif hasattr(self.flow, "stacked"):
-                for part, value in self._parts(self._batch(kept, y)):
-                    self.ensemble.data[part][kept] = value.swapaxes(0, 1)
-            else:
-                for i, rows in zip(kept, y, strict=True):
-                    for part, value in self._parts(self._trajectory(i, self.wanted, rows)):
-                        self.ensemble.data[part][i] = value
-            members["status"][kept] = Outcome.REACHED
-            self.tell(len(kept))
-        return which[~done]
-
-    def _trajectory(self, i: int, log_t: np.ndarray, y: np.ndarray) -> Trajectory:
-        return trajectory_type(self.flow)(self.flow, self.starts[i], log_t, y)
-
-    def _trajectory_of_many(self, which: np.ndarray, y: np.ndarray) -> Trajectory:
-        """Rows of many runs as one trajectory, for observables that depend on singular values alone."""
-        s = cast(SpectralFlow, self.flow).singular_values_of(self.starts[which], y)
-        run = trajectory_type(self.flow)(self.flow, None, np.tile(self.wanted, len(which)), y.reshape(-1, y.shape[2]))
-        vars(run)["singular_values"] = s.reshape(-1, s.shape[2])
-        return run
-
-    def _batch(self, which: np.ndarray, y: np.ndarray) -> Trajectory:
-        """Rows (m, r, N) of runs of a full flow as the trajectory of a batch."""
-        starts = tuple(map(np.array, zip(*(self.starts[i] for i in which), strict=True)))
-        ends = np.cumsum([part[0].size for part in starts])
-        parts = np.split(y.swapaxes(0, 1), ends[:-1], axis=2)
-        flat = np.concatenate([part.reshape(y.shape[1], -1) for part in parts], axis=1)
-        return trajectory_type(self.flow)(self.flow, starts, self.times, flat)
-
-    def _parts(self, run: Trajectory) -> list[tuple[str, np.ndarray]]:
-        """Observables of a trajectory by name; observables with several parts are split."""
-        found: list[tuple[str, np.ndarray]] = []
-        for name in self.names:
-            observable, value = run.observables[name], getattr(run, name)
-            dims = observable.dims(self.flow) if callable(observable.dims) else observable.dims
-            found += zip(dims, value, strict=True) if isinstance(dims, dict) else [(name, value)]
-        return found
+        for name in ("nsteps", "nrejected", "nfev"):
+            members[name][kept] = getattr(found, name)[done]
+        members["log_t_end"][kept] = self.times[-1]
+        if search is not None:
+            stopped = found.outcome == Outcome.STOPPED
+            members["event"][which], members["log_t_end"][which[stopped]] = search.event, search.log_t[stopped]
+        place, row = np.nonzero(~np.isnan(y[..., 0]))
+        log_t = members["log_t_end"][kept[place]] if self.own else self.times[row]
+        for some, parts in self.by_rows.values(self.by_rows.observables, kept[place], log_t, y[place, row]):
+            for part, value in parts:
+                self.ensemble.data[part][kept[place[some]], row[some]] = value
+        members["status"][kept] = found.outcome[done]  # last, so that an interrupted member does not count as finished
+        self.tell(len(kept))
+        return done

@@ -147,7 +147,8 @@ def common_imbalance(scheme: Scheme, singular_values: ArrayLike, imbalance: floa
     """
     terms = _terms(scheme, singular_values, imbalance)
     divergences = excess(-terms.growth) / 2 + terms.curvatures
-    return np.where(terms.defined, divergences @ scheme.multiplicities[1:], np.nan)[()]
+    # not a matrix product: its rounding of a row depends on the other rows
+    return np.where(terms.defined, (divergences * scheme.multiplicities[1:]).sum(axis=-1), np.nan)[()]
 
 
 def common_imbalance_dissipation(
@@ -298,7 +299,7 @@ def mean_singular_value(scheme: Scheme, s: NDArray[np.float64]) -> NDArray[np.fl
     '2.0000'
     """
     smallest = s.min(axis=-1, keepdims=True)
-    return smallest[..., 0] + (s - smallest) @ (scheme.multiplicities[1:] / (scheme.classes - 1))
+    return smallest[..., 0] + ((s - smallest) * (scheme.multiplicities[1:] / (scheme.classes - 1))).sum(axis=-1)
 
 
 class _Terms(NamedTuple):

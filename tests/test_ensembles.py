@@ -138,23 +138,86 @@ def test_an_error_of_one_run_stops_no_other(monkeypatch):
         real(self)
 
     monkeypatch.setattr(_many.Run, "go", go)
-    until = cf.event(lambda run: run.margin - 1.0, "up")
+    until = cf.event(lambda run: np.where(run.margin > 1.0, 1.0, np.nan), "up")  # is left to `Run`
     many = cf.integrate_many(flow, [[0.1, 0.2, 0.3], [0.5, 0.2, 0.3]], until=until, rtol=1e-3)
     assert many.status.tolist() == [Outcome.STOPPED, Outcome.FAILED] and "no unique continuation" in many.messages(1)
 
 
-def test_each_run_has_its_own_stop():
-    flow = cf.SpectralFlow(cf.hadamard(4))
-    starts, until = starts_of(flow, 4), cf.event(lambda run: run.margin - 5.0, "up")
-    many = cf.integrate_many(flow, starts, until=until, observables=("margin", "conserved"))
-    assert many.log_t.shape == (4, 1) and many.conserved.shape == (4, 1, 3)
+STOPS = {  # flow, starts, and how near log t at the event is to that of `integrate`
+    "lanes": (LANES["eight"], None, 1e-7),
+    "modes": (cf.SpectralFlow(cf.cyclic(7), depth=3, weight_decay=1e-4), None, 1e-12),
+    "layers": (cf.SpectralFlow(cf.cyclic(7)), [[[0.1, 0.2, 0.3], [0.3, -0.2, 0.1]]] * 2, 1e-12),
+    "blocks": (cf.SpectralFlow(cf.direct_sum(2, 2), bias=True), "random", 1e-12),
+}
+
+
+@pytest.mark.parametrize("kind", STOPS)
+@pytest.mark.parametrize(
+    "options", [{}, {"log_t_end": 2.5}, {"log_t_eval": np.linspace(-1.0, 5.0, 20)}], ids=["alone", "end", "rows"]
+)
+def test_each_run_has_its_own_stop(kind, options, monkeypatch):
+    flow, starts, same = STOPS[kind]
+    if starts is None:
+        starts = np.vstack([starts_of(flow, 5), starts_of(flow, 1, low=2.0, high=3.0)])
+    elif starts == "random":
+        starts = [flow.random_start(0.5, rng=seed) for seed in range(3)]
+    until = [cf.event(lambda run: run.margin - 1.0, "up", looks=3), lambda run: run.loss - 0.4]
+    alone_too, real = [], _many._Runs._alone
+    monkeypatch.setattr(_many._Runs, "_alone", lambda runs, i: alone_too.append(i) or real(runs, i))
+    many = cf.integrate_many(flow, starts, until=until, **options)
+    assert len(alone_too) < 2  # only the one that stops at once
     for i, start in enumerate(starts):
-        _, run = alone(flow, start, until=until)
-        assert many.log_t[i, 0] == run.log_t_end and many.margin[i, 0] == run.margin[-1]
-    assert "stopped by" in many.messages(2) and many.event.tolist() == [0] * 4
-    log_t = np.linspace(-1.0, 5.0, 20)
-    rows = cf.integrate_many(flow, starts, log_t_eval=log_t, until=until)
-    assert np.array_equal(np.isnan(rows.loss), log_t > rows.log_t_end[:, None])
+        _, run = alone(flow, start, until=until, compiled=True, **options)
+        assert (many.status[i], many.event[i]) == (run.outcome, -1 if run.event is None else run.event)
+        assert many.messages(i) == run.message
+        np.testing.assert_allclose(many.log_t_end[i], run.log_t_end, rtol=same)
+        last = np.isfinite(many.loss[i]).sum()
+        rows = run.log_t <= run.log_t_end if "log_t_eval" not in options else np.isin(run.log_t, many.log_t)
+        np.testing.assert_allclose(many.loss[i, :last], run.loss[rows][-last:], rtol=1e-7)
+        assert last == 1 if many.grid is None else last == rows.sum()
+
+
+def test_the_same_stops_for_all_threads_chunks_and_orders(monkeypatch):
+    flow = LANES["sixteen"]
+    starts = 1e-3 * starts_of(flow, 21)
+    starts[3, 2] *= -1.0  # V is never defined: this one is left over
+    options = {"until": cf.collapsed(1e-3), "log_t_end": 1e3, "observables": ("lyapunov", "singular_values")}
+    want, order = cf.integrate_many(flow, starts, threads=1, **options), np.random.default_rng(3).permutation(21)
+    assert (np.delete(want.status, 3) == Outcome.STOPPED).all() and want.status[3] == Outcome.REACHED
+    stopped = np.delete(want.lyapunov[:, 0], 3)
+    assert np.all((stopped <= 1e-3) & (stopped > 0.999999999e-3))
+    monkeypatch.setattr("ceflow._many.CHUNK", 5)
+    monkeypatch.setattr("ceflow._many.LEAST", 1)
+    monkeypatch.setattr("ceflow._many_events.KNOT_NUMBERS", 700)
+    found = cf.integrate_many(flow, starts[order], threads=3, **options)
+    for name in (*want.data, *want._members):
+        np.testing.assert_array_equal(getattr(found, name), getattr(want, name)[order])
+
+
+def test_times_of_collapse_in_lanes():
+    flow, until = LANES["hadamard"], cf.collapsed(1e-6)
+    starts = 1e-3 * starts_of(flow, 16, low=0.1, high=1.0)
+    many = cf.integrate_many(flow, starts, until=until)
+    for i in range(0, 16, 4):
+        _, run = alone(flow, starts[i], until=until, rtol=1e-13, compiled=True)
+        assert many.log_t_end[i] == pytest.approx(run.log_t_end, rel=1e-8)
+
+
+def test_events_that_need_the_start_or_have_no_number_at_first():
+    flow = cf.SpectralFlow(cf.cyclic(7))
+    starts = starts_of(flow, 3)
+    for function in (
+        lambda run: run.squared_norm - 5.0,  # of the layers, which depend on the start
+        lambda run: np.where(run.margin > 0.2, 5.0 - run.loss, np.nan) - 4.0,
+        lambda run: np.where(run.log_t > -np.inf, run.margin - 1.0, 0.0),
+    ):
+        until = cf.event(function, "either")
+        many = cf.integrate_many(flow, starts, until=until, log_t_end=30.0, observables=("layers", "loss"))
+        for i, start in enumerate(starts):
+            _, run = alone(flow, start, until=until, log_t_end=30.0)
+            assert many.status[i] == run.outcome
+            np.testing.assert_allclose(many.log_t_end[i], run.log_t_end, rtol=1e-8)
+            np.testing.assert_allclose(many.layers[i], run.layers[-1:], rtol=1e-7)
 
 
 def test_an_interrupt_returns_what_is_done(monkeypatch):

@@ -68,6 +68,17 @@ def test_before_the_first_step():
         assert stops(lambda rows, x=target: rows.log_t - x) == pytest.approx(target, rel=1e-14)
 
 
+def test_within_a_step_that_is_long_in_log_t():
+    flow = cf.SpectralFlow(cf.cyclic(33))
+    start = 1e-3 * np.random.default_rng(0).uniform(0.1, 1.0, 16)
+    run = cf.integrate(flow, start, log_t_end=1e6, compiled=True)
+    first = np.flatnonzero(np.diff(run.log_t[1:]) > 300.0)[0] + 1
+    half = 0.5 * (run.lyapunov[first] + run.lyapunov[first + 1])
+    again = cf.integrate(flow, start, until=cf.collapsed(half), compiled=True)
+    assert again.lyapunov[-1] == pytest.approx(half, rel=1e-12)
+    assert run.log_t[first] < again.log_t_end < run.log_t[first + 1]
+
+
 def test_where_there_is_no_number_nothing_is_met_or_bracketed():
     def gap(run):
         x = run.log_t

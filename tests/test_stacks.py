@@ -68,7 +68,7 @@ def test_events_are_met_where_integrate_meets_them(options, monkeypatch):
     )
     starts = starts_of(flow, 4, seed=3)
     many = cf.integrate_many(flow, starts, until=until, rtol=1e-8, observables=("loss", "W"), threads=1, **options)
-    assert len(left) > 1 and max(left) > 1.0  # they went together until shortly before
+    assert len(left) < 2  # only the one whose event is met at once
     for i, start in enumerate(starts):
         run = cf.integrate(flow, start, until=until, rtol=1e-8, dense_output=False, compiled=True, **options)
         assert (many.event[i], many.status[i]) == (-1 if run.event is None else run.event, run.outcome)
@@ -78,6 +78,50 @@ def test_events_are_met_where_integrate_meets_them(options, monkeypatch):
         np.testing.assert_allclose(many.loss[i, :reached], run.loss[rows], rtol=1e-8)
         np.testing.assert_allclose(many.W[i, :reached], run.W[rows], atol=1e-8)
         assert np.isnan(many.loss[i, reached:]).all()
+
+
+def others():
+    """Other flows on arrays, with starts that are not all alike."""
+    rng = np.random.default_rng(0)
+    features, W = [scale * rng.standard_normal((4, 3)) for scale in (0.3, 0.05, 1.0)], rng.standard_normal((3, 4))
+    squares = [0.3 * A @ A.T + 0.1 * np.eye(3) for A in rng.standard_normal((3, 3, 3))]
+    replay = cf.ReplayFlow((2, 3), (2.0, 0.5), (0.3, 0.4), weight_decay=1e-3)
+    states = [replay.state(None, 0.3 * rng.standard_normal(11)) for _ in range(2)]
+    yield "nearest", cf.ETFFlow("nearest", labels=[0, 0, 1, 2]), [rng.standard_normal((3, 4)) for _ in range(3)]
+    yield "nearest on a sphere", cf.ETFFlow("nearest", radius=3.0), features
+    yield "argmin", cf.ETFFlow("nearest", argmin_gradient=True), [*features, rng.standard_normal((5, 3))]
+    yield "fixed", cf.ETFFlow("fixed", loss="squared_error"), [*features, (W, features[0]), (W, features[2])]
+    yield "free", cf.ETFFlow("free"), [(W, H) for H in features]
+    yield "free on a sphere", cf.ETFFlow("free", radius=2.0), [(W, H) for H in features]
+    yield "reduced", cf.ReducedETFFlow(), squares
+    yield "reduced argmin", cf.ReducedETFFlow(argmin_gradient=True, loss="label_smoothing"), squares
+    yield "reduced fixed", cf.ReducedETFFlow("fixed"), [A - 0.5 for A in squares]
+    yield "replay", replay, [*states, 0.1]
+    yield "replay with heads", cf.ReplayFlow((2, 2, 3), (2.0, 1.0, 1.0), (0.3, 0.4), heads="task"), [0.1, 0.3]
+
+
+OTHERS = {name: rest for name, *rest in others()}
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_classifiers_and_replay(kind, monkeypatch):
+    (flow, starts), alone, real = OTHERS[kind], [], _many._Runs._alone
+    monkeypatch.setattr(_many._Runs, "_alone", lambda runs, i, **at: alone.append(at) or real(runs, i, **at))
+    options = {"log_t_eval": np.array([-np.inf, -1.0, 1.5, 3.0]), "rtol": 1e-7, "observables": ("loss", "margin")}
+    until = cf.event(lambda run: run.log_t - 1.0, "up")
+    many = cf.integrate_many(flow, starts, **options)
+    assert not alone
+    met = cf.integrate_many(flow, starts, until=until, **options)
+    single = cf.integrate_many(flow, starts[1:2], **options)
+    del options["observables"]
+    for i, start in enumerate(starts):
+        run = cf.integrate(flow, start, dense_output=False, **options)
+        assert many.messages(i) == run.message and abs(many.nsteps[i] - run.nsteps) <= 1
+        np.testing.assert_allclose(many.loss[i], run.loss, rtol=1e-6 if flow.objective.decaying else 1e-9)
+        assert (met.log_t_end[i], met.status[i]) == (pytest.approx(1.0, rel=1e-12), Outcome.STOPPED)
+        np.testing.assert_allclose(met.loss[i, :2], many.loss[i, :2], rtol=1e-12)
+    np.testing.assert_array_equal(single.loss[0], many.loss[1])  # to the bit
+    np.testing.assert_array_equal(single.margin[0], many.margin[1])
 
 
 def test_an_event_that_is_met_at_once_or_that_fails_is_told_as_by_integrate():

@@ -15,6 +15,7 @@ from ._flow import Flow, RunT
 from .etf_field import ETFField, ReducedETFField
 from .objective import Objective
 from .rest import Rest
+from .stacked_field import StackedETFField, StackedReducedETFField
 from .terms import HOST
 
 if TYPE_CHECKING:
@@ -184,6 +185,15 @@ class ETFFlow(_ComputedFlow["ETFTrajectory"]):
         """The vector field."""
         return ETFField(self, start)
 
+    def stacked(self, start: tuple[NDArray, NDArray], members: int) -> StackedETFField:
+        """Field of up to `members` runs from starts that are `alike`, each with its own clock."""
+        return StackedETFField(members, self, start)
+
+    def alike(self, start: tuple[NDArray, NDArray]) -> Any:
+        """Key of the starts that one stack can hold."""
+        W, H = start
+        return W.shape, H.shape, W.tobytes() if self.classifier == "fixed" else b""
+
 
 class ReducedETFFlow(_ComputedFlow["ReducedETFTrajectory"]):
     """`ETFFlow` reduced to the matrix X (K-1, K-1) of ``Z = c B X B^T``; no symmetry is needed. [ceflow]
@@ -277,6 +287,14 @@ class ReducedETFFlow(_ComputedFlow["ReducedETFTrajectory"]):
     def motion(self, start, y, log_t, rtol, atol=0.0, closed_form=True) -> ReducedETFField:
         """The vector field."""
         return ReducedETFField(self, start)
+
+    def stacked(self, start: NDArray, members: int) -> StackedReducedETFField:
+        """Field of up to `members` runs from starts of this shape, each with its own clock."""
+        return StackedReducedETFField(members, self, start)
+
+    def alike(self, start: NDArray) -> Any:
+        """Key of the starts that one stack can hold."""
+        return start.shape
 
     # -- between X and matrices ----------------------------------------------------------------------------------------
 

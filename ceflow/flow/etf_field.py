@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._arrays import svd
 from ..collapse._nearest_etf import Polar, mean_of_classes
+from ..collapse._state import transposed
 from .matrix_field import MatrixField
 
 if TYPE_CHECKING:
@@ -51,21 +53,21 @@ class ETFField(_MovingField):
         flow, H = self.flow, parts[-1]
         free, polar = flow.classifier == "free", None
         if flow.classifier == "nearest":
-            polar = Polar(H @ self.means, None, 0.0, np, np.linalg.svd)
+            polar = Polar(H @ self.means, None, 0.0, np, svd)
         W = parts[0] if free else self.W if polar is None else polar.W
-        features = H if free else H - (H @ self.weights)[:, None]
+        features = H if free else H - (H * self.weights).sum(axis=-1, keepdims=True)
         np.matmul(W, features, out=self.logits)
         log_scale, a = self.terms.residual(self.logits)
-        np.matmul(W.T, self.logits, out=velocities[-1])
+        np.matmul(transposed(W), self.logits, out=velocities[-1])
         if free:
-            np.matmul(self.logits, H.T, out=velocities[0])
+            np.matmul(self.logits, transposed(H), out=velocities[0])
         else:  # the mean depends on the features too
-            velocities[-1] -= np.outer(velocities[-1].sum(axis=1), self.weights)
+            velocities[-1] -= velocities[-1].sum(axis=-1, keepdims=True) * self.weights
         if flow.argmin_gradient and polar is not None:
-            velocities[-1] += polar.pull_back(self.logits @ features.T)[:, self.labels] / self.counts
+            velocities[-1] += polar.pull_back(self.logits @ transposed(features))[..., self.labels] / self.counts
         if flow.radius is None:
             return log_scale, a, 0.0
-        taken = _project(H, velocities[-1], axis=0) + (_project(W, velocities[0], axis=1) if free else 0.0)
+        taken = _project(H, velocities[-1], axis=-2) + (_project(W, velocities[0], axis=-1) if free else 0.0)
         size, left = sum(map(self.square, parts)), np.sqrt(sum(map(self.square, velocities)))
         return log_scale, a, (np.hypot(np.sqrt(taken), left) - left) / np.sqrt(size)
 
@@ -83,24 +85,24 @@ class ReducedETFField(_MovingField):
 
     def pull_back(self, parts: list, velocities: list):
         nearest = self.flow.classifier == "nearest"
-        X = 0.5 * (parts[0] + parts[0].T) if nearest else parts[0]
+        X = 0.5 * (parts[0] + transposed(parts[0])) if nearest else parts[0]
         np.matmul(self.scale * self.basis @ X, self.basis.T, out=self.logits)
         log_scale, a = self.terms.residual(self.logits)
         G = self.scale * self.basis.T @ self.logits @ self.basis
         if nearest:
             s, vectors = np.linalg.eigh(X)
-            G, s, other = vectors.T @ G @ vectors, s[:, None], s[None, :]
+            G, s, other = transposed(vectors) @ G @ vectors, s[..., :, None], s[..., None, :]
             if self.flow.argmin_gradient:
-                G = (G + G.T) * (s**2 + other**2) / (s + other) ** 2
+                G = (G + transposed(G)) * (s**2 + other**2) / (s + other) ** 2
             else:
-                G = (s * G + G.T * other) / (s + other)
-            G = vectors @ G @ vectors.T
+                G = (s * G + transposed(G) * other) / (s + other)
+            G = vectors @ G @ transposed(vectors)
         velocities[0][...] = G
         return log_scale, a, 0.0
 
 
-def _project(vectors: np.ndarray, velocities: np.ndarray, axis: int) -> float:
-    """Remove the radial part of the velocities, in place; return its sum of squares."""
+def _project(vectors: np.ndarray, velocities: np.ndarray, axis: int) -> Any:
+    """Remove the radial part of the velocities (..., n, N), in place; return its sum of squares (...)."""
     along = (vectors * velocities).sum(axis=axis, keepdims=True) / (vectors**2).sum(axis=axis, keepdims=True)
     velocities -= along * vectors
-    return float(((along * vectors) ** 2).sum())
+    return ((along * vectors) ** 2).sum(axis=(-2, -1))

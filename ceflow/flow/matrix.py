@@ -236,7 +236,11 @@ class MatrixFlow(Flow["MatrixTrajectory"]):
 
     def stacked(self, start: tuple[np.ndarray, ...], members: int) -> StackedField:
         """Field of up to `members` runs from starts of these shapes, each with its own clock."""
-        return StackedField(self, self._shapes(start), members)
+        return StackedField(members, self, self._shapes(start))
+
+    def alike(self, start: tuple[np.ndarray, ...]) -> Any:
+        """Key of the starts that one stack can hold; None for a batch, which cannot be in a stack."""
+        return self._shapes(start) if start[0].ndim == 2 else None
 
     def _shapes(self, start: tuple[np.ndarray, ...]) -> tuple[tuple[int, ...], ...]:
         shapes = [part.shape for part in start]

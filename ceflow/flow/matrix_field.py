@@ -27,6 +27,7 @@ class MatrixField:
     """
 
     flow: MatrixFlow | ETFFlow | ReducedETFFlow
+    arrays: Any
 
     def __init__(self, flow: MatrixFlow | ETFFlow | ReducedETFFlow, shapes: tuple[tuple[int, ...], ...]) -> None:
         self.flow, self.shapes = flow, shapes

@@ -15,6 +15,7 @@ from .matrix import MatrixFlow
 from .objective import Objective
 from .replay_field import ReplayField
 from .rest import Rest
+from .stacked_field import StackedReplayField
 
 if TYPE_CHECKING:
     from ..trajectory import ReplayTrajectory  # noqa: F401  # in quotes
@@ -230,6 +231,14 @@ class ReplayFlow(Flow["ReplayTrajectory"]):
     def motion(self, start, y, log_t, rtol, atol=0.0, closed_form=True) -> ReplayField:
         """The vector field."""
         return ReplayField(self)
+
+    def stacked(self, start: ReplayState, members: int) -> StackedReplayField:
+        """Field of any number of runs, each with its own clock."""
+        return StackedReplayField(self)
+
+    def alike(self, start: ReplayState) -> Any:
+        """Key of the starts that one stack can hold: all of them."""
+        return self.shapes
 
     def segment(self, kind: str, start, y: np.ndarray, log_t: float) -> Rest:
         """Closed form "rest" from the state y on."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .._field import Event
 from .._tolerances import REST_ROUNDING, REST_SPEED, STEP_SHARE
 from ..kernels import KERNEL, njit
+from .terms import HOST
 
 if TYPE_CHECKING:
     from .replay import ReplayFlow
@@ -81,6 +82,27 @@ def _pull(
     return log_scale, -odds / weight
 
 
+@njit(**KERNEL)
+def _parts(y, T):
+    """Views of the parts of a state (kernel)."""
+    end = 3 * T + (T - 1) * (T - 1)
+    return y[: 3 * T].reshape((3, T)), y[3 * T : end].reshape((T - 1, T - 1)), y[end:].reshape((2, T - 1, T))
+
+
+@njit(**KERNEL)
+def _pull_all(
+    y, dy, counts, load, kernel, common, frame, separations, shared, log_decay, logs, residual, log_scales, a
+):  # fmt: skip
+    """`_pull` for each row of y (kernel)."""
+    for i in range(len(y)):
+        modes, V, Y = _parts(y[i], counts.size)
+        modes_rate, V_rate, Y_rate = _parts(dy[i], counts.size)
+        log_scales[i], a[i] = _pull(
+            modes, V, Y, modes_rate, V_rate, Y_rate, counts, load, kernel, common, frame, separations, shared,
+            log_decay, logs, residual,
+        )  # fmt: skip
+
+
 class ReplayField:
     """Vector field of a `ReplayState`; see `ceflow._field`.
 
@@ -89,66 +111,74 @@ class ReplayField:
     so that margins of any size are possible.
     """
 
+    arrays = HOST
+
     def __init__(self, flow: ReplayFlow) -> None:
         self.flow, self.tasks = flow, flow.tasks
         self.size = sum(math.prod(shape) for shape in flow.shapes)
-        modes = np.tile(np.arange(self.tasks), 3)
-        self._owner = np.concatenate([modes, np.full(self.size - modes.size, self.tasks)])
         decay_of_rows, decay_of_columns = flow.objective.decays
         self._decay, self._largest_decay = np.full(self.size, decay_of_columns), max(decay_of_rows, decay_of_columns)
-        rows = self._parts(self._decay)
+        rows = _parts.interpreted(self._decay, self.tasks)
         rows[0][0] = rows[1][...] = decay_of_rows
         self.has_equilibria = self._largest_decay > 0.0
-        self._load = flow.samples * flow.weights
-        shared = flow.kernel[1] * self._load
-        self._kernel = np.stack([shared + flow.private * flow.weights, shared])
-        self._common, self._counts = flow.kernel[0], flow.classes_of_tasks.astype(float)
-        self._log_decay = math.log(self._largest_decay) if self.has_equilibria else -math.inf
-        self._logs, self._residual = np.empty((self.tasks + 1, self.tasks)), np.empty((self.tasks - 1, self.tasks))
+        load = flow.samples * flow.weights
+        shared = flow.kernel[1] * load
+        kernel = np.stack([shared + flow.private * flow.weights, shared])
+        log_decay = math.log(self._largest_decay) if self.has_equilibria else -math.inf
+        T = self.tasks
+        self._arguments = (
+            flow.classes_of_tasks.astype(float), load, kernel, flow.kernel[0], flow.frame, flow.separations,
+            flow.heads == "shared", log_decay, np.empty((T + 1, T)), np.empty((T - 1, T)),
+        )  # fmt: skip
 
     def allocate(self, *shape: int) -> np.ndarray:
         return np.zeros(shape)
 
-    def _parts(self, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Views of the parts of a state."""
-        T, end = self.tasks, 3 * self.tasks + (self.tasks - 1) ** 2
-        return y[: 3 * T].reshape(3, T), y[3 * T : end].reshape(T - 1, T - 1), y[end:].reshape(2, T - 1, T)
-
     def _squares(self, y: np.ndarray) -> np.ndarray:
-        """Sum of squares of each group."""
-        return np.bincount(self._owner, y * y)
+        """Sum of squares (..., T + 1) of each group."""
+        squares, end = y * y, 3 * self.tasks
+        modes = squares[..., :end].reshape(*y.shape[:-1], 3, self.tasks).sum(axis=-2)
+        return np.concatenate([modes, squares[..., end:].sum(axis=-1, keepdims=True)], axis=-1)
 
-    def _sizes(self, y: np.ndarray) -> np.ndarray:
+    def _norms(self, y: np.ndarray) -> np.ndarray:
+        """Norm (..., T + 1) of each group, with a floor."""
         squares = self._squares(y)
-        return np.sqrt(np.maximum(squares, max(_LEAST * squares.sum(), 1e-300)))
+        return np.sqrt(np.maximum(squares, np.maximum(_LEAST * squares.sum(axis=-1, keepdims=True), 1e-300)))
 
-    def rates(self, y: np.ndarray, dy: np.ndarray) -> tuple[float, float]:
-        log_scale, a = _pull(
-            *self._parts(y), *self._parts(dy), self._counts, self._load, self._kernel, self._common, self.flow.frame,
-            self.flow.separations, self.flow.heads == "shared", self._log_decay,
-            self._logs, self._residual,
-        )  # fmt: skip
-        sizes, fading = self._sizes(y), math.exp(-log_scale)
-        activity = np.linalg.norm(np.sqrt(self._squares(dy)) / sizes) + self._largest_decay * fading
-        dy -= fading * self._decay * y
-        speed = max(float(activity), 1e-300)
-        dy /= speed
-        return -log_scale - math.log(speed), a
+    def rates_of_runs(self, y: np.ndarray, dy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """`rates` at states (m, N)."""
+        log_scale, a = np.empty((2, len(y)))
+        _pull_all(y, dy, *self._arguments, log_scale, a)
+        fading = np.exp(-log_scale)
+        activity = np.sqrt((self._squares(dy) / self._norms(y) ** 2).sum(axis=-1)) + self._largest_decay * fading
+        dy -= fading[:, None] * self._decay * y
+        speed = np.maximum(activity, 1e-300)
+        dy /= speed[:, None]
+        return -log_scale - np.log(speed), a
+
+    def rates(self, y: np.ndarray, dy: np.ndarray) -> tuple[Any, Any]:
+        phi, a = self.rates_of_runs(y[None], dy[None])
+        return phi[0], a[0]
 
     def combine(self, y, h: float, w: np.ndarray, k, n: int, out) -> None:
         np.matmul(w[:n], k[:n], out=out)
         out *= h
         out += y
 
-    def norm(self, error, y, dy, rtol: float, atol: float) -> float:
-        return float((np.sqrt(self._squares(error)) / (STEP_SHARE * rtol * self._sizes(y) + atol)).max())
+    def norm(self, error, y, dy, rtol: float, atol: float) -> Any:
+        return float(self._sizes(error, y, rtol, atol))
 
-    def velocity(self, y, dy) -> float:
-        """Largest relative speed of a group, per unit of the clock."""
-        return float((np.sqrt(self._squares(dy)) / self._sizes(y)).max())
+    def _sizes(self, error: np.ndarray, y: np.ndarray, rtol: float, atol: float) -> np.ndarray:
+        """Size (...) of errors in units of the tolerance."""
+        return (np.sqrt(self._squares(error)) / (STEP_SHARE * rtol * self._norms(y) + atol)).max(axis=-1)
+
+    def velocity(self, y, dy) -> Any:
+        """Largest relative speed (...) of a group, per unit of the clock."""
+        return (np.sqrt(self._squares(dy)) / self._norms(y)).max(axis=-1)
+
+    def rests(self, velocity: Any, rtol: float) -> Any:
+        """Whether a state with this speed counts as an equilibrium."""
+        return (velocity == 0.0) | (self.has_equilibria & (velocity <= max(REST_SPEED * rtol, REST_ROUNDING)))
 
     def event(self, y, dy, rtol: float) -> Event:
-        velocity = self.velocity(y, dy)
-        if velocity == 0.0 or (self.has_equilibria and velocity <= max(REST_SPEED * rtol, REST_ROUNDING)):
-            return Event.REST
-        return Event.NONE
+        return Event.REST if self.rests(self.velocity(y, dy), rtol) else Event.NONE

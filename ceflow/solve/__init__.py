@@ -2,8 +2,8 @@
 
 from .collocation import NAME as IMPLICIT
 from .implicit import ImplicitStepper, first_step, stepper
-from .lanes import advance_lanes
-from .members import Found, advance_members
+from .lanes import Lanes
+from .members import Found, Knots, Members
 from .outcome import Outcome
 from .path import Path, Steps
 from .stacked import advance_stacked
@@ -16,13 +16,14 @@ __all__ = [
     "TABLEAUS",
     "Found",
     "ImplicitStepper",
+    "Knots",
+    "Lanes",
+    "Members",
     "Outcome",
     "Path",
     "Stepper",
     "Steps",
     "Tableau",
-    "advance_lanes",
-    "advance_members",
     "advance_stacked",
     "first_step",
     "stepper",

@@ -36,7 +36,7 @@ from ..kernels.lanes import (
 )
 from ..kernels.linking import call
 from .controller import SMALLEST_STEP
-from .members import Found
+from .members import Found, Knots, Places
 from .outcome import Outcome
 
 _REACHED, _CHANGED, _RUNNING = int(Outcome.REACHED), int(Outcome.CHANGED), int(Outcome.RUNNING)
@@ -45,13 +45,13 @@ _SHRINK, _MOST_NEWTON, _CLOSE = 0.2, 100, 1e-8
 
 
 class Span(NamedTuple):
-    """Log times of rows, tolerance, number of coefficients, and limits of steps and attempts."""
+    """Log times (m, r) of rows, tolerance, number of coefficients, limit of steps, and limits (m,) of attempts."""
 
     wanted: np.ndarray
     rtol: float
     order: int
     steps: int
-    most: int
+    most: np.ndarray
 
 
 class Work(NamedTuple):
@@ -188,8 +188,8 @@ def _write_rows(f, span, w, found):
     for lane in range(LANES):
         member, row = w.member[lane], w.row[lane]
         log_t, log_t_new = w.numbers[_LOG_T + lane], w.numbers[_LOG_T_NEW + lane]
-        while member != _NONE and row < span.wanted.size and span.wanted[row] <= log_t_new:
-            target, x = span.wanted[row], w.numbers[_H + lane]
+        while member != _NONE and row < span.wanted.shape[1] and span.wanted[member, row] <= log_t_new:
+            target, x = span.wanted[member, row], w.numbers[_H + lane]
             if target < log_t_new:
                 share = math.expm1(log_t - target) / math.expm1(log_t - log_t_new) * exp(target - log_t_new)
                 x = _locate(f, w, lane, order, numbers, share if share > 1e-300 else 1e-300)
@@ -203,7 +203,15 @@ def _write_rows(f, span, w, found):
 
 
 @njit(**KERNEL)
-def _go_on(f, span, w, found):
+def _keep(w, lane, member, step, knots):
+    """Store the end of a step of a run."""
+    knots.log_t[member, step] = w.numbers[_LOG_T + lane]
+    for i in range(knots.y.shape[2]):
+        knots.y[member, step, i] = w.state[i * LANES + lane]
+
+
+@njit(**KERNEL)
+def _go_on(f, span, w, knots, found):
     """Accept the steps, and remove finished runs from their lanes."""
     for i in range(0, w.state.size, LANES):
         store(w.state, i, load(w.new, i))
@@ -215,39 +223,44 @@ def _go_on(f, span, w, found):
             continue
         found.nsteps[member] += 1
         found.nfev[member] += span.order
-        if w.numbers[_LOG_T + lane] >= span.wanted[-1]:
+        if len(knots.y) > 0:
+            _keep(w, lane, member, found.nsteps[member], knots)
+        if w.numbers[_LOG_T + lane] >= span.wanted[member, -1]:
             outcome = _REACHED
         elif w.state[2 * f.numbers * LANES + _CHANGE + lane] > 0.0:
             outcome = _CHANGED
         attempts = found.nsteps[member] + found.nrejected[member]
-        if outcome != _RUNNING or found.nsteps[member] >= span.steps or attempts >= span.most:
+        if outcome != _RUNNING or found.nsteps[member] >= span.steps or attempts >= span.most[member]:
             found.outcome[member], w.member[lane] = outcome, _NONE
 
 
 @njit(**KERNEL)
-def _enter(f, span, w, lane, member, found):
-    """Put a run into a lane, at its start (zeros)."""
+def _enter(f, span, w, lane, member, places, knots, found):
+    """Put a run into a lane, at its place; the number for time is 0."""
     for i in range(f.data.shape[1]):
         w.lane_data[i * LANES + lane] = f.data[member, i]
     for i in range(f.numbers):
-        w.state[i * LANES + lane] = 0.0
-    row = 0
-    while row < span.wanted.size and span.wanted[row] == -np.inf:
-        for i in range(found.y.shape[2]):
-            found.y[member, row, i] = 0.0
+        w.state[i * LANES + lane] = places.y[member, i] if i < found.y.shape[2] else 0.0
+    row, log_t = 0, places.state[member, 0]
+    while row < span.wanted.shape[1] and span.wanted[member, row] <= log_t:
+        if span.wanted[member, row] == log_t:
+            for i in range(found.y.shape[2]):
+                found.y[member, row, i] = places.y[member, i]
         row += 1
-    w.numbers[_LOG_T + lane], w.member[lane], w.row[lane] = -np.inf, member, row
+    w.numbers[_LOG_T + lane], w.member[lane], w.row[lane] = log_t, member, row
+    if len(knots.y) > 0:
+        _keep(w, lane, member, 0, knots)
 
 
 @njit(**KERNEL)
-def _fill(f, span, w, entered, found):
+def _fill(f, span, w, entered, places, knots, found):
     """Put the next runs into empty lanes; return the number of runs that have entered."""
     begun = -1
     while begun < entered:
         begun = entered
         for lane in range(LANES):
             if w.member[lane] == _NONE and entered < len(f.data):
-                _enter(f, span, w, lane, entered, found)
+                _enter(f, span, w, lane, entered, places, knots, found)
                 entered += 1
         if begun < entered:
             call(f.start, (w.lane_data, f.lane_layout, w.scratch, w.state, span.order, span.rtol))
@@ -261,16 +274,16 @@ def _fill(f, span, w, entered, found):
 
 
 @njit(**KERNEL)
-def _advance(f: LaneFields, span: Span, w: Work, found: Found):
+def _advance(f: LaneFields, span: Span, w: Work, places: Places, knots: Knots, found: Found):
     entered, some = np.int64(0), True  # a literal would compile `_fill` twice
     while some:
-        entered, some = _fill(f, span, w, entered, found), False
+        entered, some = _fill(f, span, w, entered, places, knots, found), False
         for lane in range(LANES):
             some = some or w.member[lane] != _NONE
         if some:
             _step(f, span, w, found)
             _write_rows(f, span, w, found)
-            _go_on(f, span, w, found)
+            _go_on(f, span, w, knots, found)
 
 
 def _work_for(fields: LaneFields, order: int) -> Work:
@@ -290,9 +303,43 @@ def order_for(rtol: float) -> int:
     return 2 * math.ceil(0.5 * (SERIES_ORDER - SERIES_ORDERS * math.log(rtol))) + 1
 
 
-def advance_lanes(fields: LaneFields, modes: int, wanted: np.ndarray, rtol: float, steps: int, most: int) -> Found:
-    """Integrate runs with this number of modes from 0 at t = 0 to the last wanted time; see `members`."""
-    found, order = Found.room(len(fields.data), len(wanted), modes), order_for(rtol)
-    _advance(fields, Span(wanted, rtol, order, steps, most), _work_for(fields, order), found)
-    np.multiply(found.y, fields.units[:, None], out=found.y)
-    return found
+class Lanes:
+    """Runs of m fields, with the interface of `Members`; their initial states are 0.
+
+    Parameters
+    ----------
+    fields : LaneFields
+    modes : int
+        N.
+    rtol : float
+    """
+
+    def __init__(self, fields: LaneFields, modes: int, rtol: float) -> None:
+        self.fields, self.rtol, self.order = fields, rtol, order_for(rtol)
+        self.places = Places.begin(np.zeros((len(fields.data), modes)))
+        self._work = _work_for(fields, self.order)
+
+    def advance(
+        self, which: Any, wanted: np.ndarray, steps: int, most: np.ndarray, keep: bool = False
+    ) -> tuple[Found, Knots]:
+        """As `Members.advance`."""
+        found, knots = self._go(which, Places(*(part[which] for part in self.places)), wanted, steps, most, keep)
+        if keep:
+            last = np.arange(len(found.nsteps)), found.nsteps
+            self.places.state[which, 0], self.places.y[which] = knots.log_t[last], knots.y[last]
+        return found, knots
+
+    def sample(self, which, knots: Knots, place: np.ndarray, step: np.ndarray, targets: np.ndarray) -> np.ndarray:
+        """As `Members.sample`: the same step again, with rows."""
+        places = Places(knots.log_t[place, step][:, None], knots.y[place, step])
+        return self._go(which, places, targets, 1, np.full(len(place), 2**62), False)[0].y
+
+    def _go(self, which, places: Places, wanted, steps: int, most, keep: bool) -> tuple[Found, Knots]:
+        members, modes = places.y.shape
+        fields = self.fields._replace(data=self.fields.data[which], units=self.fields.units[which])
+        found, knots = Found.room(members, wanted.shape[1], modes), Knots.room(members if keep else 0, steps, modes)
+        places = Places(places.state, places.y / fields.units)  # units are powers of 2
+        _advance(fields, Span(wanted, self.rtol, self.order, steps, most), self._work, places, knots, found)
+        for y in (found.y, knots.y):
+            np.multiply(y, fields.units[: len(y), None], out=y)
+        return found, knots

@@ -8,7 +8,6 @@ than explicit steps, leaves the stack.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,19 +18,13 @@ from ..kernels import KERNEL, njit
 from .clock import SCRATCH, fit, place_of, time_by_samples, time_by_stages
 from .controller import FIRST_STEP, SMALLEST_STEP, combined, longer, shorter
 from .loops import evaluate
-from .members import Found
+from .members import Found, Places
 from .method import DEFAULT, ERROR, NEW, PROBE, ROWS, START, ZERO, Work, method
 from .outcome import Outcome
 from .stepping import weights_at
 
 _PREVIOUS = 1.0  # initial value of the previous error
-
-
-class Left(NamedTuple):
-    """Final data of the runs: state of the stepper (m, 5), as in `loops`, and y (m, N)."""
-
-    state: np.ndarray
-    y: np.ndarray
+Crosses = Callable[..., tuple[np.ndarray, np.ndarray]]
 
 
 @njit(**KERNEL)
@@ -95,19 +88,20 @@ class Stack:
     name : str
         Name of a tableau.
     crosses : callable, optional
-        Whether a run leaves the stack before a step, as a function of its index, log t at both ends of the step, and
-        the state (N,) at its end.
+        Which of n runs leave the stack before a step, and which stop within it. A function of their indices, of the log
+        times (n,) at both ends of their steps, of the states (n, N) at the later ones, of a function that returns the
+        states in the steps of some runs, see `_within`, and of the last wanted time.
     """
 
     def __init__(
         self, field, origins: np.ndarray, wanted: np.ndarray, rtol: float, atol: float, name: str,
-        crosses: Callable[[int, float, float, Any], bool] | None = None,
+        crosses: Crosses | None = None,
     ) -> None:  # fmt: skip
         self.field, self.wanted, self.rtol, self.atol, self.method = field, wanted, rtol, atol, method(name)
         self.crosses = crosses
         members, size = origins.shape
         self.found = Found.room(members, len(wanted), size)
-        self.left = Left(np.full((members, 5), np.nan), np.empty((members, size)))
+        self.left = Places(np.full((members, 5), np.nan), np.empty((members, size)))
         self.runs = np.arange(members)  # members in the stack
         self.log_t, self.h, self.previous = np.full(members, -np.inf), np.full(members, FIRST_STEP), np.ones(members)
         self.row = np.zeros(members, np.int64)  # next row of each run
@@ -157,8 +151,9 @@ class Stack:
         self.work = self._workspace()
         self.work.states[n + START][:], self.work.states[0][:], self.work.phi[:, 0] = kept
 
-    def step(self) -> tuple[np.ndarray, np.ndarray]:
-        """Attempt a step of every run; return which were accepted, and which runs leave before theirs."""
+    def step(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Attempt a step of every run; return which were accepted, which runs leave before theirs, and which stop in
+        theirs."""
         field, used, work, members = self.field, self.method, self.work, self.size
         last, places = used.last, len(used.weights)
         evaluate(field, used, work, self.h, 1, last + 1)
@@ -180,12 +175,14 @@ class Stack:
                 part.series, part.scratch, self.rtol, errors, log_t_new, by_stages,
             )  # fmt: skip
         log_t, h, previous = self.log_t.copy(), self.h.copy(), self.previous.copy()
-        accepted, before = np.empty((2, members), bool)
+        accepted, before, stops = np.zeros((3, members), bool)
         _control(errors, self.log_t, log_t_new, self.h, self.previous, used.order, accepted)
-        before[:] = False
         if self.crosses is not None:
-            for i in np.flatnonzero(accepted):
-                before[i] = self.crosses(self.runs[i], log_t[i], self.log_t[i], work.states[used.stages + NEW][i])
+            ends = np.flatnonzero(accepted)
+            before[ends], stops[ends] = self.crosses(
+                self.runs[ends], log_t[ends], self.log_t[ends], host(work.states[used.stages + NEW])[ends],
+                lambda i: self._within(ends[i], log_t[ends[i]], self.log_t[ends[i]], h[ends[i]]), self.wanted[-1],
+            )  # fmt: skip
             accepted &= ~before
             for now, then in ((self.log_t, log_t), (self.h, h), (self.previous, previous)):
                 now[before] = then[before]
@@ -194,7 +191,28 @@ class Stack:
             self._write_rows(i, part.states[:, place], part.series[place], log_t[i], log_t_new[i], h[i])
         self.found.nsteps[self.runs] += accepted
         self.found.nrejected[self.runs] += ~(accepted | before)
-        return accepted, before
+        return accepted, before, stops
+
+    def _within(self, which: np.ndarray, log_t: np.ndarray, log_t_new: np.ndarray, h: np.ndarray) -> Callable:
+        """States in the steps of some runs, as a function of indices (k,) and log times (k,)."""
+        used, part, (members,) = self.method, _part(self.work, which), which.shape
+        evaluate(self.field, used, part, h, used.last + 1, len(used.weights))
+        self.found.nfev[self.runs[which]] += len(used.weights) - used.last - 1
+        phi, series = _by_run(part.phi), np.empty((members, 2, used.samples.size))
+        for i in range(members):
+            fit(phi[i], used, series[i])
+        stages = host(part.states[: used.stages + START + 1])
+
+        def sample(i: np.ndarray, x: np.ndarray) -> np.ndarray:
+            weights, y = np.empty((1, used.stages)), np.empty((len(i), stages.shape[2]))
+            for row, place in enumerate(i):
+                _weights_of_rows(
+                    x[row : row + 1], log_t[place], log_t_new[place], series[place], used, part.scratch, weights
+                )
+                y[row] = stages[used.stages + START, place] + h[place] * (weights[0] @ stages[: used.stages, place])
+            return y
+
+        return sample
 
     def move(self, accepted: np.ndarray) -> None:
         """Advance to the ends of the accepted steps."""
@@ -245,8 +263,8 @@ def _part(work: Work, which: np.ndarray) -> Work:
 def advance_stacked(
     field, origins: np.ndarray, wanted: np.ndarray, rtol: float, atol: float, most: int, name: str = DEFAULT, *,
     leaves: Callable[[int, int, np.ndarray, float, float], bool], stopped: Callable[[], bool],
-    crosses: Callable[[int, float, float, Any], bool] | None = None,
-) -> tuple[Found, Left]:  # fmt: skip
+    crosses: Crosses | None = None,
+) -> tuple[Found, Places]:  # fmt: skip
     """Integrate runs from t = 0 to the last wanted time.
 
     Parameters
@@ -262,17 +280,18 @@ def advance_stacked(
 
     Returns
     -------
-    Found, Left
+    Found, Places
         A run that did not reach the end has the outcome RUNNING or CHANGED and must be continued.
     """
     stack = Stack(field, origins, wanted, rtol, atol, name, crosses)
     while stack.size and not stopped():
-        accepted, before = stack.step()
+        accepted, before, stops = stack.step()
         work, runs, found = stack.work, stack.runs, stack.found
         outcomes = np.full(stack.size, Outcome.RUNNING)
         resting = field.events(work.states[stack.method.stages + NEW], work.states[stack.method.last], rtol)
         outcomes[accepted & (resting == Event.REST)] = Outcome.CHANGED
         outcomes[accepted & (stack.log_t >= wanted[-1])] = Outcome.REACHED
+        outcomes[stops] = Outcome.STOPPED
         stack.move(accepted)
         spent = (found.nsteps[runs] + found.nrejected[runs] >= most) | (stack.h < SMALLEST_STEP) | before
         for i in np.flatnonzero(accepted & (outcomes == Outcome.RUNNING) & ~spent):

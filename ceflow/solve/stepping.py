@@ -47,12 +47,22 @@ def _all_weights_at_times(targets, log_t, log_t_new, method, phi, series, scratc
 
 
 @njit(**KERNEL)
+def sample_step(f, method, work, h, log_t, log_t_new, targets, known, weights, out):
+    """Write the states at times (m,) within the step in the workspace, of which `known` points are evaluated."""
+    evaluate_compiled(f, method, work, h, known, len(method.weights))
+    n = method.stages
+    _weights_at_times(targets, log_t, log_t_new, method, work.phi, work.series, work.scratch[n:], weights)
+    for row in range(targets.size):
+        combine(work.states[n + START], h, weights[row], work.states, n, out[row])
+
+
+@njit(**KERNEL)
 def sample_compiled(f, method, work, y, h, log_t, targets, known, weights, out):
     """Write the states at increasing `targets` within n steps from the states y (n + 1, N) at log_t.
 
     `known` points of the last step are already in the workspace. Return the number of evaluations.
     """
-    n, start, step, first, evaluations = method.stages, work.states[method.stages + START], 0, 0, 0
+    step, first, evaluations = 0, 0, 0
     while first < targets.size:
         while step < h.size and log_t[step + 1] <= targets[first]:
             step += 1
@@ -63,21 +73,16 @@ def sample_compiled(f, method, work, y, h, log_t, targets, known, weights, out):
             while end < targets.size and targets[end] < log_t[step + 1]:
                 end += 1
             known = known if step == h.size - 1 else 0
-            copy(y[step], start)
-            evaluate_compiled(f, method, work, h[step], known, len(method.weights))
+            copy(y[step], work.states[method.stages + START])
+            times, own, rows = targets[first:end], weights[first:end], out[first:end]
+            sample_step(f, method, work, h[step], log_t[step], log_t[step + 1], times, known, own, rows)
             evaluations += len(method.weights) - known
-            _weights_at_times(
-                targets[first:end], log_t[step], log_t[step + 1], method, work.phi, work.series, work.scratch[n:],
-                weights[first:end],
-            )  # fmt: skip
-            for row in range(first, end):
-                combine(start, h[step], weights[row], work.states, n, out[row])
         first = end
     return evaluations
 
 
 def _sample(field, method, work, h, log_t, log_t_new, targets, known, weights, out):
-    """`sample_compiled` for one step, on arrays of any library, from the state in the workspace."""
+    """`sample_step` on arrays of any library."""
     evaluate(field, method, work, h, known, len(method.weights))
     n = method.stages
     phi = host(work.phi)
