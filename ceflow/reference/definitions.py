@@ -5,7 +5,6 @@ They use the matrix of relations of a scheme, or the name and arguments of its f
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -177,7 +176,7 @@ class LossDefinition:
         most = np.maximum(odds.max(axis=-1, keepdims=True), 1.0 / LARGEST)
         by_odds = evaluate(self._centred.by_odds)
         lead, odds = by_odds.size - least + np.log(most), by_odds.sign * odds / most
-        if self._centred.common == 0 and self._centred.slope == 0:
+        if self._centred.common == self._centred.slope == "0":
             return odds, np.abs(odds), np.maximum(lead, -LARGEST)[..., 0]
         # other part
         counts = np.where(reached, valencies, 0.0)
@@ -199,10 +198,10 @@ class LossDefinition:
         values: dict[str, Any] = self.parameters | {"S": Logarithmic(np.ones_like(log_odds), log_odds), "N": wrong}
 
         def evaluate(expression: Any, **others: Any) -> Logarithmic:
-            found = Logarithmic.of(interpret(expression, values | others, operator.truediv))
+            found = Logarithmic.of(interpret(expression, values | others, float))
             return Logarithmic(*np.broadcast_arrays(found.sign, found.size, log_odds)[:2])
 
-        centre = interpret(self._centred.centre, values, operator.truediv)
+        centre = interpret(self._centred.centre, values, float)
         shifted = margins - centre
         mean = (shifted @ valencies)[..., None] / wrong
         deviations = shifted - mean
