@@ -53,7 +53,7 @@ class Propagator:
 
     @functools.cached_property
     def parts(self) -> tuple[NDArray, NDArray]:
-        """Errors (k, m) that arise in the interval, and (k, m, m) from an error of each coordinate at the first node."""
+        """Errors (k, m) that arise in the interval, and (k, m, m) from errors at the first node."""
         defect = (self.values - damped(len(self.size)) @ self.speed) / self.size
         begun = (self.size[:1] / self.size)[:, :, None] * np.eye(self.values.shape[1])
         found = _solved(self.slopes, np.concatenate([defect[:, :, None], begun], axis=2), self.size)
