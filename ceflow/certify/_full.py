@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -89,7 +90,7 @@ class FullView(View):
     def states(self, rows: Any) -> States:
         w, n = self.layers(rows), len(rows)
         parts, size = self.factors(w), self.size(w)
-        pull = self._pull(parts)
+        pull = self.network.pull(parts, self._others)
         decay = np.exp(-pull.log_scale)[:, None] if self.decay else 0.0
         s = self.product(w)
         seen = float(np.max(self.objective.logit_scale)) * s[:, 0]
@@ -116,8 +117,9 @@ class FullView(View):
 
     # -- terms, without independent definition -------------------------------------------------------------------------
 
-    def _pull(self, parts: list[NDArray]):
-        return self.network.pull(parts, None if self.terms is None else self._push)
+    @property
+    def _others(self) -> Callable[[NDArray, NDArray], list[NDArray]] | None:
+        return None if self.terms is None else self._push
 
     def _push(self, W: NDArray, X: NDArray) -> list[NDArray]:
         return [-part for part in self.terms.gradients_of_others(W, X)]
@@ -191,9 +193,10 @@ class FullView(View):
             w, here, decays = states.w[places], states.velocity[places], decay[places]
             step = DIFFERENCE * states.size[places] / np.linalg.norm(directions, axis=1)  # (n, r)
             moved = (w[:, None] + step[:, :, None] * directions).reshape(-1, w.shape[1])
-            pull, n = self._pull(self.factors(moved)), len(directions)
-            scale = np.exp(pull.log_scale - np.repeat(states.log_scale[places], n))[:, None]
-            velocities = flat(pull.velocities, len(moved)) * scale - np.repeat(decays, n, axis=0) * moved
+            found, own_scale = self.network.velocities(self.factors(moved), self._others)
+            n = len(directions)
+            scale = np.exp(own_scale - np.repeat(states.log_scale[places], n))[:, None]
+            velocities = flat(found, len(moved)) * scale - np.repeat(decays, n, axis=0) * moved
             return (velocities.reshape(len(w), n, -1) - here[:, None]) / step[:, :, None]
 
         return Response(states.w, states.velocity, products, states.rate[:, 0], states.size)

@@ -65,6 +65,7 @@ class NetworkDefinition:
         if not given:
             labels = range(columns) if objective.labels is None else objective.labels
             self.one_hot[np.array(labels), np.arange(columns)] = 1.0
+        self.right = self.one_hot.T == 1.0
         centre = 1.0 / classes if isinstance(objective.targets, str) and objective.targets == "centred" else 0.0
         self.targets = objective.targets if given else self.one_hot - centre
         self.formula = LossDefinition(objective.loss.formula, objective.loss.parameters)
@@ -109,16 +110,16 @@ class NetworkDefinition:
         others : function, optional
             Further velocities of W and its input features, as a function of both; not included in `Pull.gross`.
         """
-        G, gross, log_scale, log_loss = self._residual(self.logits(parts))
-        unit, push = np.log(self.average), None
-        if others is not None:
-            push = others(parts[0], self.features(parts))
-            size = sum((part**2).sum(axis=(1, 2)) for part in push)
-            high = np.maximum(log_scale, unit + 0.5 * np.log(size))
-            G, gross = (x * np.exp(log_scale - high)[:, None, None] for x in (G, gross))
-            push, log_scale = [part * np.exp(unit - high)[:, None, None] for part in push], high
-        velocities = self._back(G, parts, push=push)
-        return Pull(velocities, self._back(gross, parts, True), log_scale - unit, log_loss - unit)
+        Z = self.logits(parts)
+        velocities, gross, log_scale = self._velocities(Z, parts, others)
+        return Pull(velocities, self._back(gross, parts, True), log_scale, self._log_loss(Z))
+
+    def velocities(
+        self, parts: Parts, others: Callable[[NDArray, NDArray], Parts] | None = None
+    ) -> tuple[Parts, NDArray]:
+        """`Pull.velocities` and `Pull.log_scale` alone."""
+        velocities, _, log_scale = self._velocities(self.logits(parts), parts, others)
+        return velocities, log_scale
 
     def penalty(self, parts: Parts) -> NDArray:
         """(n,) weight decay term of the objective."""
@@ -140,37 +141,60 @@ class NetworkDefinition:
         first = H @ vectors[:, inside] / np.sqrt(values[inside])
         return first @ first.swapaxes(1, 2)
 
+    def _velocities(
+        self, Z: NDArray, parts: Parts, others: Callable[[NDArray, NDArray], Parts] | None = None
+    ) -> tuple[Parts, NDArray, NDArray]:
+        """Velocities, absolute values (n, K, N) of the terms of the residual, and the log scale of both."""
+        G, gross, log_scale = self._residual(Z)
+        unit, push = np.log(self.average), None
+        if others is not None:
+            push = others(parts[0], self.features(parts))
+            size = sum((part**2).sum(axis=(1, 2)) for part in push)
+            high = np.maximum(log_scale, unit + 0.5 * np.log(size))
+            G, gross = (x * np.exp(log_scale - high)[:, None, None] for x in (G, gross))
+            push, log_scale = [part * np.exp(unit - high)[:, None, None] for part in push], high
+        return self._back(G, parts, push=push), gross, log_scale - unit
+
     def _residual(self, Z: NDArray) -> tuple[NDArray, ...]:
-        """Minus the gradient of the summed loss in the logits, absolute values of its terms, log scale of both, and log
-        of the summed loss."""
+        """Minus the gradient of the summed loss in the logits, absolute values of its terms, and log scale of both."""
         every = self.samples * self.weights
         if self.objective.loss.name == "squared_error":
-            difference = self.targets - Z
             gross = every * (np.abs(self.targets) + np.abs(Z))
-            return every * difference, gross, np.zeros(len(Z)), np.log(0.5 * (every * difference**2).sum(axis=(1, 2)))
-        scale, shift = (
-            np.zeros((self.classes, 1)) + np.reshape(value, (-1, 1))
-            for value in (self.objective.logit_scale, self.objective.logit_adjustment)
-        )
-        seen = (scale * Z + shift).swapaxes(1, 2)  # (n, N, K)
-        right = self.one_hot.T == 1.0
-        lead = (seen[:, right][..., None] - seen)[:, ~right].reshape(*seen.shape[:2], self.classes - 1)
+            return every * (self.targets - Z), gross, np.zeros(len(Z))
+        lead = self._lead(Z)
         r, sizes, scales = self.formula.residuals(lead, np.ones(self.classes - 1))
         scales = scales + np.log(every)
         log_scale = scales.max(axis=-1)
         weights = np.exp(scales - log_scale[:, None])[..., None]
-        values = self.formula.log_value(lead, np.ones(self.classes - 1)) + np.log(every)
-        top = values.max(axis=-1, keepdims=True)
-        log_loss = top[:, 0] + np.log(np.exp(values - top).sum(axis=-1))
-        G = self._spread(r * weights, right, -1.0)
-        gross = self._spread(sizes * (1.0 + np.abs(lead)) * weights, right, 1.0)
-        return scale * G, scale * gross, log_scale, log_loss
+        G, gross = self._spread(r * weights, -1.0), self._spread(sizes * (1.0 + np.abs(lead)) * weights, 1.0)
+        return self._seen(G), self._seen(gross), log_scale
 
-    def _spread(self, values: NDArray, right: NDArray, sign: float) -> NDArray:
+    def _log_loss(self, Z: NDArray) -> NDArray:
+        """(n,) log of the loss, in the time unit of the reduction."""
+        every = self.samples * self.weights
+        if self.objective.loss.name == "squared_error":
+            total = np.log(0.5 * (every * (self.targets - Z) ** 2).sum(axis=(1, 2)))
+        else:
+            values = self.formula.log_value(self._lead(Z), np.ones(self.classes - 1)) + np.log(every)
+            top = values.max(axis=-1)
+            total = top + np.log(np.exp(values - top[:, None]).sum(axis=-1))
+        return total - np.log(self.average)
+
+    def _seen(self, Z: NDArray) -> NDArray:
+        """Logits, or their gradients, times the scales of the classes."""
+        return np.reshape(self.objective.logit_scale, (-1, 1)) * Z
+
+    def _lead(self, Z: NDArray) -> NDArray:
+        """(n, N, K - 1) margins to the wrong classes of a sample, in the order of the classes."""
+        seen = (self._seen(Z) + np.reshape(self.objective.logit_adjustment, (-1, 1))).swapaxes(1, 2)  # (n, N, K)
+        lead = (seen[:, self.right][..., None] - seen)[:, ~self.right]
+        return lead.reshape(*seen.shape[:2], self.classes - 1)
+
+    def _spread(self, values: NDArray, sign: float) -> NDArray:
         """(n, K, N) with signed values (n, N, K - 1) for the wrong classes, and their sum for the true class."""
         out = np.zeros((*values.shape[:2], self.classes))
-        out[:, ~right] = sign * values.reshape(len(values), -1)
-        out[:, right] = values.sum(axis=-1)
+        out[:, ~self.right] = sign * values.reshape(len(values), -1)
+        out[:, self.right] = values.sum(axis=-1)
         return out.swapaxes(1, 2)
 
     def _back(self, G: NDArray, parts: Parts, sizes: bool = False, push: Parts | None = None) -> Parts:
