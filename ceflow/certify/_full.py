@@ -190,14 +190,15 @@ class FullView(View):
         decay = self.decays * np.exp(-states.log_scale)[:, None] if self.decay else np.zeros((len(states.w), 1))
 
         def products(directions: NDArray, places: slice | list[int]) -> NDArray:
-            w, here, decays = states.w[places], states.velocity[places], decay[places]
-            step = DIFFERENCE * states.size[places] / np.linalg.norm(directions, axis=1)  # (n, r)
-            moved = (w[:, None] + step[:, :, None] * directions).reshape(-1, w.shape[1])
-            found, own_scale = self.network.velocities(self.factors(moved), self._others)
-            n = len(directions)
-            scale = np.exp(own_scale - np.repeat(states.log_scale[places], n))[:, None]
-            velocities = flat(found, len(moved)) * scale - np.repeat(decays, n, axis=0) * moved
-            return (velocities.reshape(len(w), n, -1) - here[:, None]) / step[:, :, None]
+            w, here = states.w[places, None], states.velocity[places, None]
+            step = (DIFFERENCE * states.size[places] / np.linalg.norm(directions, axis=1))[:, :, None]  # (n, r, 1)
+            moved = w + step * directions
+            found, log_scale = self.network.velocities(self.factors(moved.reshape(-1, w.shape[2])), self._others)
+            scale = np.exp(log_scale.reshape(step.shape) - states.log_scale[places, None, None])
+            velocities = flat(found, moved[..., 0].size).reshape(moved.shape) * scale
+            if self.decay:
+                velocities -= decay[places, None] * moved
+            return (velocities - here) / step
 
         return Response(states.w, states.velocity, products, states.rate[:, 0], states.size)
 

@@ -62,8 +62,8 @@ class ClassifierDefinition(NetworkDefinition):
         """Velocities, in the time unit of the reduction, and the loss."""
         whole = self.whole(parts)
         Z = super().logits(whole)
-        pushes, sizes, log_scale = self._velocities(Z, whole)
-        gross = self._back(sizes, whole, True)
+        pushes, log_scale = self._velocities(Z, whole)
+        gross = self._back(self._gross(Z, log_scale), whole, True)
         gross = [
             *gross[: len(parts) - 1],
             gross[1] + (np.abs(whole[0]).swapaxes(1, 2) @ gross[2][..., None]) * self.mean,
@@ -73,7 +73,7 @@ class ClassifierDefinition(NetworkDefinition):
     def velocities(self, parts: Parts, others: Any = None) -> tuple[Parts, NDArray]:
         """`Pull.velocities` and `Pull.log_scale` alone."""
         whole = self.whole(parts)
-        pushes, _, log_scale = self._velocities(super().logits(whole), whole)
+        pushes, log_scale = self._velocities(super().logits(whole), whole)
         return self._moved(parts, whole, pushes), log_scale
 
     def _moved(self, parts: Parts, whole: Parts, pushes: Parts) -> Parts:
