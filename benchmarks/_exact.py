@@ -20,7 +20,8 @@ from typing import Any
 import mpmath
 import numpy as np
 
-from ceflow.reference._formula import forces, interpret
+from ceflow.reference._derivation import forces
+from ceflow.reference._formula import interpret, names
 from ceflow.reference._precision import context
 from ceflow.reference._relations import exact_algebra
 
@@ -136,7 +137,7 @@ class Modes:
 
     def forces(self, s: np.ndarray) -> np.ndarray:
         """lambda (n, D), as the formula of the loss says."""
-        symbols = {symbol.name for part in self.formula for symbol in part.free_symbols}
+        symbols = names(self.formula)
         weighted = self.multiplicities * s
         M = weighted.sum(axis=1, keepdims=True)
         values = self.parameters | {"N": Number(self.classes - 1), "M": Number(M)}
@@ -145,11 +146,11 @@ class Modes:
         odds = self.valencies * np.exp(-(weighted / self.classes) @ self.gaps)
         values["S"] = Number(odds.sum(axis=1, keepdims=True))
 
-        def at(expression: Any) -> Any:
-            return value_of(interpret(expression, values, lambda p, q: Number(Real(p) / Real(q))))
+        def at(expression: str) -> Any:
+            return value_of(interpret(expression, values, lambda integer: Number(Real(integer))))
 
         out = at(self.formula.common) - at(self.formula.slope) * s
-        if self.formula.by_odds != 0:
+        if self.formula.by_odds != "0":
             out = out + (odds * at(self.formula.by_odds)) @ self.gaps.T
         return self.unit * out
 

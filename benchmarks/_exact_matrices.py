@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from ceflow.reference._formula import interpret, parse
+from ceflow.reference._derivation import parse
+from ceflow.reference._formula import interpret
 
 from ._exact import Number, Real, value_of
 
@@ -47,8 +48,8 @@ class Matrices:
         values = self.parameters | {"N": Number(Real(self.classes - 1)), "S": Number(odds.sum(axis=0))}
         values |= {"M": Number(margins.sum(axis=0)), "Q": Number((margins**2).sum(axis=0))}
 
-        def at(expression: Any) -> Any:
-            return value_of(interpret(expression, values, lambda p, q: Number(Real(p) / Real(q))))
+        def at(expression: str) -> Any:
+            return value_of(interpret(expression, values, lambda integer: Number(Real(integer))))
 
         push = odds * at(self.formula.by_odds) - at(self.formula.by_sum) - 2 * margins * at(self.formula.by_squares)
         push = np.where(self.wrong, push, 0)

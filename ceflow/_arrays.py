@@ -75,6 +75,16 @@ def svd(matrices: np.ndarray, **options: Any) -> Any:
         return slow(matrices)
 
 
+def log_sum(logarithms: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+    """``log(sum(weights exp(x)))`` over the last axis; SciPy's function is slow to import."""
+    weights = np.ones(1) if weights is None else weights
+    logarithms = np.where(np.greater(weights, 0.0), logarithms, -np.inf)
+    largest = np.finfo(float).max
+    with np.errstate(divide="ignore", over="ignore"):  # infinite logarithms
+        most = np.clip(logarithms.max(axis=-1), -largest, largest)
+        return np.log((weights * np.exp(logarithms - most[..., None])).sum(axis=-1)) + most
+
+
 def as_like(array: Any, other: Any) -> Any:
     """Convert a host array to the library and device of another array."""
     if isinstance(other, np.ndarray) or not isinstance(array, np.ndarray):

@@ -12,7 +12,8 @@ import pytest
 from scipy.integrate import solve_ivp
 
 import ceflow as cf
-from ceflow.reference import definitions
+from ceflow.reference import _derivation, definitions
+from ceflow.reference._formula import STATED
 from ceflow.reference.definitions import LossDefinition, relation_algebra, relation_gaps, scheme_definition
 
 mpmath = pytest.importorskip("mpmath")
@@ -157,6 +158,14 @@ def test_samples_are_looked_at_one_by_one():
         whole, one = definition.residuals(margins, valencies), definition.residuals(margins[2, 1], valencies)
         for a, b in zip(whole, one, strict=True):
             np.testing.assert_allclose(a[2, 1], b, rtol=1e-13)
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=str)
+def test_stated_forms_are_the_derived_ones(loss):
+    names = tuple(loss.parameters)
+    stated, derived = STATED[loss.formula, names], _derivation.centred(loss.formula, names)
+    for one, other in zip((*stated[:-1], *stated.terms), (*derived[:-1], *derived.terms), strict=True):
+        assert _derivation.expression(one, names) == _derivation.expression(other, names)
 
 
 def test_formulas_that_are_none():

@@ -11,9 +11,11 @@ import mpmath
 import numpy as np
 import pytest
 from mpmath import mpf
+from scipy.special import logsumexp
 
 import ceflow as cf
 from ceflow import losses
+from ceflow._arrays import log_sum
 from ceflow.losses import CrossEntropy, Focal, LabelSmoothing, SquaredError, as_loss, from_spec, parse
 
 ALL = [*map(as_loss, losses.LOSSES), LabelSmoothing(0.3), Focal(0.5), Focal(1e-6), Focal(30.0)]
@@ -225,3 +227,11 @@ def test_a_new_loss_is_one_file(tmp_path):
     first, second = done.stdout.splitlines()
     assert first.startswith("exponential exponential(0.5) True MatrixFlow(") and "loss='exponential(0)'" in first
     assert second.startswith("True ") and second.endswith("or exponential[:LOG_SIZE=0]")
+
+
+def test_logarithm_of_a_weighted_sum_is_that_of_scipy():
+    rng, weights = np.random.default_rng(0), np.array([0.0, 1.0, 2.5])
+    x = rng.normal(size=(90, 3)) * 10.0 ** rng.uniform(-3.0, 6.0, (90, 1))
+    x[:3, :2], x[3, 1:] = -np.inf, np.inf
+    for given in (None, weights):
+        np.testing.assert_allclose(log_sum(x, given), logsumexp(x, b=given, axis=-1), rtol=1e-15, atol=1e-15)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import collections
 import contextlib
 import functools
-import multiprocessing
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -14,7 +13,6 @@ from concurrent.futures import (
     BrokenExecutor,
     Executor,
     Future,
-    ProcessPoolExecutor,
     ThreadPoolExecutor,
     wait,
 )
@@ -68,6 +66,9 @@ def place_of(executor: Any, workers: int | None, scheduler: str | None) -> Place
 
 
 def _processes(workers: int | None) -> Executor:
+    import multiprocessing  # this and the executor are slow to import
+    from concurrent.futures import ProcessPoolExecutor
+
     # not forked: locks held by threads of the parent would never be released in the child
     context = multiprocessing.get_context("spawn")
     return ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(settings.compiled,))
@@ -75,6 +76,8 @@ def _processes(workers: int | None) -> Executor:
 
 def _begin(compiled: bool | None) -> None:
     """Take over the setting of the parent, and end this process when the parent is gone (even if it was killed)."""
+    import multiprocessing
+
     settings.compiled = compiled
 
     def follow() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import hashlib
 import importlib.util
 import math
@@ -9,7 +10,7 @@ import os
 import pickle
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -150,7 +151,7 @@ def sweep(
     problem = Problem(flow, starts, seed, options)
     problem.check_names([*grid.axes, *grid.fixed])
     place = place_of(executor, workers, scheduler)
-    if executor == "processes" or isinstance(executor, ProcessPoolExecutor):
+    if executor == "processes" or isinstance(executor, concurrent.futures.ProcessPoolExecutor):
         _check_travels(problem)
     path, points = Path(store), _Points(problem, grid)
     config = _config(problem, grid, chunk, points)

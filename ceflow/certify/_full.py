@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -89,7 +90,7 @@ class FullView(View):
     def states(self, rows: Any) -> States:
         w, n = self.layers(rows), len(rows)
         parts, size = self.factors(w), self.size(w)
-        pull = self._pull(parts)
+        pull = self.network.pull(parts, self._others)
         decay = np.exp(-pull.log_scale)[:, None] if self.decay else 0.0
         s = self.product(w)
         seen = float(np.max(self.objective.logit_scale)) * s[:, 0]
@@ -116,8 +117,9 @@ class FullView(View):
 
     # -- terms, without independent definition -------------------------------------------------------------------------
 
-    def _pull(self, parts: list[NDArray]):
-        return self.network.pull(parts, None if self.terms is None else self._push)
+    @property
+    def _others(self) -> Callable[[NDArray, NDArray], list[NDArray]] | None:
+        return None if self.terms is None else self._push
 
     def _push(self, W: NDArray, X: NDArray) -> list[NDArray]:
         return [-part for part in self.terms.gradients_of_others(W, X)]
@@ -188,13 +190,15 @@ class FullView(View):
         decay = self.decays * np.exp(-states.log_scale)[:, None] if self.decay else np.zeros((len(states.w), 1))
 
         def products(directions: NDArray, places: slice | list[int]) -> NDArray:
-            w, here, decays = states.w[places], states.velocity[places], decay[places]
-            step = DIFFERENCE * states.size[places] / np.linalg.norm(directions, axis=1)  # (n, r)
-            moved = (w[:, None] + step[:, :, None] * directions).reshape(-1, w.shape[1])
-            pull, n = self._pull(self.factors(moved)), len(directions)
-            scale = np.exp(pull.log_scale - np.repeat(states.log_scale[places], n))[:, None]
-            velocities = flat(pull.velocities, len(moved)) * scale - np.repeat(decays, n, axis=0) * moved
-            return (velocities.reshape(len(w), n, -1) - here[:, None]) / step[:, :, None]
+            w, here = states.w[places, None], states.velocity[places, None]
+            step = (DIFFERENCE * states.size[places] / np.linalg.norm(directions, axis=1))[:, :, None]  # (n, r, 1)
+            moved = w + step * directions
+            found, log_scale = self.network.velocities(self.factors(moved.reshape(-1, w.shape[2])), self._others)
+            scale = np.exp(log_scale.reshape(step.shape) - states.log_scale[places, None, None])
+            velocities = flat(found, moved[..., 0].size).reshape(moved.shape) * scale
+            if self.decay:
+                velocities -= decay[places, None] * moved
+            return (velocities - here) / step
 
         return Response(states.w, states.velocity, products, states.rate[:, 0], states.size)
 

@@ -9,7 +9,9 @@ in other directions are constant. [ceflow]
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
+from dataclasses import dataclass, fields
 from typing import NamedTuple
 
 import numpy as np
@@ -38,7 +40,8 @@ class Response(NamedTuple):
     size: NDArray  # (n, m) or (n, 1) reference size of errors
 
 
-class Propagator(NamedTuple):
+@dataclass(frozen=True)
+class Propagator:
     """Error propagation on an interval with nodes (k,), in units of `size`."""
 
     log_t: NDArray
@@ -48,19 +51,35 @@ class Propagator(NamedTuple):
     slopes: NDArray  # (k, m, m) times the length of the interval
     pace: NDArray  # (k, m) relative change of the coordinates per unit of log t
 
+    @functools.cached_property
+    def parts(self) -> tuple[NDArray, NDArray]:
+        """Errors (k, m) that arise in the interval, and (k, m, m) from errors at the first node."""
+        defect = (self.values - damped(len(self.size)) @ self.speed) / self.size
+        begun = (self.size[:1] / self.size)[:, :, None] * np.eye(self.values.shape[1])
+        found = _solved(self.slopes, np.concatenate([defect[:, :, None], begun], axis=2), self.size)
+        return found[:, :, 0], found[:, :, 1:]
+
     def carry(self, error: NDArray) -> NDArray:
         """Errors (k, m) at the nodes in units of the size, from absolute errors (m,) at the first node."""
-        defect = (self.values - damped(len(self.size)) @ self.speed) / self.size
-        return _solved(self.slopes, error / self.size + defect, self.size)
+        own, passed = self.parts
+        return own + passed @ (error / self.size[0])
+
+    def coarse(self) -> Propagator:
+        """The same by every second node."""
+        return Propagator(*(getattr(self, field.name)[::2] for field in fields(self)))
 
 
 def _solved(slopes: NDArray, right: NDArray, size: NDArray) -> NDArray:
-    """Errors (k, m) at the nodes from inhomogeneities (k, m), both in units of a size (k, m) or (k, 1)."""
-    nodes, modes = right.shape
-    slopes = slopes.swapaxes(0, 1) * size  # (m, k, m)
-    system = -damped(nodes)[:, None, :, None] * (slopes / size[:, :, None, None])
-    system = system.reshape(nodes * modes, nodes * modes) + np.eye(nodes * modes)
-    return np.linalg.solve(system, right.ravel()).reshape(nodes, modes)
+    """Errors (k, m, r) at the nodes from r inhomogeneities (k, m, r), both in units of a size (k, m) or (k, 1)."""
+    _, modes, count = right.shape
+    integration = damped(len(right))[1:, 1:]  # the errors at the first node are given, and do not act on the others
+    inner = (slopes * size[:, None, :])[1:].swapaxes(0, 1)
+    system = -integration[:, None, :, None] * inner
+    system /= size[1:, :, None, None]
+    system = system.reshape(len(integration) * modes, -1)
+    system.flat[:: len(system) + 1] += 1.0
+    later = np.linalg.solve(system, right[1:].reshape(-1, count))
+    return np.concatenate([right[:1], later.reshape(-1, modes, count)])
 
 
 class Projected(NamedTuple):
@@ -93,7 +112,7 @@ class Projected(NamedTuple):
         parts = [images(basis[i : i + few], slice(None)) @ basis.T for i in range(0, len(basis), few)]
         inside = right @ basis.T
         slopes = np.concatenate(parts, axis=1).swapaxes(1, 2)
-        change = _solved(slopes, inside, np.ones((len(right), 1))) - inside
+        change = _solved(slopes, inside[:, :, None], np.ones((len(right), 1)))[:, :, 0] - inside
         return (right + change @ basis) * unit / self.size
 
 
@@ -152,13 +171,9 @@ def relative(one: Propagator | Projected, errors: NDArray, joint: bool) -> NDArr
 
 def doubt(one: Propagator, joint: bool) -> float:
     """Difference of the errors on an interval from those computed with every second node."""
-    half = slice(None, None, 2)
-    coarse = one._replace(
-        log_t=one.log_t[half], size=one.size[half], slopes=one.slopes[half], pace=one.pace[half],
-        speed=one.speed[half], values=one.values[half],
-    )  # fmt: skip
+    coarse = one.coarse()
     before = one.carry(np.zeros(one.values.shape[1]))[-1] * one.size[-1]  # errors at rest stay at rest
-    return float(np.max(relative(coarse, one.carry(before)[half] - coarse.carry(before), joint)))
+    return float(np.max(relative(coarse, one.carry(before)[::2] - coarse.carry(before), joint)))
 
 
 class Errors(NamedTuple):

@@ -115,8 +115,9 @@ def save_figure(path: Path, draw: Callable, size: tuple[float, float]) -> None:
     """Draw a figure of this size with `draw`, and save it."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure  # without pyplot: no window, no display
+    from matplotlib.layout_engine import TightLayoutEngine
 
-    figure = Figure(figsize=size, dpi=150, layout="tight")
+    figure = Figure(figsize=size, dpi=150, layout=TightLayoutEngine(rect=None))  # a rectangle costs a second pass
     draw(figure)
     # `Figure.savefig` draws again to compute the layout; a constrained layout is computed twice
     FigureCanvasAgg(figure).print_png(path)

@@ -6,9 +6,8 @@ import math
 from typing import Any
 
 import numpy as np
-import scipy
 
-from .._arrays import Arrays
+from .._arrays import Arrays, log_sum
 from ..losses import NO_ODDS, SquaredError, full_residual
 from .objective import Objective
 
@@ -157,8 +156,3 @@ class Terms:
             Z = Z if self.plain else self.adjusted(Z.copy())
             values = self.objective.loss.log_value(self.margins(Z), mean=Z.mean(axis=-2))
         return log_sum(values, None if self.plain else self.samples * self.weights)
-
-
-def log_sum(logarithms: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
-    """``log(sum(weights exp(x)))`` over the last axis."""
-    return scipy.special.logsumexp(logarithms, axis=-1, b=weights)

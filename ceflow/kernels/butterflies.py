@@ -130,7 +130,8 @@ def _add_all(plus, minus):
     h = 1
     minus[:] = 0.0
     while h < plus.size:
-        (p, q), (m, n) = (np.moveaxis(x.reshape(-1, 2, h), 1, 0) for x in (plus, minus))
+        pairs, others = plus.reshape(-1, 2, h), minus.reshape(-1, 2, h)
+        p, q, m, n = pairs[:, 0], pairs[:, 1], others[:, 0], others[:, 1]
         p[:], q[:], m[:], n[:] = p + q, p + n, m + n, m + q
         h *= 2
 

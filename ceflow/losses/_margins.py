@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import scipy
 
+from .._arrays import log_sum
 from ..kernels import KERNEL, njit
 from ..kernels.exponential import exp, softplus
 
@@ -37,7 +37,7 @@ def log_odds_of_error(margins: np.ndarray, valencies: np.ndarray | None = None) 
     >>> f"{cf.losses.log_odds_of_error(np.array([10.0, 12.0]), np.array([1.0, 8.0])):.4f}"  # one rival, and eight
     '-9.2663'
     """
-    return scipy.special.logsumexp(-np.asarray(margins, float), b=valencies, axis=-1)
+    return log_sum(-np.asarray(margins, float), valencies)
 
 
 def cross_entropy(log_odds: np.ndarray) -> np.ndarray:
@@ -74,7 +74,8 @@ def accuracy_gap(log_odds: np.ndarray) -> np.ndarray:
     >>> f"{cf.losses.accuracy_gap(log_odds):.4e}"
     '3.8575e-22'
     """
-    return scipy.special.expit(log_odds)
+    tail = np.exp(-np.abs(log_odds))
+    return np.where(np.less(log_odds, 0.0), tail, 1.0) / (1.0 + tail)
 
 
 def log_accuracy_gap(log_odds: np.ndarray) -> np.ndarray:
@@ -86,7 +87,7 @@ def log_accuracy_gap(log_odds: np.ndarray) -> np.ndarray:
     >>> f"{cf.losses.log_accuracy_gap(log_odds):.4f}"
     '-799.3069'
     """
-    return scipy.special.log_expit(log_odds)
+    return -np.logaddexp(0.0, np.negative(log_odds))
 
 
 @njit(**KERNEL, fastmath={"nnan", "nsz"})

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from .. import collapse as neural_collapse
-from ..flow.terms import Terms, log_sum
+from .._arrays import log_sum
+from ..flow.terms import Terms
 from ._table import Flow, Run, Table
 
 REGRESSION = Table()

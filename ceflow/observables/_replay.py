@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-import scipy
 
+from .._arrays import log_sum
 from ._table import Flow, Run, Table
 
 REPLAY = Table()
@@ -67,7 +67,7 @@ def log_odds_of_error(run: Run) -> np.ndarray:
     within, between = (margins[:, 0] for margins in run.flow.margins(run.y))
     sizes = run.flow.classes_of_tasks.astype(float)
     every = np.concatenate([-within[:, None] + np.log(sizes - 1.0), -between + np.log(sizes)[:, None]], axis=1)
-    return scipy.special.logsumexp(every, axis=1)
+    return log_sum(every.swapaxes(1, 2))
 
 
 @REPLAY.add("row")
@@ -78,7 +78,7 @@ def log_loss(run: Run) -> np.ndarray:
     odds = run.log_odds_of_error
     # log(log(1 + e^x)) is x if e^x is below rounding
     logs = np.where(odds < -36.0, odds, np.log(np.logaddexp(0.0, np.maximum(odds, -36.0))))
-    return scipy.special.logsumexp(logs, axis=-1, b=loads)
+    return log_sum(logs, loads)
 
 
 @REPLAY.add("row")
@@ -86,7 +86,7 @@ def log_accuracy_gap(run: Run) -> np.ndarray:
     """(n,) natural logarithm of the error probability."""
     counts = run.flow.samples * run.flow.classes_of_tasks
     gaps = run.log_odds_of_error - np.logaddexp(0.0, run.log_odds_of_error)
-    return scipy.special.logsumexp(gaps, axis=-1, b=counts / counts.sum())
+    return log_sum(gaps, counts / counts.sum())
 
 
 @REPLAY.add("row", requires=_no_penalty)

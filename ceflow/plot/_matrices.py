@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+import scipy
 from matplotlib.colors import Normalize
 from matplotlib.ticker import MaxNLocator
-from scipy.special import log_softmax
 
 from ..trajectory import MatrixTrajectory, SpectralTrajectory, Trajectory
 from ._runs import LN10, drawn, moment_of
@@ -109,7 +109,7 @@ def softmax(
     panels, several = _panels(traj, ax, t, log_t)
     write = _short if _has_room(traj, several) else None
     for panel, row in panels:
-        log_p, last = log_softmax(_logit_matrix(row), axis=0), panel is panels[-1][0]
+        log_p, last = scipy.special.log_softmax(_logit_matrix(row), axis=0), panel is panels[-1][0]
         if scale == "log":
             draw_matrix(panel, log_p / LN10, r"$\log_{10} p_{jc}$" if last else "", write)
         else:  # one colour bar for all panels
@@ -158,7 +158,7 @@ def _logit_matrix(row: Drawn) -> np.ndarray:
 
 
 def softmax_matrix(row: Drawn) -> np.ndarray:
-    return _exp(log_softmax(_logit_matrix(row), axis=0))
+    return _exp(scipy.special.log_softmax(_logit_matrix(row), axis=0))
 
 
 def _short(value: float) -> str:

@@ -61,9 +61,24 @@ class ClassifierDefinition(NetworkDefinition):
     def pull(self, parts: Parts, others: Any = None) -> Pull:
         """Velocities, in the time unit of the reduction, and the loss."""
         whole = self.whole(parts)
-        pushes, gross, log_scale, log_loss = self._pull_whole(whole)
+        Z = super().logits(whole)
+        pushes, log_scale = self._velocities(Z, whole)
+        gross = self._back(self._gross(Z, log_scale), whole, True)
+        gross = [
+            *gross[: len(parts) - 1],
+            gross[1] + (np.abs(whole[0]).swapaxes(1, 2) @ gross[2][..., None]) * self.mean,
+        ]
+        return Pull(self._moved(parts, whole, pushes), gross, log_scale, self._log_loss(Z))
+
+    def velocities(self, parts: Parts, others: Any = None) -> tuple[Parts, NDArray]:
+        """`Pull.velocities` and `Pull.log_scale` alone."""
+        whole = self.whole(parts)
+        pushes, log_scale = self._velocities(super().logits(whole), whole)
+        return self._moved(parts, whole, pushes), log_scale
+
+    def _moved(self, parts: Parts, whole: Parts, pushes: Parts) -> Parts:
+        """Velocities of the moving parts from those of W, H and the bias."""
         (W, H, _), (in_W, in_H, in_b) = whole, pushes
-        gross = [*gross[: len(parts) - 1], gross[1] + (np.abs(W).swapaxes(1, 2) @ gross[2][..., None]) * self.mean]
         if self.classifier == "free":
             velocities = [in_W, in_H]
         else:
@@ -73,16 +88,11 @@ class ClassifierDefinition(NetworkDefinition):
                 velocities[0] = velocities[0] + self._through_nearest(H, slope)
         if self.radius is not None:
             velocities = [_tangent(part, v, axis) for part, v, axis in zip(parts, velocities, self._axes, strict=True)]
-        return Pull(velocities, gross, log_scale, log_loss)
+        return velocities
 
     def penalty(self, parts: Parts) -> NDArray:
         """(n,) zeros: there is no weight decay."""
         return np.zeros(len(parts[0]))
-
-    def _pull_whole(self, whole: Parts) -> Pull:
-        G, gross, log_scale, log_loss = self._residual(super().logits(whole))
-        unit = np.log(self.average)
-        return Pull(self._back(G, whole), self._back(gross, whole, True), log_scale - unit, log_loss - unit)
 
     @property
     def _axes(self) -> tuple[int, ...]:

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._formula import forces, interpret, is_positive
+from ._derivation import forces, is_positive
+from ._formula import interpret, names
 from ._relations import Algebra
 from ._tape import Series, Tape
 
@@ -77,7 +78,7 @@ class Equations:
         unit = ctx.mpf(1) / classes if flow.reduction == "mean" else ctx.mpf(1)
         valencies, multiplicities = [int(k) for k in algebra.valencies], [int(m) for m in algebra.multiplicities]
         formula = forces(flow.loss.formula, tuple(flow.loss.parameters))
-        symbols = {symbol.name for part in formula for symbol in part.free_symbols}
+        symbols = names(formula)
         values = {name: ctx.mpf(value) for name, value in flow.loss.parameters.items()} | {"N": ctx.mpf(classes - 1)}
         if symbols & {"M", "Q"}:
             values["M"] = tape.combination(multiplicities, s)
@@ -85,18 +86,18 @@ class Equations:
             squares = tape.combination(multiplicities, [one * one for one in s])
             values["Q"] = (values["M"] * values["M"] + squares) * (ctx.mpf(1) / classes)
         odds = []  # k_j p_j / p_0 = k_j exp(-(z_0 - z_j))
-        if formula.by_odds != 0:
+        if formula.by_odds != "0":
             for j in modes:
                 weights = [-ctx.mpf(multiplicities[i]) / classes * algebra.gaps[i][j] for i in modes]
                 odds.append(tape.combination(weights, s).exp() * valencies[j])
             values["S"] = tape.combination([1 for _ in modes], odds)
 
-        def at(expression: Any) -> Any:
-            return interpret(expression, values, lambda p, q: ctx.mpf(p) / q)
+        def at(expression: str) -> Any:
+            return interpret(expression, values, ctx.mpf)
 
         pushes = [one * (self.growth * at(formula.by_odds)) for one in odds]
-        common = [self.growth * at(formula.common)] if formula.common != 0 else []
-        slope = [self.growth * at(formula.slope)] if formula.slope != 0 else []
+        common = [self.growth * at(formula.common)] if formula.common != "0" else []
+        slope = [self.growth * at(formula.slope)] if formula.slope != "0" else []
         out = []
         for i in modes:
             weights = [unit * gap for gap, _ in zip(algebra.gaps[i], pushes, strict=False)]

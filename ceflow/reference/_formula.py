@@ -1,26 +1,30 @@
-"""Losses from formulas: parsed by SymPy, differentiated, and rewritten without cancellation.
+"""Losses from formulas: their derivatives, in forms without cancellation.
 
 A formula phi is a function of the odds of error ``S = sum_j k_j exp(-margin_j)``, in ``M = sum_j k_j margin_j``, ``Q =
 sum_j k_j margin_j^2``, the number K of classes, and named parameters. By the chain rule
 
     k_j r_j = -dphi/dmargin_j = k_j (exp(-margin_j) phi_S - phi_M - 2 margin_j phi_Q).
+
+Expressions are texts, like formulas, with N = K - 1. SymPy derives them (`_derivation`). Those that certificates of the
+losses of ceflow need are also stated here, because SymPy is slow to import; tests/test_definitions.py derives them.
 """
 
 from __future__ import annotations
 
+import ast
 import functools
 import operator
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 
 class Formula(NamedTuple):
-    """A formula and its derivatives: SymPy expressions in S, M, Q, the parameters, and N = K - 1."""
+    """A formula and its derivatives, in S, M, Q, the parameters, and N."""
 
-    value: Any
-    by_odds: Any  # phi_S
-    by_sum: Any  # phi_M
-    by_squares: Any  # phi_Q
+    value: str
+    by_odds: str  # phi_S
+    by_sum: str  # phi_M
+    by_squares: str  # phi_Q
 
 
 class Centred(NamedTuple):
@@ -30,12 +34,12 @@ class Centred(NamedTuple):
     and "spread" for ``sum_j k_j (x_j - mean)^2``. Then ``r_j = exp(-margin_j) by_odds - common - slope (x_j - mean)``.
     """
 
-    centre: Any  # c: zero of the common part if it is linear in the mean, else 0
-    value: Any
-    by_odds: Any
-    common: Any
-    slope: Any
-    terms: tuple[Any, ...]  # terms of the common part for c = 0
+    centre: str  # c: zero of the common part if it is linear in the mean, else 0
+    value: str
+    by_odds: str
+    common: str
+    slope: str
+    terms: tuple[str, ...]  # terms of the common part for c = 0
 
 
 class Forces(NamedTuple):
@@ -45,129 +49,92 @@ class Forces(NamedTuple):
     ``M = sum_i m_i s_i``, and ``K Q = M^2 + sum_i m_i s_i^2``: terms linear in the margins need no gaps.
     """
 
-    by_odds: Any
-    common: Any
-    slope: Any
+    by_odds: str
+    common: str
+    slope: str
 
 
-@functools.cache
-def parse(formula: str, parameters: tuple[str, ...]) -> Formula:
-    """Parse the formula of a loss with these parameters; raise a ValueError if it is invalid."""
-    import sympy
-    from sympy.codegen.cfunctions import log1p
-    from sympy.parsing import sympy_parser
-
-    known = {name: symbol(name) for name in ("S", "M", "Q", *parameters)} | {"K": symbol("N") + 1}
-    functions = {"log1p": log1p, "log": sympy.log, "exp": sympy.exp}
-    transformations = (*sympy_parser.standard_transformations, sympy_parser.rationalize)
-    phi = sympy_parser.parse_expr(formula, local_dict=known | functions, transformations=transformations)
-    unknown = phi.free_symbols - {symbol(name) for name in ("S", "M", "Q", "N", *parameters)}
-    if unknown:
-        names = ", ".join(sorted(map(str, unknown)))
-        raise ValueError(f"formula must be a function of S, M, Q, K and the parameters, got {formula!r}, with {names}")
-    phi = phi.replace(  # 1 + S would lose small S
-        lambda part: isinstance(part, sympy.log) and part.args[0].is_Add and 1 in part.args[0].args,
-        lambda part: log1p(part.args[0] - 1),
-    )
-    return Formula(phi, *(stable(sympy.diff(phi, symbol(name))) for name in "SMQ"))
+STATED = {  # by the formula and the names of its parameters
+    ("log1p(S)", ()): Centred("0", "log1p(S)", "1/(S + 1)", "0", "0", ("0",)),
+    ("log1p(S) + smoothing / K * M", ("smoothing",)): Centred(
+        "0", "N*mean*smoothing/(N + 1) + log1p(S)", "1/(S + 1)", "smoothing/(N + 1)", "0", ("smoothing/(N + 1)",)
+    ),
+    ("(S / (1 + S))**focusing * log1p(S)", ("focusing",)): Centred(
+        "0", "(S/(S + 1))**focusing*log1p(S)",
+        "(S/(S + 1))**(focusing - 1)*(S + focusing*log1p(S))/(S + 1)**2", "0", "0", ("0",),
+    ),
+    ("(Q - M**2 / K) / 2 - M / K + (1 - 1 / K) / 2", ()): Centred(
+        "1", "(N*mean**2/2 + N*spread/2 + spread/2)/(N + 1)", "0", "mean/(N + 1)", "1", ("-1/(N + 1)", "mean/(N + 1)")
+    ),
+}  # fmt: skip
 
 
 @functools.cache
 def centred(formula: str, parameters: tuple[str, ...]) -> Centred:
-    """The formula about the mean of the margins."""
-    import sympy
+    """The formula of a loss with these parameters about the mean of the margins; a ValueError if it is invalid."""
+    if (formula, parameters) in STATED:
+        return STATED[formula, parameters]
+    from . import _derivation
 
-    phi = parse(formula, parameters)
-    N, mean, spread = symbol("N"), symbol("mean"), symbol("spread")
-
-    def about(centre: Any, expression: Any) -> Any:
-        mu = centre + mean
-        moments = {symbol("M"): N * mu, symbol("Q"): spread + N * mu**2, symbol("mean of margins"): mu}
-        return stable(expression.subs(moments))
-
-    common = phi.by_sum + 2 * symbol("mean of margins") * phi.by_squares
-    centre, plain = sympy.Integer(0), about(sympy.Integer(0), common)
-    if plain.is_polynomial(mean) and sympy.degree(plain, mean) == 1:
-        slope, constant = sympy.Poly(plain, mean).all_coeffs()
-        if not {symbol("S"), spread} & (slope.free_symbols | constant.free_symbols):
-            centre = sympy.cancel(-constant / slope)
-    terms = sympy.Add.make_args(sympy.expand(plain))
-    return Centred(
-        centre, about(centre, phi.value), about(centre, phi.by_odds), about(centre, common),
-        about(centre, 2 * phi.by_squares), terms,
-    )  # fmt: skip
+    return _derivation.centred(formula, parameters)
 
 
 @functools.cache
-def forces(formula: str, parameters: tuple[str, ...]) -> Forces:
-    """The parts of the forces on the modes."""
-    phi = parse(formula, parameters)
-    common = -(symbol("N") + 1) * phi.by_sum - 2 * symbol("M") * phi.by_squares
-    return Forces(phi.by_odds, stable(common), 2 * phi.by_squares)
+def _tree(expression: str) -> tuple:
+    """Nested tuples of a name and its arguments: numbers, symbols, functions of one argument, and + * **."""
+
+    def of(node: ast.expr) -> tuple:
+        match node:
+            case ast.Constant(int(value)):
+                return "number", value
+            case ast.Name(name):
+                return "symbol", name
+            case ast.Call(ast.Name(name), [argument]):
+                return name, of(argument)
+            case ast.UnaryOp(ast.USub(), part):
+                return "*", ("number", -1), of(part)
+            case ast.BinOp(left, ast.Sub(), right):
+                return "+", of(left), ("*", ("number", -1), of(right))
+            case ast.BinOp(left, ast.Div(), right):
+                return "*", of(left), ("**", of(right), ("number", -1))
+            case ast.BinOp(left, ast.Add() | ast.Mult() | ast.Pow() as sign, right):
+                return {ast.Add: "+", ast.Mult: "*", ast.Pow: "**"}[type(sign)], of(left), of(right)
+        raise ValueError(f"{expression!r} must consist of integers, symbols, + - * / ** and functions of one argument")
+
+    return of(ast.parse(expression, mode="eval").body)
 
 
-def symbol(name: str) -> Any:
-    """The symbol of that name, as all formulas use it."""
-    import sympy
-
-    return sympy.Symbol(name, positive=True) if name in ("S", "N") else sympy.Symbol(name, real=True)
+def names(expressions: Iterable[str]) -> set[str]:
+    """Names of the symbols and functions in some expressions."""
+    return {node.id for text in expressions for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Name)}
 
 
-def stable(expression: Any) -> Any:
-    """Form of an expression without subtractions, if there is one."""
-    import sympy
-
-    if not any(term.could_extract_minus_sign() for part in expression.atoms(sympy.Add) for term in part.args):
-        return expression
-    expression = sympy.powsimp(sympy.factor(expression))
-    # large powers of large odds would cancel: use powers of S / (1 + S) <= 1
-    S, powers = symbol("S"), expression.as_powers_dict()
-    if expression.is_Mul and S in powers and S + 1 in powers:
-        odds, right = powers.pop(S), powers.pop(S + 1)
-        rest = sympy.Mul(*(base**exponent for base, exponent in powers.items()))
-        return (S / (S + 1)) ** odds * (S + 1) ** (odds + right) * rest
-    return expression
-
-
-def is_positive(expression: Any, parameters: Mapping[str, float]) -> bool:
-    """Whether SymPy proves that an expression with these parameters is nonnegative."""
-    import sympy
-
-    values = {symbol(name): sympy.Rational(value) for name, value in parameters.items()}
-    return expression.subs(values).is_nonnegative is True
-
-
-def interpret(expression: Any, values: Mapping[str, Any], number: Any) -> Any:
+def interpret(expression: str, values: Mapping[str, Any], number: Callable[[int], Any]) -> Any:
     """Evaluate an expression with values for its symbols, in their arithmetic.
 
     Parameters
     ----------
-    expression : sympy expression
+    expression : str
     values : mapping
         From the names of symbols to numbers, or to objects that have ``+``, ``*``, ``**`` with a number, and the
         methods ``exp``, ``log``, ``log1p``.
     number : function
-        Converts a fraction of two integers to a number.
+        Converts integers to numbers.
     """
-    known: dict[Any, Any] = {}
+    operators = {"+": operator.add, "*": operator.mul, "**": operator.pow}
+    known: dict[tuple, Any] = {}
 
-    def visit(part: Any) -> Any:
+    def visit(part: tuple) -> Any:
         if part not in known:
-            known[part] = evaluate(part)
+            known[part] = evaluate(*part)
         return known[part]
 
-    def evaluate(part: Any) -> Any:
-        if part.is_Symbol:
-            return values[part.name]
-        if part.is_Rational:
-            return number(int(part.p), int(part.q))
-        arguments = [visit(argument) for argument in part.args]
-        if part.is_Add:
-            return functools.reduce(operator.add, arguments)
-        if part.is_Mul:
-            return functools.reduce(operator.mul, arguments)
-        if part.is_Pow:
-            return arguments[0] ** arguments[1]
-        return getattr(arguments[0], part.func.__name__)()
+    def evaluate(name: str, *arguments: Any) -> Any:
+        if name == "number":
+            return number(arguments[0])
+        if name == "symbol":
+            return values[arguments[0]]
+        found = [visit(argument) for argument in arguments]
+        return operators[name](*found) if name in operators else getattr(found[0], name)()
 
-    return visit(expression)
+    return visit(_tree(expression))

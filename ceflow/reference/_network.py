@@ -65,6 +65,8 @@ class NetworkDefinition:
         if not given:
             labels = range(columns) if objective.labels is None else objective.labels
             self.one_hot[np.array(labels), np.arange(columns)] = 1.0
+        every = np.arange(self.one_hot.size).reshape(self.one_hot.shape)  # indices of flat logits: (N,) and (N, K - 1)
+        self.right, self.wrong = every.T[self.one_hot.T == 1.0], every.T[self.one_hot.T == 0.0].reshape(columns, -1)
         centre = 1.0 / classes if isinstance(objective.targets, str) and objective.targets == "centred" else 0.0
         self.targets = objective.targets if given else self.one_hot - centre
         self.formula = LossDefinition(objective.loss.formula, objective.loss.parameters)
@@ -109,16 +111,15 @@ class NetworkDefinition:
         others : function, optional
             Further velocities of W and its input features, as a function of both; not included in `Pull.gross`.
         """
-        G, gross, log_scale, log_loss = self._residual(self.logits(parts))
-        unit, push = np.log(self.average), None
-        if others is not None:
-            push = others(parts[0], self.features(parts))
-            size = sum((part**2).sum(axis=(1, 2)) for part in push)
-            high = np.maximum(log_scale, unit + 0.5 * np.log(size))
-            G, gross = (x * np.exp(log_scale - high)[:, None, None] for x in (G, gross))
-            push, log_scale = [part * np.exp(unit - high)[:, None, None] for part in push], high
-        velocities = self._back(G, parts, push=push)
-        return Pull(velocities, self._back(gross, parts, True), log_scale - unit, log_loss - unit)
+        Z = self.logits(parts)
+        velocities, log_scale = self._velocities(Z, parts, others)
+        return Pull(velocities, self._back(self._gross(Z, log_scale), parts, True), log_scale, self._log_loss(Z))
+
+    def velocities(
+        self, parts: Parts, others: Callable[[NDArray, NDArray], Parts] | None = None
+    ) -> tuple[Parts, NDArray]:
+        """`Pull.velocities` and `Pull.log_scale` alone."""
+        return self._velocities(self.logits(parts), parts, others)
 
     def penalty(self, parts: Parts) -> NDArray:
         """(n,) weight decay term of the objective."""
@@ -140,38 +141,67 @@ class NetworkDefinition:
         first = H @ vectors[:, inside] / np.sqrt(values[inside])
         return first @ first.swapaxes(1, 2)
 
-    def _residual(self, Z: NDArray) -> tuple[NDArray, ...]:
-        """Minus the gradient of the summed loss in the logits, absolute values of its terms, log scale of both, and log
-        of the summed loss."""
+    def _velocities(
+        self, Z: NDArray, parts: Parts, others: Callable[[NDArray, NDArray], Parts] | None = None
+    ) -> tuple[Parts, NDArray]:
+        G, log_scale = self._residual(Z)
+        unit, push = np.log(self.average), None
+        if others is not None:
+            push = others(parts[0], self.features(parts))
+            size = sum((part**2).sum(axis=(1, 2)) for part in push)
+            high = np.maximum(log_scale, unit + 0.5 * np.log(size))
+            G = G * np.exp(log_scale - high)[:, None, None]
+            push, log_scale = [part * np.exp(unit - high)[:, None, None] for part in push], high
+        return self._back(G, parts, push=push), log_scale - unit
+
+    def _residual(self, Z: NDArray) -> tuple[NDArray, NDArray]:
+        """Minus the gradient of the summed loss in the logits, divided by the exponential of its log scale."""
+        if self.objective.loss.name == "squared_error":
+            return self.samples * self.weights * (self.targets - Z), np.zeros(len(Z))
+        r, _, scales = self.formula.residuals(self._lead(Z), np.ones(self.classes - 1))
+        scales = scales + np.log(self.samples * self.weights)
+        log_scale = scales.max(axis=-1)
+        return self._spread(r * np.exp(scales - log_scale[:, None])[..., None], -1.0), log_scale
+
+    def _gross(self, Z: NDArray, log_scale: NDArray) -> NDArray:
+        """(n, K, N) absolute values of the terms of the residual, in the scale of velocities."""
+        log_scale = log_scale + np.log(self.average)
+        if self.objective.loss.name == "squared_error":
+            gross = self.samples * self.weights * (np.abs(self.targets) + np.abs(Z))
+            return gross * np.exp(-log_scale)[:, None, None]
+        lead = self._lead(Z)
+        _, sizes, scales = self.formula.residuals(lead, np.ones(self.classes - 1))
+        weights = np.exp(scales + np.log(self.samples * self.weights) - log_scale[:, None])
+        return self._spread(sizes * (1.0 + np.abs(lead)) * weights[..., None], 1.0)
+
+    def _log_loss(self, Z: NDArray) -> NDArray:
+        """(n,) log of the loss, in the time unit of the reduction."""
         every = self.samples * self.weights
         if self.objective.loss.name == "squared_error":
-            difference = self.targets - Z
-            gross = every * (np.abs(self.targets) + np.abs(Z))
-            return every * difference, gross, np.zeros(len(Z)), np.log(0.5 * (every * difference**2).sum(axis=(1, 2)))
-        scale, shift = (
-            np.zeros((self.classes, 1)) + np.reshape(value, (-1, 1))
-            for value in (self.objective.logit_scale, self.objective.logit_adjustment)
-        )
-        seen = (scale * Z + shift).swapaxes(1, 2)  # (n, N, K)
-        right = self.one_hot.T == 1.0
-        lead = (seen[:, right][..., None] - seen)[:, ~right].reshape(*seen.shape[:2], self.classes - 1)
-        r, sizes, scales = self.formula.residuals(lead, np.ones(self.classes - 1))
-        scales = scales + np.log(every)
-        log_scale = scales.max(axis=-1)
-        weights = np.exp(scales - log_scale[:, None])[..., None]
-        values = self.formula.log_value(lead, np.ones(self.classes - 1)) + np.log(every)
-        top = values.max(axis=-1, keepdims=True)
-        log_loss = top[:, 0] + np.log(np.exp(values - top).sum(axis=-1))
-        G = self._spread(r * weights, right, -1.0)
-        gross = self._spread(sizes * (1.0 + np.abs(lead)) * weights, right, 1.0)
-        return scale * G, scale * gross, log_scale, log_loss
+            total = np.log(0.5 * (every * (self.targets - Z) ** 2).sum(axis=(1, 2)))
+        else:
+            values = self.formula.log_value(self._lead(Z), np.ones(self.classes - 1)) + np.log(every)
+            top = values.max(axis=-1)
+            total = top + np.log(np.exp(values - top[:, None]).sum(axis=-1))
+        return total - np.log(self.average)
 
-    def _spread(self, values: NDArray, right: NDArray, sign: float) -> NDArray:
-        """(n, K, N) with signed values (n, N, K - 1) for the wrong classes, and their sum for the true class."""
-        out = np.zeros((*values.shape[:2], self.classes))
-        out[:, ~right] = sign * values.reshape(len(values), -1)
-        out[:, right] = values.sum(axis=-1)
-        return out.swapaxes(1, 2)
+    def _seen(self, Z: NDArray) -> NDArray:
+        """Logits, or their gradients, times the scales of the classes."""
+        return np.reshape(self.objective.logit_scale, (-1, 1)) * Z
+
+    def _lead(self, Z: NDArray) -> NDArray:
+        """(n, N, K - 1) margins to the wrong classes of a sample, in the order of the classes."""
+        seen = self._seen(Z) + np.reshape(self.objective.logit_adjustment, (-1, 1))
+        seen = seen.reshape(len(Z), -1)
+        return seen[:, self.right, None] - seen[:, self.wrong]
+
+    def _spread(self, values: NDArray, sign: float) -> NDArray:
+        """(n, K, N) gradient in the logits: signed values (n, N, K - 1) for the wrong classes, their sum for the true
+        one."""
+        out = np.empty((len(values), self.one_hot.size))
+        out[:, self.wrong] = sign * values
+        out[:, self.right] = values.sum(axis=-1)
+        return self._seen(out.reshape(-1, *self.one_hot.shape))
 
     def _back(self, G: NDArray, parts: Parts, sizes: bool = False, push: Parts | None = None) -> Parts:
         """Velocities of the parts from velocities of the logits, and of W and its features; with `sizes` an upper
@@ -191,6 +221,6 @@ class NetworkDefinition:
             if push is not None and len(out) == 1:
                 out[0], G = out[0] + push[0], G + push[1]
             G = slope * G
-        kernel = np.diag(1.0 / self.samples) if self.objective.kernel is None else self.objective.kernel
-        out += [G @ (np.abs(kernel) if sizes else kernel), *bias]
-        return [push * moves for push, moves in zip(out, self.moves, strict=True)]
+        kernel = self.objective.kernel
+        out += [G / self.samples if kernel is None else G @ (np.abs(kernel) if sizes else kernel), *bias]
+        return [push if moves else np.zeros_like(push) for push, moves in zip(out, self.moves, strict=True)]

@@ -18,15 +18,17 @@ D = 2 and five for D = 7, at 20 digits; cost grows with the cube of the digits.
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .._checks import checked_integer
-from ._equations import Equations
 from ._precision import context
 from ._relations import exact_algebra
+
+if TYPE_CHECKING:
+    from ._equations import Equations
 
 FADED = 1e-155  # layers of a decaying mode count as 0 below this
 DEEPEST = 100
@@ -121,6 +123,8 @@ def solve(
         raise ValueError(f"start must have shape ({modes},) or ({flow.depth:g}, {modes}), got {values.shape}")
     if not np.all(np.isfinite(values)):
         raise ValueError("start must be finite")
+
+    from ._equations import Equations  # imports SymPy, slowly
 
     ctx = context(digits + 15 + _lost_digits(values))
     equations = Equations(ctx, flow, exact_algebra(flow.scheme, ctx), values)

@@ -5,7 +5,6 @@ They use the matrix of relations of a scheme, or the name and arguments of its f
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -13,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ._closed_forms import closed_form
-from ._formula import centred, interpret
+from ._formula import centred, interpret, names
 from ._logarithms import Logarithmic
 from ._relations import relation_algebra, relation_gaps
 
@@ -129,6 +128,7 @@ class LossDefinition:
     def __init__(self, formula: str, parameters: Mapping[str, float]) -> None:
         self.formula, self.parameters = formula, {name: float(value) for name, value in parameters.items()}
         self._centred = centred(formula, tuple(self.parameters))
+        self._has_moments = bool({"mean", "spread"} & names((*self._centred[:-1], *self._centred.terms)))
 
     def log_value(self, margins: NDArray[np.float64], valencies: NDArray[np.float64]) -> NDArray[np.float64]:
         """Logarithm of the loss of samples.
@@ -145,8 +145,8 @@ class LossDefinition:
         (...) array
             -inf if the loss is 0.
         """
-        evaluate, _, _ = self._about(margins, valencies)
-        return np.broadcast_to(evaluate(self._centred.value).size[..., 0], margins.shape[:-1])
+        about = self._about(margins, valencies)
+        return about.evaluate(self._centred.value).size[..., 0]
 
     def residuals(
         self, margins: NDArray[np.float64], valencies: NDArray[np.float64], reached: NDArray[np.bool_] | bool = True
@@ -169,42 +169,55 @@ class LossDefinition:
             Sums of the absolute values of their terms; times the margins they bound the effect of a relative change.
         log_scale : (...) array
         """
-        evaluate, deviations, mean = self._about(margins, valencies)
+        about = self._about(margins, valencies)
+        evaluate, least, odds = about.evaluate, about.least, about.odds
         # part from the odds: exp(lead) times numbers <= 1, which keep their digits for large exponents
-        margins = np.where(reached, margins, np.inf)
-        least = np.minimum(margins.min(axis=-1, keepdims=True), LARGEST)
-        odds = valencies * np.exp(least - margins)
+        if reached is not True:
+            margins = np.where(reached, margins, np.inf)
+            least = np.minimum(margins.min(axis=-1, keepdims=True), LARGEST)
+            odds = valencies * np.exp(least - margins)
         most = np.maximum(odds.max(axis=-1, keepdims=True), 1.0 / LARGEST)
         by_odds = evaluate(self._centred.by_odds)
         lead, odds = by_odds.size - least + np.log(most), by_odds.sign * odds / most
-        if self._centred.common == 0 and self._centred.slope == 0:
+        if self._centred.common == self._centred.slope == "0":
             return odds, np.abs(odds), np.maximum(lead, -LARGEST)[..., 0]
         # other part
         counts = np.where(reached, valencies, 0.0)
-        slopes = evaluate(self._centred.slope) * deviations
+        slopes = evaluate(self._centred.slope) * about.deviations
         rest, sizes = evaluate(self._centred.common) + slopes, abs(slopes)
         for term in self._centred.terms:
-            sizes = sizes + abs(evaluate(term, mean=mean))
+            sizes = sizes + abs(evaluate(term, mean=about.mean))
         rest, sizes = rest * counts, sizes * counts
         log_scale = np.maximum(lead, sizes.size.max(axis=-1, keepdims=True))
         odds = odds * np.exp(lead - log_scale)
         return odds - rest.value(log_scale), np.abs(odds) + sizes.value(log_scale), log_scale[..., 0]
 
-    def _about(self, margins: NDArray[np.float64], valencies: NDArray[np.float64]):
-        """Function that evaluates expressions at these margins as (..., 1) arrays; and, with the centre c, the margins
-        minus their mean (..., D), and their mean (..., 1)."""
-        least = margins.min(axis=-1, keepdims=True)
-        log_odds = np.log(np.exp(least - margins) @ valencies)[..., None] - least
+    def _about(self, margins: NDArray[np.float64], valencies: NDArray[np.float64]) -> _About:
+        least = np.minimum(margins.min(axis=-1, keepdims=True), LARGEST)
+        odds = valencies * np.exp(least - margins)
+        log_odds = np.log(odds.sum(axis=-1, keepdims=True)) - least
         wrong = float(np.sum(valencies))
         values: dict[str, Any] = self.parameters | {"S": Logarithmic(np.ones_like(log_odds), log_odds), "N": wrong}
 
-        def evaluate(expression: Any, **others: Any) -> Logarithmic:
-            found = Logarithmic.of(interpret(expression, values | others, operator.truediv))
-            return Logarithmic(*np.broadcast_arrays(found.sign, found.size, log_odds)[:2])
+        def evaluate(expression: str, **others: Any) -> Logarithmic:
+            found = Logarithmic.of(interpret(expression, values | others, float))
+            return Logarithmic(np.broadcast_to(found.sign, log_odds.shape), np.broadcast_to(found.size, log_odds.shape))
 
-        centre = interpret(self._centred.centre, values, operator.truediv)
+        if not self._has_moments:
+            return _About(evaluate, least, odds)
+        centre = interpret(self._centred.centre, values, float)
         shifted = margins - centre
         mean = (shifted @ valencies)[..., None] / wrong
         deviations = shifted - mean
         values["mean"], values["spread"] = (Logarithmic.of(x) for x in (mean, (deviations**2 @ valencies)[..., None]))
-        return evaluate, deviations, Logarithmic.of(mean + centre)
+        return _About(evaluate, least, odds, deviations, Logarithmic.of(mean + centre))
+
+
+class _About(NamedTuple):
+    """A loss at margins (..., D), with the centre c of its formula."""
+
+    evaluate: Callable[..., Logarithmic]  # value (..., 1) of an expression
+    least: NDArray[np.float64]  # (..., 1) least margin
+    odds: NDArray[np.float64]  # (..., D) odds times exp(least)
+    deviations: Any = None  # (..., D) margins minus their mean; None if the formula has no moments
+    mean: Any = None  # (..., 1)

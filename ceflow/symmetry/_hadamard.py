@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import scipy
 from numpy.typing import NDArray
 
 from .._checks import checked_integer
@@ -95,7 +95,8 @@ class _Hadamard(Scheme):
         return TRANSFORMS
 
     def _eigenvalues(self) -> NDArray[np.float64]:
-        return scipy.linalg.hadamard(self.classes, dtype=np.float64)
+        steps = self.classes.bit_length() - 1
+        return functools.reduce(np.kron, [np.array([[1.0, 1.0], [1.0, -1.0]])] * steps)
 
     def _relations(self) -> NDArray[Any]:
         points = np.arange(self.classes)

@@ -12,7 +12,7 @@ cancellation for all t, l and D. Methods in the order of decreasing z:
 
 from __future__ import annotations
 
-from fractions import Fraction
+import functools
 
 import numpy as np
 import scipy
@@ -62,8 +62,11 @@ def _mean(P: Array, first: tuple[Array, Array], last: tuple[Array, Array], log_g
 # -- large order or argument ------------------------------------------------------------------------------------------
 
 
+@functools.cache
 def _polynomials() -> tuple[Array, Array]:
     """Coefficients, in powers of p^2, of u_k(p) / p^k and of (u_k/2 + p u_k') / p^k, which give v_k (DLMF 10.41.10)."""
+    from fractions import Fraction
+
     u, rows = {0: Fraction(1)}, []
     for k in range(TERMS):
         rows.append([u.get(k + 2 * j, Fraction(0)) for j in range(TERMS)])
@@ -78,13 +81,10 @@ def _polynomials() -> tuple[Array, Array]:
     return first, first * (0.5 + k + 2 * j)
 
 
-_U, _W = _polynomials()
-
-
 def _sums(size: Array, p: Array, sign: float) -> tuple[Array, Array]:
     """Sums over k >= 1 of ``(sign / size)^k`` times u_k / p^k, and times the terms of V - U."""
     powers = (sign / size[:, None]) ** np.arange(TERMS + 1)
-    u, w = (np.polynomial.polynomial.polyval(p**2, table.T) for table in (_U, _W))
+    u, w = (np.polynomial.polynomial.polyval(p**2, table.T) for table in _polynomials())
     return (powers[:, :-1].T * u).sum(axis=0), (powers[:, 1:].T * w).sum(axis=0)
 
 
