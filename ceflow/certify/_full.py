@@ -189,7 +189,7 @@ class FullView(View):
         """Response of all numbers, by differences."""
         decay = self.decays * np.exp(-states.log_scale)[:, None] if self.decay else np.zeros((len(states.w), 1))
 
-        def products(directions: NDArray, places: slice | list[int]) -> NDArray:
+        def products(directions: NDArray, places: NDArray) -> NDArray:
             w, here = states.w[places, None], states.velocity[places, None]
             step = (DIFFERENCE * states.size[places] / np.linalg.norm(directions, axis=1))[:, :, None]  # (n, r, 1)
             moved = w + step * directions

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._lyapunov import Lyapunov, Seen
-from ._propagation import Projected, Propagator, doubt, propagator
+from ._propagation import Projected, Propagator, Response, doubt, propagator
 from ._quadrature import NODES, POINTS, derivative, integral, turnovers
 from ._view import States, View
 
@@ -100,12 +100,15 @@ class Looker:
                 log_weights.append(log_t + math.log(high - low))
         self.samples += NODES * len(pairs)
         states = self.view.states(self.run.at(log_t=np.concatenate(nodes)))
+        response = self.view.response(states)
+        response = response._replace(size=response.size + self.atol / self.tolerance)
+        parts = [slice(NODES * i, NODES * (i + 1)) for i in range(len(pairs))]
         return [
-            self.judge(low, high, states.rows(slice(NODES * i, NODES * (i + 1))), log_weight)
-            for i, ((low, high), log_weight) in enumerate(zip(pairs, log_weights, strict=True))
+            self.judge(low, high, states.rows(part), response.rows(part), log_weight)
+            for (low, high), part, log_weight in zip(pairs, parts, log_weights, strict=True)
         ]
 
-    def judge(self, low: float, high: float, states: States, log_weight: NDArray) -> Interval:
+    def judge(self, low: float, high: float, states: States, response: Response, log_weight: NDArray) -> Interval:
         """Measurements on one interval."""
         view, size = self.view, states.size
         scale = np.exp(np.minimum(states.log_scale + log_weight, 700.0)).reshape((NODES,) + (1,) * (states.w.ndim - 1))
@@ -121,8 +124,6 @@ class Looker:
         s = states.singular_values
         # every second node is enough for V
         half, turnover_of_all = slice(None, None, 2), max(float(np.max(turnover)), 0.0)
-        response = view.response(states)
-        response = response._replace(size=response.size + self.atol / self.tolerance)
         one = propagator(response, states.log_t, states.log_scale + log_weight, low, high)
         if isinstance(one, Propagator):
             blur = doubt(one, view.joint) / allowed

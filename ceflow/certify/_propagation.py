@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,7 @@ FASTEST = 1e8  # upper limit of rate times time: errors are damped at once
 LEAST = 1e-30  # lower limit of a size relative to the largest one in an interval
 VOLUME = 2**20  # numbers of states evaluated at a time
 
-Products = Callable[[NDArray, "slice | list[int]"], NDArray]
+Products = Callable[[NDArray, Any], NDArray]
 
 
 class Response(NamedTuple):
@@ -38,6 +38,12 @@ class Response(NamedTuple):
     products: Products  # products of J at some states with directions (r, m): (n, r, m), in the same scale
     rate: NDArray  # (n,) approximate size of these
     size: NDArray  # (n, m) or (n, 1) reference size of errors
+
+    def rows(self, which: slice) -> Response:
+        """Some of the states."""
+        places = np.arange(len(self.values))[which]
+        values, velocity, rate, size = (x[which] for x in (self.values, self.velocity, self.rate, self.size))
+        return Response(values, velocity, lambda x, some: self.products(x, places[some]), rate, size)
 
 
 @dataclass(frozen=True)

@@ -144,7 +144,7 @@ class ReducedView(View):
         force = self.force(s[:, None], reached, log_scale)[:, 0]
         decay = depth * self.decay * np.exp(-log_scale)[:, None] if self.decay else np.zeros((len(s), 1))
 
-        def products(directions: NDArray, places: slice | list[int]) -> NDArray:
+        def products(directions: NDArray, places: NDArray) -> NDArray:
             here, own = s[places, None], growth[places] * force[places] - decay[places]
             largest = np.abs(self.margins(np.abs(directions))).max(axis=1)
             step = (DIFFERENCE / np.maximum(largest, 1e-290))[:, None]

@@ -117,10 +117,11 @@ def save_figure(path: Path, draw: Callable, size: tuple[float, float]) -> None:
     from matplotlib.figure import Figure  # without pyplot: no window, no display
     from matplotlib.layout_engine import TightLayoutEngine
 
-    figure = Figure(figsize=size, dpi=150, layout=TightLayoutEngine(rect=None))  # a rectangle costs a second pass
+    layout = TightLayoutEngine(rect=cast(Any, None))  # a rectangle costs a second pass
+    figure = Figure(figsize=size, dpi=150, layout=layout)
     draw(figure)
     # `Figure.savefig` draws again to compute the layout; a constrained layout is computed twice
-    FigureCanvasAgg(figure).print_png(path)
+    FigureCanvasAgg(figure).print_png(path, pil_kwargs={"compress_level": 1})  # fast, for a file 6 % larger
 
 
 def summary(traj: Trajectory) -> dict[str, Any]:

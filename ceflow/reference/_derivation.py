@@ -74,7 +74,8 @@ def centred(formula: str, parameters: tuple[str, ...]) -> Centred:
         if not {symbol("S"), spread} & (slope.free_symbols | constant.free_symbols):
             centre = sympy.cancel(-constant / slope)
     parts = centre, *(about(centre, part) for part in (value, by_odds, common, 2 * by_squares))
-    return Centred(*map(_text, parts), terms=tuple(map(_text, sympy.Add.make_args(sympy.expand(plain)))))
+    terms = sympy.Add.make_args(sympy.expand(plain))
+    return Centred._make([*map(_text, parts), tuple(map(_text, terms))])
 
 
 @functools.cache

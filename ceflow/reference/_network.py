@@ -155,7 +155,7 @@ class NetworkDefinition:
         return self._back(G, parts, push=push), log_scale - unit
 
     def _residual(self, Z: NDArray) -> tuple[NDArray, NDArray]:
-        """Minus the gradient of the summed loss in the logits, divided by the exponential of its log scale."""
+        """Minus the gradient of the summed loss in the logits, divided by ``exp(log_scale)``; and log_scale (n,)."""
         if self.objective.loss.name == "squared_error":
             return self.samples * self.weights * (self.targets - Z), np.zeros(len(Z))
         r, _, scales = self.formula.residuals(self._lead(Z), np.ones(self.classes - 1))
