@@ -206,7 +206,7 @@ def measure_series(classes: int, members: int) -> Table:
     return table
 
 
-def measure_kind(name: str, flow: Any, starts: list, end: dict, quick: bool) -> Table:
+def measure_kind(name: str, flow: Any, starts: Any, end: dict, quick: bool) -> Table:
     """Times of a run in an ensemble and by itself, to an event or to a time."""
     alone, words = len(starts) if len(starts) <= 16 else 4, end.get("until") or f"t = {end.get('t_end'):g}"
 
@@ -227,14 +227,14 @@ def measure_kind(name: str, flow: Any, starts: list, end: dict, quick: bool) -> 
     return table
 
 
-def kinds(quick: bool) -> Iterator[tuple[str, Any, list, dict]]:
+def kinds(quick: bool) -> Iterator[tuple[str, Any, Any, dict]]:
     """Flows and random starts: of reduced flows to an event, of others also to a time."""
     learned, rng = cf.event(lambda run: run.margin - 5.0, "up", name="a margin of 5"), np.random.default_rng(0)
     late, members, sizes = {"t_end": 1e3}, 4 if quick else 64, (4,) if quick else (4, 16)
     for classes in sizes if quick else (4, 16, 64):
         starts = 1e-3 * rng.uniform(0.1, 1.0, (16 if classes == 64 else 16 * members, classes - 1))
         flow, end = cf.SpectralFlow(cf.hadamard(classes)), {"until": cf.collapsed(1e-6)}
-        yield f"modes, K = {classes}", flow, list(starts), end
+        yield f"modes, K = {classes}", flow, starts, end
     blocks = cf.SpectralFlow(cf.direct_sum(2, 2), bias=True)
     yield "blocks, K = 4", blocks, [blocks.random_start(0.3, rng=i) for i in range(4 * members)], {"until": learned}
     for classes in sizes if quick else (4, 16, 64):
