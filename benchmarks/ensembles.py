@@ -3,8 +3,8 @@
 All solvers get the same starts, balanced layers on hadamard(K), the equations of `_problem` in the form that suits
 them, and the loosest tolerance of a grid with which log s at the ends of all runs is right to 1e-9. Times are without
 compilation: CPU time of one thread, which other work on the machine disturbs least, and wall time of two. Where a
-solver has no threads of its own, they share its runs. Further tables are of full flows, beside a loop, and of the
-Taylor series that ceflow's ensemble goes by.
+solver has no threads of its own, they share its runs. Further tables are of the Taylor series that ceflow's ensemble
+goes by, and of runs of other flows and runs to an event, beside a loop.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from __future__ import annotations
 import bisect
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 
@@ -205,27 +206,52 @@ def measure_series(classes: int, members: int) -> Table:
     return table
 
 
-def measure_full(classes: int, members: int, quick: bool, until: cf.Event | None = None) -> Table:
-    """Times of a run of the full flow, in an ensemble and by itself, from random starts of width K, to an event or to
-    t = 1000."""
-    flow, alone, end = cf.MatrixFlow(), min(members, 4), {"t_end": 1e3} if until is None else {"until": until}
-    W, H = cf.random_init(classes=classes, width=classes, scale=0.1, batch=members, rng=0)
+def measure_kind(name: str, flow: Any, starts: Any, end: dict, quick: bool) -> Table:
+    """Times of a run in an ensemble and by itself, to an event or to a time."""
+    alone, words = len(starts) if len(starts) <= 16 else 4, end.get("until") or f"t = {end.get('t_end'):g}"
 
     def together() -> np.ndarray:
-        return cf.integrate_many(flow, (W, H), **end, observables=("log_loss",), threads=1).log_loss[:, 0]
+        return cf.integrate_many(flow, starts, **end, observables=("log_loss",), threads=1).log_loss[:, 0]
 
     def loop() -> np.ndarray:
-        runs = [cf.integrate(flow, (W[i], H[i]), **end, dense_output=False, compiled=True) for i in range(alone)]
+        runs = [cf.integrate(flow, start, **end, dense_output=False, compiled=True) for start in starts[:alone]]
         return np.array([run.log_loss[-1] for run in runs])
 
     apart = float(np.abs(together()[:alone] - loop()).max())
     calls = {OURS: together, "loop of ceflow.integrate": loop}
     found = in_turns(calls, rounds=1 if quick else 3, seconds=0.02, clock=time.process_time)
-    times = {OURS: found[OURS] / members, "loop of ceflow.integrate": found["loop of ceflow.integrate"] / alone}
-    title = f"full flow, K = d = {classes}, {members} runs to {until or 't = 1000'} at rtol = 1e-9"
+    times = {OURS: found[OURS] / len(starts), "loop of ceflow.integrate": found["loop of ceflow.integrate"] / alone}
+    title = f"{name}, {len(starts)} runs to {words} at rtol = 1e-9"
     table = Table(title, ["solver", "CPU ms a run, 1 thread", "to integrate_many", "largest difference of log loss"])
     table.rows = [[name, 1e3 * seconds, seconds / times[OURS], apart] for name, seconds in times.items()]
     return table
+
+
+def kinds(quick: bool) -> Iterator[tuple[str, Any, Any, dict]]:
+    """Flows and random starts: of reduced flows to an event, of others also to a time."""
+    learned, rng = cf.event(lambda run: run.margin - 5.0, "up", name="a margin of 5"), np.random.default_rng(0)
+    late, members, sizes = {"t_end": 1e3}, 4 if quick else 64, (4,) if quick else (4, 16)
+    for classes in sizes if quick else (4, 16, 64):
+        starts = 1e-3 * rng.uniform(0.1, 1.0, (16 if classes == 64 else 16 * members, classes - 1))
+        flow, end = cf.SpectralFlow(cf.hadamard(classes)), {"until": cf.collapsed(1e-6)}
+        yield f"modes, K = {classes}", flow, starts, end
+    blocks = cf.SpectralFlow(cf.direct_sum(2, 2), bias=True)
+    yield "blocks, K = 4", blocks, [blocks.random_start(0.3, rng=i) for i in range(4 * members)], {"until": learned}
+    for classes in sizes if quick else (4, 16, 64):
+        W, H = cf.random_init(classes=classes, width=classes, scale=0.1, batch=members, rng=0)
+        for end in (late, {"until": learned})[: 1 if classes == 64 else 2]:
+            yield f"full flow, K = d = {classes}", cf.MatrixFlow(), list(zip(W, H, strict=True)), end
+    for classes in sizes:
+        features = list(0.1 * rng.standard_normal((members, classes, classes)))
+        A = 0.1 * rng.standard_normal((members, classes - 1, classes - 1))
+        squares = list(A @ A.swapaxes(1, 2) + 0.003 * np.eye(classes - 1))
+        for end in (late, {"until": learned}):
+            yield f"nearest ETF, K = d = {classes}", cf.ETFFlow(), features, end
+            yield f"nearest ETF reduced, K = {classes}", cf.ReducedETFFlow(), squares, end
+    replay = cf.ReplayFlow((2, 3), (2.0, 0.5), (0.3, 0.4))
+    states = [replay.state(cast(Any, None), y) for y in 0.2 * rng.standard_normal((members, 11))]
+    for end in (late, {"until": learned}):
+        yield "two tasks with replay", replay, states, end
 
 
 def main(out: Path | None = None, quick: bool = False, peers: bool = True) -> list[Table]:
@@ -233,9 +259,7 @@ def main(out: Path | None = None, quick: bool = False, peers: bool = True) -> li
     sizes = {4: 64} if quick else {4: 1024, 16: 512, 64: 256}
     tables = [measure(classes, members, solvers, quick) for classes, members in sizes.items()]
     tables += [measure_series(classes, 16 if quick else 256) for classes in ((4,) if quick else (4, 16))]
-    learned = cf.event(lambda run: run.margin - 5.0, "up", name="a margin of 5")
-    full = [(4, None), (4, learned)] if quick else [(4, None), (16, None), (64, None), (4, learned), (16, learned)]
-    tables += [measure_full(classes, 4 if quick else 64, quick, until) for classes, until in full]
+    tables += [measure_kind(*kind, quick) for kind in kinds(quick)]
     notes = ["reference is ceflow.integrate at rtol 1e-13, see the benchmark `trajectories` for its witnesses"]
     report("ensembles", tables, out, quick=quick, notes=notes)
     return tables

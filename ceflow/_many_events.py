@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from scipy.optimize import elementwise
+import scipy
 
 from ._events import DIRECTIONS, Event, between, bounded
 from .solve import Found, Knots, Outcome
@@ -192,7 +192,8 @@ class Search:
         def function(x: np.ndarray, i: np.ndarray) -> np.ndarray:
             return signs[i] * self.values(self.events[e], runs[i], x, sample(at[i], x))
 
-        found = elementwise.find_root(function, (low, high), args=(np.arange(len(at)),), tolerances=_PLACE)
+        args = (np.arange(len(at)),)
+        found = scipy.optimize.elementwise.find_root(function, (low, high), args=args, tolerances=_PLACE)
         beyond = np.where(found.f_bracket[0] <= 0.0, *found.bracket)  # so that the condition holds in the last row
         beyond = np.where(found.f_x <= 0.0, found.x, beyond)
         return np.where(low == high, high, np.where(found.success, beyond, np.nan))

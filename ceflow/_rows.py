@@ -7,7 +7,8 @@ from typing import Any, cast
 
 import numpy as np
 
-from .flow import Flow, SpectralFlow
+from .flow import BlockFlow, Flow, SpectralFlow
+from .flow.block_starts import joined
 from .trajectory import Trajectory, trajectory_type
 
 
@@ -26,7 +27,9 @@ class Rows:
     def __init__(self, flow: Flow[Any], starts: Any, names: tuple[str, ...]) -> None:
         self.flow, self.starts, self.names = flow, starts, names
         balanced = flow.kind == "spectral" and isinstance(starts, np.ndarray) and starts.ndim == 2
-        self._joins = balanced or hasattr(flow, "stacked")  # whether rows of several runs can be one trajectory
+        self._layers = joined(flow, starts) if isinstance(flow, BlockFlow) else None
+        # whether rows of several runs can be one trajectory
+        self._joins = balanced or hasattr(flow, "stacked") or self._layers is not None
         self._apart: set[Any] = set()  # functions for which they cannot
 
     def trajectory(self, i: int, log_t: np.ndarray, y: np.ndarray) -> Trajectory:
@@ -34,9 +37,12 @@ class Rows:
         return trajectory_type(self.flow)(self.flow, self.starts[i], log_t, y)
 
     def _joined(self, which: np.ndarray, log_t: np.ndarray, y: np.ndarray) -> Trajectory:
-        """Rows of several runs as one trajectory. It has no start, unless only the shapes of starts matter."""
+        """Rows of several runs as one trajectory. It has no start, unless only the shapes of starts matter, or a start
+        can have rows."""
         run = self.trajectory(which[0], log_t, y)
-        if not hasattr(self.flow, "stacked"):
+        if self._layers is not None:
+            run.start = self._layers._replace(flat=self._layers.flat[which], bias=self._layers.bias[which])
+        elif not hasattr(self.flow, "stacked"):
             s = cast(SpectralFlow, self.flow).singular_values_of(self.starts[which], y[:, None])[:, 0]
             vars(run)["singular_values"] = s
             del run.start

@@ -148,6 +148,8 @@ STOPS = {  # flow, starts, and how near log t at the event is to that of `integr
     "modes": (cf.SpectralFlow(cf.cyclic(7), depth=3, weight_decay=1e-4), None, 1e-12),
     "layers": (cf.SpectralFlow(cf.cyclic(7)), [[[0.1, 0.2, 0.3], [0.3, -0.2, 0.1]]] * 2, 1e-12),
     "blocks": (cf.SpectralFlow(cf.direct_sum(2, 2), bias=True), "random", 1e-12),
+    "modes as blocks": (cf.SpectralFlow(cf.direct_sum(2, 3), depth=3, samples=(1, 2)), "random", 1e-12),
+    "decay": (cf.SpectralFlow(cf.direct_sum(2, 2), weight_decay=1e-3), "balanced or not", 1e-12),
 }
 
 
@@ -161,6 +163,8 @@ def test_each_run_has_its_own_stop(kind, options, monkeypatch):
         starts = np.vstack([starts_of(flow, 5), starts_of(flow, 1, low=2.0, high=3.0)])
     elif starts == "random":
         starts = [flow.random_start(0.5, rng=seed) for seed in range(3)]
+    elif starts == "balanced or not":  # blocks of size 1 have one coordinate or several
+        starts = [flow.collapsed_start(0.1), flow.random_start(0.5, rng=1)]
     until = [cf.event(lambda run: run.margin - 1.0, "up", looks=3), lambda run: run.loss - 0.4]
     alone_too, real = [], _many._Runs._alone
     monkeypatch.setattr(_many._Runs, "_alone", lambda runs, i: alone_too.append(i) or real(runs, i))
@@ -182,6 +186,9 @@ def test_the_same_stops_for_all_threads_chunks_and_orders(monkeypatch):
     starts = 1e-3 * starts_of(flow, 21)
     starts[3, 2] *= -1.0  # V is never defined: this one is left over
     options = {"until": cf.collapsed(1e-3), "log_t_end": 1e3, "observables": ("lyapunov", "singular_values")}
+    blocks, seeds = cf.SpectralFlow(cf.direct_sum(2, 3)), np.random.default_rng(1).permutation(8)
+    learned = {"until": cf.event(lambda run: run.loss - 0.3, "down"), "observables": ("margins",)}
+    several = cf.integrate_many(blocks, [blocks.random_start(0.5, rng=seed) for seed in range(8)], threads=1, **learned)
     want, order = cf.integrate_many(flow, starts, threads=1, **options), np.random.default_rng(3).permutation(21)
     assert (np.delete(want.status, 3) == Outcome.STOPPED).all() and want.status[3] == Outcome.REACHED
     stopped = np.delete(want.lyapunov[:, 0], 3)
@@ -192,6 +199,9 @@ def test_the_same_stops_for_all_threads_chunks_and_orders(monkeypatch):
     found = cf.integrate_many(flow, starts[order], threads=3, **options)
     for name in (*want.data, *want._members):
         np.testing.assert_array_equal(getattr(found, name), getattr(want, name)[order])
+    others = cf.integrate_many(blocks, [blocks.random_start(0.5, rng=seed) for seed in seeds], threads=2, **learned)
+    for name in ("margins", "log_t_end", "nsteps"):
+        np.testing.assert_array_equal(getattr(others, name), getattr(several, name)[seeds])
 
 
 def test_times_of_collapse_in_lanes():

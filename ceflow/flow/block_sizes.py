@@ -106,7 +106,7 @@ class BlockSizes:
 
     def roots(self, start: Layers) -> np.ndarray:
         """(N,) factors of the numbers in flat layers: square roots of the samples for columns of H, else 1."""
-        shape, found = sides(self.outer, start.widths), np.ones(start.flat.size)
+        shape, found = sides(self.outer, start.widths), np.ones(start.flat.shape[-1])
         if np.all(self.per_fibre("samples") == 1.0):
             return found
         root, last = np.sqrt(self.per_fibre("samples"))[self.fibre_of_index], ends(shape)[:, -1]

@@ -115,3 +115,13 @@ def check_structure(flow: BlockFlow, start: Layers) -> None:
                     f"layers of block {i} must commute with its imaginary units, as it is of complex or quaternionic "
                     "type; take them from random_start, collapsed_start or project"
                 )
+
+
+def joined(flow: BlockFlow, starts: Sequence[Layers]) -> Layers | None:
+    """Starts of m runs as arrays with m rows, for functions of states; None if coordinates differ in their meaning."""
+    if any(not np.array_equal(start.widths, starts[0].widths) for start in starts):
+        return None
+    if flow.common_decay and len({flow.is_mode(start).tobytes() for start in starts}) > 1:
+        return None
+    flat, bias = np.array([start.flat for start in starts]), np.array([start.bias for start in starts])
+    return Layers(flat, starts[0].widths, bias)

@@ -248,13 +248,13 @@ class BlockFlow(BlockSizes, Flow["BlockTrajectory"]):
             found[0] = False  # the bias belongs to the constant block
         if found.any() and self.common_decay:
             layers = np.abs(self.mode_layers(start, found))
-            found[found] = np.ptp(layers, axis=0) <= 1e-15 * layers.max(axis=0)
+            found[found] = (np.ptp(layers, axis=0) <= 1e-15 * layers.max(axis=0)).reshape(-1, found.sum()).all(axis=0)
         return found
 
     def mode_layers(self, start: Layers, modes: np.ndarray) -> np.ndarray:
-        """(depth, D) scaled layers of the D blocks that are modes."""
+        """(depth, ..., D) scaled layers of the D blocks that are modes."""
         last = ends(sides(self.outer, start.widths))[modes]
-        layers = self._scaled(start)[last - 1].T
+        layers = np.moveaxis(self._scaled(start)[..., last - 1], -1, 0)
         if self.common_decay and layers.size:  # equal up to rounding
             size = np.exp(np.mean(np.log(np.maximum(np.abs(layers), 1e-320)), axis=0)) * np.any(layers != 0.0, axis=0)
             spread = np.ptp(np.abs(layers), axis=0) <= 1e-15 * np.abs(layers).max(axis=0)
@@ -289,15 +289,17 @@ class BlockFlow(BlockSizes, Flow["BlockTrajectory"]):
     # -- functions of a state ------------------------------------------------------------------------------------------
 
     def flat_layers(self, start: Layers, y: np.ndarray) -> np.ndarray:
-        """(n, N) flat layers as in `Layers`, at coordinates (n, M)."""
+        """(n, N) flat layers as in `Layers`, at coordinates (n, M) from a start, or from n ones that are joined."""
         modes, last = self.is_mode(start), ends(sides(self.outer, start.widths))
-        count, found = int(modes.sum()), np.empty((len(y), start.flat.size))
+        count, found = int(modes.sum()), np.empty((len(y), start.flat.shape[-1]))
         inside = self._in_blocks(start)
         found[:, inside] = y[:, count : count + int(inside.sum())]
         if count:
-            found[:, last[modes] - 1] = coordinates.layers_at(
-                self.mode_layers(start, modes), y[:, :count], self.depth
-            ).swapaxes(-1, -2)
+            layers, moved = self.mode_layers(start, modes), y[:, :count]
+            if start.flat.ndim == 2:  # each mode is evaluated by itself, so all rows can be one
+                layers, moved = layers.reshape(self.depth, -1), moved.reshape(1, -1)
+            at = coordinates.layers_at(layers, moved, self.depth).swapaxes(0, 1)
+            found[:, last[modes] - 1] = np.moveaxis(at.reshape(self.depth, len(y), count), 0, -1)
         return found / self.roots(start)
 
     def layers_at(self, start: Layers, y: np.ndarray) -> np.ndarray:
