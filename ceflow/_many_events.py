@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from scipy.optimize import elementwise
 
 from ._events import DIRECTIONS, Event, between, bounded
 from .solve import Found, Knots, Outcome
@@ -187,6 +186,8 @@ class Search:
         self, e: int, which: np.ndarray, at: np.ndarray, low: np.ndarray, high: np.ndarray, sample: Sample
     ) -> np.ndarray:
         """Log times at which an event occurs in the runs ``which[at]``; NaN if it is not simple."""
+        from scipy.optimize import elementwise  # slow to import
+
         runs, signs = which[at], self.signs[e, which[at]]
 
         def function(x: np.ndarray, i: np.ndarray) -> np.ndarray:
