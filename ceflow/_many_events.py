@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import scipy
 
 from ._events import DIRECTIONS, Event, between, bounded
 from .solve import Found, Knots, Outcome
@@ -187,13 +186,14 @@ class Search:
         self, e: int, which: np.ndarray, at: np.ndarray, low: np.ndarray, high: np.ndarray, sample: Sample
     ) -> np.ndarray:
         """Log times at which an event occurs in the runs ``which[at]``; NaN if it is not simple."""
+        from scipy.optimize import elementwise  # slow to import
+
         runs, signs = which[at], self.signs[e, which[at]]
 
         def function(x: np.ndarray, i: np.ndarray) -> np.ndarray:
             return signs[i] * self.values(self.events[e], runs[i], x, sample(at[i], x))
 
-        args = (np.arange(len(at)),)
-        found = scipy.optimize.elementwise.find_root(function, (low, high), args=args, tolerances=_PLACE)
+        found = elementwise.find_root(function, (low, high), args=(np.arange(len(at)),), tolerances=_PLACE)
         beyond = np.where(found.f_bracket[0] <= 0.0, *found.bracket)  # so that the condition holds in the last row
         beyond = np.where(found.f_x <= 0.0, found.x, beyond)
         return np.where(low == high, high, np.where(found.success, beyond, np.nan))
