@@ -21,6 +21,7 @@ os.environ.setdefault("NUMBA_CACHE_DIR", str(ROOT / ".numba_cache" / _sources())
 os.environ["MPLBACKEND"] = "Agg"
 # As many workers as cores, each with as many threads, wait for each other ten times as long as they compute.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("SYMPY_CACHE_SIZE", "30000")  # false variants of a derivation share most steps with the true one
 
 import numpy as np  # noqa: E402
 from numba.core.ccallback import CFunc  # noqa: E402
