@@ -1,7 +1,6 @@
 """The graph of all proofs as a page: every step with its premises. ``conf.py`` calls `write` when the docs are built.
 
-The proofs are run (about a minute), and printed as a table, if a file of `derivations` has changed since the page was
-written.
+The proofs are run (about a minute) if a file of `derivations` has changed since the page was written.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ def write(path: Path) -> None:
     mark = "% " + hashlib.sha256(b"".join(map(Path.read_bytes, [*sources, Path(__file__)]))).hexdigest()
     if path.exists() and path.read_text(encoding="utf-8").startswith(mark):
         return
-    results = _command.print_table(derivations.NAMES, os.cpu_count() or 1)
+    results = list(_command.prove_all(derivations.NAMES, os.cpu_count() or 1))
     if not all(result.proved for result in results):
         raise RuntimeError("a derivation is not proved: run python -m derivations")
     path.parent.mkdir(exist_ok=True)
