@@ -1,7 +1,8 @@
 """Steps, evaluations and time of ceflow at rtol 1e-6, 1e-9 and 1e-12: where is there to save?
 
 "compiled" is the time inside the compiled stepper, "Python" all around it in one call of `integrate`. An evaluation
-is timed by itself, warm in the cache; "the rest" of the stepper is what its evaluations do not explain.
+is timed by itself, warm in the cache; "the rest" of the stepper is what its evaluations do not explain. A second table
+is of rows between the steps.
 """
 
 from __future__ import annotations
@@ -71,13 +72,27 @@ def one_evaluation(problem: Problem) -> float:
     return best(lambda: many(field.functions, y, dy, a), seconds=0.3) / _MANY
 
 
+def measure_rows(classes: int, seconds: float) -> list:
+    """Microseconds of a call with three rows, and of dense output of a run at 10 and at 300 times."""
+    problem, times = Problem(classes), 10.0 ** np.linspace(0.0, 12.0, 300)
+    run = cf.integrate(problem.flow, problem.s0, problem.t_end)
+    calls = [
+        lambda: cf.integrate(problem.flow, problem.s0, t_eval=[1.0, 1e6, problem.t_end], dense_output=False),
+        lambda: run.at(times[::33]),
+        lambda: run.at(times),
+    ]
+    return [classes, *(1e6 * best(call, seconds=seconds) for call in calls)]
+
+
 def main(out: Path | None = None, quick: bool = False, peers: bool = True) -> list[Table]:
     table = Table(
         "ceflow to t = 1e12, dense_output=False; microseconds",
         ["K", "rtol", "steps", "rejected", "evals", "error", "call", "compiled", "Python", "one eval", "the rest"],
     )
+    rows = Table("rows, rtol 1e-9; microseconds", ["K", "call with 3 rows", "at 10 times", "at 300 times"])
     with compiling(True):
         for classes in [4, 64] if quick else [4, 64, 1024]:
+            rows.rows.append(measure_rows(classes, 0.1 if quick else 1.0))
             problem = Problem(classes)
             each = 1e6 * one_evaluation(problem)
             for rtol in (1e-6, 1e-9, 1e-12):
@@ -92,5 +107,5 @@ def main(out: Path | None = None, quick: bool = False, peers: bool = True) -> li
                     classes, rtol, run.nsteps, run.nrejected, run.nfev, error, whole, inside, whole - inside, each,
                     inside - each * run.nfev,
                 ])  # fmt: skip
-    report("stepper", [table], out, quick=quick)
-    return [table]
+    report("stepper", [table, rows], out, quick=quick)
+    return [table, rows]
