@@ -10,7 +10,7 @@ import numpy as np
 from ._events import DIRECTIONS, Event, between, bounded
 from .solve import Found, Knots, Outcome
 
-STEPS = 16  # steps of a run between two evaluations
+STEPS, MOST_STEPS = 16, 128  # steps of a run between two evaluations: at first, and at most
 KNOT_NUMBERS = 2**20  # numbers of the states at which events are evaluated together
 _PLACE = {"xatol": 1e-14, "xrtol": 1e-15}  # tolerances of the log time of an event
 _COUNTS = ("nsteps", "nrejected", "nfev")
@@ -113,25 +113,26 @@ class Search:
         """
         members, unmet = len(self.event), self.unmet
         found = Found.room(members, len(wanted), self.size)
-        together = max(1, KNOT_NUMBERS // (STEPS * self.looks * self.size))
+        together = max(1, KNOT_NUMBERS // (MOST_STEPS * self.looks * self.size))
         for first in range(0, members, together):
-            which = first + np.flatnonzero(unmet[first : first + together])
+            which, taken = first + np.flatnonzero(unmet[first : first + together]), 0
             while which.size and not stopped():
                 left = most - found.nsteps[which] - found.nrejected[which]
-                new, knots = walk.advance(which, np.tile(wanted, (len(which), 1)), STEPS, left, keep=True)
+                count = min(max(STEPS, taken // 2), MOST_STEPS)  # few are taken in vain; it depends on no other run
+                new, knots = walk.advance(which, np.tile(wanted, (len(which), 1)), count, left, keep=True)
                 for name in _COUNTS:
                     getattr(found, name)[which] += getattr(new, name)
                 found.y[which] = np.where(np.isnan(new.y), found.y[which], new.y)
                 met = self._look(walk, which, new, knots, wanted[-1])
                 found.outcome[which] = np.where(met, Outcome.RUNNING, new.outcome)
-                going = (new.outcome == Outcome.RUNNING) & (new.nsteps == STEPS) & ~met
-                which = which[going & (found.nsteps[which] < steps)]
+                going = (new.outcome == Outcome.RUNNING) & (new.nsteps == count) & ~met
+                which, taken = which[going & (found.nsteps[which] < steps)], taken + count
         self.finish(found, wanted, own)
         return found
 
     def _look(self, walk: Any, which: np.ndarray, new: Found, knots: Knots, end: float) -> np.ndarray:
         """Find the events of n runs in their last steps; return which runs met one."""
-        times = np.where(np.arange(STEPS + 1) <= new.nsteps[:, None], knots.log_t, np.nan)
+        times = np.where(np.arange(knots.log_t.shape[1]) <= new.nsteps[:, None], knots.log_t, np.nan)
         reached = np.flatnonzero(new.outcome == Outcome.REACHED)
         last = reached, new.nsteps[reached]
         times[last], knots.y[last] = end, new.y[reached, -1]  # no later step begins there
@@ -163,7 +164,7 @@ class Search:
         if self.looks == 1:
             return knots.y[:, 1:]
         place, step = np.nonzero(~np.isnan(times[:, 1:]))
-        targets = between(times, self.looks).reshape(len(which), STEPS, self.looks)
+        targets = between(times, self.looks).reshape(*knots.h.shape, self.looks)
         y = np.empty((*targets.shape, self.size))
         y[place, step] = walk.sample(which[place], knots, place, step, targets[place, step])
         return y.reshape(len(which), -1, self.size)
