@@ -13,7 +13,7 @@ from scipy.integrate import solve_ivp
 
 import ceflow as cf
 from ceflow.reference import _derivation, definitions
-from ceflow.reference._formula import STATED
+from ceflow.reference._stated import STATED
 from ceflow.reference.definitions import LossDefinition, relation_algebra, relation_gaps, scheme_definition
 
 mpmath = pytest.importorskip("mpmath")

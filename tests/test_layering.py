@@ -199,6 +199,14 @@ def cycles_among_rooms(root: Path) -> list[str]:
     return [" <-> ".join(group) for group in cycles({(arrow.tail, arrow.head) for arrow in arrows(root)})]
 
 
+def cycles_among_files(root: Path) -> list[str]:
+    """Files that import each other, in groups; also within a room, and inside of functions."""
+    sources = read(root)
+    modules = {source.name for source in sources}
+    pairs = {(source.name, name) for source in sources for name, _ in imported(source, modules) if name in modules}
+    return [" <-> ".join(group) for group in cycles(pairs)]
+
+
 def imports_that_nobody_can_read(root: Path) -> list[str]:
     """Names put together while running may lead into the own package only, as in a registry of its files."""
     found = []
@@ -274,6 +282,7 @@ RULES = [
     rooms_out_of_place,
     arrows_that_run_up,
     cycles_among_rooms,
+    cycles_among_files,
     imports_that_nobody_can_read,
     files_too_long,
     judges_who_know_the_accused,
@@ -370,7 +379,16 @@ def test_a_seed_of_disorder_is_found(seed, tmp_path):
     assert len(rule(tmp_path)) == 1
     others = {other.__name__ for other in RULES if other(tmp_path)} - {rule.__name__}
     # what runs up may close a cycle as well, and so may a flow that is imported
-    assert others <= {"cycles_among_rooms"}
+    assert others <= {"cycles_among_rooms", "cycles_among_files"}
+
+
+def test_a_circle_of_files_within_a_room_is_found(tmp_path):
+    build(tmp_path)
+    (tmp_path / "ceflow/solve/inside.py").write_text("from .other import x\n")
+    (tmp_path / "ceflow/solve/other.py").write_text("def f():\n    from . import inside\n")
+    assert {rule.__name__: rule(tmp_path) for rule in RULES if rule(tmp_path)} == {
+        "cycles_among_files": ["ceflow.solve.inside <-> ceflow.solve.other"]
+    }
 
 
 def test_cycles_are_found_whole():

@@ -11,8 +11,7 @@ import numpy as np
 
 from . import KERNEL, Intrinsic, njit
 from .exponential import LOG_2, PER_LOG_2, REST, ROUND, C
-
-LANES = 16  # four independent AVX2 instructions per operation; more would not fit in registers
+from .lane_count import LANES
 
 
 @Intrinsic

@@ -11,7 +11,7 @@ from numba.core.typing.templates import ConcreteTemplate, signature
 from numba.core.typing.templates import infer_global as typed
 from numba.extending import intrinsic, lower_builtin, models, register_model
 
-from .lanes import LANES
+from .lane_count import LANES
 
 _VECTOR, _INTEGERS = ir.VectorType(ir.DoubleType(), LANES), ir.VectorType(ir.IntType(64), LANES)
 _CONTRACT = ("contract",)

@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ._closed_forms import closed_form
-from ._formula import centred, interpret, names
+from ._formula import interpret, names
 from ._logarithms import Logarithmic
 from ._relations import relation_algebra, relation_gaps
+from ._stated import centred
 
 if TYPE_CHECKING:
     from ..symmetry import Scheme
